@@ -1,0 +1,3 @@
+//! The binary `batchmind`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What crosses crates: real processes, fault injection, the forger, the house rules.
