@@ -1,0 +1,241 @@
+//! What can happen on the ledger.
+//!
+//! Events that change who holds a wallet, under which key, or whether it is open, name the wallet's head and advance
+//! it: each is a compare-and-swap. Evidence cites head and epoch but does not advance the head, so that it cannot kill
+//! a hand-over in flight. No event moves credits from one account to another.
+
+use serde::{Deserialize, Serialize};
+use wallet::{
+    digest::Digest,
+    grant::{WalletAddress, WalletGrant},
+    identity::{PublicKey, Signature},
+    policy::PolicyOpening,
+    prekey::{ExchangeKey, SignedPrekey},
+    ticket::{ContentCommitment, SignedTicket},
+    units::{BlockHeight, KeyEpoch, Micros, NodeId},
+};
+
+/// An event in the words of its author, for one consortium, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryBody {
+    /// Hash of the genesis document.
+    pub consortium: Digest,
+    /// The node that says so.
+    pub author: NodeId,
+    /// Drawn by the author, so that equal events are different entries.
+    pub nonce: [u8; 16],
+    /// What happened.
+    pub event: Event,
+}
+
+/// A leaf of the log: a body and the signatures over its encoding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What is said.
+    pub body: EntryBody,
+    /// By the author's node key.
+    pub signature: Signature,
+    /// By the wallet's epoch key, where the event speaks for the wallet's holder: the key of record, or the new key in
+    /// [`Event::WalletCreated`] and [`Event::KeyConfirmed`].
+    pub holder_signature: Option<Signature>,
+}
+
+/// Everything that the ledger records. The order of the variants is part of the format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// A tenant's wallet begins at its first holder.
+    WalletCreated(WalletCreated),
+    /// The holder offers the wallet to another node.
+    MigrationOffered(MigrationOffered),
+    /// The receiver takes the offer up.
+    MigrationAccepted(MigrationAccepted),
+    /// The receiver opened everything and holds the wallet from here on. The key rotation follows from it.
+    KeyConfirmed(KeyConfirmed),
+    /// Holder or receiver, or anybody after the deadline, closes an open offer.
+    MigrationAborted(MigrationAborted),
+    /// The holder says that it is alive in this boot; closes an open offer.
+    Touch(Touch),
+    /// Latency before a move, measured by the holder (self-reported).
+    BaselineCommitted(BaselineCommitted),
+    /// Latency after a confirmed move, measured by the new holder (self-reported).
+    LatencyDelta(LatencyDelta),
+    /// The holder gave up a batch's pages.
+    BatchEvicted(BatchEvicted),
+    /// Where an operator's decision log stands.
+    DecisionAnchored(DecisionAnchored),
+    /// The wallet is over.
+    BatchClosed(BatchClosed),
+}
+
+/// See [`Event::WalletCreated`]. Author: the first holder. Head afterwards: SHA-256 of the zero head and the entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalletCreated {
+    /// The tenant's word.
+    pub grant: WalletGrant,
+    /// The holder's epoch key for epoch 0.
+    pub holder_key: PublicKey,
+    /// The policy's leaf for the holder's region, allowed.
+    pub opening: PolicyOpening,
+}
+
+/// See [`Event::MigrationOffered`]. Author: the holder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrationOffered {
+    /// The wallet.
+    pub wallet: WalletAddress,
+    /// Its head before this entry.
+    pub head: Digest,
+    /// The epoch that the hop begins: the current one plus 1.
+    pub epoch: KeyEpoch,
+    /// The destination.
+    pub receiver: NodeId,
+    /// The policy's leaf for the destination's region, allowed.
+    pub opening: PolicyOpening,
+    /// The receiver's one-time prekey.
+    pub prekey: SignedPrekey,
+    /// The sender's ephemeral half of the key agreement.
+    pub ephemeral: ExchangeKey,
+    /// The pages that were full at the offer.
+    pub content: ContentCommitment,
+    /// Public half of the confirm key, which only the opened envelope yields.
+    pub confirm_key: PublicKey,
+    /// Hash of the scheduler's decision that caused the move.
+    pub decision: Digest,
+    /// The latency baseline that a later delta refers to: id of a [`Event::BaselineCommitted`] entry.
+    pub baseline: Option<Digest>,
+    /// Last height at which the offer may be confirmed; anybody may abort it afterwards.
+    pub deadline: BlockHeight,
+}
+
+/// See [`Event::MigrationAccepted`]. Author: the receiver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrationAccepted {
+    /// The wallet.
+    pub wallet: WalletAddress,
+    /// Its head after the offer.
+    pub head: Digest,
+}
+
+/// See [`Event::KeyConfirmed`]. Author: the receiver. `holder_signature` is by the new `holder_key`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyConfirmed {
+    /// The source's word; names wallet, head, epoch, source, receiver, content and position.
+    pub ticket: SignedTicket,
+    /// The new holder's epoch key.
+    pub holder_key: PublicKey,
+    /// Key agreement key of the new epoch, to which the tenant seals.
+    pub exchange_key: ExchangeKey,
+    /// By the offer's `confirm_key`, over ticket, holder key and exchange key.
+    pub opened: Signature,
+}
+
+/// See [`Event::MigrationAborted`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrationAborted {
+    /// The wallet.
+    pub wallet: WalletAddress,
+    /// Its head before this entry.
+    pub head: Digest,
+    /// Why.
+    pub reason: AbortReason,
+}
+
+/// Why an offer was closed without a confirm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AbortReason {
+    /// The source changed its mind or cannot go on.
+    Source,
+    /// The receiver refuses or cannot go on.
+    Receiver,
+    /// The offer's deadline passed.
+    Deadline,
+}
+
+/// See [`Event::Touch`]. Author: the holder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touch {
+    /// The wallet.
+    pub wallet: WalletAddress,
+    /// Its head before this entry.
+    pub head: Digest,
+    /// Drawn when the node started: a Touch of an earlier boot gives nothing.
+    pub boot_nonce: [u8; 16],
+    /// One-time key agreement key drawn in this boot.
+    pub boot_key: ExchangeKey,
+}
+
+/// See [`Event::BaselineCommitted`]. Author: the holder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaselineCommitted {
+    /// The wallet.
+    pub wallet: WalletAddress,
+    /// Its head when measured.
+    pub head: Digest,
+    /// Its epoch when measured.
+    pub epoch: KeyEpoch,
+    /// Median time between tokens.
+    pub inter_token_p50: Micros,
+    /// How many intervals were measured.
+    pub samples: u32,
+}
+
+/// See [`Event::LatencyDelta`]. Author: the holder that confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencyDelta {
+    /// The wallet.
+    pub wallet: WalletAddress,
+    /// Its head when measured.
+    pub head: Digest,
+    /// The epoch that the hop began.
+    pub epoch: KeyEpoch,
+    /// Id of the baseline entry that the offer named.
+    pub baseline: Digest,
+    /// Median time between tokens at the new holder.
+    pub inter_token_p50: Micros,
+    /// How many intervals were measured.
+    pub samples: u32,
+}
+
+/// See [`Event::BatchEvicted`]. Author: the holder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchEvicted {
+    /// The wallet.
+    pub wallet: WalletAddress,
+    /// Its head when evicted.
+    pub head: Digest,
+    /// Its epoch when evicted.
+    pub epoch: KeyEpoch,
+    /// Hash of the decision.
+    pub decision: Digest,
+}
+
+/// See [`Event::DecisionAnchored`]. Author: any node, for its operator's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionAnchored {
+    /// Number of decisions in the log.
+    pub decisions: u64,
+    /// Hash of the last one.
+    pub log_head: Digest,
+}
+
+/// See [`Event::BatchClosed`]. Author: the holder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchClosed {
+    /// The wallet.
+    pub wallet: WalletAddress,
+    /// Its head before this entry.
+    pub head: Digest,
+    /// Why.
+    pub reason: CloseReason,
+}
+
+/// Why a wallet is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CloseReason {
+    /// The session ended as it should.
+    Finished,
+    /// The tenant asked for it.
+    Tenant,
+    /// The holder restarted and could not rebuild the session.
+    Unrecoverable,
+}

@@ -1,0 +1,114 @@
+//! The one place that knows how values become bytes.
+//!
+//! bincode 2.0, little endian, fixed-width integers, bounded, and canonical: a value has exactly one encoding, and
+//! every other byte string is refused. Everything that is signed, hashed, stored or sent goes through here, so that
+//! replacing bincode touches this file alone.
+
+use bincode::config::{Configuration, Fixint, LittleEndian, Limit};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The largest encoding that [`decode`] reads: a page request with its page, with room to spare.
+pub const ENCODED_BYTES_MAX: usize = 32 << 20;
+
+const CONFIG: Configuration<LittleEndian, Fixint, Limit<ENCODED_BYTES_MAX>> =
+    bincode::config::standard().with_fixed_int_encoding().with_limit::<ENCODED_BYTES_MAX>();
+
+/// Why bytes are not the canonical encoding of a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The bytes do not parse as the type.
+    #[error("malformed {what}: {reason}")]
+    Malformed {
+        /// The type that was expected.
+        what: &'static str,
+        /// What the decoder met.
+        reason: String,
+    },
+    /// The value is followed by bytes that belong to nothing.
+    #[error("{what} is followed by {count} stray bytes")]
+    TrailingBytes {
+        /// The type that was read.
+        what: &'static str,
+        /// How many bytes were left.
+        count: usize,
+    },
+    /// The bytes parse, but are not the one encoding that the value has.
+    #[error("{what} is not canonically encoded")]
+    NotCanonical {
+        /// The type that was read.
+        what: &'static str,
+    },
+    /// Larger than the decoder's bound.
+    #[error("{what} has {count} bytes, more than the {ENCODED_BYTES_MAX} allowed")]
+    TooLarge {
+        /// The type that was expected.
+        what: &'static str,
+        /// The size that was offered.
+        count: usize,
+    },
+}
+
+/// The canonical encoding of `value`.
+///
+/// # Panics
+/// If the value cannot be encoded (a map of unknown length, say) or exceeds [`ENCODED_BYTES_MAX`]: both are bugs in
+/// the type, not in the data.
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    bincode::serde::encode_to_vec(value, CONFIG).expect("every wire type is encodable and bounded")
+}
+
+/// Reads one value that takes up all of `bytes`.
+///
+/// # Errors
+/// [`DecodeError`] if the bytes are not exactly the canonical encoding of a `T`.
+pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let what = type_name::<T>();
+    if bytes.len() > ENCODED_BYTES_MAX {
+        return Err(DecodeError::TooLarge { what, count: bytes.len() });
+    }
+    let (value, used): (T, usize) = bincode::serde::decode_from_slice(bytes, CONFIG)
+        .map_err(|error| DecodeError::Malformed { what, reason: error.to_string() })?;
+    if used < bytes.len() {
+        return Err(DecodeError::TrailingBytes { what, count: bytes.len() - used });
+    }
+    if encode(&value) != bytes {
+        return Err(DecodeError::NotCanonical { what });
+    }
+    Ok(value)
+}
+
+/// The last path segment of a type's name, for messages.
+fn type_name<T>() -> &'static str {
+    let name = std::any::type_name::<T>();
+    let end = name.find('<').unwrap_or(name.len());
+    name[..end].rfind("::").map_or(name, |start| &name[start + 2..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn stray_bytes_are_refused() {
+        let mut bytes = encode(&7_u32);
+        bytes.push(0);
+        assert_eq!(decode::<u32>(&bytes), Err(DecodeError::TrailingBytes { what: "u32", count: 1 }));
+    }
+
+    #[test]
+    fn a_length_beyond_the_input_is_refused_without_allocating_it() {
+        let bytes = encode(&u64::MAX);
+        assert!(matches!(decode::<Vec<u8>>(&bytes), Err(DecodeError::Malformed { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn what_decodes_encodes_to_the_same_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(value) = decode::<(u8, Option<u16>, Vec<bool>, String)>(&bytes) {
+                prop_assert_eq!(encode(&value), bytes);
+            }
+        }
+    }
+}

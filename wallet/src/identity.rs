@@ -1,0 +1,153 @@
+//! Ed25519 identities of operators, nodes, tenants and wallets.
+//!
+//! One rule everywhere: a signature covers a context from [`context`] and the message, and is checked with
+//! `verify_strict` (RFC 8032 with small-order keys refused), never in batches, so that all validators agree.
+
+use std::fmt;
+
+use ed25519_dalek::Signer as _;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::digest::{Digest, hex_newtype, sha256};
+
+/// What each signature is for. A signature under one context is worth nothing under another.
+pub mod context {
+    /// An operator agrees to a genesis document.
+    pub const GENESIS: &str = "batchmind/v1/genesis";
+    /// A node authors a ledger entry.
+    pub const LEDGER_ENTRY: &str = "batchmind/v1/ledger/entry";
+    /// A validator notarizes or finalizes a block.
+    pub const LEDGER_VOTE: &str = "batchmind/v1/ledger/vote";
+    /// A tenant's wallet key grants a wallet to its first holder.
+    pub const WALLET_GRANT: &str = "batchmind/v1/wallet/grant";
+    /// A node offers a one-time X25519 prekey.
+    pub const WALLET_PREKEY: &str = "batchmind/v1/wallet/prekey";
+    /// The holder's epoch key hands a wallet over.
+    pub const WALLET_TICKET: &str = "batchmind/v1/wallet/ticket";
+    /// The holder's epoch key authorises an entry that changes the wallet.
+    pub const WALLET_HOLDER: &str = "batchmind/v1/wallet/holder";
+    /// The receiver proves with the envelope's confirm key that it opened the envelope.
+    pub const WALLET_CONFIRM: &str = "batchmind/v1/wallet/confirm";
+}
+
+/// An Ed25519 public key.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicKey(pub [u8; 32]);
+hex_newtype!(PublicKey);
+
+/// An Ed25519 signature.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Signature(pub [u8; 64]);
+hex_newtype!(Signature);
+
+/// A signature that does not verify. Says nothing more, on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the signature does not verify")]
+pub struct SignatureInvalid;
+
+impl PublicKey {
+    /// Checks a signature over `message` under `context`.
+    ///
+    /// # Errors
+    /// [`SignatureInvalid`] for a bad key, a bad signature or another context.
+    pub fn verify(&self, context: &str, message: &[u8], signature: &Signature) -> Result<(), SignatureInvalid> {
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&self.0).map_err(|_| SignatureInvalid)?;
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        key.verify_strict(&signed_bytes(context, message).0, &signature).map_err(|_| SignatureInvalid)
+    }
+}
+
+/// What is really signed: the SHA-256 of context and message, each length-prefixed.
+fn signed_bytes(context: &str, message: &[u8]) -> Digest {
+    sha256(context, &[message])
+}
+
+/// An Ed25519 secret key. Zeroized on drop; neither printed nor serialised.
+#[derive(Clone)]
+pub struct SecretKey(ed25519_dalek::SigningKey);
+
+impl SecretKey {
+    /// The key that belongs to 32 bytes of seed.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+    }
+
+    /// The seed, for a key file.
+    pub fn seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The public half.
+    pub fn public_key(&self) -> PublicKey {
+        PublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// Signs `message` under `context`.
+    pub fn sign(&self, context: &str, message: &[u8]) -> Signature {
+        Signature(self.0.sign(&signed_bytes(context, message).0).to_bytes())
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretKey({})", self.public_key())
+    }
+}
+
+/// Name of a legal region, as genesis lists it: 1 to 16 lower-case letters, digits and hyphens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RegionId(String);
+
+/// A region name that breaks the rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a region name: 1 to 16 lower-case letters, digits and hyphens")]
+pub struct RegionIdInvalid(String);
+
+impl RegionId {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for RegionId {
+    type Error = RegionIdInvalid;
+    fn try_from(name: String) -> Result<Self, RegionIdInvalid> {
+        let valid = (1..=16).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        if valid { Ok(Self(name)) } else { Err(RegionIdInvalid(name)) }
+    }
+}
+
+impl From<RegionId> for String {
+    fn from(region: RegionId) -> Self {
+        region.0
+    }
+}
+
+impl fmt::Display for RegionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_bound_to_its_context() {
+        let key = SecretKey::from_seed(&[7; 32]);
+        let signature = key.sign(context::LEDGER_ENTRY, b"entry");
+        assert_eq!(key.public_key().verify(context::LEDGER_ENTRY, b"entry", &signature), Ok(()));
+        assert_eq!(key.public_key().verify(context::LEDGER_VOTE, b"entry", &signature), Err(SignatureInvalid));
+    }
+
+    #[test]
+    fn a_secret_key_does_not_print_itself() {
+        let key = SecretKey::from_seed(&[7; 32]);
+        assert!(!format!("{key:?}").contains(&crate::digest::to_hex(&[7; 32])));
+    }
+}
