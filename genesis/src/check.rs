@@ -1,0 +1,191 @@
+//! The rules that a draft must keep. Each refusal says what is wrong and where.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+    net::SocketAddr,
+    ops::RangeInclusive,
+};
+
+use ed25519_dalek::VerifyingKey;
+use wallet::identity::{PublicKey, RegionId};
+
+use crate::{Draft, GenesisError, OperatorId, Parameters};
+
+/// The longest text for people.
+const TEXT_CHARS_MAX: usize = 100;
+
+/// Tables of one kind. A certificate carries a signature for each node, and a policy a leaf for each region.
+const TABLES_MAX: usize = 256;
+
+/// End of the year 9999: any later date is a slip of the pen, and TOML could not hold every number beyond it.
+const CREATED_MS_MAX: u64 = 253_402_300_799_999;
+
+/// Checks all rules except signatures.
+pub fn draft(draft: &Draft) -> Result<(), GenesisError> {
+    text("consortium.name", &draft.consortium.name)?;
+    within("consortium.created_ms", draft.consortium.created_ms.get(), 0..=CREATED_MS_MAX)?;
+    parameters(&draft.parameters)?;
+    sizes(draft)?;
+    texts(draft)?;
+    no_repeats(draft)?;
+    keys(draft)?;
+    references(draft)?;
+    for (i, node) in draft.nodes.iter().enumerate() {
+        peer_address(&format!("nodes[{i}].peer"), &node.peer)?;
+        api_address(&format!("nodes[{i}].api"), &node.api)?;
+    }
+    Ok(())
+}
+
+fn parameters(parameters: &Parameters) -> Result<(), GenesisError> {
+    for parameter in parameters.list() {
+        within(&format!("parameters.{}", parameter.name), parameter.value, parameter.range)?;
+    }
+    let ordered = [
+        ("block_interval_ms", parameters.block_interval_ms, "idle_block_ms", parameters.idle_block_ms),
+        ("heartbeat_ms", parameters.heartbeat_ms, "election_timeout_ms_min", parameters.election_timeout_ms_min),
+        (
+            "election_timeout_ms_min",
+            parameters.election_timeout_ms_min,
+            "election_timeout_ms_max",
+            parameters.election_timeout_ms_max,
+        ),
+    ];
+    for (smaller, small, larger, large) in ordered {
+        if small >= large {
+            return Err(GenesisError::ParametersConflict { smaller, larger });
+        }
+    }
+    Ok(())
+}
+
+fn sizes(draft: &Draft) -> Result<(), GenesisError> {
+    let lists = [
+        ("regions", draft.regions.len(), true),
+        ("operators", draft.operators.len(), true),
+        ("nodes", draft.nodes.len(), true),
+        ("auditors", draft.auditors.len(), false),
+        ("models", draft.models.len(), false),
+    ];
+    for (list, count, needed) in lists {
+        if needed && count == 0 {
+            return Err(GenesisError::Empty { place: list.to_owned() });
+        }
+        if count > TABLES_MAX {
+            return Err(GenesisError::TooLarge { what: list.to_owned(), count, max: TABLES_MAX });
+        }
+    }
+    Ok(())
+}
+
+fn texts(draft: &Draft) -> Result<(), GenesisError> {
+    let regions = draft.regions.iter().map(|region| &region.name).enumerate().map(at("regions", "name"));
+    let operators = draft.operators.iter().map(|operator| &operator.name).enumerate().map(at("operators", "name"));
+    let auditors = draft.auditors.iter().map(|auditor| &auditor.name).enumerate().map(at("auditors", "name"));
+    let models = draft.models.iter().map(|model| &model.name).enumerate().map(at("models", "name"));
+    regions.chain(operators).chain(auditors).chain(models).try_for_each(|(place, name)| text(&place, name))
+}
+
+/// No two tables share what must tell them apart. Operator and node keys are one set: a key has one role.
+fn no_repeats(draft: &Draft) -> Result<(), GenesisError> {
+    unique(draft.regions.iter().map(|region| &region.id).enumerate().map(at("regions", "id")))?;
+    unique(draft.operators.iter().map(|operator| &operator.id).enumerate().map(at("operators", "id")))?;
+    unique(draft.nodes.iter().map(|node| &node.name).enumerate().map(at("nodes", "name")))?;
+    unique(all_keys(draft))?;
+    unique(draft.nodes.iter().map(|node| &node.peer).enumerate().map(at("nodes", "peer")))?;
+    unique(draft.nodes.iter().map(|node| &node.api).enumerate().map(at("nodes", "api")))?;
+    unique(draft.auditors.iter().map(|auditor| &auditor.name).enumerate().map(at("auditors", "name")))?;
+    unique(draft.auditors.iter().map(|auditor| &auditor.key_hash).enumerate().map(at("auditors", "key_hash")))?;
+    unique(draft.models.iter().map(|model| &model.name).enumerate().map(at("models", "name")))?;
+    unique(draft.models.iter().map(|model| &model.hash).enumerate().map(at("models", "hash")))
+}
+
+/// A key that is no point of the curve, or one of small order, would halt the consortium after all have signed.
+fn keys(draft: &Draft) -> Result<(), GenesisError> {
+    for (place, key) in all_keys(draft) {
+        if !VerifyingKey::from_bytes(&key.0).is_ok_and(|point| !point.is_weak()) {
+            return Err(GenesisError::KeyInvalid { place, key: *key });
+        }
+    }
+    Ok(())
+}
+
+fn references(draft: &Draft) -> Result<(), GenesisError> {
+    let regions: BTreeSet<&RegionId> = draft.regions.iter().map(|region| &region.id).collect();
+    for (i, node) in draft.nodes.iter().enumerate() {
+        if !regions.contains(&node.region) {
+            let (place, region) = (format!("nodes[{i}].region"), node.region.to_string());
+            return Err(GenesisError::RegionUnknown { place, region });
+        }
+    }
+    let operators: BTreeSet<&OperatorId> = draft.operators.iter().map(|operator| &operator.id).collect();
+    let by_nodes = draft.nodes.iter().map(|node| &node.operator).enumerate().map(at("nodes", "operator"));
+    let by_models = draft.models.iter().map(|model| &model.owner).enumerate().map(at("models", "owner"));
+    let by_signatures = draft.signatures.keys().map(|operator| (format!("signatures.{operator}"), operator));
+    for (place, operator) in by_nodes.chain(by_models).chain(by_signatures) {
+        if !operators.contains(operator) {
+            return Err(GenesisError::OperatorUnknown { place, operator: operator.to_string() });
+        }
+    }
+    Ok(())
+}
+
+fn peer_address(place: &str, address: &SocketAddr) -> Result<(), GenesisError> {
+    let scoped = matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0 || v6.flowinfo() != 0);
+    if address.ip().is_unspecified() || address.ip().is_multicast() || address.port() == 0 || scoped {
+        let rule = "must be the IP address and port of one machine, as others reach it";
+        return Err(GenesisError::AddressInvalid { place: place.to_owned(), value: address.to_string(), rule });
+    }
+    Ok(())
+}
+
+fn api_address(place: &str, url: &str) -> Result<(), GenesisError> {
+    let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).unwrap_or_default();
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte);
+    if !(1..=TEXT_CHARS_MAX).contains(&host.len()) || !host.bytes().all(plain) {
+        let rule = "must be http:// or https:// with host and port, in lower case and without a path";
+        let value = url.chars().take(TEXT_CHARS_MAX).collect();
+        return Err(GenesisError::AddressInvalid { place: place.to_owned(), value, rule });
+    }
+    Ok(())
+}
+
+fn text(place: &str, text: &str) -> Result<(), GenesisError> {
+    if text.trim().is_empty() {
+        return Err(GenesisError::Empty { place: place.to_owned() });
+    }
+    if text.chars().count() > TEXT_CHARS_MAX || text.chars().any(char::is_control) {
+        return Err(GenesisError::TextInvalid { place: place.to_owned(), chars_max: TEXT_CHARS_MAX });
+    }
+    Ok(())
+}
+
+fn within(place: &str, value: u64, range: RangeInclusive<u64>) -> Result<(), GenesisError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(GenesisError::OutOfRange { place: place.to_owned(), value, min: *range.start(), max: *range.end() })
+}
+
+fn unique<T: Ord + Display>(uses: impl Iterator<Item = (String, T)>) -> Result<(), GenesisError> {
+    let mut seen: BTreeMap<T, String> = BTreeMap::new();
+    for (place, value) in uses {
+        if let Some(first) = seen.get(&value) {
+            return Err(GenesisError::Duplicate { place, first: first.clone(), value: value.to_string() });
+        }
+        seen.insert(value, place);
+    }
+    Ok(())
+}
+
+fn all_keys(draft: &Draft) -> impl Iterator<Item = (String, &PublicKey)> {
+    let of_operators = draft.operators.iter().map(|operator| &operator.key).enumerate().map(at("operators", "key"));
+    let of_nodes = draft.nodes.iter().map(|node| &node.key).enumerate().map(at("nodes", "key"));
+    of_operators.chain(of_nodes)
+}
+
+/// Names the place of each value of a list: `nodes[2].key`.
+fn at<T>(list: &str, key: &str) -> impl Fn((usize, T)) -> (String, T) {
+    move |(i, value)| (format!("{list}[{i}].{key}"), value)
+}
