@@ -4,7 +4,7 @@
 //! every other byte string is refused. Everything that is signed, hashed, stored or sent goes through here, so that
 //! replacing bincode touches this file alone.
 
-use bincode::config::{Configuration, Fixint, LittleEndian, Limit};
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The largest encoding that [`decode`] reads: a page request with its page, with room to spare.
@@ -76,6 +76,38 @@ pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, Decode
         return Err(DecodeError::NotCanonical { what });
     }
     Ok(value)
+}
+
+/// `#[serde(with = "codec::bytes")]` for long byte strings: the encoding of a `Vec<u8>`, written in one piece.
+pub mod bytes {
+    use std::fmt;
+
+    use serde::{Deserializer, Serializer, de};
+
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    /// # Errors
+    /// Those of the deserializer.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl de::Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a byte string")
+            }
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+        }
+        from.deserialize_byte_buf(Bytes)
+    }
 }
 
 /// The last path segment of a type's name, for messages.

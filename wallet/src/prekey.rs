@@ -1,10 +1,17 @@
 //! One-time X25519 prekeys: the receiver's own entropy in a hop, used for one offer and then erased.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+use x25519_dalek::{PublicKey as Point, StaticSecret};
+use zeroize::Zeroizing;
 
 use crate::{
+    codec::encode,
     digest::hex_newtype,
-    identity::Signature,
+    entropy::{Entropy, draw},
+    identity::{PublicKey, SecretKey, Signature, context},
+    refusal::Refusal,
     units::NodeId,
 };
 
@@ -22,4 +29,133 @@ pub struct SignedPrekey {
     pub key: ExchangeKey,
     /// By the node's key, over node and key.
     pub signature: Signature,
+}
+
+/// The secret half of an [`ExchangeKey`]: a receiver's prekey, a sender's ephemeral half, a boot key. Wiped on drop.
+#[derive(Clone)]
+pub struct ExchangeSecret(StaticSecret);
+
+/// What two halves agreed on, with the keys that they used. Wiped on drop.
+pub struct SharedSecret {
+    bytes: Zeroizing<[u8; 32]>,
+    pair: [ExchangeKey; 2],
+}
+
+impl ExchangeSecret {
+    /// A fresh one.
+    pub fn draw(entropy: &mut dyn Entropy) -> Self {
+        Self::from_bytes(&Zeroizing::new(draw(entropy)))
+    }
+
+    /// The secret with these bytes, as a sealed file kept them.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(StaticSecret::from(*bytes))
+    }
+
+    /// The bytes, to be sealed. They are neither printed nor logged.
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The public half.
+    pub fn public_key(&self) -> ExchangeKey {
+        ExchangeKey(Point::from(&self.0).to_bytes())
+    }
+
+    /// The public half as a node's prekey, under the node's key.
+    pub fn offer(&self, node: NodeId, key: &SecretKey) -> SignedPrekey {
+        let public = self.public_key();
+        let signature = key.sign(context::WALLET_PREKEY, &encode(&(node, public)));
+        SignedPrekey { node, key: public, signature }
+    }
+
+    /// X25519 with the other side's key.
+    ///
+    /// # Errors
+    /// [`Refusal::ExchangeWeak`] if that key makes the secret all zeros (RFC 7748, section 6.1).
+    pub fn agree(&self, theirs: &ExchangeKey) -> Result<SharedSecret, Refusal> {
+        let shared = self.0.diffie_hellman(&Point::from(theirs.0));
+        if !shared.was_contributory() {
+            return Err(Refusal::ExchangeWeak);
+        }
+        Ok(SharedSecret { bytes: Zeroizing::new(shared.to_bytes()), pair: [self.public_key(), *theirs] })
+    }
+}
+
+impl SignedPrekey {
+    /// Checks the owner's signature.
+    ///
+    /// # Errors
+    /// [`Refusal::SignatureInvalid`].
+    pub fn verify(&self, node_key: &PublicKey) -> Result<(), Refusal> {
+        node_key
+            .verify(context::WALLET_PREKEY, &encode(&(self.node, self.key)), &self.signature)
+            .map_err(|_| Refusal::SignatureInvalid { what: "prekey" })
+    }
+}
+
+impl SharedSecret {
+    /// The agreed bytes, for the key schedule.
+    pub(crate) fn expose(&self) -> &[u8; 32] {
+        &self.bytes
+    }
+
+    /// Whether the agreement was between these two keys.
+    pub(crate) fn is_between(&self, one: &ExchangeKey, other: &ExchangeKey) -> bool {
+        self.pair == [*one, *other] || self.pair == [*other, *one]
+    }
+}
+
+impl fmt::Debug for ExchangeSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExchangeSecret({})", self.public_key())
+    }
+}
+
+impl fmt::Debug for SharedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedSecret(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::{from_hex, sha256};
+
+    #[test]
+    fn rfc_7748_section_6_1_holds() {
+        let key = |hex| ExchangeSecret::from_bytes(&from_hex(hex).expect("hex"));
+        let alice = key("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
+        let bob = key("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
+        assert_eq!(alice.public_key().to_string(), "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
+        let shared = "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742";
+        for (own, other) in [(&alice, &bob), (&bob, &alice)] {
+            let agreed = own.agree(&other.public_key()).expect("both contribute");
+            assert_eq!(crate::digest::to_hex(agreed.expose()), shared);
+        }
+    }
+
+    #[test]
+    fn a_key_of_small_order_is_refused() {
+        let secret = ExchangeSecret::from_bytes(&[7; 32]);
+        let mut one = [0; 32];
+        one[0] = 1;
+        for weak in [[0; 32], one] {
+            assert_eq!(secret.agree(&ExchangeKey(weak)).err(), Some(Refusal::ExchangeWeak));
+        }
+    }
+
+    #[test]
+    fn a_prekey_is_bound_to_its_node() {
+        let node_key = SecretKey::from_seed(&[1; 32]);
+        let offered = ExchangeSecret::from_bytes(&[2; 32]).offer(NodeId::new(3), &node_key);
+        assert_eq!(offered.verify(&node_key.public_key()), Ok(()));
+        let claimed = SignedPrekey { node: NodeId::new(4), ..offered.clone() };
+        assert_eq!(claimed.verify(&node_key.public_key()), Err(Refusal::SignatureInvalid { what: "prekey" }));
+        assert_eq!(
+            sha256("golden", &[&encode(&offered)]).to_string(),
+            "16dbb84f08d6282a6cf4474a2350809ca436fff5a560d9fb961efad2de2afedc"
+        );
+    }
 }

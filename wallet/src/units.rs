@@ -64,6 +64,10 @@ unit! {
     TokenPosition(u32)
 }
 unit! {
+    /// Position of a page in its stream, from 0.
+    PageIndex(u64)
+}
+unit! {
     /// A number of bytes.
     ByteCount(u64)
 }

@@ -1,0 +1,254 @@
+//! Why the wallet says no. Codes are stable on the wire; each has a page in `docs/errors`.
+
+use crate::{
+    codec::DecodeError,
+    digest::Digest,
+    handoff::Mode,
+    identity::RegionId,
+    units::{LogIndex, NodeId, PageIndex, TokenPosition},
+};
+
+/// A rule of the wallet was not met. Append only: codes are never reused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A policy or an opening names a region that the consortium does not have.
+    #[error("region {region} is not a region of this consortium")]
+    RegionUnknown {
+        /// The region that was named.
+        region: RegionId,
+    },
+    /// The tenant's policy does not let the wallet into the region.
+    #[error("the tenant's policy does not allow region {region}")]
+    RegionForbidden {
+        /// The region that was asked for.
+        region: RegionId,
+    },
+    /// An opening is not a leaf of the policy that the wallet committed to.
+    #[error("the opening for region {region} does not belong to the committed policy")]
+    OpeningInvalid {
+        /// The region that the opening claims to be about.
+        region: RegionId,
+    },
+    /// A signature does not verify.
+    #[error("the signature of the {what} does not verify")]
+    SignatureInvalid {
+        /// What was signed.
+        what: &'static str,
+    },
+    /// The other side's X25519 key gives an all-zero secret.
+    #[error("the key agreement key contributes nothing")]
+    ExchangeWeak,
+    /// The hop's label and what it is used with differ.
+    #[error("the hop's label does not match in its {field}")]
+    LabelMismatch {
+        /// The field that differs.
+        field: &'static str,
+    },
+    /// Sealed bytes do not open under this key and label.
+    #[error("the {what} does not open: wrong key, wrong place or altered bytes")]
+    SealBroken {
+        /// What was being opened.
+        what: &'static str,
+    },
+    /// Bytes are not what they should be.
+    #[error("{0}")]
+    Malformed(#[from] DecodeError),
+    /// A page's head or size does not fit its stream.
+    #[error("the page is malformed: {reason}")]
+    PageMalformed {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A page's content does not match the hash in its head.
+    #[error("page {index} does not match its hash")]
+    PageHashMismatch {
+        /// The page.
+        index: PageIndex,
+    },
+    /// A page that may still grow was to be sealed under a page key.
+    #[error("page {index} is not full; only the tail envelope carries it")]
+    PageNotFull {
+        /// The page.
+        index: PageIndex,
+    },
+    /// A page with other content was sealed under the same key before.
+    #[error("page {index} was sealed before with other content")]
+    PageChanged {
+        /// The page.
+        index: PageIndex,
+    },
+    /// The content is not what the commitment says.
+    #[error("the content does not match the commitment")]
+    ContentMismatch,
+    /// The ticket or statement is about something else.
+    #[error("the handoff ticket does not match in its {field}")]
+    TicketMismatch {
+        /// The field that differs.
+        field: &'static str,
+    },
+    /// The ticket or intent names another head than the wallet has here.
+    #[error("the wallet's head is {current}, not {named}")]
+    HeadMismatch {
+        /// Where the wallet stands in this node's copy of the ledger.
+        current: Digest,
+        /// What was named.
+        named: Digest,
+    },
+    /// The node's mode does not allow it.
+    #[error("a node that is {mode} for this wallet cannot do that")]
+    ModeWrong {
+        /// The mode that it is in.
+        mode: Mode,
+    },
+    /// The wallet's phase on the ledger does not allow it.
+    #[error("the ledger does not allow it now: {reason}")]
+    PhaseWrong {
+        /// What stands in the way.
+        reason: &'static str,
+    },
+    /// Another node holds the wallet.
+    #[error("the wallet is held by {holder:?}")]
+    NotHolder {
+        /// The holder of record, if the wallet exists.
+        holder: Option<NodeId>,
+    },
+    /// A final entry was skipped.
+    #[error("the entry at log index {at} does not follow the wallet's last one")]
+    FactGap {
+        /// The entry that came too early.
+        at: LogIndex,
+    },
+    /// A token position went back.
+    #[error("token position {next} lies before {current}")]
+    PositionBackwards {
+        /// The next position so far.
+        current: TokenPosition,
+        /// What was reported.
+        next: TokenPosition,
+    },
+}
+
+/// Whether it helps to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// The same request will be refused again.
+    Never,
+    /// The same request may succeed once more entries are final here.
+    Later,
+    /// The same page or envelope may arrive intact when it is sent again.
+    Resend,
+    /// Another destination may do.
+    Elsewhere,
+}
+
+impl Refusal {
+    /// Every code, in order.
+    pub const CODES: [&'static str; 20] = [
+        "W-101", "W-102", "W-103", "W-104", "W-105", "W-106", "W-107", "W-108", "W-109", "W-110", "W-111", "W-112",
+        "W-113", "W-114", "W-115", "W-116", "W-117", "W-118", "W-119", "W-120",
+    ];
+
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::RegionUnknown { .. } => "W-101",
+            Self::RegionForbidden { .. } => "W-102",
+            Self::OpeningInvalid { .. } => "W-103",
+            Self::SignatureInvalid { .. } => "W-104",
+            Self::ExchangeWeak => "W-105",
+            Self::LabelMismatch { .. } => "W-106",
+            Self::SealBroken { .. } => "W-107",
+            Self::Malformed(_) => "W-108",
+            Self::PageMalformed { .. } => "W-109",
+            Self::PageHashMismatch { .. } => "W-110",
+            Self::PageNotFull { .. } => "W-111",
+            Self::PageChanged { .. } => "W-112",
+            Self::ContentMismatch => "W-113",
+            Self::TicketMismatch { .. } => "W-114",
+            Self::HeadMismatch { .. } => "W-115",
+            Self::ModeWrong { .. } => "W-116",
+            Self::PhaseWrong { .. } => "W-117",
+            Self::NotHolder { .. } => "W-118",
+            Self::FactGap { .. } => "W-119",
+            Self::PositionBackwards { .. } => "W-120",
+        }
+    }
+
+    /// Whether it helps to try again.
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::RegionUnknown { .. } | Self::RegionForbidden { .. } => Retry::Elsewhere,
+            Self::SealBroken { .. }
+            | Self::Malformed(_)
+            | Self::PageMalformed { .. }
+            | Self::PageHashMismatch { .. }
+            | Self::ContentMismatch => Retry::Resend,
+            Self::HeadMismatch { .. }
+            | Self::ModeWrong { .. }
+            | Self::PhaseWrong { .. }
+            | Self::NotHolder { .. }
+            | Self::FactGap { .. } => Retry::Later,
+            Self::OpeningInvalid { .. }
+            | Self::SignatureInvalid { .. }
+            | Self::ExchangeWeak
+            | Self::LabelMismatch { .. }
+            | Self::PageNotFull { .. }
+            | Self::PageChanged { .. }
+            | Self::TicketMismatch { .. }
+            | Self::PositionBackwards { .. } => Retry::Never,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// One of each variant.
+    fn samples() -> Vec<Refusal> {
+        let region = RegionId::try_from("eu".to_owned()).expect("a region name");
+        let index = PageIndex::ZERO;
+        vec![
+            Refusal::RegionUnknown { region: region.clone() },
+            Refusal::RegionForbidden { region: region.clone() },
+            Refusal::OpeningInvalid { region },
+            Refusal::SignatureInvalid { what: "ticket" },
+            Refusal::ExchangeWeak,
+            Refusal::LabelMismatch { field: "region" },
+            Refusal::SealBroken { what: "page" },
+            Refusal::Malformed(DecodeError::TrailingBytes { what: "u8", count: 1 }),
+            Refusal::PageMalformed { reason: "crc" },
+            Refusal::PageHashMismatch { index },
+            Refusal::PageNotFull { index },
+            Refusal::PageChanged { index },
+            Refusal::ContentMismatch,
+            Refusal::TicketMismatch { field: "source" },
+            Refusal::HeadMismatch { current: Digest::ZERO, named: Digest::ZERO },
+            Refusal::ModeWrong { mode: Mode::Idle },
+            Refusal::PhaseWrong { reason: "no offer is open" },
+            Refusal::NotHolder { holder: None },
+            Refusal::FactGap { at: LogIndex::ZERO },
+            Refusal::PositionBackwards { current: TokenPosition::ZERO, next: TokenPosition::ZERO },
+        ]
+    }
+
+    #[test]
+    fn every_variant_has_its_own_listed_code() {
+        let codes: Vec<_> = samples().iter().map(Refusal::code).collect();
+        assert_eq!(codes, Refusal::CODES);
+    }
+
+    #[test]
+    fn every_code_has_a_page_and_every_page_a_code() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors");
+        let pages: BTreeSet<String> = std::fs::read_dir(folder)
+            .expect("docs/errors is part of the repository")
+            .filter_map(|entry| entry.expect("a readable folder").file_name().into_string().ok())
+            .filter(|name| name.starts_with("W-"))
+            .collect();
+        let codes: BTreeSet<String> = Refusal::CODES.iter().map(|code| format!("{code}.md")).collect();
+        assert_eq!(pages, codes);
+    }
+}
