@@ -1,5 +1,7 @@
 //! Blocks: what validators vote on, and what a certificate makes final.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 use wallet::{
     codec,
@@ -17,6 +19,18 @@ pub struct View {
     pub term: u64,
     /// The how manieth block of that term.
     pub number: u64,
+}
+
+impl View {
+    /// The view after this one when its term or a later one leads; none for an earlier term.
+    pub fn next_in(self, term: u64) -> Option<Self> {
+        let number = match term.cmp(&self.term) {
+            Ordering::Less => return None,
+            Ordering::Equal => self.number.checked_add(1)?,
+            Ordering::Greater => 1,
+        };
+        Some(Self { term, number })
+    }
 }
 
 /// What is signed for. Its digest is the block's digest.

@@ -6,14 +6,17 @@
 
 use serde::{Deserialize, Serialize};
 use wallet::{
-    digest::Digest,
+    codec,
+    digest::{Digest, sha256},
     grant::{WalletAddress, WalletGrant},
-    identity::{PublicKey, Signature},
+    identity::{PublicKey, SecretKey, Signature, context},
     policy::PolicyOpening,
     prekey::{ExchangeKey, SignedPrekey},
     ticket::{ContentCommitment, SignedTicket},
     units::{BlockHeight, KeyEpoch, Micros, NodeId},
 };
+
+use crate::tree::log;
 
 /// An event in the words of its author, for one consortium, once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +41,40 @@ pub struct Entry {
     /// By the wallet's epoch key, where the event speaks for the wallet's holder: the key of record, or the new key in
     /// [`Event::WalletCreated`] and [`Event::KeyConfirmed`].
     pub holder_signature: Option<Signature>,
+}
+
+impl EntryBody {
+    /// Names the entry. It does not cover the signatures, so that signing again makes no new entry.
+    pub fn id(&self) -> Digest {
+        sha256("batchmind/v1/ledger/entry", &[&codec::encode(self)])
+    }
+
+    /// The entry, signed by its author and, where the event speaks for the wallet's holder, by the epoch key.
+    pub fn sign(self, author: &SecretKey, holder: Option<&SecretKey>) -> Entry {
+        let bytes = codec::encode(&self);
+        Entry {
+            signature: author.sign(context::LEDGER_ENTRY, &bytes),
+            holder_signature: holder.map(|key| key.sign(context::WALLET_HOLDER, &bytes)),
+            body: self,
+        }
+    }
+}
+
+impl Entry {
+    /// See [`EntryBody::id`].
+    pub fn id(&self) -> Digest {
+        self.body.id()
+    }
+
+    /// Hash of the leaf that the entry is in the log.
+    pub fn leaf_hash(&self) -> Digest {
+        log::leaf_hash(&codec::encode(self))
+    }
+}
+
+/// A wallet's head after an entry that advances it.
+pub fn next_head(head: &Digest, entry: &Digest) -> Digest {
+    sha256("batchmind/v1/ledger/head", &[head.as_bytes(), entry.as_bytes()])
 }
 
 /// Everything that the ledger records. The order of the variants is part of the format.
@@ -65,6 +102,58 @@ pub enum Event {
     DecisionAnchored(DecisionAnchored),
     /// The wallet is over.
     BatchClosed(BatchClosed),
+}
+
+impl Event {
+    /// The wallet that it is about; none for [`Event::DecisionAnchored`].
+    pub fn wallet(&self) -> Option<WalletAddress> {
+        Some(match self {
+            Self::WalletCreated(event) => event.grant.terms.address(),
+            Self::MigrationOffered(event) => event.wallet,
+            Self::MigrationAccepted(event) => event.wallet,
+            Self::KeyConfirmed(event) => event.ticket.ticket.wallet,
+            Self::MigrationAborted(event) => event.wallet,
+            Self::Touch(event) => event.wallet,
+            Self::BaselineCommitted(event) => event.wallet,
+            Self::LatencyDelta(event) => event.wallet,
+            Self::BatchEvicted(event) => event.wallet,
+            Self::DecisionAnchored(_) => return None,
+            Self::BatchClosed(event) => event.wallet,
+        })
+    }
+
+    /// The head that the event expects and advances; none for evidence and for anchors.
+    pub fn swaps_head(&self) -> Option<Digest> {
+        match self {
+            Self::WalletCreated(_) => Some(Digest::ZERO),
+            Self::MigrationOffered(event) => Some(event.head),
+            Self::MigrationAccepted(event) => Some(event.head),
+            Self::KeyConfirmed(event) => Some(event.ticket.ticket.head),
+            Self::MigrationAborted(event) => Some(event.head),
+            Self::Touch(event) => Some(event.head),
+            Self::BatchClosed(event) => Some(event.head),
+            Self::BaselineCommitted(_) | Self::LatencyDelta(_) | Self::BatchEvicted(_) | Self::DecisionAnchored(_) => {
+                None
+            }
+        }
+    }
+
+    /// The variant's name.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::WalletCreated(_) => "WalletCreated",
+            Self::MigrationOffered(_) => "MigrationOffered",
+            Self::MigrationAccepted(_) => "MigrationAccepted",
+            Self::KeyConfirmed(_) => "KeyConfirmed",
+            Self::MigrationAborted(_) => "MigrationAborted",
+            Self::Touch(_) => "Touch",
+            Self::BaselineCommitted(_) => "BaselineCommitted",
+            Self::LatencyDelta(_) => "LatencyDelta",
+            Self::BatchEvicted(_) => "BatchEvicted",
+            Self::DecisionAnchored(_) => "DecisionAnchored",
+            Self::BatchClosed(_) => "BatchClosed",
+        }
+    }
 }
 
 /// See [`Event::WalletCreated`]. Author: the first holder. Head afterwards: SHA-256 of the zero head and the entry.

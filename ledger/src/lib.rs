@@ -1,4 +1,22 @@
 //! Entries, state machine, Merkle log, finality votes and certificates, proof bundles, credits; openraft and RocksDB adapters.
+//!
+//! Everything outside `shell` is sans-IO: time, keys and bytes come in as arguments, effects go out as values.
 
+pub mod apply;
 pub mod block;
+pub mod bundle;
+pub mod certificate;
+pub mod credits;
 pub mod event;
+pub mod execute;
+pub mod finality;
+pub mod refusal;
+#[cfg(feature = "shell")]
+pub mod shell;
+pub mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod tree;
+
+#[cfg(test)]
+mod golden;

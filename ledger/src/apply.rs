@@ -1,0 +1,198 @@
+//! The rules: what an entry must fulfil, and what it changes. Deterministic, so that every validator agrees.
+
+mod evidence;
+mod hop;
+mod lifecycle;
+
+use genesis::Consortium;
+use wallet::{
+    codec,
+    digest::Digest,
+    grant::WalletAddress,
+    identity::{PublicKey, RegionId, context},
+    policy::{PolicyCommitment, PolicyOpening},
+    units::{BlockHeight, LogIndex, NodeId, Timestamp},
+};
+
+use crate::{
+    credits::Award,
+    event::{Entry, Event, next_head},
+    execute::ENTRY_BYTES_MAX,
+    refusal::Refusal,
+    state::{EntryRecord, KeyRotated, Record, State, StateKey, WalletRecord},
+};
+
+/// At most this many receivers of a wallet may be exposed.
+pub const EXPOSED_MAX: usize = 8;
+/// A wallet has at most this many epoch keys; a successor batch goes on.
+pub const ROTATIONS_MAX: usize = 1_024;
+
+/// Where an entry is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockContext {
+    /// The block's height.
+    pub height: BlockHeight,
+    /// The block's time.
+    pub time: Timestamp,
+    /// The entry's leaf.
+    pub log_index: LogIndex,
+}
+
+/// What applying an entry brought, beside the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The entry's id.
+    pub entry: Digest,
+    /// The key rotation that it implies.
+    pub rotated: Option<KeyRotated>,
+    /// What a hop earned.
+    pub award: Option<Award>,
+}
+
+impl State {
+    /// Applies one entry.
+    ///
+    /// # Errors
+    /// [`Refusal`] for the first rule that it breaks; the state is unchanged then.
+    pub fn apply(&mut self, consortium: &Consortium, entry: &Entry, at: BlockContext) -> Result<Applied, Refusal> {
+        let encoded = codec::encode(entry).len();
+        if encoded > ENTRY_BYTES_MAX {
+            return Err(Refusal::EntryTooLarge { bytes: encoded });
+        }
+        check_author(consortium, entry)?;
+        let id = entry.id();
+        if self.entry(id).is_some() {
+            return Err(Refusal::Replayed { id });
+        }
+        let mut step = Step { state: self.clone(), consortium, entry, id, at, rotated: None, award: None };
+        step.event()?;
+        let record = EntryRecord { log_index: at.log_index, height: at.height, time: at.time };
+        step.state.put(StateKey::Entry(id), Record::Entry(record));
+        *self = step.state;
+        Ok(Applied { entry: id, rotated: step.rotated, award: step.award })
+    }
+}
+
+/// Whether the entry is for this consortium and by the node that it names. Costs a signature and reads no state, so a
+/// node can ask before it forwards an entry.
+///
+/// # Errors
+/// [`Refusal`] for what is wrong.
+pub fn check_author(consortium: &Consortium, entry: &Entry) -> Result<(), Refusal> {
+    let body = &entry.body;
+    if body.consortium != consortium.id() {
+        return Err(Refusal::ForeignConsortium { found: body.consortium });
+    }
+    let author = body.author;
+    let node = consortium.node(author).ok_or(Refusal::AuthorUnknown { author })?;
+    node.key
+        .verify(context::LEDGER_ENTRY, &codec::encode(body), &entry.signature)
+        .map_err(|_| Refusal::AuthorSignature { author })
+}
+
+/// One entry on its way into the state.
+struct Step<'a> {
+    state: State,
+    consortium: &'a Consortium,
+    entry: &'a Entry,
+    id: Digest,
+    at: BlockContext,
+    rotated: Option<KeyRotated>,
+    award: Option<Award>,
+}
+
+impl Step<'_> {
+    fn event(&mut self) -> Result<(), Refusal> {
+        match &self.entry.body.event {
+            Event::WalletCreated(event) => self.wallet_created(event),
+            Event::MigrationOffered(event) => self.migration_offered(event),
+            Event::MigrationAccepted(event) => self.migration_accepted(event),
+            Event::KeyConfirmed(event) => self.key_confirmed(event),
+            Event::MigrationAborted(event) => self.migration_aborted(event),
+            Event::Touch(event) => self.touch(event),
+            Event::BaselineCommitted(event) => self.baseline_committed(event),
+            Event::LatencyDelta(event) => self.latency_delta(event),
+            Event::BatchEvicted(event) => self.batch_evicted(event),
+            Event::DecisionAnchored(event) => self.decision_anchored(event),
+            Event::BatchClosed(event) => self.batch_closed(event),
+        }
+    }
+
+    fn author(&self) -> NodeId {
+        self.entry.body.author
+    }
+
+    /// The wallet, open and at the head that the entry names.
+    fn swap(&self, address: WalletAddress, head: Digest) -> Result<WalletRecord, Refusal> {
+        let wallet = self.open_wallet(address)?;
+        if wallet.head != head {
+            return Err(Refusal::HeadMoved { current: wallet.head, named: head });
+        }
+        Ok(wallet)
+    }
+
+    fn open_wallet(&self, address: WalletAddress) -> Result<WalletRecord, Refusal> {
+        let wallet = self.state.wallet(address).ok_or(Refusal::WalletUnknown { wallet: address })?;
+        if wallet.is_closed() {
+            return Err(Refusal::WalletClosed { wallet: address });
+        }
+        Ok(wallet)
+    }
+
+    /// The author must be the holder and have signed with the epoch key of record.
+    fn by_holder(&self, wallet: &WalletRecord) -> Result<(), Refusal> {
+        let (holder, author) = (wallet.holder, self.author());
+        if holder != author {
+            return Err(Refusal::NotHolder { holder, author });
+        }
+        self.signed_by(&wallet.holder_key)
+    }
+
+    /// The holder's signature must be there and by `key`.
+    fn signed_by(&self, key: &PublicKey) -> Result<(), Refusal> {
+        let signature = self.entry.holder_signature.as_ref().ok_or(Refusal::HolderSignature)?;
+        key.verify(context::WALLET_HOLDER, &codec::encode(&self.entry.body), signature)
+            .map_err(|_| Refusal::HolderSignature)
+    }
+
+    /// The event does not speak for the holder, so there is nothing that the epoch key should sign.
+    fn not_signed_by_holder(&self) -> Result<(), Refusal> {
+        if self.entry.holder_signature.is_some() { Err(Refusal::HolderSignature) } else { Ok(()) }
+    }
+
+    /// The policy must allow the region in which genesis says the node is.
+    fn admits(&self, policy: &PolicyCommitment, opening: &PolicyOpening, node: NodeId) -> Result<(), Refusal> {
+        admits(self.consortium, policy, opening, node)
+    }
+
+    /// Writes the wallet back with its head advanced over this entry.
+    fn advance(&mut self, mut wallet: WalletRecord) {
+        wallet.head = next_head(&wallet.head, &self.id);
+        self.state.put_wallet(wallet);
+    }
+}
+
+/// Whether `opening` belongs to `policy` and allows the region in which the genesis document says `node` is.
+///
+/// # Errors
+/// [`Refusal`] for what is wrong.
+pub fn admits(
+    consortium: &Consortium,
+    policy: &PolicyCommitment,
+    opening: &PolicyOpening,
+    node: NodeId,
+) -> Result<(), Refusal> {
+    let region = opening.region.clone();
+    let genesis_region: &RegionId = &consortium.node(node).ok_or(Refusal::ReceiverInvalid { receiver: node })?.region;
+    if *genesis_region != region {
+        return Err(Refusal::WrongRegion { node, region: genesis_region.clone(), opened: region });
+    }
+    match opening.verify(policy) {
+        Ok(_) => Ok(()),
+        Err(_) if !opening.allowed => Err(Refusal::RegionForbidden { region }),
+        Err(_) => Err(Refusal::PolicyOpening { region }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

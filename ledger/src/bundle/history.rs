@@ -1,0 +1,175 @@
+//! Following a wallet through its entries, as an auditor does: written apart from the validators' rules, so that each
+//! checks the other.
+
+use genesis::Consortium;
+use wallet::{
+    codec,
+    digest::Digest,
+    grant::WalletAddress,
+    identity::{PublicKey, context},
+    policy::PolicyCommitment,
+    units::{KeyEpoch, NodeId},
+};
+
+use super::verify::Failure;
+use crate::{
+    apply::admits,
+    event::{AbortReason, Entry, Event, KeyConfirmed, MigrationOffered, WalletCreated, next_head},
+    state::WalletRecord,
+};
+
+/// The wallet as the entries read so far leave it.
+pub(super) struct History<'a> {
+    consortium: &'a Consortium,
+    pub(super) wallet: WalletAddress,
+    pub(super) holder: NodeId,
+    pub(super) epoch: KeyEpoch,
+    key: PublicKey,
+    policy: PolicyCommitment,
+    head: Digest,
+    /// The open offer, and whether the receiver took it up.
+    offer: Option<(&'a MigrationOffered, bool)>,
+    /// Epoch, holder, key and entry of each rotation.
+    rotations: Vec<(KeyEpoch, NodeId, PublicKey, Digest)>,
+    /// The last confirmed hop.
+    pub(super) last: Option<LastHop>,
+}
+
+/// What the bundle is about, once its last entry was read.
+pub(super) struct LastHop {
+    pub(super) source: NodeId,
+    pub(super) decision: Digest,
+}
+
+fn require(holds: bool, check: &'static str, detail: &'static str) -> Result<(), Failure> {
+    if holds { Ok(()) } else { Err(Failure::new(check, detail)) }
+}
+
+impl<'a> History<'a> {
+    /// The wallet after its first entry.
+    pub(super) fn begin(consortium: &'a Consortium, entry: &'a Entry) -> Result<Self, Failure> {
+        let Event::WalletCreated(created) = &entry.body.event else {
+            return Err(Failure::new("continuity", "the history does not begin with the wallet's creation"));
+        };
+        let WalletCreated { grant, holder_key, opening } = created;
+        let wallet = grant.verify().map_err(|refusal| Failure::new("grant", refusal))?;
+        let holder = grant.terms.holder;
+        require(grant.terms.consortium == consortium.id(), "grant", "it is for another consortium")?;
+        require(holder == entry.body.author, "grant", "it is for another holder")?;
+        admits(consortium, &grant.terms.policy, opening, holder).map_err(|refusal| Failure::new("policy", refusal))?;
+        signed_by(holder_key, entry)?;
+        let epoch = KeyEpoch::ZERO;
+        Ok(Self {
+            consortium,
+            wallet,
+            holder,
+            epoch,
+            key: *holder_key,
+            policy: grant.terms.policy,
+            head: next_head(&Digest::ZERO, &entry.id()),
+            offer: None,
+            rotations: vec![(epoch, holder, *holder_key, entry.id())],
+            last: None,
+        })
+    }
+
+    /// Reads the next entry.
+    pub(super) fn read(&mut self, entry: &'a Entry) -> Result<(), Failure> {
+        let event = &entry.body.event;
+        require(event.wallet() == Some(self.wallet), "continuity", "an entry is about another wallet")?;
+        require(event.swaps_head() == Some(self.head), "continuity", "an entry does not name the head before it")?;
+        match event {
+            Event::MigrationOffered(offer) => self.offered(entry, offer)?,
+            Event::MigrationAccepted(_) => self.accepted(entry)?,
+            Event::KeyConfirmed(confirm) => self.confirmed(entry, confirm)?,
+            Event::MigrationAborted(abort) => {
+                let receiver = self.offer.take().map(|(offer, _)| offer.receiver);
+                require(receiver.is_some(), "continuity", "an abort without an offer")?;
+                match abort.reason {
+                    AbortReason::Source => self.by_holder(entry)?,
+                    AbortReason::Receiver => {
+                        require(receiver == Some(entry.body.author), "continuity", "an abort by neither side")?;
+                    }
+                    // The height of a block is not in the log; the quorum has checked the deadline.
+                    AbortReason::Deadline => {}
+                }
+            }
+            Event::Touch(_) => {
+                self.by_holder(entry)?;
+                self.offer = None;
+            }
+            _ => return Err(Failure::new("continuity", format!("{} before the confirm", event.name()))),
+        }
+        self.head = next_head(&self.head, &entry.id());
+        Ok(())
+    }
+
+    /// Whether the record under the state root goes on from this history.
+    pub(super) fn leads_to(&self, record: &WalletRecord) -> Result<(), Failure> {
+        let same = record.address == self.wallet && record.policy == self.policy;
+        require(same, "state-proof", "the record is another wallet's")?;
+        let recorded = record.rotations.iter().map(|r| (r.epoch, r.holder, r.key, r.entry)).take(self.rotations.len());
+        require(recorded.eq(self.rotations.iter().copied()), "state-proof", "the record has other key rotations")?;
+        let present = record.epoch > self.epoch || (record.holder, record.holder_key) == (self.holder, self.key);
+        require(present, "state-proof", "the record has another holder")
+    }
+
+    fn offered(&mut self, entry: &Entry, offer: &'a MigrationOffered) -> Result<(), Failure> {
+        self.by_holder(entry)?;
+        require(self.offer.is_none(), "continuity", "an offer while another is open")?;
+        require(Some(offer.epoch) == self.epoch.next(), "continuity", "an offer skips an epoch")?;
+        admits(self.consortium, &self.policy, &offer.opening, offer.receiver)
+            .map_err(|refusal| Failure::new("policy", refusal))?;
+        let node = self.consortium.node(offer.receiver).filter(|_| offer.prekey.node == offer.receiver);
+        let prekey = node.is_some_and(|node| offer.prekey.verify(&node.key).is_ok());
+        require(prekey, "prekey", "it is not signed by the receiver")?;
+        self.offer = Some((offer, false));
+        Ok(())
+    }
+
+    fn accepted(&mut self, entry: &Entry) -> Result<(), Failure> {
+        let Some((offer, false)) = self.offer else {
+            return Err(Failure::new("continuity", "an acceptance without an offer"));
+        };
+        require(entry.body.author == offer.receiver, "continuity", "an acceptance by another node than the receiver")?;
+        self.offer = Some((offer, true));
+        Ok(())
+    }
+
+    fn confirmed(&mut self, entry: &Entry, confirm: &KeyConfirmed) -> Result<(), Failure> {
+        let Some((offer, true)) = self.offer.take() else {
+            return Err(Failure::new("continuity", "a confirm without an acceptance"));
+        };
+        let ticket = &confirm.ticket.ticket;
+        require(
+            (ticket.source, ticket.receiver) == (self.holder, offer.receiver),
+            "ticket",
+            "it is from another source or for another receiver",
+        )?;
+        require(Some(ticket.epoch) == self.epoch.next(), "ticket", "it is for another epoch")?;
+        confirm.ticket.verify(&self.key).map_err(|refusal| Failure::new("ticket", refusal))?;
+        require(entry.body.author == offer.receiver, "confirm", "it is by another node than the receiver")?;
+        signed_by(&confirm.holder_key, entry)?;
+        confirm
+            .ticket
+            .verify_opened(&offer.confirm_key, &confirm.holder_key, &confirm.exchange_key, &confirm.opened)
+            .map_err(|refusal| Failure::new("confirm", refusal))?;
+        self.last = Some(LastHop { source: self.holder, decision: offer.decision });
+        (self.holder, self.epoch, self.key) = (offer.receiver, ticket.epoch, confirm.holder_key);
+        self.rotations.push((self.epoch, self.holder, self.key, entry.id()));
+        Ok(())
+    }
+
+    fn by_holder(&self, entry: &Entry) -> Result<(), Failure> {
+        require(entry.body.author == self.holder, "continuity", "an entry by another node than the holder")?;
+        signed_by(&self.key, entry)
+    }
+}
+
+fn signed_by(key: &PublicKey, entry: &Entry) -> Result<(), Failure> {
+    let verifies = entry
+        .holder_signature
+        .as_ref()
+        .is_some_and(|signature| key.verify(context::WALLET_HOLDER, &codec::encode(&entry.body), signature).is_ok());
+    require(verifies, "holder-signature", "an entry is not signed by the epoch key")
+}

@@ -1,0 +1,259 @@
+//! What the entries make: wallets, spent prekeys, credits, governance, the ids of all entries.
+//!
+//! [`State`] is a typed view over the sparse Merkle tree. A record stands under the SHA-256 of its [`StateKey`] as the
+//! canonical encoding of a [`Record`], so every record can be proven, and its absence too.
+
+mod record;
+
+use genesis::Consortium;
+use serde::{Deserialize, Serialize};
+use wallet::{
+    codec,
+    digest::{Digest, sha256},
+    grant::WalletAddress,
+    prekey::ExchangeKey,
+    units::{BlockHeight, KeyEpoch, LogIndex, Micros, NodeId, Timestamp},
+};
+
+pub use self::record::{Boot, Cause, Hop, KeyRotated, Offer, Phase, WalletRecord};
+use crate::{
+    credits::{Account, Award},
+    tree::state::{StateProof, StateTree},
+};
+
+/// What a record is about. The order of the variants is part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum StateKey {
+    /// Which consortium, and who validates.
+    Governance,
+    /// A wallet.
+    Wallet(WalletAddress),
+    /// A prekey that was used in an offer.
+    Prekey(ExchangeKey),
+    /// An entry, by its id.
+    Entry(Digest),
+    /// A latency baseline, by the id of its entry.
+    Baseline(Digest),
+    /// What a hop earned: the wallet and the epoch that the hop began.
+    Award(WalletAddress, KeyEpoch),
+    /// A node's credits.
+    Account(NodeId),
+    /// Where a node's decision log is anchored.
+    Anchor(NodeId),
+}
+
+impl StateKey {
+    /// Where the record stands in the tree.
+    pub fn digest(&self) -> Digest {
+        sha256("batchmind/v1/ledger/state", &[&codec::encode(self)])
+    }
+}
+
+/// A record. The order of the variants is part of the format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// See [`StateKey::Governance`].
+    Governance(GovernanceRecord),
+    /// See [`StateKey::Wallet`].
+    Wallet(Box<WalletRecord>),
+    /// See [`StateKey::Prekey`]: the id of the entry that used it.
+    Prekey(Digest),
+    /// See [`StateKey::Entry`].
+    Entry(EntryRecord),
+    /// See [`StateKey::Baseline`].
+    Baseline(BaselineRecord),
+    /// See [`StateKey::Award`].
+    Award(Award),
+    /// See [`StateKey::Account`].
+    Account(Account),
+    /// See [`StateKey::Anchor`].
+    Anchor(AnchorRecord),
+}
+
+/// Which consortium this is the state of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GovernanceRecord {
+    /// Hash of the genesis document.
+    pub consortium: Digest,
+    /// Epoch of the validator set.
+    pub epoch: u64,
+    /// Hash of the validator set.
+    pub validators: Digest,
+}
+
+/// Where an entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryRecord {
+    /// Its leaf.
+    pub log_index: LogIndex,
+    /// Its block.
+    pub height: BlockHeight,
+    /// The block's time.
+    pub time: Timestamp,
+}
+
+/// A latency baseline that an offer can name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaselineRecord {
+    /// The wallet.
+    pub wallet: WalletAddress,
+    /// The epoch in which it was measured.
+    pub epoch: KeyEpoch,
+    /// Median time between tokens.
+    pub inter_token_p50: Micros,
+    /// How many intervals were measured.
+    pub samples: u32,
+}
+
+/// Where a node's decision log stands on the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnchorRecord {
+    /// Number of decisions in the log.
+    pub decisions: u64,
+    /// Hash of the last one.
+    pub log_head: Digest,
+    /// The entry that says so.
+    pub entry: Digest,
+}
+
+/// The state. A clone is cheap and shares everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    tree: StateTree,
+}
+
+impl State {
+    /// The state before the first entry.
+    pub fn genesis(consortium: &Consortium) -> Self {
+        let validators = consortium.validators();
+        let mut state = Self::default();
+        state.put(
+            StateKey::Governance,
+            Record::Governance(GovernanceRecord {
+                consortium: consortium.id(),
+                epoch: validators.epoch,
+                validators: validators.hash(),
+            }),
+        );
+        state
+    }
+
+    /// The root that block headers name.
+    pub fn root(&self) -> Digest {
+        self.tree.root()
+    }
+
+    /// The tree, to store its leaves: [`StateTree::changes_since`] gives what a block changed.
+    pub fn tree(&self) -> &StateTree {
+        &self.tree
+    }
+
+    /// The state whose leaves were stored. The caller compares the root with a certified header.
+    pub fn from_leaves(leaves: impl IntoIterator<Item = (Digest, Vec<u8>)>) -> Self {
+        Self { tree: leaves.into_iter().collect() }
+    }
+
+    /// The proof of what stands under `key`, be it a record or nothing.
+    pub fn prove(&self, key: StateKey) -> StateProof {
+        self.tree.prove(&key.digest())
+    }
+
+    /// A wallet.
+    pub fn wallet(&self, address: WalletAddress) -> Option<WalletRecord> {
+        match self.record(StateKey::Wallet(address))? {
+            Record::Wallet(record) => Some(*record),
+            _ => None,
+        }
+    }
+
+    /// All wallets, in the order of their keys.
+    pub fn wallets(&self) -> impl Iterator<Item = WalletRecord> {
+        self.records().filter_map(|record| match record {
+            Record::Wallet(record) => Some(*record),
+            _ => None,
+        })
+    }
+
+    /// Where the entry with this id stands.
+    pub fn entry(&self, id: Digest) -> Option<EntryRecord> {
+        match self.record(StateKey::Entry(id))? {
+            Record::Entry(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// Whether an offer used this prekey.
+    pub fn is_prekey_spent(&self, prekey: ExchangeKey) -> bool {
+        self.record(StateKey::Prekey(prekey)).is_some()
+    }
+
+    /// The baseline of the entry with this id.
+    pub fn baseline(&self, entry: Digest) -> Option<BaselineRecord> {
+        match self.record(StateKey::Baseline(entry))? {
+            Record::Baseline(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// Where the decision log of `node` is anchored.
+    pub fn anchor(&self, node: NodeId) -> Option<AnchorRecord> {
+        match self.record(StateKey::Anchor(node))? {
+            Record::Anchor(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// What the hop that began `epoch` earned; none while its delta is missing.
+    pub fn award(&self, wallet: WalletAddress, epoch: KeyEpoch) -> Option<Award> {
+        match self.record(StateKey::Award(wallet, epoch))? {
+            Record::Award(award) => Some(award),
+            _ => None,
+        }
+    }
+
+    /// All awards, in the order of their keys.
+    pub fn awards(&self) -> impl Iterator<Item = Award> {
+        self.records().filter_map(|record| match record {
+            Record::Award(award) => Some(award),
+            _ => None,
+        })
+    }
+
+    /// A node's credits; an empty account if it never earned any.
+    pub fn account(&self, node: NodeId) -> Account {
+        match self.record(StateKey::Account(node)) {
+            Some(Record::Account(account)) => account,
+            _ => Account::default(),
+        }
+    }
+
+    /// Which consortium this is the state of.
+    pub fn governance(&self) -> Option<GovernanceRecord> {
+        match self.record(StateKey::Governance)? {
+            Record::Governance(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// All records, in the order of their keys.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        self.tree.iter().map(|(_, value)| parse(value))
+    }
+
+    /// The record under `key`.
+    pub fn record(&self, key: StateKey) -> Option<Record> {
+        self.tree.get(&key.digest()).map(parse)
+    }
+
+    pub(crate) fn put(&mut self, key: StateKey, record: Record) {
+        self.tree.insert(key.digest(), codec::encode(&record));
+    }
+
+    pub(crate) fn put_wallet(&mut self, record: WalletRecord) {
+        self.put(StateKey::Wallet(record.address), Record::Wallet(Box::new(record)));
+    }
+}
+
+fn parse(value: &[u8]) -> Record {
+    codec::decode(value).expect("only `put` writes values, and stored leaves are checked against a certified root")
+}

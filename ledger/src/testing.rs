@@ -1,0 +1,382 @@
+//! A small consortium with all its keys, a chain that everybody signs, and a session that moves. For tests only.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use genesis::{Consortium, Document, Draft, Heading, Node, Operator, Parameters, Region};
+use wallet::{
+    codec,
+    digest::{Digest, sha256},
+    grant::{WalletAddress, WalletTerms},
+    identity::{RegionId, SecretKey},
+    policy::{JurisdictionPolicy, PolicyTree},
+    prekey::ExchangeSecret,
+    tenant::WalletSecret,
+    ticket::{ContentCommitment, HandoffTicket},
+    units::{BlockHeight, LogIndex, Micros, NodeId, Timestamp, TokenPosition},
+};
+
+use crate::{
+    block::{Ballot, Block, Certificate, View, Vote, VoteKind},
+    bundle::FinalView,
+    event::{
+        AbortReason, BaselineCommitted, BatchClosed, CloseReason, DecisionAnchored, Entry, EntryBody, Event,
+        KeyConfirmed, LatencyDelta, MigrationAborted, MigrationAccepted, MigrationOffered, Touch, WalletCreated,
+    },
+    execute::{Executed, Proposal, propose},
+    refusal::Refusal,
+    state::WalletRecord,
+};
+
+/// When the sample consortium was made, in ms since 1970.
+pub const CREATED_MS: u64 = 1_780_000_000_000;
+
+/// The key of operator `node`, which is also the key of its only node.
+pub fn node_key(node: u32) -> SecretKey {
+    key(&format!("node {node}"))
+}
+
+/// A key that belongs to a name.
+pub fn key(name: &str) -> SecretKey {
+    SecretKey::from_seed(&sha256("test-key", &[name.as_bytes()]).0)
+}
+
+/// `nodes` operators with a node each; the last one of four or more in region us, the others in eu.
+pub fn consortium(nodes: u32) -> Arc<Consortium> {
+    let region = |id: &str| RegionId::try_from(id.to_owned()).expect("a region name");
+    let place = |node| if nodes >= 4 && node == nodes - 1 { "us" } else { "eu" };
+    let draft = Draft {
+        consortium: Heading { name: "Test consortium".to_owned(), created_ms: Timestamp::new(CREATED_MS) },
+        parameters: Parameters::default(),
+        regions: ["eu", "us"].map(|id| Region { id: region(id), name: id.to_owned() }).to_vec(),
+        operators: (0..nodes)
+            .map(|i| Operator {
+                id: format!("op-{i:02}").parse().expect("a name"),
+                name: format!("Operator {i}"),
+                key: key(&format!("operator {i}")).public_key(),
+            })
+            .collect(),
+        nodes: (0..nodes)
+            .map(|i| Node {
+                name: format!("node-{i:02}").parse().expect("a name"),
+                operator: format!("op-{i:02}").parse().expect("a name"),
+                region: region(place(i)),
+                key: node_key(i).public_key(),
+                peer: ([127, 0, 0, 1], 7000 + u16::try_from(i).expect("few nodes")).into(),
+                api: format!("http://127.0.0.1:{}", 8000 + i),
+            })
+            .collect(),
+        auditors: Vec::new(),
+        models: Vec::new(),
+        signatures: Default::default(),
+    };
+    let mut document = Document::new(draft).expect("the sample keeps the rules");
+    for i in 0..nodes {
+        let operator = format!("op-{i:02}").parse().expect("a name");
+        document.sign(&operator, &key(&format!("operator {i}"))).expect("the operator's own key");
+    }
+    Arc::new(document.verify().expect("signed by all"))
+}
+
+/// The certificate that `signers` of the sample consortium make for `block`.
+pub fn certify(block: &Block, signers: impl IntoIterator<Item = u32>) -> Certificate {
+    let ballot = Ballot::for_header(VoteKind::Finalize, &block.header);
+    let sign = |node| (NodeId::new(node), Vote::sign(ballot, NodeId::new(node), &node_key(node)).signature);
+    Certificate {
+        view: ballot.view,
+        height: ballot.height,
+        block: ballot.block,
+        signatures: signers.into_iter().map(sign).collect(),
+    }
+}
+
+/// A chain that a quorum signs as it grows.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// Whose chain.
+    pub consortium: Arc<Consortium>,
+    /// The final state.
+    pub tip: Executed,
+    /// All blocks with their certificates.
+    pub blocks: Vec<(Block, Certificate)>,
+    leaf_hashes: Vec<Digest>,
+}
+
+impl Chain {
+    /// No block yet.
+    pub fn new(consortium: Arc<Consortium>) -> Self {
+        Self { tip: Executed::genesis(&consortium), consortium, blocks: Vec::new(), leaf_hashes: Vec::new() }
+    }
+
+    /// The next block with those of `entries` that apply, not final yet.
+    pub fn propose(&self, entries: Vec<Entry>) -> Proposal {
+        let parent = self.blocks.last().map(|(_, certificate)| certificate.clone());
+        let view = View { term: 1, number: self.tip.view.number + 1 };
+        let now = Timestamp::new(CREATED_MS + 100 * view.number);
+        propose(&self.consortium, &self.tip, parent, view, now, entries)
+    }
+
+    /// Makes one entry final in a block of its own.
+    ///
+    /// # Errors
+    /// What the rules say against it; the chain has not grown then.
+    pub fn push(&mut self, entry: Entry) -> Result<(), Refusal> {
+        let proposal = self.propose(vec![entry]);
+        if let Some((_, refusal)) = proposal.refused.into_iter().next() {
+            return Err(refusal);
+        }
+        let members = u32::try_from(self.consortium.nodes().len()).expect("few nodes");
+        let quorum = u32::try_from(self.consortium.validators().quorum()).expect("few nodes");
+        let certificate = certify(&proposal.block, members - quorum..members);
+        self.leaf_hashes.extend(proposal.block.entries.iter().map(Entry::leaf_hash));
+        self.tip = proposal.executed;
+        self.blocks.push((proposal.block, certificate));
+        Ok(())
+    }
+
+    /// All final entries with their heights.
+    pub fn entries(&self) -> impl Iterator<Item = (BlockHeight, &Entry)> {
+        self.blocks.iter().flat_map(|(block, _)| block.entries.iter().map(|entry| (block.header.height, entry)))
+    }
+}
+
+impl FinalView for Chain {
+    fn tip(&self) -> Option<(&crate::block::Header, &Certificate)> {
+        self.blocks.last().map(|(block, certificate)| (&block.header, certificate))
+    }
+
+    fn state(&self) -> &crate::state::State {
+        &self.tip.state
+    }
+
+    fn leaf_hashes(&self) -> &[Digest] {
+        &self.leaf_hashes
+    }
+
+    fn entry(&self, index: LogIndex) -> Option<Entry> {
+        self.entries().nth(usize::try_from(index.get()).ok()?).map(|(_, entry)| entry.clone())
+    }
+}
+
+/// A tenant's session with all its keys, which makes the entries that its holders would.
+#[derive(Clone, Debug)]
+pub struct Session {
+    consortium: Arc<Consortium>,
+    /// Its wallet.
+    pub address: WalletAddress,
+    terms: WalletTerms,
+    tenant: SecretKey,
+    policy: PolicyTreeOf,
+    nonce: std::cell::Cell<u64>,
+}
+
+/// The regions that the tenant allows; the tree is made when needed.
+#[derive(Clone, Debug)]
+struct PolicyTreeOf {
+    allowed: BTreeSet<RegionId>,
+    regions: BTreeSet<RegionId>,
+}
+
+impl PolicyTreeOf {
+    fn tree(&self) -> PolicyTree {
+        let policy = JurisdictionPolicy { allowed: self.allowed.clone() };
+        policy.tree(&self.regions, &WalletSecret::from_bytes([9; 32])).expect("known regions")
+    }
+}
+
+impl Session {
+    /// A session that starts at node `holder` and may stay in eu only.
+    pub fn in_eu(consortium: &Arc<Consortium>, holder: u32) -> Self {
+        let regions: BTreeSet<RegionId> = consortium.regions().iter().cloned().collect();
+        let allowed = regions.iter().filter(|region| region.as_str() == "eu").cloned().collect();
+        let (tenant, policy) = (key("tenant"), PolicyTreeOf { allowed, regions });
+        let terms = WalletTerms {
+            consortium: consortium.id(),
+            tenant_key: tenant.public_key(),
+            policy: policy.tree().commitment(),
+            model: Digest([1; 32]),
+            numerics: Digest([2; 32]),
+            holder: NodeId::new(holder),
+            nonce: [3; 16],
+        };
+        let address = terms.address();
+        Self { consortium: consortium.clone(), address, terms, tenant, policy, nonce: std::cell::Cell::new(0) }
+    }
+
+    /// The epoch key of `epoch`.
+    pub fn epoch_key(&self, epoch: u32) -> SecretKey {
+        key(&format!("epoch {epoch}"))
+    }
+
+    /// The key that only the opened envelope of the hop to `epoch` yields.
+    pub fn confirm_key(&self, epoch: u32) -> SecretKey {
+        key(&format!("confirm {epoch}"))
+    }
+
+    /// A body with a nonce of its own, signed by node `author` and, if given, by an epoch key.
+    pub fn sign(&self, author: u32, event: Event, holder: Option<&SecretKey>) -> Entry {
+        self.nonce.set(self.nonce.get() + 1);
+        let mut nonce = [0; 16];
+        nonce[..8].copy_from_slice(&self.nonce.get().to_le_bytes());
+        let body = EntryBody { consortium: self.consortium.id(), author: NodeId::new(author), nonce, event };
+        body.sign(&node_key(author), holder)
+    }
+
+    fn by_holder(&self, wallet: &WalletRecord, event: Event) -> Entry {
+        self.sign(wallet.holder.get(), event, Some(&self.epoch_key(wallet.epoch.get())))
+    }
+
+    /// The policy's leaf for a region.
+    pub fn opening(&self, region: &str) -> wallet::policy::PolicyOpening {
+        let region = RegionId::try_from(region.to_owned()).expect("a region name");
+        self.policy.tree().open(&region).expect("a region of the consortium")
+    }
+
+    /// The wallet's first entry.
+    pub fn created(&self) -> Entry {
+        let event = WalletCreated {
+            grant: self.terms.clone().sign(&self.tenant),
+            holder_key: self.epoch_key(0).public_key(),
+            opening: self.opening("eu"),
+        };
+        self.sign(self.terms.holder.get(), Event::WalletCreated(event), Some(&self.epoch_key(0)))
+    }
+
+    /// The event of an offer to node `receiver`, to be changed by a test before it is signed.
+    pub fn offer(&self, wallet: &WalletRecord, receiver: u32, deadline: u64) -> MigrationOffered {
+        let epoch = wallet.epoch.next().expect("few epochs");
+        let secret = |name: &str| ExchangeSecret::from_bytes(&sha256("test", &[name.as_bytes(), &wallet.head.0]).0);
+        let region = self.consortium.node(NodeId::new(receiver)).map_or("eu", |node| node.region.as_str());
+        MigrationOffered {
+            wallet: self.address,
+            head: wallet.head,
+            epoch,
+            receiver: NodeId::new(receiver),
+            opening: self.opening(region),
+            prekey: secret("prekey").offer(NodeId::new(receiver), &node_key(receiver)),
+            ephemeral: secret("ephemeral").public_key(),
+            content: ContentCommitment(Digest([4; 32])),
+            confirm_key: self.confirm_key(epoch.get()).public_key(),
+            decision: decision_hash(&decision(0, Digest::ZERO)),
+            baseline: None,
+            deadline: BlockHeight::new(deadline),
+        }
+    }
+
+    /// An offer by the holder.
+    pub fn offered(&self, wallet: &WalletRecord, offer: MigrationOffered) -> Entry {
+        self.by_holder(wallet, Event::MigrationOffered(offer))
+    }
+
+    /// The acceptance by node `author`.
+    pub fn accepted(&self, wallet: &WalletRecord, author: u32) -> Entry {
+        let event = MigrationAccepted { wallet: self.address, head: wallet.head };
+        self.sign(author, Event::MigrationAccepted(event), None)
+    }
+
+    /// The ticket that the frozen holder would sign.
+    pub fn ticket(&self, wallet: &WalletRecord) -> HandoffTicket {
+        HandoffTicket {
+            wallet: self.address,
+            head: wallet.head,
+            epoch: wallet.epoch.next().expect("few epochs"),
+            source: wallet.holder,
+            receiver: wallet.offer().map_or(NodeId::new(u32::MAX), |offer| offer.receiver),
+            content: ContentCommitment(Digest([6; 32])),
+            next_token: TokenPosition::new(8),
+        }
+    }
+
+    /// The receiver's confirm with that ticket under the present epoch key.
+    pub fn confirmed(&self, wallet: &WalletRecord, ticket: HandoffTicket) -> Entry {
+        let (author, epoch) = (ticket.receiver.get(), ticket.epoch.get());
+        let ticket = ticket.sign(&self.epoch_key(wallet.epoch.get()));
+        let holder_key = self.epoch_key(epoch).public_key();
+        let exchange_key = ExchangeSecret::from_bytes(&[8; 32]).public_key();
+        let opened = ticket.sign_opened(&self.confirm_key(epoch), &holder_key, &exchange_key);
+        let event = KeyConfirmed { ticket, holder_key, exchange_key, opened };
+        self.sign(author, Event::KeyConfirmed(event), Some(&self.epoch_key(epoch)))
+    }
+
+    /// An abort by node `author`.
+    pub fn aborted(&self, wallet: &WalletRecord, author: u32, reason: AbortReason) -> Entry {
+        let key = (reason == AbortReason::Source).then(|| self.epoch_key(wallet.epoch.get()));
+        let event = MigrationAborted { wallet: self.address, head: wallet.head, reason };
+        self.sign(author, Event::MigrationAborted(event), key.as_ref())
+    }
+
+    /// A touch by the holder in boot number `boot`.
+    pub fn touched(&self, wallet: &WalletRecord, boot: u8) -> Entry {
+        let event = Touch {
+            wallet: self.address,
+            head: wallet.head,
+            boot_nonce: [boot; 16],
+            boot_key: ExchangeSecret::from_bytes(&[boot; 32]).public_key(),
+        };
+        self.by_holder(wallet, Event::Touch(event))
+    }
+
+    /// The holder's measure before a move.
+    pub fn baseline(&self, wallet: &WalletRecord, inter_token_p50_us: u64, samples: u32) -> Entry {
+        let event = BaselineCommitted {
+            wallet: self.address,
+            head: wallet.head,
+            epoch: wallet.epoch,
+            inter_token_p50: Micros::new(inter_token_p50_us),
+            samples,
+        };
+        self.by_holder(wallet, Event::BaselineCommitted(event))
+    }
+
+    /// The new holder's measure after a move.
+    pub fn delta(&self, wallet: &WalletRecord, baseline: Digest, inter_token_p50_us: u64, samples: u32) -> Entry {
+        let event = LatencyDelta {
+            wallet: self.address,
+            head: wallet.head,
+            epoch: wallet.epoch,
+            baseline,
+            inter_token_p50: Micros::new(inter_token_p50_us),
+            samples,
+        };
+        self.by_holder(wallet, Event::LatencyDelta(event))
+    }
+
+    /// The end.
+    pub fn closed(&self, wallet: &WalletRecord) -> Entry {
+        let event = BatchClosed { wallet: self.address, head: wallet.head, reason: CloseReason::Finished };
+        self.by_holder(wallet, Event::BatchClosed(event))
+    }
+
+    /// An anchor of the decision log of node `author`.
+    pub fn anchored(&self, author: u32, decisions: u64, log_head: Digest) -> Entry {
+        self.sign(author, Event::DecisionAnchored(DecisionAnchored { decisions, log_head }), None)
+    }
+
+    /// The wallet as `chain` has it.
+    pub fn record(&self, chain: &Chain) -> WalletRecord {
+        chain.tip.state.wallet(self.address).expect("the wallet exists")
+    }
+
+    /// Makes a whole move to node `receiver` final, with a deadline 100 blocks on.
+    ///
+    /// # Errors
+    /// What the rules say against one of its entries.
+    pub fn hop(&self, chain: &mut Chain, receiver: u32, baseline: Option<Digest>) -> Result<(), Refusal> {
+        let wallet = self.record(chain);
+        let deadline = chain.tip.height.get() + 100;
+        let offer = MigrationOffered { baseline, ..self.offer(&wallet, receiver, deadline) };
+        chain.push(self.offered(&wallet, offer))?;
+        chain.push(self.accepted(&self.record(chain), receiver))?;
+        let wallet = self.record(chain);
+        chain.push(self.confirmed(&wallet, self.ticket(&wallet)))
+    }
+}
+
+/// The bytes of a decision, as far as this crate reads them: sequence number, time, hash of the one before, and a rest.
+pub fn decision(sequence: u64, previous: Digest) -> Vec<u8> {
+    codec::encode(&(sequence, CREATED_MS, previous, [9_u8; 8]))
+}
+
+/// See [`crate::bundle::decision_hash`].
+pub fn decision_hash(decision: &[u8]) -> Digest {
+    crate::bundle::decision_hash(decision)
+}

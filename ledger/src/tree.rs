@@ -1,0 +1,4 @@
+//! The two Merkle trees: the log of entries, and the state that the entries make.
+
+pub mod log;
+pub mod state;

@@ -1,0 +1,355 @@
+//! A compact sparse Merkle tree over 256-bit keys: the state, with proofs of presence and of absence.
+//!
+//! The root depends on the content alone, not on the order in which it came about. An empty subtree is 32 zero bytes. A
+//! subtree with a single leaf is that leaf, whatever its height: SHA-256(0x00 || key || SHA-256(value)). Every other
+//! subtree is SHA-256(0x01 || left || right); bit 0 of a key is the most significant bit of its first byte, and 0 goes
+//! left. Nodes are shared, so a clone is cheap and a change copies one path.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use wallet::digest::Digest;
+
+pub use super::log::ProofInvalid;
+
+/// A key has this many bits, so a path has at most as many siblings.
+const KEY_BITS: usize = 256;
+
+/// A map from 32-byte keys to values, with a root.
+#[derive(Clone, Debug, Default)]
+pub struct StateTree {
+    root: Subtree,
+}
+
+type Subtree = Option<Arc<Node>>;
+
+#[derive(Debug)]
+enum Node {
+    Leaf { key: Digest, value: Vec<u8>, hash: Digest },
+    Inner { left: Subtree, right: Subtree, hash: Digest },
+}
+
+impl StateTree {
+    /// The root; zero if the tree is empty.
+    pub fn root(&self) -> Digest {
+        hash_of(&self.root)
+    }
+
+    /// The value under `key`.
+    pub fn get(&self, key: &Digest) -> Option<&[u8]> {
+        let mut subtree = &self.root;
+        for depth in 0..=KEY_BITS {
+            match subtree.as_deref()? {
+                Node::Leaf { key: found, value, .. } => return (found == key).then_some(value),
+                Node::Inner { left, right, .. } => subtree = if bit(key, depth) { right } else { left },
+            }
+        }
+        None
+    }
+
+    /// Puts `value` under `key`, in place of any other.
+    pub fn insert(&mut self, key: Digest, value: Vec<u8>) {
+        let hash = leaf_hash(&key, &value_hash(&value));
+        let leaf = Arc::new(Node::Leaf { key, value, hash });
+        self.root = Some(inserted(&self.root, leaf, &key, 0));
+    }
+
+    /// Takes `key` away, if it is there.
+    pub fn remove(&mut self, key: &Digest) {
+        if self.get(key).is_some() {
+            self.root = removed(&self.root, key, 0);
+        }
+    }
+
+    /// All keys and values, in the order of the keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&Digest, &[u8])> {
+        let mut open: Vec<&Node> = self.root.as_deref().into_iter().collect();
+        std::iter::from_fn(move || {
+            loop {
+                match open.pop()? {
+                    Node::Leaf { key, value, .. } => return Some((key, value.as_slice())),
+                    Node::Inner { left, right, .. } => {
+                        open.extend(right.as_deref());
+                        open.extend(left.as_deref());
+                    }
+                }
+            }
+        })
+    }
+
+    /// What has to be written to turn `older` into this tree: each changed key with its value, none if it went away.
+    /// Shared subtrees are skipped, so the cost follows the size of the change.
+    pub fn changes_since<'a>(&'a self, older: &'a Self) -> Vec<(Digest, Option<&'a [u8]>)> {
+        let mut changes = Vec::new();
+        collect_changes(older.root.as_deref(), self.root.as_deref(), &mut changes);
+        changes
+    }
+
+    /// The proof of what stands under `key`, be it a value or nothing.
+    pub fn prove(&self, key: &Digest) -> StateProof {
+        let (mut subtree, mut siblings) = (&self.root, Vec::new());
+        loop {
+            match subtree.as_deref() {
+                None => return StateProof { siblings, terminal: None },
+                Some(Node::Leaf { key, value, .. }) => {
+                    return StateProof { siblings, terminal: Some((*key, value_hash(value))) };
+                }
+                Some(Node::Inner { left, right, .. }) => {
+                    let (taken, sibling) = if bit(key, siblings.len()) { (right, left) } else { (left, right) };
+                    siblings.push(hash_of(sibling));
+                    subtree = taken;
+                }
+            }
+        }
+    }
+}
+
+impl PartialEq for StateTree {
+    fn eq(&self, other: &Self) -> bool {
+        self.root() == other.root()
+    }
+}
+
+impl Eq for StateTree {}
+
+impl FromIterator<(Digest, Vec<u8>)> for StateTree {
+    fn from_iter<I: IntoIterator<Item = (Digest, Vec<u8>)>>(leaves: I) -> Self {
+        let mut tree = Self::default();
+        leaves.into_iter().for_each(|(key, value)| tree.insert(key, value));
+        tree
+    }
+}
+
+/// What ends the path of a key, and the siblings that lead from there to the root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateProof {
+    /// Hashes beside the path, the root's children first.
+    pub siblings: Vec<Digest>,
+    /// The leaf where the path ends, as key and hash of its value; none if it ends in an empty subtree.
+    pub terminal: Option<(Digest, Digest)>,
+}
+
+impl StateProof {
+    /// Checks that `value` stands under `key`.
+    ///
+    /// # Errors
+    /// [`ProofInvalid`] if the proof does not show that.
+    pub fn verify_present(&self, root: &Digest, key: &Digest, value: &[u8]) -> Result<(), ProofInvalid> {
+        if self.terminal != Some((*key, value_hash(value))) {
+            return Err(ProofInvalid);
+        }
+        self.verify_path(root, key)
+    }
+
+    /// Checks that nothing stands under `key`.
+    ///
+    /// # Errors
+    /// [`ProofInvalid`] if the proof does not show that.
+    pub fn verify_absent(&self, root: &Digest, key: &Digest) -> Result<(), ProofInvalid> {
+        if let Some((other, _)) = &self.terminal {
+            let shares_path = self.siblings.len() <= KEY_BITS
+                && (0..self.siblings.len()).all(|depth| bit(other, depth) == bit(key, depth));
+            if other == key || !shares_path {
+                return Err(ProofInvalid);
+            }
+        }
+        self.verify_path(root, key)
+    }
+
+    fn verify_path(&self, root: &Digest, key: &Digest) -> Result<(), ProofInvalid> {
+        if self.siblings.len() > KEY_BITS {
+            return Err(ProofInvalid);
+        }
+        let end = self.terminal.as_ref().map_or(Digest::ZERO, |(key, value)| leaf_hash(key, value));
+        let top = self.siblings.iter().enumerate().rev().fold(end, |hash, (depth, sibling)| {
+            if bit(key, depth) { inner_hash(sibling, &hash) } else { inner_hash(&hash, sibling) }
+        });
+        if top == *root { Ok(()) } else { Err(ProofInvalid) }
+    }
+}
+
+fn inserted(subtree: &Subtree, leaf: Arc<Node>, key: &Digest, depth: usize) -> Arc<Node> {
+    match subtree.as_deref() {
+        None => leaf,
+        Some(Node::Leaf { key: found, .. }) if found == key => leaf,
+        Some(Node::Leaf { key: found, .. }) => {
+            let pushed_down = subtree.clone();
+            let (left, right) = if bit(found, depth) { (None, pushed_down) } else { (pushed_down, None) };
+            inserted(&Some(inner(left, right)), leaf, key, depth)
+        }
+        Some(Node::Inner { left, right, .. }) => {
+            if bit(key, depth) {
+                inner(left.clone(), Some(inserted(right, leaf, key, depth + 1)))
+            } else {
+                inner(Some(inserted(left, leaf, key, depth + 1)), right.clone())
+            }
+        }
+    }
+}
+
+/// Without `key`, which is there. A subtree that is left with a single leaf becomes that leaf.
+fn removed(subtree: &Subtree, key: &Digest, depth: usize) -> Subtree {
+    let Some(Node::Inner { left, right, .. }) = subtree.as_deref() else { return None };
+    let (left, right) = if bit(key, depth) {
+        (left.clone(), removed(right, key, depth + 1))
+    } else {
+        (removed(left, key, depth + 1), right.clone())
+    };
+    match (&left, &right) {
+        (None, None) => None,
+        (Some(only), None) | (None, Some(only)) if matches!(**only, Node::Leaf { .. }) => Some(only.clone()),
+        _ => Some(inner(left, right)),
+    }
+}
+
+fn collect_changes<'a>(old: Option<&'a Node>, new: Option<&'a Node>, changes: &mut Vec<(Digest, Option<&'a [u8]>)>) {
+    let children = |node: Option<&'a Node>| match node {
+        Some(Node::Inner { left, right, .. }) => Some((left.as_deref(), right.as_deref())),
+        _ => None,
+    };
+    if node_hash_of(old) == node_hash_of(new) {
+        return;
+    }
+    if let (Some((old_left, old_right)), Some((new_left, new_right))) = (children(old), children(new)) {
+        collect_changes(old_left, new_left, changes);
+        collect_changes(old_right, new_right, changes);
+        return;
+    }
+    let leaves = |node: Option<&'a Node>| {
+        let mut found = std::collections::BTreeMap::new();
+        let mut open: Vec<&Node> = node.into_iter().collect();
+        while let Some(node) = open.pop() {
+            match node {
+                Node::Leaf { key, value, .. } => {
+                    found.insert(*key, value.as_slice());
+                }
+                Node::Inner { left, right, .. } => open.extend(left.as_deref().into_iter().chain(right.as_deref())),
+            }
+        }
+        found
+    };
+    let (old, new) = (leaves(old), leaves(new));
+    changes.extend(old.keys().filter(|key| !new.contains_key(key)).map(|key| (*key, None)));
+    changes
+        .extend(new.iter().filter(|(key, value)| old.get(key) != Some(value)).map(|(key, value)| (*key, Some(*value))));
+}
+
+fn inner(left: Subtree, right: Subtree) -> Arc<Node> {
+    let hash = inner_hash(&hash_of(&left), &hash_of(&right));
+    Arc::new(Node::Inner { left, right, hash })
+}
+
+fn hash_of(subtree: &Subtree) -> Digest {
+    node_hash_of(subtree.as_deref())
+}
+
+fn node_hash_of(node: Option<&Node>) -> Digest {
+    match node {
+        None => Digest::ZERO,
+        Some(Node::Leaf { hash, .. } | Node::Inner { hash, .. }) => *hash,
+    }
+}
+
+fn value_hash(value: &[u8]) -> Digest {
+    Digest(Sha256::digest(value).into())
+}
+
+fn leaf_hash(key: &Digest, value: &Digest) -> Digest {
+    Digest(Sha256::new().chain_update([0]).chain_update(key.0).chain_update(value.0).finalize().into())
+}
+
+fn inner_hash(left: &Digest, right: &Digest) -> Digest {
+    Digest(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
+}
+
+fn bit(key: &Digest, depth: usize) -> bool {
+    key.0[depth / 8] >> (7 - depth % 8) & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Keys that differ in few bits, so that leaves collide deep in the tree.
+    fn key() -> impl Strategy<Value = Digest> {
+        (0..4_u8, 0..4_u8, 0..4_u8).prop_map(|(first, middle, last)| {
+            let mut key = [0; 32];
+            (key[0], key[15], key[31]) = (first << 6, middle, last);
+            Digest(key)
+        })
+    }
+
+    fn content() -> impl Strategy<Value = Vec<(Digest, Vec<u8>)>> {
+        prop::collection::vec((key(), prop::collection::vec(any::<u8>(), 0..4)), 0..24)
+    }
+
+    #[test]
+    fn the_empty_tree_is_zero_and_a_lone_leaf_is_the_root() {
+        let mut tree = StateTree::default();
+        assert_eq!(tree.root(), Digest::ZERO);
+        tree.insert(Digest([7; 32]), b"value".to_vec());
+        assert_eq!(tree.root(), leaf_hash(&Digest([7; 32]), &value_hash(b"value")));
+    }
+
+    proptest! {
+        #[test]
+        fn the_root_depends_on_the_content_alone(content in content(), gone in prop::collection::vec(key(), 0..8)) {
+            let map: BTreeMap<Digest, Vec<u8>> =
+                content.iter().filter(|(key, _)| !gone.contains(key)).cloned().collect();
+            let mut tree: StateTree = content.into_iter().collect();
+            gone.iter().for_each(|key| tree.remove(key));
+            prop_assert_eq!(tree.root(), map.clone().into_iter().rev().collect::<StateTree>().root());
+            prop_assert!(tree.iter().eq(map.iter().map(|(key, value)| (key, value.as_slice()))));
+        }
+
+        #[test]
+        fn every_key_is_proven_present_or_absent_and_never_both(content in content(), asked in key()) {
+            let tree: StateTree = content.into_iter().collect();
+            let proof = tree.prove(&asked);
+            match tree.get(&asked) {
+                Some(value) => {
+                    prop_assert_eq!(proof.verify_present(&tree.root(), &asked, value), Ok(()));
+                    prop_assert!(proof.verify_present(&tree.root(), &asked, b"another value").is_err());
+                    prop_assert!(proof.verify_absent(&tree.root(), &asked).is_err());
+                }
+                None => {
+                    prop_assert_eq!(proof.verify_absent(&tree.root(), &asked), Ok(()));
+                    prop_assert!(proof.verify_present(&tree.root(), &asked, b"").is_err());
+                }
+            }
+        }
+
+        #[test]
+        fn a_proof_of_one_key_says_nothing_about_a_present_other(content in content(), asked in key()) {
+            let tree: StateTree = content.into_iter().collect();
+            let proof = tree.prove(&asked);
+            for (key, _) in tree.iter() {
+                prop_assert!(proof.verify_absent(&tree.root(), key).is_err());
+            }
+        }
+
+        #[test]
+        fn a_change_is_told_by_its_difference(before in content(), after in content()) {
+            let old: StateTree = before.into_iter().collect();
+            let new: StateTree = after.into_iter().collect();
+            let mut replayed = old.clone();
+            for (key, value) in new.changes_since(&old) {
+                match value {
+                    Some(value) => replayed.insert(key, value.to_vec()),
+                    None => replayed.remove(&key),
+                }
+            }
+            prop_assert_eq!(replayed.root(), new.root());
+        }
+    }
+
+    #[test]
+    fn a_path_longer_than_a_key_is_refused() {
+        let proof = StateProof { siblings: vec![Digest::ZERO; KEY_BITS + 1], terminal: None };
+        assert_eq!(proof.verify_absent(&Digest::ZERO, &Digest::ZERO), Err(ProofInvalid));
+    }
+}
