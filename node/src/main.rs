@@ -1,3 +1,7 @@
 //! The binary `batchmind`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    node::cli::main()
+}

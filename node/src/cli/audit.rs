@@ -1,0 +1,109 @@
+//! `batchmind audit`: checking what operators claim.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use clap::Subcommand;
+use ledger::bundle::{self, BUNDLE_BYTES_MAX, Report};
+use scheduler::{action::Action, decision::Decision, rules::RuleId};
+use serde::Serialize;
+use wallet::digest::Digest;
+
+use super::{Failure, Output};
+
+/// Check proofs without trusting anybody.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Verify the proof bundle of a migration.
+    ///
+    /// Needs the bundle and the genesis hash, and nothing else: no network, no clock, no node. Get the hash from a
+    /// source that you trust, such as the operators' signed copies of the genesis document, not from whoever gave you
+    /// the bundle. The first check that fails is named, and then nothing in the bundle is to be believed.
+    Verify {
+        /// The bundle.
+        file: PathBuf,
+        /// Hash of the genesis document, which is the consortium's id: 64 hexadecimal digits.
+        #[arg(long, value_name = "HASH")]
+        genesis: Digest,
+    },
+}
+
+impl Command {
+    pub(super) fn run(self) -> Result<Output, Failure> {
+        let Self::Verify { file, genesis } = self;
+        let bytes = read(&file).map_err(|error| Failure::new("N-150", error, file.display()))?;
+        let report = bundle::verify(&bytes, &genesis)
+            .map_err(|failure| Failure::new("N-151", format!("the bundle is not proven: {failure}"), file.display()))?;
+        let decision = Decision::decode(&report.moved.decision)
+            .map_err(|error| Failure::new("N-151", format!("the decision cannot be read: {error}"), file.display()))?;
+        let Decision { rule, chosen, inputs, .. } = decision;
+        let decision = Decided { hash: bundle::decision_hash(&report.moved.decision), rule, chosen, inputs };
+        Ok(Output::new(&Verified { verified: true, decision, report }))
+    }
+}
+
+/// Reads no more than a bundle may have, and one byte, by which the verifier sees that it is too large.
+fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(BUNDLE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[derive(Serialize)]
+struct Verified {
+    verified: bool,
+    decision: Decided,
+    #[serde(flatten)]
+    report: Report,
+}
+
+/// Why the batch moved, in the words of the operator that decided it.
+#[derive(Serialize)]
+struct Decided {
+    hash: Digest,
+    rule: RuleId,
+    chosen: Action,
+    inputs: BTreeMap<String, i64>,
+}
+
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { consortium, name, assurance, height, moved, checks, .. } = &self.report;
+        let ((source, source_region), (destination, destination_region)) = (&moved.source, &moved.destination);
+        writeln!(f, "verified: {} checks held", checks.len())?;
+        writeln!(f, "consortium   {name:?} {consortium}")?;
+        writeln!(f, "wallet       {}", moved.wallet.0)?;
+        writeln!(f, "move         node {source} ({source_region}) -> node {destination} ({destination_region})")?;
+        writeln!(f, "key epoch    {}", moved.epoch)?;
+        writeln!(f, "confirmed    log index {}, final at height {height}", moved.confirmed_at)?;
+        writeln!(f, "decided by   {:?}, decision {}", self.decision.rule, self.decision.hash)?;
+        write!(f, "assurance    {assurance}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_bundle_fails_at_the_first_check_by_name() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("move.bundle");
+        std::fs::write(&file, b"not a bundle").expect("our own folder");
+        let failure = Command::Verify { file, genesis: Digest::ZERO }.run().expect_err("not a bundle");
+        assert_eq!(failure.code, "N-151");
+        assert!(failure.title.starts_with("the bundle is not proven: check decode failed"), "{failure}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let command = Command::Verify { file: "no-such.bundle".into(), genesis: Digest::ZERO };
+        let failure = command.run().expect_err("no such file");
+        assert_eq!((failure.code.as_str(), failure.detail.as_str()), ("N-150", "no-such.bundle"));
+    }
+}

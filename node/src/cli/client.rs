@@ -1,0 +1,196 @@
+//! Calls to a running node's HTTP interface.
+
+use std::{fs, path::PathBuf};
+
+use clap::Args;
+use reqwest::{Method, RequestBuilder, Response};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use super::Failure;
+
+/// Where the node is and who is asking.
+#[derive(Clone, Debug, Args)]
+pub struct ClientArguments {
+    /// The node's HTTP interface.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8001")]
+    pub url: String,
+    /// A file that holds the API key. It is not taken from the command line, where other users could read it.
+    #[arg(long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+}
+
+/// A client of one node.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    api_key: Option<Zeroizing<String>>,
+}
+
+/// Why the node refused, as it said it (RFC 9457).
+#[derive(Deserialize)]
+struct Problem {
+    code: String,
+    title: String,
+    #[serde(default)]
+    detail: String,
+}
+
+impl Client {
+    /// A client as the command line describes it.
+    ///
+    /// # Errors
+    /// N-150 if the API key cannot be read, N-160 if no client can be made.
+    pub fn open(arguments: &ClientArguments) -> Result<Self, Failure> {
+        let api_key = arguments.api_key_file.as_ref().map(|file| {
+            let text = fs::read_to_string(file).map(Zeroizing::new);
+            let text = text.map_err(|error| Failure::new("N-150", error, file.display()))?;
+            Ok::<_, Failure>(Zeroizing::new(text.trim_end().to_owned()))
+        });
+        Self::new(&arguments.url, api_key.transpose()?)
+    }
+
+    /// A client of the node at `url` (scheme, host and port) with an API key.
+    ///
+    /// # Errors
+    /// N-160 if no client can be made.
+    pub fn new(url: &str, api_key: Option<Zeroizing<String>>) -> Result<Self, Failure> {
+        let base = url.trim_end_matches('/').to_owned();
+        // A redirect to another operator must not take the key along unseen.
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
+        let http = http.map_err(|error| unreachable(&base, &error))?;
+        Ok(Self { http, base, api_key })
+    }
+
+    /// GET `path` (with a leading slash), and its JSON.
+    ///
+    /// # Errors
+    /// The node's problem, or N-160 and N-161 where there is none.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let response = self.send(self.request(Method::GET, path)).await?;
+        self.json(response).await
+    }
+
+    /// POST `body` as JSON to `path`, and the JSON of its answer.
+    ///
+    /// # Errors
+    /// The node's problem, or N-160 and N-161 where there is none.
+    pub async fn post<B: Serialize + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, Failure> {
+        let response = self.send(self.request(Method::POST, path).json(body)).await?;
+        self.json(response).await
+    }
+
+    /// GET `path` as bytes, such as a proof bundle.
+    ///
+    /// # Errors
+    /// The node's problem, or N-160 and N-161 where there is none.
+    pub async fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        let response = self.send(self.request(Method::GET, path)).await?;
+        let bytes = response.bytes().await.map_err(|error| unreachable(&self.base, &error))?;
+        Ok(bytes.to_vec())
+    }
+
+    /// A request with the API key, for callers that add headers or read a stream.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.api_key {
+            Some(key) => request.bearer_auth(key.as_str()),
+            None => request,
+        }
+    }
+
+    /// Sends a request; an answer that is no success becomes the node's problem.
+    ///
+    /// # Errors
+    /// The node's problem, or N-160 and N-161 where there is none.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = request.send().await.map_err(|error| unreachable(&self.base, &error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let place = response.url().to_string();
+        match response.json::<Problem>().await {
+            Ok(Problem { code, title, detail }) => Err(Failure { code, title, detail }),
+            Err(_) => Err(Failure::new("N-161", format!("the node answered {status} without saying why"), place)),
+        }
+    }
+
+    async fn json<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
+        let place = response.url().to_string();
+        response.json().await.map_err(|error| {
+            let error = error.without_url();
+            Failure::new("N-161", format!("the node's answer is not what was asked for: {error}"), place)
+        })
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("base", &self.base).field("api_key", &self.api_key.is_some()).finish()
+    }
+}
+
+fn unreachable(base: &str, error: &reqwest::Error) -> Failure {
+    let cause = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source()).last();
+    let cause = cause.map_or_else(String::new, ToString::to_string);
+    Failure::new("N-160", format!("the node cannot be reached: {cause}"), base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    /// Answers one request with `response` and returns what was asked.
+    async fn serve_once(response: &'static str) -> (Client, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}/", listener.local_addr().expect("bound"));
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            let mut request = Vec::new();
+            while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                assert_ne!(stream.read_buf(&mut request).await.expect("a request"), 0, "the request is whole");
+            }
+            stream.write_all(response.as_bytes()).await.expect("the client listens");
+            String::from_utf8(request).expect("a text")
+        });
+        (Client::new(&url, Some(Zeroizing::new("secret-key".to_owned()))).expect("a client"), served)
+    }
+
+    #[tokio::test]
+    async fn a_call_carries_the_key_and_reads_json() {
+        let (client, served) =
+            serve_once("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n42").await;
+        assert_eq!(client.get::<u32>("/ledger/v1/height").await, Ok(42));
+        let request = served.await.expect("served").to_lowercase();
+        assert!(request.starts_with("get /ledger/v1/height http/1.1\r\n"), "{request}");
+        assert!(request.contains("authorization: bearer secret-key\r\n"), "{request}");
+        assert!(!format!("{client:?}").contains("secret-key"));
+    }
+
+    #[tokio::test]
+    async fn a_problem_keeps_its_code() {
+        let (client, _served) = serve_once(concat!(
+            "HTTP/1.1 409 Conflict\r\ncontent-length: 71\r\ncontent-type: application/problem+json\r\n\r\n",
+            r#"{"code":"W-104","title":"the head is older","detail":"x","retry":false}"#
+        ))
+        .await;
+        let failure = client.get::<u32>("/").await.expect_err("refused");
+        assert_eq!(failure, Failure::new("W-104", "the head is older", "x"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_a_problem_and_a_node_that_is_not_there_have_codes_too() {
+        let (client, _served) = serve_once("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n").await;
+        let failure = client.get::<u32>("/").await.expect_err("no success");
+        assert_eq!(failure.code, "N-161");
+        let gone = Client::new("http://127.0.0.1:9", None).expect("a client");
+        let failure = gone.get::<u32>("/").await.expect_err("nobody listens");
+        assert_eq!((failure.code.as_str(), failure.detail.as_str()), ("N-160", "http://127.0.0.1:9"));
+    }
+}

@@ -1,0 +1,106 @@
+//! The command line: `batchmind COMMAND`.
+//!
+//! Each command is a module with its arguments (a clap type) and a `run` that returns an [`Output`] or a [`Failure`].
+//! Nothing else writes to standard output; long work shows its progress on standard error. The exit status is 0 for
+//! success, 1 for a failure, and 2 for a command line that makes no sense.
+
+mod audit;
+pub mod client;
+mod demo;
+mod fields;
+mod genesis;
+mod keys;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+pub use output::{Failure, Output};
+
+/// What is logged to standard error when `BATCHMIND_LOG` says nothing else.
+const LOG_DEFAULT: &str = "warn,node=info";
+
+/// The node of a Batchmind consortium, and the tools of its operators and auditors.
+///
+/// A consortium is a group of datacenter operators that move live LLM sessions between their GPUs and record each move
+/// on a ledger that all of them keep. It begins with a genesis document that every operator signs.
+#[derive(Debug, Parser)]
+#[command(name = "batchmind", version, max_term_width = 100)]
+struct CommandLine {
+    /// Print one JSON object: the result on standard output, or {code, title, detail} on standard error.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(subcommand)]
+    Audit(audit::Command),
+    Demo(demo::Command),
+    #[command(subcommand)]
+    Genesis(genesis::Command),
+    #[command(subcommand)]
+    Keys(keys::Command),
+}
+
+impl Command {
+    async fn run(self) -> Result<Output, Failure> {
+        match self {
+            Self::Audit(command) => command.run(),
+            Self::Demo(command) => command.run().await,
+            Self::Genesis(command) => command.run(),
+            Self::Keys(command) => command.run(),
+        }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("BATCHMIND_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let line = CommandLine::try_parse().unwrap_or_else(|error| refuse(&error));
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return output::print(Err(Failure::new("N-154", error, "starting the runtime")), line.json),
+    };
+    output::print(runtime.block_on(line.command.run()), line.json)
+}
+
+/// Ends with the help or version that was asked for, or with what makes no sense in the command line.
+fn refuse(error: &clap::Error) -> ! {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let title = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        output::print(Err(Failure::new("N-153", title, "command line")), true);
+        std::process::exit(error.exit_code());
+    }
+    error.exit()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_every_argument_says_what_it_is_for() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {} has no help", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&CommandLine::command());
+    }
+}

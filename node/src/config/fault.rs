@@ -1,0 +1,146 @@
+//! Why a configuration is refused: which file, which line, what.
+
+use std::{fmt, io, net::SocketAddr, path::PathBuf};
+
+use genesis::{GenesisError, NodeName};
+use wallet::identity::PublicKey;
+
+use super::TenantName;
+use crate::keys::KeyFileFault;
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which file.
+    pub file: PathBuf,
+    /// From 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigFault {
+    /// A file cannot be read.
+    #[error("{}: {source}", file.display())]
+    Io {
+        /// Which.
+        file: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Not TOML, or an unknown, missing or malformed value.
+    #[error("{place}: {reason}")]
+    Malformed {
+        /// Where the parser stopped.
+        place: Place,
+        /// What it met.
+        reason: String,
+    },
+    /// The genesis document is refused.
+    #[error("{}: {source} [{}]", file.display(), source.code())]
+    Genesis {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        source: GenesisError,
+    },
+    /// The key file is refused.
+    #[error(transparent)]
+    Key(#[from] KeyFileFault),
+    /// A node that genesis does not list.
+    #[error("{place}: genesis lists no node {node}")]
+    NodeUnknown {
+        /// Where it is named.
+        place: Place,
+        /// The name.
+        node: NodeName,
+    },
+    /// A key that is not the node's.
+    #[error("{place}: the key's public half is {found}, but genesis lists {expected} for node {node}")]
+    KeyForeign {
+        /// Where the key file is named.
+        place: Place,
+        /// This node.
+        node: NodeName,
+        /// The key that genesis lists.
+        expected: PublicKey,
+        /// The public half of the key in the file.
+        found: PublicKey,
+    },
+    /// HTTP without TLS for the world.
+    #[error("{place}: api-listen is {address}; only a loopback address is allowed, because TLS is not built yet")]
+    NotLoopback {
+        /// Where it is set.
+        place: Place,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// A region that genesis does not list.
+    #[error("{place}: tenant {tenant} names region {region:?}, which genesis does not list")]
+    RegionUnknown {
+        /// Where it is named.
+        place: Place,
+        /// By whom.
+        tenant: TenantName,
+        /// The region.
+        region: String,
+    },
+    /// A tenant whose sessions could be held nowhere.
+    #[error("{place}: tenant {tenant} allows no region")]
+    NoRegion {
+        /// Where it is set.
+        place: Place,
+        /// Whose.
+        tenant: TenantName,
+    },
+    /// Two tenants with the same name or API key.
+    #[error("{place}: tenant {tenant} has the {what} of another tenant")]
+    TenantRepeated {
+        /// The second.
+        place: Place,
+        /// Its name.
+        tenant: TenantName,
+        /// What is used twice.
+        what: &'static str,
+    },
+    /// A value outside its limits.
+    #[error("{place}: {what} is {value}, outside {min} to {max}")]
+    OutOfRange {
+        /// Where it is set.
+        place: Place,
+        /// Which.
+        what: &'static str,
+        /// Its value.
+        value: String,
+        /// The least.
+        min: String,
+        /// The most.
+        max: String,
+    },
+}
+
+impl ConfigFault {
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "N-100",
+            Self::Malformed { .. } => "N-101",
+            Self::Genesis { .. } => "N-102",
+            Self::Key(fault) => fault.code(),
+            Self::NodeUnknown { .. } => "N-103",
+            Self::KeyForeign { .. } => "N-104",
+            Self::NotLoopback { .. } => "N-105",
+            Self::RegionUnknown { .. } => "N-106",
+            Self::NoRegion { .. } => "N-107",
+            Self::TenantRepeated { .. } => "N-108",
+            Self::OutOfRange { .. } => "N-109",
+        }
+    }
+}

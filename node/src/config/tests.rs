@@ -1,0 +1,174 @@
+use genesis::{Document, Draft, Heading, Node, Operator, Parameters, Region};
+use wallet::{digest::to_hex, identity::RegionId, units::Timestamp};
+
+use super::*;
+
+const OPERATOR_SEED: [u8; 32] = [1; 32];
+
+/// A folder with a signed genesis of one node, the node's key, and a configuration.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().expect("a temporary folder"));
+        let key = keys::create(&folder.file("eu-1-a.key")).expect("a new folder");
+        fs::write(folder.file("genesis.toml"), genesis_text(&key, true)).expect("a new folder");
+        folder
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn load(&self, text: &str) -> Result<ValidConfig, ConfigFault> {
+        let path = self.file("node.toml");
+        fs::write(&path, text).expect("our own folder");
+        ValidConfig::load(&path)
+    }
+
+    /// The fault of [`SAMPLE`] with `from` replaced by `to`: code, and message without the folder.
+    fn fault_of(&self, from: &str, to: &str) -> (&'static str, String) {
+        assert_eq!(SAMPLE.matches(from).count(), 1, "{from:?} stands once in the sample");
+        let fault = self.load(&SAMPLE.replace(from, to)).expect_err("it breaks a rule");
+        (fault.code(), fault.to_string().replace(&format!("{}/", self.0.path().display()), ""))
+    }
+}
+
+fn genesis_text(node_key: &SecretKey, signed: bool) -> String {
+    let operator_key = SecretKey::from_seed(&OPERATOR_SEED);
+    let id: genesis::OperatorId = "eu-1".parse().expect("a name");
+    let region = RegionId::try_from("eu".to_owned()).expect("a region name");
+    let mut document = Document::new(Draft {
+        consortium: Heading { name: "Test".to_owned(), created_ms: Timestamp::new(1_780_000_000_000) },
+        parameters: Parameters::default(),
+        regions: vec![Region { id: region.clone(), name: "EU".to_owned() }],
+        operators: vec![Operator { id: id.clone(), name: "One".to_owned(), key: operator_key.public_key() }],
+        nodes: vec![Node {
+            name: "eu-1-a".parse().expect("a name"),
+            operator: id.clone(),
+            region,
+            key: node_key.public_key(),
+            peer: ([127, 0, 0, 1], 7001).into(),
+            api: "http://127.0.0.1:8001".to_owned(),
+        }],
+        auditors: Vec::new(),
+        models: Vec::new(),
+        signatures: Default::default(),
+    })
+    .expect("it keeps the rules");
+    if signed {
+        document.sign(&id, &operator_key).expect("its own key");
+    }
+    document.to_toml()
+}
+
+const SAMPLE: &str = r#"data-dir = "data"
+genesis = "genesis.toml"
+node = "eu-1-a"
+key-file = "eu-1-a.key"
+api-listen = "127.0.0.1:8001"
+model-dir = "/models/tiny"
+tick = "250ms"
+
+[engine]
+block-count = 64
+
+[[tenants]]
+name = "acme"
+api-key-hash = "0101010101010101010101010101010101010101010101010101010101010101"
+regions = ["eu"]
+"#;
+
+#[test]
+fn a_whole_file_is_read_with_its_defaults() {
+    let folder = Folder::new();
+    let config = folder.load(SAMPLE).expect("it keeps the rules");
+    assert_eq!(config.me, NodeId::new(0));
+    assert_eq!(config.data_dir, folder.file("data"));
+    assert_eq!(config.model_dir, Path::new("/models/tiny"));
+    assert_eq!(config.peer_listen, ([127, 0, 0, 1], 7001).into());
+    assert_eq!(config.tick, Duration::from_millis(250));
+    assert_eq!(config.engine, EngineConfig { block_count: 64, threads: 1 });
+    let tenant = &config.tenants[0];
+    assert_eq!(tenant.master_key_file, folder.file("data/tenants/acme.key"));
+    let made = tenant.master().expect("drawn on first use");
+    assert_eq!(tenant.master().expect("read").expose(), made.expose());
+}
+
+#[test]
+fn each_bad_value_is_refused_with_file_line_and_what() {
+    let folder = Folder::new();
+    let cases = [
+        ("tick = \"250ms\"", "tock = 1", "N-101", "node.toml:7: unknown field `tock`"),
+        ("tick = \"250ms\"", "tick = 250", "N-101", "node.toml:7: invalid type: integer `250`"),
+        ("250ms", "250", "N-101", "node.toml:7: \"250\" is not a length of time"),
+        ("250ms", "1ms", "N-109", "node.toml:7: tick is 1ms, outside 10ms to 60s"),
+        (
+            "block-count = 64",
+            "block-count = 1",
+            "N-109",
+            "node.toml:10: engine.block-count is 1, outside 16 to 4194304",
+        ),
+        ("block-count = 64", "blocks = 1", "N-101", "node.toml:10: unknown field `blocks`"),
+        ("data-dir = \"data\"\n", "", "N-101", "missing field `data-dir`"),
+        ("genesis = \"", "genesis = \"no-", "N-100", "no-genesis.toml: No such file"),
+        ("key-file = \"", "key-file = \"no-", "N-120", "no-eu-1-a.key: No such file"),
+        ("node = \"eu-1-a\"", "node = \"eu-9\"", "N-103", "node.toml:3: genesis lists no node eu-9"),
+        ("127.0.0.1:8001", "0.0.0.0:8001", "N-105", "node.toml:5: api-listen is 0.0.0.0:8001; only a loopback"),
+        ("[\"eu\"]", "[\"eu\", \"us\"]", "N-106", "node.toml:15: tenant acme names region \"us\", which genesis"),
+        ("[\"eu\"]", "[]", "N-107", "node.toml:15: tenant acme allows no region"),
+        ("\"acme\"", "\"../acme\"", "N-101", "node.toml:13: \"../acme\" is not a tenant's name"),
+        ("\"0101", "\"01", "N-101", "node.toml:14: expected 64 hexadecimal digits"),
+        ("[engine]", "[engine", "N-101", "node.toml:9: "),
+    ];
+    for (from, to, code, message) in cases {
+        let (found, text) = folder.fault_of(from, to);
+        assert_eq!(found, code, "{from:?} -> {to:?}: {text}");
+        assert!(text.contains(message), "{from:?} -> {to:?}: {text}");
+    }
+}
+
+#[test]
+fn two_tenants_share_neither_name_nor_key() {
+    let folder = Folder::new();
+    let table = &SAMPLE[SAMPLE.find("[[tenants]]").expect("it has one")..];
+    let same_name = format!("{SAMPLE}{}", table.replace("\"0101", "\"0202"));
+    let fault = folder.load(&same_name).expect_err("the name is taken");
+    assert!(fault.to_string().ends_with("node.toml:17: tenant acme has the name of another tenant"), "{fault}");
+    let same_key = format!("{SAMPLE}{}", table.replace("acme", "other"));
+    let fault = folder.load(&same_key).expect_err("the key is taken");
+    assert!(
+        fault.to_string().ends_with("node.toml:18: tenant other has the api-key-hash of another tenant"),
+        "{fault}"
+    );
+    assert_eq!(fault.code(), "N-108");
+}
+
+#[test]
+fn a_genesis_that_an_operator_did_not_sign_is_refused() {
+    let folder = Folder::new();
+    let key = keys::read(&folder.file("eu-1-a.key")).expect("made above");
+    fs::write(folder.file("genesis.toml"), genesis_text(&key, false)).expect("our own folder");
+    let (code, text) = folder.fault_of("tick = \"250ms\"", "tick = \"251ms\"");
+    assert_eq!((code, text.as_str()), ("N-102", "genesis.toml: not signed by eu-1 [G-112]"));
+}
+
+#[test]
+fn a_key_that_is_not_the_nodes_is_refused() {
+    let folder = Folder::new();
+    keys::create(&folder.file("other.key")).expect("a new name");
+    let (code, text) = folder.fault_of("key-file = \"eu-1-a.key\"", "key-file = \"other.key\"");
+    assert_eq!(code, "N-104");
+    assert!(text.starts_with("node.toml:4: the key's public half is "), "{text}");
+}
+
+#[test]
+fn neither_a_configuration_nor_its_faults_print_key_material() {
+    let folder = Folder::new();
+    let config = folder.load(SAMPLE).expect("it keeps the rules");
+    let master = config.tenants[0].master().expect("drawn on first use");
+    let printed = format!("{config:?} {master:?}");
+    for secret in [config.key.seed().as_slice(), master.expose()] {
+        assert!(!printed.contains(&to_hex(secret)) && !printed.contains(&format!("{secret:?}")), "{printed}");
+    }
+}

@@ -1,0 +1,214 @@
+//! The wire between operators: one request/response protocol over TCP, Noise and Yamux.
+//!
+//! A node's libp2p identity is its genesis key, so Noise authenticates the peer and a request arrives with the
+//! [`NodeId`] of its sender. Any other identity is refused. Each request has a Yamux stream of its own: a large
+//! response does not hold up a small one. Connections are kept and dialled again when they break; nothing is sent
+//! twice, because only the caller knows what may be repeated.
+
+mod driver;
+pub mod frame;
+pub mod ledger_transport;
+pub mod message;
+mod swarm;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use wallet::{
+    identity::{PublicKey, SecretKey},
+    units::NodeId,
+};
+
+use driver::{Command, Driver};
+use frame::BODY_BYTES_MAX;
+
+/// The protocol's name, version included.
+pub const PROTOCOL: &str = "/batchmind/peer/1";
+
+/// Requests that may wait for an answer from one peer, and as many that one peer may have waiting here.
+pub const IN_FLIGHT_MAX: usize = 128;
+
+/// How long a peer may take over one request, whatever the caller is ready to wait. A long poll must be shorter.
+pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// Answers the requests of peers.
+pub trait Handler: Send + Sync + 'static {
+    /// The answer to `body`, which the node `from` sent. Runs beside other requests of the same peer, at most
+    /// [`IN_FLIGHT_MAX`] of them.
+    fn handle(&self, from: NodeId, body: Vec<u8>) -> impl Future<Output = Vec<u8>> + Send;
+}
+
+/// What a node needs to know to take part.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This node.
+    pub me: NodeId,
+    /// This node's genesis key.
+    pub key: SecretKey,
+    /// Where to listen. Port 0 takes any free port.
+    pub listen: SocketAddr,
+    /// The other nodes of the consortium. Nobody else is let in.
+    pub peers: Vec<Peer>,
+}
+
+/// Another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its identity on the ledger.
+    pub node: NodeId,
+    /// Its genesis key.
+    pub key: PublicKey,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// Why a request has no answer, or why the network did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetworkFault {
+    /// A genesis key that is no Ed25519 point.
+    #[error("the key of node {node} is not an Ed25519 public key")]
+    KeyInvalid {
+        /// Whose key.
+        node: NodeId,
+    },
+    /// The listener could not be opened.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        reason: String,
+    },
+    /// No such node in the consortium, or this node itself.
+    #[error("node {to} is not a peer of this node")]
+    NotAPeer {
+        /// The addressee.
+        to: NodeId,
+    },
+    /// No connection, and the next attempt is not due yet. The request was not sent.
+    #[error("node {to} cannot be reached")]
+    Unreachable {
+        /// The addressee.
+        to: NodeId,
+    },
+    /// No answer in time. The peer may have acted on the request.
+    #[error("node {to} did not answer within {waited:?}")]
+    Timeout {
+        /// The addressee.
+        to: NodeId,
+        /// How long the caller waited.
+        waited: Duration,
+    },
+    /// The stream or its connection broke before the answer was whole. The peer may have acted on the request.
+    #[error("the connection to node {to} broke: {reason}")]
+    Broken {
+        /// The addressee.
+        to: NodeId,
+        /// What broke.
+        reason: String,
+    },
+    /// The request is larger than a frame may be.
+    #[error("a request of {count} bytes, more than the {BODY_BYTES_MAX} allowed")]
+    TooLarge {
+        /// The request's size.
+        count: usize,
+    },
+    /// This node is shutting down.
+    #[error("the network has stopped")]
+    Stopped,
+}
+
+impl NetworkFault {
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::KeyInvalid { .. } => "N-140",
+            Self::Listen { .. } => "N-141",
+            Self::NotAPeer { .. } => "N-142",
+            Self::Unreachable { .. } => "N-143",
+            Self::Timeout { .. } => "N-144",
+            Self::Broken { .. } => "N-145",
+            Self::TooLarge { .. } => "N-146",
+            Self::Stopped => "N-147",
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    pub const fn retry(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Timeout { .. } | Self::Broken { .. })
+    }
+}
+
+/// A handle to the running network; clones share it.
+#[derive(Clone, Debug)]
+pub struct PeerNetwork {
+    commands: mpsc::Sender<Command>,
+    slots: Arc<BTreeMap<NodeId, Arc<Semaphore>>>,
+    connected: watch::Receiver<BTreeSet<NodeId>>,
+    listen: SocketAddr,
+}
+
+impl PeerNetwork {
+    /// Opens the listener and begins to dial the peers. Must run inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`NetworkFault::KeyInvalid`] and [`NetworkFault::Listen`].
+    pub async fn start<H: Handler>(options: Options, handler: H) -> Result<Self, NetworkFault> {
+        let slots = options.peers.iter().map(|peer| (peer.node, Arc::new(Semaphore::new(IN_FLIGHT_MAX)))).collect();
+        let (commands, inbox) = mpsc::channel(IN_FLIGHT_MAX);
+        let (connected_now, connected) = watch::channel(BTreeSet::new());
+        let (driver, listen) = Driver::open(options, handler, inbox, connected_now).await?;
+        tokio::spawn(driver.run());
+        Ok(Self { commands, slots: Arc::new(slots), connected, listen })
+    }
+
+    /// Sends `body` to a peer and waits for its answer, at most `timeout` and at most [`REQUEST_TIMEOUT_MAX`].
+    ///
+    /// # Errors
+    /// [`NetworkFault`]; after [`NetworkFault::Timeout`] and [`NetworkFault::Broken`] the peer may have acted.
+    pub async fn request(&self, to: NodeId, body: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, NetworkFault> {
+        if body.len() > BODY_BYTES_MAX {
+            return Err(NetworkFault::TooLarge { count: body.len() });
+        }
+        let slots = Arc::clone(self.slots.get(&to).ok_or(NetworkFault::NotAPeer { to })?);
+        let answer = async {
+            let slot = slots.acquire_owned().await.map_err(|_| NetworkFault::Stopped)?;
+            let (reply, answer) = oneshot::channel();
+            let command = Command::Request { to, body, reply, slot };
+            self.commands.send(command).await.map_err(|_| NetworkFault::Stopped)?;
+            answer.await.unwrap_or(Err(NetworkFault::Stopped))
+        };
+        tokio::time::timeout(timeout, answer).await.unwrap_or(Err(NetworkFault::Timeout { to, waited: timeout }))
+    }
+
+    /// The peers with a connection, now and whenever that changes.
+    pub fn connected(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+        self.connected.clone()
+    }
+
+    /// The nodes that can be asked: all of the consortium but this one.
+    pub fn peers(&self) -> impl Iterator<Item = NodeId> {
+        self.slots.keys().copied()
+    }
+
+    /// Where this node listens, with the port that port 0 became.
+    pub const fn listen_address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Closes all connections; requests in flight end with [`NetworkFault::Stopped`]. Dropping every handle does the
+    /// same.
+    pub async fn stop(&self) {
+        // An error means that the driver has ended already.
+        let _ = self.commands.send(Command::Stop).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! Over real sockets on loopback. Nothing here waits for a fixed time: each wait ends with an event.
+
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::{sync::Notify, task::JoinHandle};
+
+use super::{
+    message::{Dispatch, PeerMessage, SESSION_IN_FLIGHT_MAX, SessionPeers},
+    *,
+};
+
+/// Long enough never to matter.
+const PATIENCE: Duration = Duration::from_secs(50);
+const A: NodeId = NodeId::new(0);
+const B: NodeId = NodeId::new(1);
+
+/// Answers with the sender's id and the body.
+#[derive(Clone, Default)]
+struct Echo {
+    handled: Arc<AtomicUsize>,
+}
+
+impl Handler for Echo {
+    async fn handle(&self, from: NodeId, body: Vec<u8>) -> Vec<u8> {
+        self.handled.fetch_add(1, Ordering::Relaxed);
+        [&[from.get() as u8], body.as_slice()].concat()
+    }
+}
+
+fn key(of: u8) -> SecretKey {
+    SecretKey::from_seed(&[of; 32])
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Where nobody listens: the other side must dial.
+fn nowhere() -> SocketAddr {
+    loopback(9)
+}
+
+fn options(me: NodeId, my_key: u8, listen: SocketAddr, peer: NodeId, peer_key: u8, address: SocketAddr) -> Options {
+    let peer = Peer { node: peer, key: key(peer_key).public_key(), address };
+    Options { me, key: key(my_key), listen, peers: vec![peer] }
+}
+
+async fn start<H: Handler>(options: Options, handler: H) -> PeerNetwork {
+    PeerNetwork::start(options, handler).await.expect("loopback has a free port")
+}
+
+async fn until_connected(network: &PeerNetwork, to: NodeId, wanted: bool) {
+    let mut connected = network.connected();
+    connected.wait_for(|nodes| nodes.contains(&to) == wanted).await.expect("the network runs");
+}
+
+/// A and B, connected; only B knows the other's address.
+async fn pair<H: Handler, I: Handler>(at_a: H, at_b: I) -> (PeerNetwork, PeerNetwork) {
+    let a = start(options(A, 1, loopback(0), B, 2, nowhere()), at_a).await;
+    let b = start(options(B, 2, loopback(0), A, 1, a.listen_address()), at_b).await;
+    until_connected(&a, B, true).await;
+    until_connected(&b, A, true).await;
+    (a, b)
+}
+
+#[tokio::test]
+async fn each_side_is_answered_and_known_by_its_key() {
+    let (a, b) = pair(Echo::default(), Echo::default()).await;
+    assert_eq!(b.request(A, b"to a".to_vec(), PATIENCE).await.expect("a answers"), b"\x01to a");
+    assert_eq!(a.request(B, b"to b".to_vec(), PATIENCE).await.expect("b answers"), b"\x00to b");
+}
+
+#[tokio::test]
+async fn a_key_that_genesis_does_not_name_is_refused_by_the_listener() {
+    let echo = Echo::default();
+    let a = start(options(A, 1, loopback(0), B, 2, nowhere()), echo.clone()).await;
+    let stranger = start(options(B, 66, loopback(0), A, 1, a.listen_address()), Echo::default()).await;
+    let fault = stranger.request(A, b"let me in".to_vec(), PATIENCE).await.expect_err("a stranger has no answer");
+    assert!(matches!(fault, NetworkFault::Unreachable { .. } | NetworkFault::Broken { .. }), "{fault}");
+    // The node with the genesis key comes in by the same door, and only its request was handled.
+    let b = start(options(B, 2, loopback(0), A, 1, a.listen_address()), Echo::default()).await;
+    until_connected(&b, A, true).await;
+    assert_eq!(b.request(A, Vec::new(), PATIENCE).await.expect("a answers"), [1]);
+    assert_eq!(echo.handled.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_listener_with_another_key_than_genesis_names_is_not_talked_to() {
+    let echo = Echo::default();
+    let impostor = start(options(B, 66, loopback(0), A, 1, nowhere()), echo.clone()).await;
+    let a = start(options(A, 1, loopback(0), B, 2, impostor.listen_address()), Echo::default()).await;
+    // The first attempt has a body to send; it must end without an answer.
+    let fault = a.request(B, b"secret".to_vec(), PATIENCE).await.expect_err("it is not b");
+    assert!(fault.retry(), "{fault}");
+    assert_eq!(echo.handled.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_refused() {
+    let taken = std::net::TcpListener::bind(loopback(0)).expect("a free port");
+    let address = taken.local_addr().expect("bound");
+    let fault = PeerNetwork::start(options(A, 1, address, B, 2, nowhere()), Echo::default()).await;
+    assert_eq!(fault.expect_err("somebody listens there").code(), "N-141");
+}
+
+#[tokio::test]
+async fn a_request_to_nobody_or_to_oneself_is_refused() {
+    let a = start(options(A, 1, loopback(0), B, 2, nowhere()), Echo::default()).await;
+    for to in [A, NodeId::new(7)] {
+        let fault = a.request(to, Vec::new(), PATIENCE).await.expect_err("not a peer");
+        assert!(matches!(fault, NetworkFault::NotAPeer { .. }), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_beyond_the_frame_is_refused_and_the_largest_frame_goes_through() {
+    let (a, _b) = pair(Echo::default(), Echo::default()).await;
+    let fault = a.request(B, vec![0; BODY_BYTES_MAX + 1], PATIENCE).await.expect_err("too large");
+    assert!(matches!(fault, NetworkFault::TooLarge { .. }), "{fault}");
+    let answer = a.request(B, vec![0; BODY_BYTES_MAX - 1], PATIENCE).await.expect("b answers");
+    assert_eq!(answer.len(), BODY_BYTES_MAX);
+}
+
+/// Answers with the largest body there is.
+struct Large;
+
+impl Handler for Large {
+    async fn handle(&self, _: NodeId, _: Vec<u8>) -> Vec<u8> {
+        vec![7; BODY_BYTES_MAX + 1]
+    }
+}
+
+#[tokio::test]
+async fn an_answer_beyond_the_frame_breaks_its_stream_and_not_the_connection() {
+    let (a, b) = pair(Echo::default(), Large).await;
+    let fault = a.request(B, Vec::new(), PATIENCE).await.expect_err("the answer cannot be sent");
+    assert!(matches!(fault, NetworkFault::Broken { .. }), "{fault}");
+    assert_eq!(b.request(A, Vec::new(), PATIENCE).await.expect("a answers"), [1]);
+}
+
+#[tokio::test]
+async fn after_a_restart_the_peer_is_found_again() {
+    let (a, b) = pair(Echo::default(), Echo::default()).await;
+    let address = b.listen_address();
+    b.stop().await;
+    until_connected(&a, B, false).await;
+    // The restarted peer dials.
+    let b = start(options(B, 2, address, A, 1, a.listen_address()), Echo::default()).await;
+    until_connected(&a, B, true).await;
+    assert_eq!(a.request(B, Vec::new(), PATIENCE).await.expect("b answers"), [0]);
+    // The restarted peer is dialled.
+    let address = a.listen_address();
+    a.stop().await;
+    until_connected(&b, A, false).await;
+    let a = start(options(A, 1, address, B, 2, nowhere()), Echo::default()).await;
+    until_connected(&a, B, true).await;
+    assert_eq!(a.request(B, Vec::new(), PATIENCE).await.expect("b answers"), [0]);
+}
+
+#[tokio::test]
+async fn sixty_four_requests_at_once_each_get_their_own_answer() {
+    let (a, b) = pair(Echo::default(), Echo::default()).await;
+    let requests = (0..64_u8).map(|i| {
+        let (from, to, expected) = if i % 2 == 0 { (&a, B, [0, i]) } else { (&b, A, [1, i]) };
+        async move { assert_eq!(from.request(to, vec![i], PATIENCE).await.expect("answered"), expected) }
+    });
+    futures::future::join_all(requests).await;
+}
+
+/// Reports each request that it is given. Holds an empty one until told to go on; answers any other with as many bytes
+/// as its first byte says, in MiB.
+struct Gate {
+    entered: mpsc::UnboundedSender<()>,
+    go_on: Arc<Notify>,
+}
+
+fn gate() -> (Gate, mpsc::UnboundedReceiver<()>, Arc<Notify>) {
+    let (sender, entered) = mpsc::unbounded_channel();
+    let go_on = Arc::new(Notify::new());
+    (Gate { entered: sender, go_on: Arc::clone(&go_on) }, entered, go_on)
+}
+
+impl Handler for Gate {
+    async fn handle(&self, _: NodeId, body: Vec<u8>) -> Vec<u8> {
+        self.entered.send(()).expect("the test waits for it");
+        let Some(mebibytes) = body.first() else {
+            self.go_on.notified().await;
+            return Vec::new();
+        };
+        vec![0; usize::from(*mebibytes) << 20]
+    }
+}
+
+fn spawn_request(from: &PeerNetwork, to: NodeId, body: Vec<u8>) -> JoinHandle<Result<Vec<u8>, NetworkFault>> {
+    let from = from.clone();
+    tokio::spawn(async move { from.request(to, body, PATIENCE).await })
+}
+
+#[tokio::test]
+async fn neither_a_slow_handler_nor_large_answers_hold_up_small_ones() {
+    let (gate, mut entered, go_on) = gate();
+    let (a, _b) = pair(Echo::default(), gate).await;
+    let slow = spawn_request(&a, B, Vec::new());
+    let large = [(); 4].map(|()| spawn_request(&a, B, vec![31]));
+    for _ in 0..5 {
+        entered.recv().await.expect("all five reach the handler");
+    }
+    assert_eq!(a.request(B, vec![0], PATIENCE).await.expect("b answers"), b"");
+    assert!(large.iter().any(|request| !request.is_finished()), "the small answer waited for 124 MiB");
+    assert!(!slow.is_finished(), "nobody let the slow handler go on");
+    go_on.notify_one();
+    assert_eq!(slow.await.expect("no panic").expect("b answers"), b"");
+    for request in large {
+        assert_eq!(request.await.expect("no panic").expect("b answers").len(), 31 << 20);
+    }
+}
+
+#[tokio::test]
+async fn requests_in_flight_end_when_the_network_stops() {
+    let (gate, mut entered, _) = gate();
+    let (a, b) = pair(Echo::default(), gate).await;
+    let waiting = spawn_request(&a, B, Vec::new());
+    entered.recv().await.expect("it reaches the handler");
+    a.stop().await;
+    let fault = waiting.await.expect("no panic").expect_err("nobody answered");
+    assert!(matches!(fault, NetworkFault::Stopped), "{fault}");
+    until_connected(&b, A, false).await;
+}
+
+#[tokio::test]
+async fn session_requests_leave_room_for_the_ledger() {
+    let (session, mut entered, _) = gate();
+    let (a, _b) = pair(Echo::default(), Dispatch { ledger: Echo::default(), session }).await;
+    let peers = SessionPeers::new(a.clone());
+    for _ in 0..=SESSION_IN_FLIGHT_MAX {
+        let peers = peers.clone();
+        tokio::spawn(async move { peers.request(B, Vec::new(), PATIENCE).await });
+    }
+    for _ in 0..SESSION_IN_FLIGHT_MAX {
+        entered.recv().await.expect("as many as may reach the handler");
+    }
+    let answer = a.request(B, PeerMessage::Ledger(vec![7]).into_bytes(), PATIENCE).await.expect("there is room");
+    assert_eq!(answer, [0, 7]);
+    assert!(entered.try_recv().is_err(), "one poll more than may wait reached the handler");
+}
+
+#[test]
+fn options_print_no_key() {
+    let seed = wallet::digest::to_hex(&[1; 32]);
+    let printed = format!("{:?}", options(A, 1, loopback(0), B, 2, nowhere()));
+    assert!(!printed.contains(&seed) && !printed.contains("1, 1, 1"), "{printed}");
+}

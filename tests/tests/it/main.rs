@@ -1,0 +1,3 @@
+//! What crosses crates, one module for each subject.
+
+mod dependencies;

@@ -1,0 +1,32 @@
+//! The programs under test: built before the tests run, started as anybody would start them.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// The binary `batchmind`, beside which cargo put this test.
+///
+/// # Panics
+/// If it was not built: cargo builds a package's binaries for its own tests only, so `scripts/test` builds all before.
+pub fn batchmind() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own file");
+    let built = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps").join("batchmind");
+    assert!(built.exists(), "{} is missing; build it first: cargo build --workspace --bins", built.display());
+    built
+}
+
+/// The attacker's program.
+pub fn forger() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_forger"))
+}
+
+/// The shipped demo model.
+pub fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../gpu/models/tiny")
+}
+
+/// Runs `batchmind` to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    Command::new(batchmind()).args(arguments).env_remove("BATCHMIND_LOG").output().expect("the binary starts")
+}
