@@ -1,0 +1,335 @@
+//! Four operators on loopback: their keys, their signed genesis document, their processes.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use genesis::{Auditor as AuditorTable, Document, Draft, Heading, Node, Operator, OperatorId, Parameters, Region};
+use sha2::{Digest as _, Sha256};
+use tokio::process::{Child, Command};
+use wallet::{
+    digest::{Digest, to_hex},
+    identity::RegionId,
+    units::Timestamp,
+};
+
+use super::{
+    StepFailed,
+    client::{Admin, Auditor, Tenant},
+};
+use crate::keys;
+
+/// Name of each operator and of its one node, and its region.
+const OPERATORS: [(&str, &str); 4] = [("eu-1", "eu"), ("eu-2", "eu"), ("eu-3", "eu"), ("us-1", "us")];
+/// KV blocks of each engine: small enough that one operator can be filled while people watch.
+const BLOCKS: u32 = 320;
+
+/// The running operators.
+pub struct Cluster {
+    folder: tempfile::TempDir,
+    binary: PathBuf,
+    log: Option<String>,
+    consortium: String,
+    api_key: String,
+    auditor_key: String,
+    api: BTreeMap<&'static str, String>,
+    children: BTreeMap<&'static str, Child>,
+}
+
+impl Cluster {
+    /// Makes keys and genesis document, starts four processes of `binary` and waits until each is ready.
+    ///
+    /// # Errors
+    /// [`StepFailed`] if a file cannot be written or a node does not become ready within a minute.
+    pub async fn start(binary: &Path, model: &Path) -> Result<Self, StepFailed> {
+        Self::start_logging(binary, model, None).await
+    }
+
+    /// Like [`Cluster::start`], with a filter for the nodes' logs instead of the environment's.
+    ///
+    /// # Errors
+    /// Those of [`Cluster::start`].
+    pub async fn start_logging(binary: &Path, model: &Path, log: Option<&str>) -> Result<Self, StepFailed> {
+        let folder = tempfile::Builder::new().prefix("batchmind-demo-").tempdir()?;
+        let (api_key, auditor_key) = (random_hex()?, random_hex()?);
+        let (peers, apis) = (free_addresses()?, free_addresses()?);
+        let api: BTreeMap<_, _> =
+            OPERATORS.iter().zip(&apis).map(|((name, _), address)| (*name, format!("http://{address}"))).collect();
+        let document = sign_genesis(folder.path(), &peers, &api, &auditor_key)?;
+        fs::write(folder.path().join("genesis.toml"), document.to_toml())?;
+        let model = fs::canonicalize(model)?;
+        for ((name, _), address) in OPERATORS.iter().zip(&apis) {
+            fs::write(
+                folder.path().join(format!("{name}.toml")),
+                format!(
+                    "data-dir = \"{name}\"\ngenesis = \"genesis.toml\"\nnode = \"{name}\"\nkey-file = \"{name}.key\"\n\
+                     api-listen = \"{address}\"\nmodel-dir = {model:?}\ntick = \"500ms\"\n\n\
+                     [engine]\nblock-count = {BLOCKS}\n\n\
+                     [[tenants]]\nname = \"demo\"\napi-key-hash = \"{}\"\nregions = [\"eu\"]\nmaster-key-file = \"demo.key\"\n",
+                    sha256(&api_key)
+                ),
+            )?;
+        }
+        keys::create(&folder.path().join("demo.key")).map_err(|fault| StepFailed::new(fault.to_string()))?;
+        let consortium = document.hash().to_string();
+        let binary = fs::canonicalize(binary)?;
+        let log = log.map(str::to_owned);
+        let mut cluster = Self { folder, binary, log, consortium, api_key, auditor_key, api, children: BTreeMap::new() };
+        cluster.restart_all().await?;
+        Ok(cluster)
+    }
+
+    /// Names of the nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &'static str> {
+        OPERATORS.iter().map(|(name, _)| *name)
+    }
+
+    /// The program that every node runs.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The folder that holds everything of this demo.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The signed genesis document.
+    pub fn genesis_path(&self) -> PathBuf {
+        self.folder().join("genesis.toml")
+    }
+
+    /// The hash of the genesis document.
+    pub fn consortium(&self) -> &str {
+        &self.consortium
+    }
+
+    /// The key with which an auditor reads.
+    pub fn auditor_key(&self) -> &str {
+        &self.auditor_key
+    }
+
+    /// The tenant's API key.
+    pub fn api_key(&self) -> &str {
+        &self.api_key
+    }
+
+    /// Where a node's API answers.
+    pub fn api_url(&self, node: &str) -> &str {
+        &self.api[node]
+    }
+
+    /// A node's key file.
+    pub fn node_key_path(&self, node: &str) -> PathBuf {
+        self.folder().join(format!("{node}.key"))
+    }
+
+    /// A tenant of `node`.
+    pub fn tenant(&self, node: &str) -> Tenant {
+        Tenant::new(&self.api[node], &self.api_key)
+    }
+
+    /// An auditor who asks `node`.
+    pub fn auditor(&self, node: &str) -> Auditor {
+        Auditor::new(&self.api[node], &self.auditor_key)
+    }
+
+    /// The operator of `node`.
+    ///
+    /// # Errors
+    /// [`StepFailed`] if no HTTP client can be made.
+    pub fn admin(&self, node: &str) -> Result<Admin, StepFailed> {
+        Admin::new(&self.folder().join(node))
+    }
+
+    /// What a thief takes from a node's disk: the session's sealed keys. With the node's key they open.
+    ///
+    /// # Errors
+    /// [`StepFailed`] if the file cannot be copied.
+    pub fn copy_session_keys(&self, node: &str, wallet: &str) -> Result<PathBuf, StepFailed> {
+        let copy = self.folder().join(format!("stolen-{wallet}"));
+        fs::copy(self.folder().join(node).join("sessions").join(wallet).join("keys"), &copy)?;
+        Ok(copy)
+    }
+
+    /// Kills a node's process with SIGKILL.
+    ///
+    /// # Errors
+    /// [`StepFailed`] if it does not run.
+    pub async fn kill(&mut self, node: &str) -> Result<(), StepFailed> {
+        let mut child = self.children.remove(node).ok_or_else(|| StepFailed::new(format!("{node} does not run")))?;
+        Ok(child.kill().await?)
+    }
+
+    /// Kills every node at once, so that none sees the others go.
+    ///
+    /// # Errors
+    /// [`StepFailed`] if a process cannot be killed.
+    pub async fn kill_all(&mut self) -> Result<(), StepFailed> {
+        self.children.values_mut().try_for_each(Child::start_kill)?;
+        for (_, mut child) in std::mem::take(&mut self.children) {
+            child.wait().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts every node that does not run, and waits until all are ready: one alone cannot become so.
+    ///
+    /// # Errors
+    /// [`StepFailed`] if one does not become ready.
+    pub async fn restart_all(&mut self) -> Result<(), StepFailed> {
+        for (name, _) in OPERATORS {
+            if !self.children.contains_key(name) {
+                self.spawn(name)?;
+            }
+        }
+        for (name, _) in OPERATORS {
+            self.wait_ready(name).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts a killed node again on its own files.
+    ///
+    /// # Errors
+    /// [`StepFailed`] if it does not become ready.
+    pub async fn restart(&mut self, node: &'static str) -> Result<(), StepFailed> {
+        self.spawn(node)?;
+        self.wait_ready(node).await
+    }
+
+    /// Prints where each node answers.
+    pub fn print_urls(&self) {
+        eprintln!("left running; folder {}", self.folder().display());
+        eprintln!("tenant API key {}, auditor API key {}", self.api_key, self.auditor_key);
+        self.api.iter().for_each(|(name, url)| eprintln!("{name}: {url}"));
+    }
+
+    /// Prints the last lines of each node's log.
+    pub fn print_log_tails(&self) {
+        for (name, _) in OPERATORS {
+            let log = fs::read_to_string(self.folder().join(format!("{name}.log"))).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("-- {name}.log\n{}", lines[lines.len().saturating_sub(25)..].join("\n"));
+        }
+    }
+
+    /// Leaves the processes and the folder.
+    pub fn leave_running(mut self) {
+        // A child that is dropped is killed; these outlive the demo.
+        std::mem::take(&mut self.children).into_values().for_each(std::mem::forget);
+        let _kept = self.folder.keep();
+    }
+
+    /// Stops every process and removes the folder.
+    pub async fn stop(mut self) {
+        for child in self.children.values_mut() {
+            // A child that already ended needs no kill.
+            let _ended = child.kill().await;
+        }
+    }
+
+    fn spawn(&mut self, node: &'static str) -> Result<(), StepFailed> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.folder().join(format!("{node}.log")))?;
+        let mut command = Command::new(&self.binary);
+        if let Some(filter) = &self.log {
+            command.env("BATCHMIND_LOG", filter);
+        }
+        let child = command
+            .args(["node", "run", "--config"])
+            .arg(self.folder().join(format!("{node}.toml")))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()?;
+        self.children.insert(node, child);
+        Ok(())
+    }
+
+    async fn wait_ready(&mut self, node: &'static str) -> Result<(), StepFailed> {
+        let url = format!("{}/readyz", self.api[node]);
+        for _ in 0..600 {
+            if reqwest::get(&url).await.is_ok_and(|response| response.status().is_success()) {
+                return Ok(());
+            }
+            if let Some(status) = self.children.get_mut(node).and_then(|child| child.try_wait().ok().flatten()) {
+                return Err(StepFailed::new(format!("{node} ended with {status} before it was ready")));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(StepFailed::new(format!("{node} was not ready within a minute")))
+    }
+}
+
+/// Draws the keys of operators and nodes, writes them, and lets each operator sign.
+fn sign_genesis(
+    folder: &Path,
+    peers: &[SocketAddr],
+    api: &BTreeMap<&'static str, String>,
+    auditor_key: &str,
+) -> Result<Document, StepFailed> {
+    let failed = |fault: &dyn std::fmt::Display| StepFailed::new(fault.to_string());
+    let region = |name: &str| RegionId::try_from(name.to_owned()).map_err(|fault| failed(&fault));
+    let (mut operators, mut nodes, mut signers) = (Vec::new(), Vec::new(), Vec::new());
+    for ((name, home), peer) in OPERATORS.iter().zip(peers) {
+        let operator: OperatorId = name.parse().map_err(|fault| failed(&fault))?;
+        let operator_key = keys::create(&folder.join(format!("{name}.operator.key"))).map_err(|fault| failed(&fault))?;
+        let node_key = keys::create(&folder.join(format!("{name}.key"))).map_err(|fault| failed(&fault))?;
+        operators.push(Operator { id: operator.clone(), name: format!("Operator {name}"), key: operator_key.public_key() });
+        nodes.push(Node {
+            name: name.parse().map_err(|fault| failed(&fault))?,
+            operator: operator.clone(),
+            region: region(home)?,
+            key: node_key.public_key(),
+            peer: *peer,
+            api: api[name].clone(),
+        });
+        signers.push((operator, operator_key));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|fault| failed(&fault))?;
+    let mut document = Document::new(Draft {
+        consortium: Heading {
+            name: "Demo consortium".into(),
+            created_ms: Timestamp::new(u64::try_from(now.as_millis()).map_err(|fault| failed(&fault))?),
+        },
+        parameters: Parameters::default(),
+        regions: vec![
+            Region { id: region("eu")?, name: "European Union".into() },
+            Region { id: region("us")?, name: "United States".into() },
+        ],
+        operators,
+        nodes,
+        auditors: vec![AuditorTable { name: "Demo auditor".into(), key_hash: sha256(auditor_key) }],
+        models: Vec::new(),
+        signatures: BTreeMap::new(),
+    })
+    .map_err(|fault| failed(&fault))?;
+    for (operator, key) in signers {
+        document.sign(&operator, &key).map_err(|fault| failed(&fault))?;
+    }
+    Ok(document)
+}
+
+/// Plain SHA-256, as genesis and configuration keep the hashes of API keys.
+fn sha256(api_key: &str) -> Digest {
+    Digest(Sha256::digest(api_key.as_bytes()).into())
+}
+
+fn random_hex() -> Result<String, StepFailed> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|fault| StepFailed::new(fault.to_string()))?;
+    Ok(to_hex(&bytes))
+}
+
+/// One loopback address for each operator, free a moment ago.
+fn free_addresses() -> Result<Vec<SocketAddr>, StepFailed> {
+    let held: Vec<TcpListener> =
+        OPERATORS.iter().map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    Ok(held.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
+}
