@@ -1,0 +1,326 @@
+//! What is final, on RocksDB: one synced batch for each block, and read access for bundles, REST and catching up.
+
+use std::{ops::Range, path::Path, sync::Arc};
+
+use genesis::Consortium;
+use serde::{Deserialize, Serialize};
+use wallet::{
+    digest::Digest,
+    grant::WalletAddress,
+    units::{BlockHeight, LogIndex, NodeId},
+};
+
+use super::{
+    fault::Fault,
+    raft::RaftLogId,
+    rocks::{Batch, Rocks, Scan, number_key},
+};
+use crate::{
+    block::{Block, Certificate, Header},
+    bundle::FinalView,
+    event::{Entry, Event},
+    execute::Executed,
+    finality::Final,
+    state::State,
+    tree::{log::LogTree, state::StateTree},
+};
+
+const STORE: &str = "final";
+const HEADERS: &str = "headers";
+const CERTIFICATES: &str = "certificates";
+const ENTRIES: &str = "entries";
+const LEAVES: &str = "leaves";
+const STATE: &str = "state";
+const META: &str = "meta";
+/// Where the entries about a wallet stand: its address and the index, no value.
+const WALLETS: &str = "wallets";
+/// Where the anchors of a node stand: its id and the index, no value.
+const ANCHORS: &str = "anchors";
+const POINTER: &[u8] = b"pointer";
+
+/// The final chain. Cheap to clone; all clones are one store.
+#[derive(Clone)]
+pub struct FinalStore(Arc<Rocks>);
+
+/// Where a node goes on after a start.
+#[derive(Clone, Debug)]
+pub struct Tip {
+    /// The final state, checked against the certified header.
+    pub executed: Executed,
+    /// What made it final; none at genesis.
+    pub certificate: Option<Certificate>,
+    /// The raft log entry that holds it; none at genesis.
+    pub log_id: Option<RaftLogId>,
+}
+
+/// A final block with its proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinalBlock {
+    /// The block.
+    pub block: Block,
+    /// What made it final.
+    pub certificate: Certificate,
+}
+
+impl FinalBlock {
+    /// The place of the block's first leaf.
+    pub fn first_index(&self) -> LogIndex {
+        LogIndex::new(self.block.header.log_size - self.block.entries.len() as u64)
+    }
+}
+
+/// The last value that a batch writes: with it the block is final here.
+#[derive(Serialize, Deserialize)]
+struct Pointer {
+    consortium: Digest,
+    height: BlockHeight,
+    log_id: RaftLogId,
+}
+
+/// A header as stored, with the certificate that it names.
+#[derive(Serialize, Deserialize)]
+struct StoredHeader {
+    header: Header,
+    parent_certificate: Option<Certificate>,
+    entries: u64,
+}
+
+impl FinalStore {
+    /// Opens or creates the store in `dir`, rebuilds the final state and compares both roots with the final header.
+    ///
+    /// # Errors
+    /// [`Fault::StateDiffers`] or [`Fault::Damaged`] if the disk does not hold what a quorum certified,
+    /// [`Fault::OtherConsortium`] if it is the wrong folder.
+    pub fn open(dir: &Path, consortium: &Consortium) -> Result<(Self, Tip), Fault> {
+        let families = [HEADERS, CERTIFICATES, ENTRIES, LEAVES, STATE, META, WALLETS, ANCHORS];
+        let store = Self(Arc::new(Rocks::open(dir, STORE, &families)?));
+        let tip = store.load(consortium)?;
+        Ok((store, tip))
+    }
+
+    /// Makes a block final on the disk. `before` is the state that it was executed on.
+    ///
+    /// # Errors
+    /// [`Fault`] of the disk; nothing of the block is stored then.
+    pub fn commit(&self, finalized: &Final, before: &Executed, log_id: RaftLogId) -> Result<(), Fault> {
+        let Block { header, parent_certificate, entries } = &finalized.block;
+        let height = number_key(header.height.get());
+        let first = before.log.size();
+        let mut batch = Batch::default();
+        let header_value = StoredHeader {
+            header: header.clone(),
+            parent_certificate: parent_certificate.clone(),
+            entries: entries.len() as u64,
+        };
+        batch.put(HEADERS, &height, &header_value);
+        batch.put(CERTIFICATES, &height, &finalized.certificate);
+        for (entry, index) in entries.iter().zip(first..) {
+            batch.put(ENTRIES, &number_key(index), entry);
+            batch.put(LEAVES, &number_key(index), &entry.leaf_hash());
+            if let Some(wallet) = entry.body.event.wallet() {
+                batch.put_bytes(WALLETS, &indexed(wallet.0.as_bytes(), index), &[]);
+            }
+            if matches!(entry.body.event, Event::DecisionAnchored(_)) {
+                batch.put_bytes(ANCHORS, &indexed(&node_key(entry.body.author), index), &[]);
+            }
+        }
+        // What genesis put into the state is stored with the first block.
+        let empty = StateTree::default();
+        let stored = if before.height == BlockHeight::ZERO { &empty } else { before.state.tree() };
+        for (key, value) in finalized.executed.state.tree().changes_since(stored) {
+            match value {
+                Some(value) => batch.put_bytes(STATE, key.as_bytes(), value),
+                None => batch.delete(STATE, key.as_bytes()),
+            }
+        }
+        let pointer = Pointer { consortium: header.consortium, height: header.height, log_id };
+        batch.put(META, POINTER, &pointer);
+        self.0.write(batch)
+    }
+
+    /// The block of a height, if it is final.
+    ///
+    /// # Errors
+    /// [`Fault`] if it is damaged or incomplete.
+    pub fn block(&self, height: BlockHeight) -> Result<Option<FinalBlock>, Fault> {
+        let Some(stored) = self.stored_header(height)? else { return Ok(None) };
+        let size = stored.header.log_size;
+        let entries = self.entries(size.saturating_sub(stored.entries)..size)?;
+        let certificate = self.certificate(height)?.ok_or_else(|| missing(format!("certificate {height}")))?;
+        let block = Block { header: stored.header, parent_certificate: stored.parent_certificate, entries };
+        Ok(Some(FinalBlock { block, certificate }))
+    }
+
+    /// The header of a final height.
+    ///
+    /// # Errors
+    /// [`Fault`] if it is damaged.
+    pub fn header(&self, height: BlockHeight) -> Result<Option<Header>, Fault> {
+        Ok(self.stored_header(height)?.map(|stored| stored.header))
+    }
+
+    /// The certificate of a final height.
+    ///
+    /// # Errors
+    /// [`Fault`] if it is damaged.
+    pub fn certificate(&self, height: BlockHeight) -> Result<Option<Certificate>, Fault> {
+        self.0.get(CERTIFICATES, &number_key(height.get()))
+    }
+
+    /// The entry at a place of the log.
+    ///
+    /// # Errors
+    /// [`Fault`] if it is damaged.
+    pub fn entry(&self, index: LogIndex) -> Result<Option<Entry>, Fault> {
+        self.0.get(ENTRIES, &number_key(index.get()))
+    }
+
+    /// The entries of a range of the log. The caller bounds it.
+    ///
+    /// # Errors
+    /// [`Fault::Missing`] if the range goes beyond what is final.
+    pub fn entries(&self, range: Range<u64>) -> Result<Vec<Entry>, Fault> {
+        range
+            .map(|index| {
+                let entry = self.entry(LogIndex::new(index))?;
+                entry.ok_or_else(|| missing(format!("entry {index}")))
+            })
+            .collect()
+    }
+
+    /// The leaf hashes of the first `size` entries, for proofs.
+    ///
+    /// # Errors
+    /// [`Fault::Missing`] if the log is shorter.
+    pub fn leaf_hashes(&self, size: u64) -> Result<Vec<Digest>, Fault> {
+        let mut leaves = Vec::new();
+        self.0.scan(LEAVES, &number_key(0), Some(&number_key(size)), |key, value| {
+            if key != number_key(leaves.len() as u64) {
+                return Err(missing(format!("leaf {}", leaves.len())));
+            }
+            let hash = <[u8; 32]>::try_from(value).map_err(|_| Fault::damaged(STORE, LEAVES, key, "not a hash"))?;
+            leaves.push(Digest(hash));
+            Ok(Scan::More)
+        })?;
+        if leaves.len() as u64 == size { Ok(leaves) } else { Err(missing(format!("leaf {}", leaves.len()))) }
+    }
+
+    /// What proof bundles are built from: the final chain up to `executed`, a final state of this store.
+    ///
+    /// # Errors
+    /// [`Fault`] if something up to there is missing or damaged.
+    pub fn view(&self, executed: Arc<Executed>) -> Result<StoredView, Fault> {
+        let height = executed.height;
+        let header = self.header(height)?;
+        let tip = header.zip(self.certificate(height)?);
+        let leaf_hashes = self.leaf_hashes(executed.log.size())?;
+        Ok(StoredView { store: self.clone(), executed, tip, leaf_hashes })
+    }
+
+    /// The indices below `size` that `family` lists under `topic`, ascending.
+    fn indices(&self, family: &'static str, topic: &[u8], size: u64) -> Result<Vec<LogIndex>, Fault> {
+        let mut indices = Vec::new();
+        self.0.scan(family, &indexed(topic, 0), Some(&indexed(topic, size)), |key, _| {
+            let index = key.split_last_chunk::<8>().map(|(_, index)| LogIndex::new(u64::from_be_bytes(*index)));
+            indices.push(index.ok_or_else(|| Fault::damaged(STORE, family, key, "not an index"))?);
+            Ok(Scan::More)
+        })?;
+        Ok(indices)
+    }
+
+    fn stored_header(&self, height: BlockHeight) -> Result<Option<StoredHeader>, Fault> {
+        self.0.get(HEADERS, &number_key(height.get()))
+    }
+
+    fn load(&self, consortium: &Consortium) -> Result<Tip, Fault> {
+        let Some(pointer) = self.0.get::<Pointer>(META, POINTER)? else {
+            return Ok(Tip { executed: Executed::genesis(consortium), certificate: None, log_id: None });
+        };
+        if pointer.consortium != consortium.id() {
+            return Err(Fault::OtherConsortium { expected: consortium.id(), found: pointer.consortium });
+        }
+        let height = pointer.height;
+        let header = self.header(height)?.ok_or_else(|| missing(format!("header {height}")))?;
+        let certificate = self.certificate(height)?.ok_or_else(|| missing(format!("certificate {height}")))?;
+        let digest = header.digest();
+        if certificate.block != digest {
+            return Err(Fault::StateDiffers { height, what: "header", expected: certificate.block, found: digest });
+        }
+        let log = LogTree::from_leaf_hashes(&self.leaf_hashes(header.log_size)?);
+        let state = self.load_state()?;
+        for (what, expected, found) in
+            [("log root", header.log_root, log.root()), ("state root", header.state_root, state.root())]
+        {
+            if expected != found {
+                return Err(Fault::StateDiffers { height, what, expected, found });
+            }
+        }
+        let executed = Executed { digest, height, view: header.view, time: header.time, log, state };
+        Ok(Tip { executed, certificate: Some(certificate), log_id: Some(pointer.log_id) })
+    }
+
+    fn load_state(&self) -> Result<State, Fault> {
+        let mut leaves = Vec::new();
+        self.0.scan(STATE, &[], None, |key, value| {
+            let digest = <[u8; 32]>::try_from(key).map_err(|_| Fault::damaged(STORE, STATE, key, "not a key"))?;
+            leaves.push((Digest(digest), value.to_vec()));
+            Ok(Scan::More)
+        })?;
+        Ok(State::from_leaves(leaves))
+    }
+}
+
+/// The final chain up to one height, for building proof bundles.
+pub struct StoredView {
+    store: FinalStore,
+    executed: Arc<Executed>,
+    tip: Option<(Header, Certificate)>,
+    leaf_hashes: Vec<Digest>,
+}
+
+impl FinalView for StoredView {
+    fn tip(&self) -> Option<(&Header, &Certificate)> {
+        self.tip.as_ref().map(|(header, certificate)| (header, certificate))
+    }
+
+    fn state(&self) -> &State {
+        &self.executed.state
+    }
+
+    fn leaf_hashes(&self) -> &[Digest] {
+        &self.leaf_hashes
+    }
+
+    fn entry(&self, index: LogIndex) -> Option<Entry> {
+        or_none(self.store.entry(index))
+    }
+
+    fn wallet_entries(&self, wallet: WalletAddress) -> Vec<LogIndex> {
+        or_none(self.store.indices(WALLETS, wallet.0.as_bytes(), self.executed.log.size()).map(Some))
+            .unwrap_or_default()
+    }
+
+    fn anchors(&self, node: NodeId) -> Vec<LogIndex> {
+        or_none(self.store.indices(ANCHORS, &node_key(node), self.executed.log.size()).map(Some)).unwrap_or_default()
+    }
+}
+
+/// A bundle cannot be built from what the disk does not give; the builder then says what is not provable.
+fn or_none<T>(read: Result<Option<T>, Fault>) -> Option<T> {
+    read.unwrap_or_else(|fault| {
+        tracing::error!(%fault, "the final store cannot be read");
+        None
+    })
+}
+
+fn node_key(node: NodeId) -> [u8; 4] {
+    node.get().to_be_bytes()
+}
+
+fn indexed(topic: &[u8], index: u64) -> Vec<u8> {
+    [topic, &number_key(index)].concat()
+}
+
+fn missing(what: String) -> Fault {
+    Fault::Missing { store: STORE, what }
+}

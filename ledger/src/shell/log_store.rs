@@ -1,0 +1,486 @@
+//! The raft log on RocksDB: entries with their chain hash, and the raft vote.
+//!
+//! An entry is on the disk before `append` says so. Validators read it from there, before raft commits it: the
+//! [`LogStore::flushed`] watch is raised where openraft's callback is called.
+
+use std::{
+    fmt::Debug,
+    ops::{Bound, RangeBounds},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use openraft::{
+    AnyError, LogState, OptionalSend, RaftLogReader, StorageError, StorageIOError,
+    storage::{LogFlushed, RaftLogStorage},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use wallet::{
+    codec,
+    digest::{Digest, sha256},
+};
+
+use super::{
+    fault::Fault,
+    raft::{RaftEntry, RaftLogId, RaftVote, TypeConfig},
+    rocks::{Batch, Rocks, Scan, key_number, number_key},
+};
+
+const STORE: &str = "log";
+const ENTRIES: &str = "entries";
+const META: &str = "meta";
+const VOTE: &[u8] = b"vote";
+const PURGED: &[u8] = b"purged";
+
+/// Bytes of entries after which a read for replication ends: one request stays far below the codec's bound.
+const READ_BYTES_MAX: usize = 4 << 20;
+
+/// Entries and votes. Cheap to clone; all clones are one store.
+#[derive(Clone)]
+pub struct LogStore(Arc<Inner>);
+
+struct Inner {
+    rocks: Rocks,
+    /// Held while writing, so that writes happen one after the other.
+    tail: Mutex<Tail>,
+    flushed: watch::Sender<Flushed>,
+}
+
+/// What is known without reading the disk.
+struct Tail {
+    purged: Option<Link>,
+    last: Option<Link>,
+    /// Where each truncation since the start began; their number is the generation.
+    cuts: Vec<u64>,
+    /// Index of the last final entry: nothing at or below is ever cut.
+    final_index: Option<u64>,
+}
+
+/// A place in the log and the hash of everything up to there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The entry.
+    pub log_id: RaftLogId,
+    /// Hash over this entry and, through its predecessor's chain hash, over all before it.
+    pub chain: Digest,
+}
+
+/// How far the log is on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Raised by every truncation: an index of another generation may hold another entry now.
+    pub generation: u64,
+    /// Index of the last entry on the disk.
+    pub index: Option<u64>,
+}
+
+/// An entry as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Chained {
+    /// Chain hash at this entry.
+    pub chain: Digest,
+    /// The entry.
+    pub entry: RaftEntry,
+}
+
+/// Chain hash of `entry` after a log with chain hash `before` (zero for the empty log).
+pub fn chain_hash(before: Digest, entry: &RaftEntry) -> Digest {
+    sha256("batchmind/v1/ledger/raft-chain", &[before.as_bytes(), &codec::encode(entry)])
+}
+
+impl LogStore {
+    /// Opens or creates the log in `dir`.
+    ///
+    /// # Errors
+    /// [`Fault`] if RocksDB refuses or the last entry is damaged.
+    pub fn open(dir: &Path) -> Result<Self, Fault> {
+        let rocks = Rocks::open(dir, STORE, &[ENTRIES, META])?;
+        let purged: Option<Link> = rocks.get(META, PURGED)?;
+        let last = match rocks.last(ENTRIES)? {
+            Some((key, value)) => {
+                let stored = decode(&key, &value)?;
+                Some(Link { log_id: stored.entry.log_id, chain: stored.chain })
+            }
+            None => purged,
+        };
+        let tail = Tail { purged, last, cuts: Vec::new(), final_index: None };
+        let flushed = Flushed { generation: 0, index: last.map(|link| link.log_id.index) };
+        Ok(Self(Arc::new(Inner { rocks, tail: Mutex::new(tail), flushed: watch::channel(flushed).0 })))
+    }
+
+    /// Tells of every append and every truncation that reached the disk.
+    pub fn flushed(&self) -> watch::Receiver<Flushed> {
+        self.0.flushed.subscribe()
+    }
+
+    /// How far the log is on the disk.
+    pub fn end(&self) -> Flushed {
+        *self.0.flushed.borrow()
+    }
+
+    /// The first index that a truncation after `generation` removed.
+    pub fn cut_since(&self, generation: u64) -> Option<u64> {
+        let tail = self.0.tail();
+        let seen = usize::try_from(generation).unwrap_or(usize::MAX);
+        tail.cuts.iter().skip(seen).min().copied()
+    }
+
+    /// The last entry's place, if the log was ever written.
+    pub fn last(&self) -> Option<Link> {
+        self.0.tail().last
+    }
+
+    /// The entry at `index`, if it is there.
+    ///
+    /// # Errors
+    /// [`Fault`] if it is damaged.
+    pub fn entry(&self, index: u64) -> Result<Option<Chained>, Fault> {
+        let key = number_key(index);
+        let bytes = self.0.rocks.get_bytes(ENTRIES, &key)?;
+        bytes.map(|bytes| decode(&key, &bytes)).transpose()
+    }
+
+    /// The link at `index`, also where only the purged log's end is known.
+    ///
+    /// # Errors
+    /// [`Fault`] if the entry is damaged.
+    pub fn link(&self, index: u64) -> Result<Option<Link>, Fault> {
+        let known = {
+            let tail = self.0.tail();
+            [tail.last, tail.purged].into_iter().flatten().find(|link| link.log_id.index == index)
+        };
+        if known.is_some() {
+            return Ok(known);
+        }
+        Ok(self.entry(index)?.map(|stored| Link { log_id: stored.entry.log_id, chain: stored.chain }))
+    }
+
+    /// The entries from `from` to the end of what is on the disk, at most [`READ_BYTES_MAX`] at once but at least one.
+    ///
+    /// # Errors
+    /// [`Fault`] if one is damaged.
+    pub fn entries_from(&self, from: u64) -> Result<Vec<Chained>, Fault> {
+        self.0.read(from, None, READ_BYTES_MAX)
+    }
+
+    /// Declares everything up to `index` final.
+    pub fn set_final(&self, index: u64) {
+        let mut tail = self.0.tail();
+        tail.final_index = tail.final_index.max(Some(index));
+    }
+
+    /// Removes the entry at `from` and all after it.
+    ///
+    /// # Errors
+    /// [`Fault::CutsFinal`] at or below the final entry; [`Fault`] of the disk.
+    pub fn cut(&self, from: u64) -> Result<(), Fault> {
+        self.0.cut(from)
+    }
+
+    /// Writes the very first entry of the log.
+    ///
+    /// # Errors
+    /// [`Fault`] of the disk, or if the log is not empty.
+    pub fn append_first(&self, entry: RaftEntry) -> Result<(), Fault> {
+        self.0.append(&[entry]).map(|flushed| self.0.raise(flushed))
+    }
+
+    /// The raft vote on the disk.
+    ///
+    /// # Errors
+    /// [`Fault`] if it is damaged.
+    pub fn vote(&self) -> Result<Option<RaftVote>, Fault> {
+        self.0.rocks.get(META, VOTE)
+    }
+
+    /// Puts the raft vote on the disk.
+    ///
+    /// # Errors
+    /// [`Fault`] of the disk.
+    pub fn set_vote(&self, vote: &RaftVote) -> Result<(), Fault> {
+        let mut batch = Batch::default();
+        batch.put(META, VOTE, vote);
+        let _writing = self.0.tail();
+        self.0.rocks.write(batch)
+    }
+}
+
+impl Inner {
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        // A writer that panicked left `tail` as it was before its write; the disk is checked at the next start.
+        self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn append(&self, entries: &[RaftEntry]) -> Result<Flushed, Fault> {
+        let mut tail = self.tail();
+        let mut last = tail.last;
+        let mut batch = Batch::default();
+        for entry in entries {
+            let index = entry.log_id.index;
+            if last.is_some_and(|last| index != last.log_id.index + 1) {
+                return Err(Fault::NotConsecutive { last: last.map(|link| link.log_id.index), found: index });
+            }
+            let chain = chain_hash(last.map_or(Digest::ZERO, |link| link.chain), entry);
+            batch.put_bytes(ENTRIES, &number_key(index), &codec::encode(&(chain, entry)));
+            last = Some(Link { log_id: entry.log_id, chain });
+        }
+        self.rocks.write(batch)?;
+        tail.last = last;
+        Ok(tail.flushed())
+    }
+
+    fn cut(&self, from: u64) -> Result<(), Fault> {
+        let mut tail = self.tail();
+        if let Some(final_index) = tail.final_index.filter(|&final_index| from <= final_index) {
+            return Err(Fault::CutsFinal { at: from, final_index });
+        }
+        let Some(last) = tail.last.filter(|last| from <= last.log_id.index) else { return Ok(()) };
+        let before = match from.checked_sub(1) {
+            Some(index) => match self.rocks.get_bytes(ENTRIES, &number_key(index))? {
+                Some(bytes) => {
+                    let stored = decode(&number_key(index), &bytes)?;
+                    Some(Link { log_id: stored.entry.log_id, chain: stored.chain })
+                }
+                None => tail.purged,
+            },
+            None => None,
+        };
+        let mut batch = Batch::default();
+        // From the back, one by one: suffixes are short, and range tombstones would slow every later read.
+        for index in (from..=last.log_id.index).rev() {
+            batch.delete(ENTRIES, &number_key(index));
+        }
+        self.rocks.write(batch)?;
+        tail.last = before;
+        tail.cuts.push(from);
+        let flushed = tail.flushed();
+        drop(tail);
+        self.raise(flushed);
+        Ok(())
+    }
+
+    fn purge(&self, upto: RaftLogId) -> Result<(), Fault> {
+        let mut tail = self.tail();
+        if tail.final_index.is_some_and(|final_index| upto.index > final_index) {
+            return Err(Fault::Impossible(format!("purge of the raft log up to {upto}, above the final block")));
+        }
+        let chain = match self.rocks.get_bytes(ENTRIES, &number_key(upto.index))? {
+            Some(bytes) => decode(&number_key(upto.index), &bytes)?.chain,
+            None => tail.last.map_or(Digest::ZERO, |link| link.chain),
+        };
+        let link = Link { log_id: upto, chain };
+        let mut batch = Batch::default();
+        batch.put(META, PURGED, &link);
+        batch.delete_range(ENTRIES, &number_key(0), &number_key(upto.index + 1));
+        self.rocks.write(batch)?;
+        tail.purged = Some(link);
+        if tail.last.is_none_or(|last| last.log_id.index <= upto.index) {
+            tail.last = Some(link);
+        }
+        Ok(())
+    }
+
+    /// Entries with `from <= index < to`: at least one if there is one, then as many as fit into `bytes_max`.
+    fn read(&self, from: u64, to: Option<u64>, bytes_max: usize) -> Result<Vec<Chained>, Fault> {
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        let to = to.map(number_key);
+        self.rocks.scan(ENTRIES, &number_key(from), to.as_ref().map(|key| key.as_slice()), |key, value| {
+            bytes += value.len();
+            if !entries.is_empty() && bytes > bytes_max {
+                return Ok(Scan::Stop);
+            }
+            entries.push(decode(key, value)?);
+            Ok(Scan::More)
+        })?;
+        Ok(entries)
+    }
+
+    fn raise(&self, flushed: Flushed) {
+        self.flushed.send_replace(flushed);
+    }
+}
+
+impl Tail {
+    fn flushed(&self) -> Flushed {
+        Flushed { generation: self.cuts.len() as u64, index: self.last.map(|link| link.log_id.index) }
+    }
+}
+
+fn decode(key: &[u8], bytes: &[u8]) -> Result<Chained, Fault> {
+    let (chain, entry): (Digest, RaftEntry) =
+        codec::decode(bytes).map_err(|error| Fault::undecodable(STORE, ENTRIES, key, error))?;
+    if key_number(key) != Some(entry.log_id.index) {
+        return Err(Fault::damaged(STORE, ENTRIES, key, "it names another index"));
+    }
+    Ok(Chained { chain, entry })
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: R,
+    ) -> Result<Vec<RaftEntry>, StorageError<u64>> {
+        let from = match range.start_bound() {
+            Bound::Included(&index) => index,
+            Bound::Excluded(&index) => index.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(&index) => Some(index.saturating_add(1)),
+            Bound::Excluded(&index) => Some(index),
+            Bound::Unbounded => None,
+        };
+        self.read(from, to, usize::MAX).await
+    }
+
+    async fn limited_get_log_entries(&mut self, from: u64, to: u64) -> Result<Vec<RaftEntry>, StorageError<u64>> {
+        self.read(from, Some(to), READ_BYTES_MAX).await
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError<u64>> {
+        let tail = self.0.tail();
+        Ok(LogState {
+            last_purged_log_id: tail.purged.map(|link| link.log_id),
+            last_log_id: tail.last.map(|link| link.log_id),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &RaftVote) -> Result<(), StorageError<u64>> {
+        let (log, vote) = (self.clone(), *vote);
+        blocking(move || log.set_vote(&vote)).await.map_err(|fault| StorageIOError::write_vote(any(&fault)).into())
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<RaftVote>, StorageError<u64>> {
+        self.vote().map_err(|fault| StorageIOError::read_vote(any(&fault)).into())
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: LogFlushed<TypeConfig>) -> Result<(), StorageError<u64>>
+    where
+        I: IntoIterator<Item = RaftEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<RaftEntry> = entries.into_iter().collect();
+        let inner = self.0.clone();
+        let flushed = blocking(move || inner.append(&entries)).await.map_err(write_error)?;
+        self.0.raise(flushed);
+        callback.log_io_completed(Ok(()));
+        Ok(())
+    }
+
+    async fn truncate(&mut self, log_id: RaftLogId) -> Result<(), StorageError<u64>> {
+        let inner = self.0.clone();
+        blocking(move || inner.cut(log_id.index)).await.map_err(write_error)
+    }
+
+    async fn purge(&mut self, log_id: RaftLogId) -> Result<(), StorageError<u64>> {
+        let inner = self.0.clone();
+        blocking(move || inner.purge(log_id)).await.map_err(write_error)
+    }
+}
+
+impl LogStore {
+    async fn read(&self, from: u64, to: Option<u64>, bytes_max: usize) -> Result<Vec<RaftEntry>, StorageError<u64>> {
+        let inner = self.0.clone();
+        let entries = blocking(move || inner.read(from, to, bytes_max))
+            .await
+            .map_err(|fault| StorageError::from(StorageIOError::read_logs(any(&fault))))?;
+        Ok(entries.into_iter().map(|stored| stored.entry).collect())
+    }
+}
+
+/// Runs disk work where it may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(Fault::Stopped),
+    }
+}
+
+fn write_error(fault: Fault) -> StorageError<u64> {
+    StorageIOError::write_logs(any(&fault)).into()
+}
+
+pub(crate) fn any(fault: &Fault) -> AnyError {
+    AnyError::error(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::CommittedLeaderId;
+
+    use super::*;
+
+    fn entry(index: u64) -> RaftEntry {
+        RaftEntry {
+            log_id: RaftLogId::new(CommittedLeaderId::new(1, 0), index),
+            payload: openraft::EntryPayload::Blank,
+        }
+    }
+
+    #[test]
+    fn holes_and_overlaps_are_refused() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let log = LogStore::open(dir.path()).expect("opens");
+        log.append_first(entry(0)).expect("appends");
+        for wrong in [0, 2] {
+            let fault = log.0.append(&[entry(wrong)]).expect_err("refused");
+            assert!(matches!(fault, Fault::NotConsecutive { last: Some(0), .. }), "{fault}");
+        }
+        log.0.append(&[entry(1)]).expect("appends");
+    }
+
+    #[test]
+    fn a_reader_learns_the_first_cut_since_it_last_looked() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let log = LogStore::open(dir.path()).expect("opens");
+        log.0.append(&[entry(0), entry(1), entry(2), entry(3)]).map(|end| log.0.raise(end)).expect("appends");
+        let seen = log.end().generation;
+        log.cut(3).expect("cuts");
+        log.cut(1).expect("cuts");
+        log.0.append(&[entry(1), entry(2)]).map(|end| log.0.raise(end)).expect("appends");
+        assert_eq!(log.cut_since(seen), Some(1));
+        assert_eq!(log.end(), Flushed { generation: 2, index: Some(2) });
+        assert_eq!(log.cut_since(log.end().generation), None);
+    }
+
+    #[test]
+    fn chain_hashes_are_kept_over_a_reopening() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let before = {
+            let log = LogStore::open(dir.path()).expect("opens");
+            log.0.append(&[entry(0), entry(1)]).expect("appends");
+            log.last()
+        };
+        let log = LogStore::open(dir.path()).expect("opens again");
+        assert_eq!(log.last(), before);
+        let first = chain_hash(Digest::ZERO, &entry(0));
+        assert_eq!(log.link(1).expect("reads").map(|link| link.chain), Some(chain_hash(first, &entry(1))));
+    }
+
+    #[test]
+    fn nothing_at_or_below_final_is_cut_and_nothing_above_it_is_purged() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let log = LogStore::open(dir.path()).expect("opens");
+        log.0.append(&[entry(0), entry(1), entry(2)]).expect("appends");
+        log.set_final(1);
+        assert!(matches!(log.cut(1), Err(Fault::CutsFinal { at: 1, final_index: 1 })));
+        assert!(log.0.purge(entry(2).log_id).is_err());
+        log.cut(2).expect("cuts above final");
+        log.0.purge(entry(0).log_id).expect("purges below final");
+        assert_eq!(log.entry(0).expect("reads"), None);
+        assert!(log.link(0).expect("reads").is_some());
+    }
+}

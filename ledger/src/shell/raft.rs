@@ -1,0 +1,70 @@
+//! openraft's types as this ledger uses them: one application entry is one block.
+
+use std::{collections::BTreeSet, io::Cursor};
+
+use genesis::Consortium;
+use openraft::EmptyNode;
+use wallet::units::NodeId;
+
+use crate::block::Block;
+
+openraft::declare_raft_types!(
+    /// openraft's type parameters.
+    pub TypeConfig:
+        D = Block,
+        R = (),
+        NodeId = u64,
+        Node = EmptyNode,
+        Entry = openraft::Entry<TypeConfig>,
+        SnapshotData = Cursor<Vec<u8>>,
+);
+
+/// The running consensus core.
+pub type Raft = openraft::Raft<TypeConfig>;
+/// An entry of the raft log.
+pub type RaftEntry = openraft::Entry<TypeConfig>;
+/// Term, leader and index of a raft log entry.
+pub type RaftLogId = openraft::LogId<u64>;
+/// Term and leader that a node follows.
+pub type RaftVote = openraft::Vote<u64>;
+/// What the log says about who replicates it.
+pub type RaftMembership = openraft::StoredMembership<u64, EmptyNode>;
+
+/// A node's name in raft.
+pub(crate) fn raft_id(node: NodeId) -> u64 {
+    u64::from(node.get())
+}
+
+/// The node that raft names, or none if no node has that name.
+pub(crate) fn node_id(raft_id: u64) -> Option<NodeId> {
+    u32::try_from(raft_id).ok().map(NodeId::new)
+}
+
+/// The node that a vote is for.
+pub(crate) fn leader_of(vote: &RaftVote) -> Option<NodeId> {
+    vote.leader_id.voted_for().and_then(node_id)
+}
+
+/// The block in a raft log entry, if it is not one of raft's own.
+pub(crate) fn block_of(entry: RaftEntry) -> Option<Block> {
+    match entry.payload {
+        openraft::EntryPayload::Normal(block) => Some(block),
+        _ => None,
+    }
+}
+
+/// The entry with which every log begins: all nodes of genesis replicate. Equal on every node, so that each can write
+/// it for itself.
+pub(crate) fn first_entry(consortium: &Consortium) -> RaftEntry {
+    let nodes: BTreeSet<u64> = (0..consortium.nodes().len() as u64).collect();
+    let membership = openraft::Membership::new(vec![nodes], ());
+    RaftEntry { log_id: RaftLogId::default(), payload: openraft::EntryPayload::Membership(membership) }
+}
+
+/// The membership of that entry.
+pub(crate) fn membership(first: &RaftEntry) -> RaftMembership {
+    match &first.payload {
+        openraft::EntryPayload::Membership(membership) => RaftMembership::new(Some(first.log_id), membership.clone()),
+        _ => RaftMembership::default(),
+    }
+}

@@ -1,0 +1,105 @@
+//! openraft's state machine: bookkeeping only, because finality and not commitment changes the state.
+//!
+//! The applied state that openraft sees is the final one. Commit never passes final on an honest node: followers clamp
+//! the leader's commit to their own final entry, and a leader counts an acknowledgement only once its own final covers
+//! it. A commit that passed final anyway stops the core. A consortium of one has nobody to wait for but itself: its
+//! commit waits here until its own certificate is there.
+
+use std::io::Cursor;
+
+use openraft::{
+    AnyError, OptionalSend, RaftSnapshotBuilder, Snapshot, SnapshotMeta, StorageError, StorageIOError,
+    storage::RaftStateMachine,
+};
+use tokio::sync::watch;
+
+use super::raft::{RaftEntry, RaftLogId, RaftMembership, TypeConfig};
+
+/// See the module.
+#[derive(Clone)]
+pub struct FinalStateMachine {
+    applied: Option<RaftLogId>,
+    membership: RaftMembership,
+    final_at: watch::Receiver<Option<RaftLogId>>,
+    alone: bool,
+}
+
+impl FinalStateMachine {
+    /// A state machine that stands at the final block, which the watch holds. The membership is that of genesis, and
+    /// no other is ever in the log. `alone` in a consortium of one node.
+    pub fn new(membership: RaftMembership, final_at: watch::Receiver<Option<RaftLogId>>, alone: bool) -> Self {
+        let applied = *final_at.borrow();
+        Self { applied, membership, final_at, alone }
+    }
+
+    async fn check_final(&mut self, log_id: RaftLogId) -> Result<(), StorageError<u64>> {
+        let covers = |at: &Option<RaftLogId>| at.is_some_and(|at| log_id.index <= at.index);
+        if self.alone {
+            // An error means that the replica shuts down.
+            let _ = self.final_at.wait_for(covers).await;
+        }
+        if covers(&self.final_at.borrow()) {
+            return Ok(());
+        }
+        let error = AnyError::error(format!("raft committed {log_id}, which is not final here"));
+        Err(StorageIOError::apply(log_id, error).into())
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for FinalStateMachine {
+    type SnapshotBuilder = NoSnapshots;
+
+    async fn applied_state(&mut self) -> Result<(Option<RaftLogId>, RaftMembership), StorageError<u64>> {
+        Ok(match self.applied {
+            Some(log_id) => (Some(log_id), self.membership.clone()),
+            None => (None, RaftMembership::default()),
+        })
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<()>, StorageError<u64>>
+    where
+        I: IntoIterator<Item = RaftEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut applied = Vec::new();
+        for RaftEntry { log_id, .. } in entries.into_iter().collect::<Vec<_>>() {
+            self.check_final(log_id).await?;
+            self.applied = Some(log_id);
+            applied.push(());
+        }
+        Ok(applied)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> NoSnapshots {
+        NoSnapshots
+    }
+
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<Cursor<Vec<u8>>>, StorageError<u64>> {
+        Err(no_snapshots())
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        _: &SnapshotMeta<u64, openraft::EmptyNode>,
+        _: Box<Cursor<Vec<u8>>>,
+    ) -> Result<(), StorageError<u64>> {
+        Err(no_snapshots())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, StorageError<u64>> {
+        Ok(None)
+    }
+}
+
+/// Snapshots of the final state are not built yet: the raft log is kept whole, and a node catches up from it.
+pub struct NoSnapshots;
+
+impl RaftSnapshotBuilder<TypeConfig> for NoSnapshots {
+    async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError<u64>> {
+        Err(no_snapshots())
+    }
+}
+
+fn no_snapshots() -> StorageError<u64> {
+    StorageIOError::write_snapshot(None, AnyError::error("snapshots of the final state are not built yet")).into()
+}

@@ -1,0 +1,224 @@
+//! Replicas in one process, on real files, over a switchboard that can cut lines and remembers every vote.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use genesis::Consortium;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep, timeout};
+use wallet::{codec, digest::Digest, units::NodeId};
+
+use crate::{
+    block::{View, Vote, VoteKind},
+    event::{DecisionAnchored, Entry, EntryBody, Event},
+    shell::{
+        clock::SystemClock,
+        fault::Fault,
+        replica::{Replica, ReplicaOptions},
+        transport::{PeerReply, PeerRequest, Transport, TransportFault},
+    },
+    testing,
+};
+
+/// Whether a request may pass.
+type Filter = Box<dyn Fn(NodeId, NodeId, &PeerRequest) -> bool + Send>;
+
+#[derive(Default)]
+pub struct Switchboard {
+    replicas: Mutex<BTreeMap<NodeId, Replica>>,
+    filter: Mutex<Option<Filter>>,
+    votes: Mutex<HashMap<(NodeId, VoteKind, View), Vote>>,
+}
+
+impl Switchboard {
+    /// From now on only what `passes` goes through.
+    pub fn filter(&self, passes: impl Fn(NodeId, NodeId, &PeerRequest) -> bool + Send + 'static) {
+        *self.filter.lock().expect("lock") = Some(Box::new(passes));
+    }
+
+    pub fn heal(&self) {
+        *self.filter.lock().expect("lock") = None;
+    }
+
+    /// No line to or from `node`.
+    pub fn isolate(&self, node: NodeId) {
+        self.filter(move |from, to, _| from != node && to != node);
+    }
+
+    pub fn votes_seen(&self) -> usize {
+        self.votes.lock().expect("lock").len()
+    }
+
+    pub fn running(&self) -> Vec<Replica> {
+        self.replicas.lock().expect("lock").values().cloned().collect()
+    }
+
+    fn passes(&self, from: NodeId, to: NodeId, request: &PeerRequest) -> bool {
+        self.filter.lock().expect("lock").as_ref().is_none_or(|passes| passes(from, to, request))
+    }
+
+    fn remember(&self, request: &PeerRequest) {
+        let PeerRequest::Votes(votes) = request else { return };
+        let mut seen = self.votes.lock().expect("lock");
+        for vote in votes {
+            let ballot = vote.ballot;
+            let first = seen.entry((vote.validator, ballot.kind, ballot.view)).or_insert_with(|| vote.clone());
+            assert_eq!(first.ballot, ballot, "node {} signed twice in one view", vote.validator);
+        }
+    }
+}
+
+struct Line {
+    from: NodeId,
+    board: Arc<Switchboard>,
+}
+
+impl Transport for Line {
+    fn request(
+        &self,
+        to: NodeId,
+        request: PeerRequest,
+        limit: Duration,
+    ) -> BoxFuture<'_, Result<PeerReply, TransportFault>> {
+        async move {
+            self.board.remember(&request);
+            if !self.board.passes(self.from, to, &request) {
+                return Err(TransportFault::Unreachable(to));
+            }
+            let replica = self.board.replicas.lock().expect("lock").get(&to).cloned();
+            let replica = replica.ok_or(TransportFault::Unreachable(to))?;
+            let request: PeerRequest = codec::decode(&codec::encode(&request)).expect("the wire form is canonical");
+            let from = self.from;
+            // As on a real line, the other side finishes even if nobody waits any more.
+            let serving = tokio::spawn(async move { replica.serve(from, request).await });
+            let failed = |reason: &str| TransportFault::Failed { to, reason: reason.to_owned() };
+            let reply = timeout(limit, serving).await.map_err(|_| failed("time is up"))?.map_err(|_| failed("gone"))?;
+            Ok(codec::decode(&codec::encode(&reply)).expect("the wire form is canonical"))
+        }
+        .boxed()
+    }
+}
+
+/// A consortium of replicas on temporary folders.
+pub struct Cluster {
+    pub consortium: Arc<Consortium>,
+    pub board: Arc<Switchboard>,
+    dirs: Vec<TempDir>,
+}
+
+impl Cluster {
+    pub async fn start(nodes: u32) -> Self {
+        let dirs = (0..nodes).map(|_| tempfile::tempdir().expect("tempdir")).collect();
+        let cluster = Self { consortium: testing::consortium(nodes), board: Arc::default(), dirs };
+        for node in 0..nodes {
+            cluster.open(node).await.expect("a fresh folder opens");
+        }
+        cluster
+    }
+
+    /// Starts a node on its files.
+    pub async fn open(&self, node: u32) -> Result<Replica, Fault> {
+        let me = NodeId::new(node);
+        let options = ReplicaOptions {
+            dir: self.dir(node).to_owned(),
+            consortium: self.consortium.clone(),
+            me,
+            node_key: testing::node_key(node),
+            clock: Arc::new(SystemClock),
+        };
+        let replica = Replica::open(options, Arc::new(Line { from: me, board: self.board.clone() })).await?;
+        self.board.replicas.lock().expect("lock").insert(me, replica.clone());
+        Ok(replica)
+    }
+
+    pub async fn close(&self, node: u32) {
+        let replica = self.board.replicas.lock().expect("lock").remove(&NodeId::new(node)).expect("it runs");
+        replica.shutdown().await;
+        let shared = Arc::downgrade(&replica.shared);
+        drop(replica);
+        until("the files are free", || shared.strong_count() == 0).await;
+    }
+
+    pub fn dir(&self, node: u32) -> &std::path::Path {
+        self.dirs[node as usize].path()
+    }
+
+    pub fn replica(&self, node: u32) -> Replica {
+        self.board.replicas.lock().expect("lock")[&NodeId::new(node)].clone()
+    }
+
+    pub fn running(&self) -> Vec<Replica> {
+        self.board.running()
+    }
+
+    /// An entry that every state takes.
+    pub fn anchor(&self, author: u32, decisions: u64) -> Entry {
+        let body = EntryBody {
+            consortium: self.consortium.id(),
+            author: NodeId::new(author),
+            nonce: [0; 16],
+            event: Event::DecisionAnchored(DecisionAnchored { decisions, log_head: Digest([7; 32]) }),
+        };
+        body.sign(&testing::node_key(author), None)
+    }
+
+    /// Submits an entry at its author and waits until it is final there.
+    pub async fn finalize(&self, author: u32, decisions: u64) -> Digest {
+        let replica = self.replica(author);
+        let submission = replica.submit(self.anchor(author, decisions)).expect("the state takes it");
+        timeout(Duration::from_secs(60), replica.wait_final(submission.id))
+            .await
+            .unwrap_or_else(|_| panic!("not final in a minute: {:#?}", replica.metrics()))
+            .expect("not refused");
+        submission.id
+    }
+
+    /// The node that all running nodes follow.
+    pub async fn leader(&self) -> u32 {
+        let agreed = || {
+            let running = self.running();
+            let mut leaders: Vec<_> = running.iter().map(|replica| replica.metrics().leader).collect();
+            leaders.dedup();
+            let [Some(leader)] = leaders[..] else { return None };
+            running.iter().any(|replica| replica.shared.me == leader).then_some(leader.get())
+        };
+        let give_up = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(leader) = agreed() {
+                return leader;
+            }
+            assert!(Instant::now() < give_up, "no leader in a minute");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until nothing is open and all running nodes have the same final block, which gives the same state.
+    pub async fn settle(&self) {
+        let same = || {
+            let running = self.running();
+            let open: u64 = running.iter().map(|replica| replica.metrics().raft_entries_not_final).sum();
+            let tips: Vec<_> = running.iter().map(Replica::state).collect();
+            open == 0 && tips.windows(2).all(|two| two[0] == two[1])
+        };
+        let give_up = Instant::now() + Duration::from_secs(60);
+        while !same() {
+            if Instant::now() >= give_up {
+                let metrics: Vec<_> = self.running().iter().map(Replica::metrics).collect();
+                panic!("not the same final state in a minute: {metrics:#?}");
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+pub async fn until(what: &str, done: impl Fn() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < give_up, "still waiting after a minute: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
