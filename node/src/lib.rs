@@ -1,10 +1,22 @@
 //! The binary `batchmind`: composes ledger, wallet, scheduler and engine; libp2p, transfer, REST, OpenAI API, CLI.
 
+pub mod api;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod engine;
 pub mod keys;
+pub mod ledger_feed;
+pub mod migration;
 pub mod network;
+pub mod node;
+pub mod peer;
+pub mod routing;
+pub mod schedule;
+pub mod session;
 
 #[cfg(test)]
 mod error_pages;
+#[cfg(test)]
+mod testbed;

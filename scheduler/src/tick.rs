@@ -131,6 +131,10 @@ impl Scheduler {
         if batch.routing.next.is_some() {
             return Err(Refusal::HopInFlight);
         }
+        // The tenant's word comes before what is known of a node: it holds for nodes of which nothing is known, too.
+        if action.destination().is_some_and(|to| !batch.allowed.contains(&to)) {
+            return Err(Refusal::NotAllowed);
+        }
         let situation = self.situation(now, batch, snapshot.host_tier, &Projection::of(now, snapshot));
         let verdict = rules::command(&situation, action)?;
         Ok(self.log(now, &situation, verdict))

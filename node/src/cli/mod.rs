@@ -4,13 +4,19 @@
 //! Nothing else writes to standard output; long work shows its progress on standard error. The exit status is 0 for
 //! success, 1 for a failure, and 2 for a command line that makes no sense.
 
+mod admin;
 mod audit;
+mod bench;
 pub mod client;
+mod credits;
 mod demo;
 mod fields;
 mod genesis;
 mod keys;
+mod node;
 mod output;
+mod scheduler;
+mod wallet;
 
 use std::process::ExitCode;
 
@@ -19,8 +25,9 @@ use tracing_subscriber::EnvFilter;
 
 pub use output::{Failure, Output};
 
-/// What is logged to standard error when `BATCHMIND_LOG` says nothing else.
-const LOG_DEFAULT: &str = "warn,node=info";
+/// What is logged to standard error when `BATCHMIND_LOG` says nothing else. openraft calls every acknowledgement that
+/// waits for finality an error; what ends it is told as the replica's fault.
+const LOG_DEFAULT: &str = "warn,node=info,openraft=off";
 
 /// The node of a Batchmind consortium, and the tools of its operators and auditors.
 ///
@@ -40,20 +47,34 @@ struct CommandLine {
 enum Command {
     #[command(subcommand)]
     Audit(audit::Command),
+    Bench(bench::Command),
+    #[command(subcommand)]
+    Credits(credits::Command),
     Demo(demo::Command),
     #[command(subcommand)]
     Genesis(genesis::Command),
     #[command(subcommand)]
     Keys(keys::Command),
+    #[command(subcommand)]
+    Node(node::Command),
+    #[command(subcommand)]
+    Scheduler(scheduler::Command),
+    #[command(subcommand)]
+    Wallet(wallet::Command),
 }
 
 impl Command {
     async fn run(self) -> Result<Output, Failure> {
         match self {
             Self::Audit(command) => command.run(),
+            Self::Bench(command) => command.run(),
+            Self::Credits(command) => command.run().await,
             Self::Demo(command) => command.run().await,
             Self::Genesis(command) => command.run(),
             Self::Keys(command) => command.run(),
+            Self::Node(command) => command.run().await,
+            Self::Scheduler(command) => command.run().await,
+            Self::Wallet(command) => command.run().await,
         }
     }
 }

@@ -253,6 +253,13 @@ impl Admin {
         Ok(checked(self.0.get(format!("http://node/admin/v1/{path}")).send().await?).await?.json().await?)
     }
 
+    /// Ends a session that nobody needs any more.
+    pub async fn close(&self, wallet: &str) -> Result<(), StepFailed> {
+        let url = format!("http://node/admin/v1/sessions/{wallet}/close");
+        checked(self.0.request(Method::POST, url).send().await?).await?;
+        Ok(())
+    }
+
     /// Moves a session; the report, or the problem with which the move was refused.
     pub async fn migrate(&self, wallet: &str, to: &str) -> Result<Result<Value, Problem>, StepFailed> {
         let url = format!("http://node/admin/v1/sessions/{wallet}/migrate");

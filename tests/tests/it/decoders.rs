@@ -11,7 +11,7 @@ use std::{
 use tests::decoder::{DECODERS, Decoder};
 
 /// Inputs for each decoder.
-const INPUTS: u32 = 4_000;
+const INPUTS: u32 = 2_000;
 const SEED: u64 = 20_261_121;
 const RANDOM_BYTES_MAX: usize = 512;
 

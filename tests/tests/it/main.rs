@@ -1,3 +1,14 @@
 //! What crosses crates, one module for each subject.
 
+mod bad_input;
+mod consortium;
+mod decoders;
 mod dependencies;
+mod forger;
+mod leader;
+mod moves;
+mod needles;
+mod program;
+mod restart;
+mod secrets;
+mod votes;

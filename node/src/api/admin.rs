@@ -1,0 +1,149 @@
+//! `/admin/v1/...` over the Unix socket in the node's folder: the operator's own hand.
+//!
+//! Whoever may open the socket is the operator; its mode lets nobody else.
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    routing::{get, post},
+};
+use scheduler::{action::Action, decision::Logged};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use wallet::grant::WalletAddress;
+
+use super::{Api, limits::Body, path::WalletPath, problem::Problem, refusal::Refusal};
+use crate::session::{
+    command::{CommandReply, SessionCommand},
+    view::SessionView,
+};
+
+/// Decisions in one answer at most.
+const DECISIONS_MAX: usize = 1000;
+
+type Answer = Result<Json<Value>, Problem>;
+
+/// The operator's paths.
+pub(super) fn router() -> Router<Api> {
+    Router::new()
+        .route("/admin/v1/status", get(status))
+        .route("/admin/v1/sessions", get(sessions))
+        .route("/admin/v1/sessions/{wallet}", get(session))
+        .route("/admin/v1/sessions/{wallet}/migrate", post(migrate))
+        .route("/admin/v1/sessions/{wallet}/suspend", post(suspend))
+        .route("/admin/v1/sessions/{wallet}/resume", post(resume))
+        .route("/admin/v1/sessions/{wallet}/close", post(close))
+        .route("/admin/v1/moves", get(moves))
+        .route("/admin/v1/decisions", get(decisions))
+        .route("/admin/v1/decisions/verify", get(verify_decisions))
+        .route("/admin/v1/engine", get(engine))
+        .route("/admin/v1/router", get(router_figures))
+}
+
+async fn status(State(api): State<Api>) -> Json<Value> {
+    let mut status = api.ledger_status();
+    status["sessions"] = json!(api.sessions.list().len());
+    Json(status)
+}
+
+async fn sessions(State(api): State<Api>) -> Json<Vec<SessionView>> {
+    Json(api.sessions.list().iter().map(|session| session.view()).collect())
+}
+
+async fn session(
+    State(api): State<Api>,
+    Path(WalletPath(wallet)): Path<WalletPath>,
+) -> Result<Json<SessionView>, Problem> {
+    let session = api.sessions.get(wallet).ok_or(Refusal::WalletUnknown)?;
+    Ok(Json(session.view()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Destination {
+    to: String,
+}
+
+async fn migrate(State(api): State<Api>, Path(WalletPath(wallet)): Path<WalletPath>, Body(body): Body) -> Answer {
+    let Destination { to } =
+        serde_json::from_slice(&body).map_err(|error| Refusal::BodyInvalid { reason: error.to_string() })?;
+    let consortium = &api.sessions.context().consortium;
+    let unknown = || Refusal::ParameterInvalid { name: "to", reason: format!("genesis lists no node {to:?}") };
+    let (to, _) = to.parse().ok().and_then(|name| consortium.node_by_name(&name)).ok_or_else(unknown)?;
+    match api.schedule.command(wallet, Action::Migrate { to }).await? {
+        CommandReply::Moved(report) => Ok(Json(report.to_json(consortium))),
+        CommandReply::Done => Ok(Json(json!({"wallet": wallet}))),
+    }
+}
+
+async fn suspend(State(api): State<Api>, Path(WalletPath(wallet)): Path<WalletPath>) -> Answer {
+    api.schedule.command(wallet, Action::Suspend).await?;
+    view_of(&api, wallet)
+}
+
+async fn resume(State(api): State<Api>, Path(WalletPath(wallet)): Path<WalletPath>) -> Answer {
+    api.schedule.command(wallet, Action::Promote).await?;
+    view_of(&api, wallet)
+}
+
+async fn close(State(api): State<Api>, Path(WalletPath(wallet)): Path<WalletPath>) -> Answer {
+    let session = api.sessions.get(wallet).ok_or(Refusal::WalletUnknown)?;
+    session.command(SessionCommand::Close).await?;
+    Ok(Json(json!(session.view())))
+}
+
+fn view_of(api: &Api, wallet: WalletAddress) -> Answer {
+    let session = api.sessions.get(wallet).ok_or(Refusal::WalletUnknown)?;
+    Ok(Json(json!(session.view())))
+}
+
+async fn moves(State(api): State<Api>) -> Json<Value> {
+    let consortium = &api.sessions.context().consortium;
+    Json(api.sessions.moves().iter().map(|report| report.to_json(consortium)).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfWallet {
+    wallet: Option<WalletPath>,
+}
+
+async fn decisions(State(api): State<Api>, Query(OfWallet { wallet }): Query<OfWallet>) -> Answer {
+    let decisions = api.schedule.decisions(wallet.map(|WalletPath(wallet)| wallet), DECISIONS_MAX).await?;
+    Ok(Json(decisions.iter().map(decision).collect()))
+}
+
+/// A decision with its hash, and with the words of each refusal beside its code.
+fn decision(Logged { decision, hash }: &Logged) -> Value {
+    let refused = |(action, refusal): &(Action, scheduler::refusal::Refusal)| json!({"action": action, "code": refusal.code(), "title": refusal.to_string()});
+    let mut body = json!(decision);
+    body["hash"] = json!(hash);
+    body["rule"] = json!(decision.rule.to_string());
+    body["refused"] = decision.refused.iter().map(refused).collect();
+    body
+}
+
+async fn verify_decisions(State(api): State<Api>) -> Answer {
+    Ok(Json(json!(api.schedule.verify().await?)))
+}
+
+async fn engine(State(api): State<Api>) -> Json<Value> {
+    let stats = api.sessions.context().engine.stats().await;
+    Json(json!({
+        "blocks_total": stats.blocks_total,
+        "blocks_used": stats.blocks_used,
+        "blocks_cached": stats.blocks_cached,
+        "running": stats.running,
+        "waiting": stats.waiting,
+        "prefill_tokens_per_s": stats.prefill_tokens_per_s,
+        "median_step_us": stats.median_step,
+    }))
+}
+
+async fn router_figures(State(api): State<Api>) -> Json<Value> {
+    let figures = api.routing.figures();
+    let loads = api.routing.peer_loads();
+    let peers: serde_json::Map<String, Value> =
+        loads.iter().map(|(node, load)| (api.node_name(*node), json!(load))).collect();
+    Json(json!({"records": figures.blocks_held, "figures": figures, "peers": peers}))
+}

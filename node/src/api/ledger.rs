@@ -1,0 +1,200 @@
+//! `/ledger/v1/...`: what auditors and operators read from the final ledger, and the entries that they submit.
+
+use std::time::Duration;
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use ledger::{
+    credits::Earned,
+    event::Entry,
+    shell::replica::{EntryStatus, FinalEntry, Submission},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use wallet::{
+    codec,
+    digest::Digest,
+    units::{BlockHeight, KeyEpoch, NodeId},
+};
+
+use super::{
+    Api, auth::ByAuditor, limits::Body, path::WalletPath, problem::Problem, proofs::blocking, refusal::Refusal,
+};
+
+/// Entries in one answer at most.
+const ENTRIES_MAX: u64 = 256;
+
+/// How long a request may wait for its entry to be final.
+const FINAL_PATIENCE: Duration = Duration::from_secs(30);
+
+type Answer = Result<Json<Value>, Problem>;
+
+/// The auditors' paths.
+pub(super) fn router() -> Router<Api> {
+    Router::new()
+        .route("/ledger/v1/status", get(status))
+        .route("/ledger/v1/checkpoint", get(checkpoint))
+        .route("/ledger/v1/entries", get(entries).post(submit))
+        .route("/ledger/v1/entries/{id}", get(entry_status))
+        .route("/ledger/v1/blocks/{height}", get(block))
+        .route("/ledger/v1/wallets/{address}", get(wallet))
+        .route("/ledger/v1/wallets/{address}/bundle", get(bundle))
+        .route("/ledger/v1/credits", get(credits))
+}
+
+async fn status(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
+    Json(api.ledger_status())
+}
+
+async fn checkpoint(State(api): State<Api>, _: ByAuditor) -> Answer {
+    let (store, height) = (api.replica().store().clone(), api.replica().state().height);
+    blocking(move || {
+        let (header, certificate) = (store.header(height)?, store.certificate(height)?);
+        Ok(Json(json!({"header": header, "certificate": certificate})))
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Range {
+    #[serde(default)]
+    from: u64,
+    #[serde(default = "entries_max")]
+    count: u64,
+}
+
+const fn entries_max() -> u64 {
+    ENTRIES_MAX
+}
+
+async fn entries(State(api): State<Api>, _: ByAuditor, Query(Range { from, count }): Query<Range>) -> Answer {
+    let (store, executed) = (api.replica().store().clone(), api.replica().state());
+    blocking(move || {
+        let until = from.saturating_add(count.min(ENTRIES_MAX)).min(executed.log.size());
+        let entries = store.entries(from.min(until)..until)?;
+        let line = |(entry, index): (Entry, u64)| {
+            let id = entry.id();
+            let height = executed.state.entry(id).map(|record| record.height);
+            json!({"index": index, "height": height, "id": id, "entry": entry})
+        };
+        Ok(Json(entries.into_iter().zip(from..).map(line).collect()))
+    })
+    .await
+}
+
+async fn entry_status(State(api): State<Api>, _: ByAuditor, Path(id): Path<Digest>) -> Answer {
+    Ok(Json(match api.replica().status(id) {
+        EntryStatus::Submitted => json!({"id": id, "status": "submitted"}),
+        EntryStatus::Ordered => json!({"id": id, "status": "ordered"}),
+        EntryStatus::Final(place) => with_place(json!({"id": id, "status": "final"}), place),
+        EntryStatus::Refused(refusal) => {
+            json!({"id": id, "status": "refused", "code": refusal.code(), "title": refusal.to_string()})
+        }
+        EntryStatus::Unknown => json!({"id": id, "status": "unknown"}),
+    }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wait {
+    wait: Option<Until>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Until {
+    Final,
+}
+
+async fn submit(
+    State(api): State<Api>,
+    _: ByAuditor,
+    Query(Wait { wait }): Query<Wait>,
+    Body(bytes): Body,
+) -> Result<Response, Problem> {
+    let entry: Entry = codec::decode(&bytes).map_err(|error| Refusal::EntryInvalid { reason: error.to_string() })?;
+    let Submission { id, .. } = api.replica().submit(entry)?;
+    if wait.is_none() {
+        return Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))).into_response());
+    }
+    let place = timeout(FINAL_PATIENCE, api.replica().wait_final(id)).await;
+    let place = place.map_err(|_| Refusal::NotFinalYet { id })??;
+    Ok(Json(with_place(json!({"id": id}), place)).into_response())
+}
+
+async fn block(State(api): State<Api>, _: ByAuditor, Path(height): Path<u64>) -> Answer {
+    let store = api.replica().store().clone();
+    blocking(move || {
+        let found = store.block(BlockHeight::new(height))?;
+        let found = found.ok_or(Refusal::NotProvable { reason: format!("no block of height {height} is final") })?;
+        let (header, entries) = (&found.block.header, &found.block.entries);
+        Ok(Json(json!({"header": header, "certificate": found.certificate, "entries": entries})))
+    })
+    .await
+}
+
+async fn wallet(State(api): State<Api>, _: ByAuditor, Path(WalletPath(address)): Path<WalletPath>) -> Answer {
+    let record = api.replica().state().state.wallet(address).ok_or(Refusal::WalletUnknown)?;
+    let (store, places) = (api.replica().store().clone(), api.proofs.wallet_entries(address));
+    let holder = api.node_name(record.holder);
+    blocking(move || {
+        let mut history = Vec::with_capacity(places.len());
+        for index in places {
+            let kind = store.entry(index)?.map(|entry| entry.body.event.name());
+            history.push(json!({"index": index, "kind": kind}));
+        }
+        let rotations = &record.rotations;
+        Ok(Json(json!({"record": record, "holder": holder, "history": history, "rotations": rotations})))
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    epoch: Option<u32>,
+}
+
+async fn bundle(
+    State(api): State<Api>,
+    _: ByAuditor,
+    Path(WalletPath(address)): Path<WalletPath>,
+    Query(Which { epoch }): Query<Which>,
+) -> Result<Response, Problem> {
+    let bundle = api.proofs.bundle(&api.schedule, address, epoch.map(KeyEpoch::new)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bundle.to_bytes()).into_response())
+}
+
+async fn credits(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
+    let executed = api.replica().state();
+    let awards: Vec<_> = executed.state.awards().collect();
+    let nodes = (0..).map(NodeId::new).take(api.sessions.context().consortium.nodes().len());
+    let account = |node: NodeId| {
+        let (mut lots, mut unpaid) = (Vec::new(), Vec::new());
+        for award in awards.iter().filter(|award| award.node == node) {
+            match award.earned {
+                Earned::Lot(lot) if lot.expires_at > executed.height => {
+                    lots.push(json!({"amount": lot.amount, "expires_at": lot.expires_at, "entry": award.entry}));
+                }
+                Earned::Lot(_) => {}
+                Earned::Nothing(reason) => unpaid.push(json!({"entry": award.entry, "reason": reason})),
+            }
+        }
+        let balance = executed.state.account(node).balance(executed.height);
+        json!({"node": api.node_name(node), "balance": balance, "lots": lots, "unpaid": unpaid})
+    };
+    Json(json!({"accounts": nodes.map(account).collect::<Vec<_>>(), "height": executed.height}))
+}
+
+fn with_place(mut body: Value, FinalEntry { height, index }: FinalEntry) -> Value {
+    body["index"] = json!(index);
+    body["height"] = json!(height);
+    body
+}

@@ -1,0 +1,316 @@
+//! The HTTP interfaces: OpenAI for tenants, the ledger for auditors, metrics and health for everybody, and, over a Unix
+//! socket, the operator's own.
+//!
+//! The exact interface is in `docs/api.md`.
+
+mod admin;
+mod auth;
+mod ledger;
+mod limits;
+mod metrics;
+mod openai;
+mod path;
+pub mod problem;
+mod proofs;
+pub mod refusal;
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use ::ledger::shell::replica::Replica;
+use axum::{
+    Router,
+    extract::{FromRef, Request, State},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+    task::JoinSet,
+};
+use wallet::units::NodeId;
+
+use crate::{
+    routing::{Routing, front_door::FrontDoor, tenants::Tenants},
+    schedule::Schedule,
+    session::{Sessions, view::SessionMode},
+};
+use auth::Keys;
+use metrics::{Gauges, Metrics};
+use problem::Problem;
+use proofs::Proofs;
+use refusal::Refusal;
+
+/// The admin socket in the node's folder.
+const SOCKET: &str = "admin.sock";
+
+/// What the interfaces need.
+pub struct Parts {
+    /// The node's sessions.
+    pub sessions: Sessions,
+    /// Where requests are placed.
+    pub routing: Routing,
+    /// The tick, for commands and decisions.
+    pub schedule: Schedule,
+    /// Who may ask for text.
+    pub tenants: Tenants,
+    /// The model's name in requests.
+    pub model_name: String,
+    /// Where to listen for HTTP.
+    pub listen: SocketAddr,
+    /// The node's folder.
+    pub data_dir: PathBuf,
+}
+
+/// The running interfaces.
+pub struct Serving {
+    address: SocketAddr,
+    socket: PathBuf,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+/// Why the interfaces do not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeFault {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The admin socket cannot be made.
+    #[error("cannot make the admin socket {}: {source}", path.display())]
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl ServeFault {
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Listen { .. } => "N-530",
+            Self::Socket { .. } => "N-531",
+        }
+    }
+}
+
+/// What handlers work with. Clones share it.
+#[derive(Clone)]
+struct Api {
+    sessions: Sessions,
+    routing: Routing,
+    schedule: Schedule,
+    front_door: FrontDoor,
+    proofs: Proofs,
+    keys: Keys,
+    metrics: Metrics,
+    model_name: Arc<str>,
+}
+
+impl FromRef<Api> for Keys {
+    fn from_ref(api: &Api) -> Self {
+        api.keys.clone()
+    }
+}
+
+/// Opens both listeners and serves. Must run inside a tokio runtime.
+///
+/// # Errors
+/// [`ServeFault`] if one of them cannot be opened.
+pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
+    let Parts { sessions, routing, schedule, tenants, model_name, listen, data_dir } = parts;
+    let context = sessions.context().clone();
+    let (proofs, reader) = Proofs::start(context.replica.clone(), context.consortium.clone());
+    let api = Api {
+        front_door: FrontDoor::new(sessions.clone(), routing.clone()),
+        keys: Keys::new(tenants, &context.consortium),
+        metrics: Metrics::default(),
+        model_name: model_name.into(),
+        sessions,
+        routing,
+        schedule,
+        proofs,
+    };
+    let listener = TcpListener::bind(listen).await.map_err(|source| ServeFault::Listen { address: listen, source })?;
+    let address = listener.local_addr().unwrap_or(listen);
+    let socket = data_dir.join(SOCKET);
+    let admin = open_socket(&socket).map_err(|source| ServeFault::Socket { path: socket.clone(), source })?;
+    let stop = watch::Sender::new(false);
+    let mut tasks = JoinSet::new();
+    let (public, private) = (public(api.clone()), private(api));
+    let (stop_public, stop_private, stop_reader) = (stopped(&stop), stopped(&stop), stopped(&stop));
+    tasks.spawn(async move { end(axum::serve(listener, public).with_graceful_shutdown(stop_public).await) });
+    tasks.spawn(async move { end(axum::serve(admin, private).with_graceful_shutdown(stop_private).await) });
+    tasks.spawn(async move {
+        stop_reader.await;
+        reader.abort();
+    });
+    Ok(Serving { address, socket, stop, tasks })
+}
+
+impl Serving {
+    /// Where HTTP is served, with the port that port 0 became.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more requests and ends. Streams are cut: their clients resume them at the next holder.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let patience = std::time::Duration::from_millis(500);
+        // What has not ended by itself by then is a stream.
+        let _ = tokio::time::timeout(patience, async { while self.tasks.join_next().await.is_some() {} }).await;
+        self.tasks.shutdown().await;
+        // It may have been removed already.
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+/// The TCP listener's paths.
+fn public(api: Api) -> Router {
+    let open = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready));
+    with_limits(open.merge(openai::router()).merge(ledger::router()), api)
+}
+
+/// The Unix socket's paths.
+fn private(api: Api) -> Router {
+    with_limits(admin::router(), api)
+}
+
+fn with_limits(router: Router<Api>, api: Api) -> Router {
+    router
+        .fallback(limits::no_such_path)
+        .layer(middleware::from_fn(limits::as_problem))
+        .layer(middleware::from_fn(limits::headers))
+        .layer(middleware::from_fn_with_state(api.clone(), count))
+        .with_state(api)
+}
+
+async fn count(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let route = limits::route(request.uri().path());
+    let response = next.run(request).await;
+    let route = if response.status() == StatusCode::NOT_FOUND { "other" } else { &route };
+    api.metrics.request_answered(route, response.status().as_u16());
+    response
+}
+
+async fn metrics(State(api): State<Api>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    (kind, api.metrics.render(&api.gauges().await)).into_response()
+}
+
+/// Ready: the ledger has a leader and stands still for no reason, and the engine answers.
+async fn ready(State(api): State<Api>) -> Result<&'static str, Problem> {
+    let ledger = api.replica().metrics();
+    let reason = match (&ledger.fault, ledger.leader) {
+        (Some(fault), _) => Some(format!("the ledger stopped: {fault}")),
+        (None, None) => Some("the ledger has no leader".to_owned()),
+        (None, Some(_)) if ledger.final_height.get() == 0 => Some("no block is final yet".to_owned()),
+        (None, Some(_)) => None,
+    };
+    if let Some(reason) = reason {
+        return Err(Refusal::NotReady { reason }.into());
+    }
+    if api.sessions.context().engine.stats().await.blocks_total == 0 {
+        return Err(Refusal::NotReady { reason: "the engine does not run".to_owned() }.into());
+    }
+    Ok("ready\n")
+}
+
+impl Api {
+    fn replica(&self) -> &Replica {
+        &self.sessions.context().replica
+    }
+
+    /// A node's name in genesis.
+    fn node_name(&self, node: NodeId) -> String {
+        let listed = self.sessions.context().consortium.node(node);
+        listed.map_or_else(|| node.to_string(), |node| node.name.to_string())
+    }
+
+    fn ledger_status(&self) -> Value {
+        let (context, executed, ledger) = (self.sessions.context(), self.replica().state(), self.replica().metrics());
+        let stopped = match (&ledger.fault, &ledger.stalled) {
+            (Some(fault), _) => json!({"since_ms": executed.time, "reason": fault.to_string()}),
+            (None, Some(stalled)) => json!({"since_ms": stalled.since, "reason": stalled.reason}),
+            (None, None) => Value::Null,
+        };
+        json!({
+            "consortium": context.consortium.id(),
+            "node": self.node_name(context.me),
+            "role": if ledger.leader == Some(context.me) { "leader" } else { "follower" },
+            "term": ledger.term,
+            "leader": ledger.leader.map(|leader| self.node_name(leader)),
+            "final_height": executed.height,
+            "final_time_ms": executed.time,
+            "log_size": executed.log.size(),
+            "voting": ledger.votes,
+            "stopped": stopped,
+        })
+    }
+
+    async fn gauges(&self) -> Gauges {
+        let (context, ledger) = (self.sessions.context(), self.replica().metrics());
+        let (stats, router, moves) = (context.engine.stats().await, self.routing.figures(), self.sessions.moves());
+        let ahead = ledger.peers.values().max().map_or(0, |peer| peer.get());
+        let serving = self.sessions.list().iter().filter(|one| one.view().mode == SessionMode::Serving).count();
+        let completed = moves.iter().filter(|report| report.completed).count();
+        Gauges {
+            final_height: ledger.final_height.get(),
+            final_lag_blocks: ahead.saturating_sub(ledger.final_height.get()),
+            is_leader: ledger.leader == Some(context.me),
+            sessions_serving: serving as u64,
+            blocks_total: u64::from(stats.blocks_total),
+            blocks_used: u64::from(stats.blocks_used),
+            blocks_cached: u64::from(stats.blocks_cached),
+            moves_completed: completed as u64,
+            moves_failed: (moves.len() - completed) as u64,
+            router_requests_here: router.requests_here,
+            router_requests_elsewhere: router.requests_elsewhere,
+            router_requests_matched: router.requests_matched,
+            decisions: context.decisions.borrow().length,
+        }
+    }
+}
+
+/// The socket, for the operator's user alone. One that an earlier run left is replaced.
+fn open_socket(path: &std::path::Path) -> io::Result<UnixListener> {
+    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Ends once the interfaces stop.
+fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
+    let mut stop = stop.subscribe();
+    async move {
+        // An error means that the interfaces were dropped.
+        let _ = stop.wait_for(|stopped| *stopped).await;
+    }
+}
+
+fn end(outcome: io::Result<()>) {
+    if let Err(error) = outcome {
+        tracing::error!(%error, "an HTTP listener ended");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Why the HTTP interface refuses a request before any other part of the node sees it, or cannot answer it.
+
+use axum::http::StatusCode;
+
+/// Declares each refusal once, so that code, status and text cannot drift apart.
+macro_rules! refusals {
+    ($(
+        $(#[doc = $doc:literal])+
+        #[code($code:literal, $status:ident, retry = $retry:literal)] #[error($message:literal)]
+        $name:ident $({ $($(#[doc = $field_doc:literal])+ $field:ident: $type:ty,)+ })?
+    )+) => {
+        /// The HTTP interface says no. Append only: codes are never reused.
+        #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+        #[non_exhaustive]
+        pub enum Refusal {
+            $($(#[doc = $doc])+ #[error($message)] $name $({ $($(#[doc = $field_doc])+ $field: $type,)+ })?,)+
+        }
+
+        impl Refusal {
+            /// The stable code.
+            pub const fn code(&self) -> &'static str {
+                match self { $(Self::$name { .. } => $code,)+ }
+            }
+
+            /// The HTTP status.
+            pub const fn status(&self) -> StatusCode {
+                match self { $(Self::$name { .. } => StatusCode::$status,)+ }
+            }
+
+            /// Whether the same request may succeed later.
+            pub const fn retry(&self) -> bool {
+                match self { $(Self::$name { .. } => $retry,)+ }
+            }
+        }
+    };
+}
+
+refusals! {
+    /// No API key, or one that nobody has.
+    #[code("N-501", UNAUTHORIZED, retry = false)] #[error("an API key is needed: Authorization: Bearer KEY")]
+    KeyMissing
+    /// A valid key of another kind.
+    #[code("N-502", FORBIDDEN, retry = false)] #[error("this API key is not that of {needed}")]
+    KeyOfAnotherKind {
+        /// Whose key is needed.
+        needed: &'static str,
+    }
+    /// The body is no JSON object.
+    #[code("N-503", BAD_REQUEST, retry = false)] #[error("the body is not a JSON object: {reason}")]
+    BodyInvalid {
+        /// What the parser met.
+        reason: String,
+    }
+    /// A parameter that this endpoint does not have.
+    #[code("N-504", BAD_REQUEST, retry = false)] #[error("there is no parameter {name:?} here")]
+    ParameterUnknown {
+        /// Its name.
+        name: String,
+    }
+    /// A parameter with a value that it cannot have, or one that is missing.
+    #[code("N-505", BAD_REQUEST, retry = false)] #[error("parameter {name:?}: {reason}")]
+    ParameterInvalid {
+        /// Its name.
+        name: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    }
+    /// Another model than the one that is served here.
+    #[code("N-506", NOT_FOUND, retry = false)] #[error("model {model:?} is not served here; {served:?} is")]
+    ModelUnknown {
+        /// The one that was asked for.
+        model: String,
+        /// The one that there is.
+        served: String,
+    }
+    /// The body is larger than the endpoint takes.
+    #[code("N-507", PAYLOAD_TOO_LARGE, retry = false)] #[error("the body has more than {bytes_max} bytes")]
+    BodyTooLarge {
+        /// The most.
+        bytes_max: usize,
+    }
+    /// The headers are larger than any request needs.
+    #[code("N-508", REQUEST_HEADER_FIELDS_TOO_LARGE, retry = false)]
+    #[error("the headers have more than {bytes_max} bytes")]
+    HeadersTooLarge {
+        /// The most.
+        bytes_max: usize,
+    }
+    /// A header, or a part of the path or query, that does not parse.
+    #[code("N-509", BAD_REQUEST, retry = false)] #[error("{name}: {reason}")]
+    PlaceInvalid {
+        /// Which.
+        name: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    }
+    /// A header may narrow the tenant's regions, never widen them.
+    #[code("N-510", FORBIDDEN, retry = false)] #[error("the tenant's policy does not allow region {region:?}")]
+    RegionNotAllowed {
+        /// The region.
+        region: String,
+    }
+    /// Neither this node nor the final ledger knows the wallet.
+    #[code("N-511", NOT_FOUND, retry = true)] #[error("there is no such wallet here or on the ledger yet")]
+    WalletUnknown
+    /// No such path.
+    #[code("N-512", NOT_FOUND, retry = false)] #[error("there is nothing at this path")]
+    PathUnknown
+    /// The path does not take this method.
+    #[code("N-513", METHOD_NOT_ALLOWED, retry = false)] #[error("this path does not take that method")]
+    MethodNotAllowed
+    /// The proof needs an anchor that comes within seconds.
+    #[code("N-514", CONFLICT, retry = true)] #[error("the proof is not complete yet: {reason}")]
+    NotAnchored {
+        /// What is missing.
+        reason: String,
+    }
+    /// There is no such move to prove.
+    #[code("N-515", NOT_FOUND, retry = false)] #[error("there is nothing to prove: {reason}")]
+    NotProvable {
+        /// Why.
+        reason: String,
+    }
+    /// The ledger's replica stopped.
+    #[code("N-516", SERVICE_UNAVAILABLE, retry = false)] #[error("the ledger of this node stopped: {reason}")]
+    LedgerStopped {
+        /// Why.
+        reason: String,
+    }
+    /// The bytes are no canonical entry.
+    #[code("N-517", BAD_REQUEST, retry = false)] #[error("the body is not a ledger entry: {reason}")]
+    EntryInvalid {
+        /// What the decoder met.
+        reason: String,
+    }
+    /// The node does not follow the ledger or does not compute.
+    #[code("N-518", SERVICE_UNAVAILABLE, retry = true)] #[error("this node is not ready: {reason}")]
+    NotReady {
+        /// What is missing.
+        reason: String,
+    }
+    /// Something failed in here; the log says what.
+    #[code("N-519", INTERNAL_SERVER_ERROR, retry = false)] #[error("the node failed; its log says why")]
+    Failed
+    /// A stream cannot go on here. It may be resumed elsewhere.
+    #[code("N-520", BAD_GATEWAY, retry = true)] #[error("the stream broke off: {reason}")]
+    StreamBroken {
+        /// Why.
+        reason: String,
+    }
+    /// The entry is not final within the time that a request may wait. It may become so later.
+    #[code("N-521", GATEWAY_TIMEOUT, retry = true)] #[error("entry {id} is not final yet")]
+    NotFinalYet {
+        /// The entry.
+        id: wallet::digest::Digest,
+    }
+}

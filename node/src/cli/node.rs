@@ -1,0 +1,109 @@
+//! `batchmind node`: runs a node.
+
+use std::{fmt, path::PathBuf};
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::{Failure, Output};
+use crate::{
+    config::ValidConfig,
+    node::{RunningNode, StartFault},
+};
+
+/// Run a node of a consortium.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run until SIGTERM or SIGINT. Sessions stay on the disk; the next start brings them back.
+    Run {
+        /// The node's configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check a configuration and everything that it names, and run nothing.
+    Check {
+        /// The node's configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+impl Command {
+    pub(super) async fn run(self) -> Result<Output, Failure> {
+        match self {
+            Self::Run { config } => run(ValidConfig::load(&config)?).await,
+            Self::Check { config } => Ok(Output::new(&Checked::of(&ValidConfig::load(&config)?))),
+        }
+    }
+}
+
+async fn run(config: ValidConfig) -> Result<Output, Failure> {
+    let Checked { node, consortium, api } = Checked::of(&config);
+    let running = RunningNode::start(config).await?;
+    tracing::info!(%node, %consortium, %api, "the node runs");
+    match running.run().await {
+        Some(reason) => Err(Failure::new("N-551", reason, "a part of the node failed")),
+        None => Ok(Output::new(&Stopped { node, stopped: true })),
+    }
+}
+
+impl From<StartFault> for Failure {
+    fn from(fault: StartFault) -> Self {
+        let code = match &fault {
+            StartFault::Network(fault) => fault.code(),
+            StartFault::Tenant(fault) => fault.code(),
+            StartFault::Decisions(fault) => fault.code(),
+            StartFault::Api(fault) => fault.code(),
+            _ => "N-550",
+        };
+        Self::new(code, fault, "the node does not start")
+    }
+}
+
+#[derive(Serialize)]
+struct Checked {
+    node: String,
+    consortium: String,
+    api: String,
+}
+
+impl Checked {
+    fn of(config: &ValidConfig) -> Self {
+        let node = config.consortium.node(config.me).map(|node| node.name.to_string());
+        Self {
+            node: node.unwrap_or_default(),
+            consortium: config.consortium.id().to_string(),
+            api: config.api_listen.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {} of consortium {}, HTTP on {}", self.node, self.consortium, self.api)
+    }
+}
+
+#[derive(Serialize)]
+struct Stopped {
+    node: String,
+    stopped: bool,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {} stopped", self.node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_configuration_that_is_not_there_is_named() {
+        let check = Command::Check { config: "no-such.toml".into() };
+        let failure = check.run().await.expect_err("no such file");
+        assert!(failure.code == "N-100" && failure.title.contains("no-such.toml"), "{failure}");
+    }
+}

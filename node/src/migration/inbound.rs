@@ -1,0 +1,525 @@
+//! The receiver's side of a move.
+//!
+//! It pulls: pages from the final offer on, the envelope from the final acceptance on, and at last the hand-over. It
+//! asks one thing at a time, and after a cut it goes on with the first page that it lacks.
+
+use std::{mem, sync::Arc, time::Duration};
+
+use ledger::event::{Event, KeyConfirmed, MigrationOffered};
+use tokio::time::Instant;
+use wallet::{
+    chain::ChainKey,
+    codec,
+    content::ContentChain,
+    digest::Digest,
+    handoff::{Input, Mode, Phase},
+    identity::PublicKey,
+    page::{HEAD_BYTES, Page},
+    policy::PolicyCommitment,
+    prekey::{ExchangeKey, ExchangeSecret},
+    schedule::{HopKeys, HopLabel},
+    seal::{
+        envelope::{OfferSecrets, TailContents},
+        pages::{PageOpener, PageRoute},
+    },
+    ticket::SignedTicket,
+    units::{NodeId, PageIndex, TokenPosition},
+};
+
+use super::{
+    messages::{Freeze, Handover, OfferRef, PAGES_MAX, PagesRequest, Reserve, Reserved, SealedPage, SourceFigures},
+    outbound::{GATES, is_holder},
+    refusal::Refusal as MoveRefusal,
+};
+use crate::{
+    engine::{Arrival, Sequence},
+    ledger_feed::FinalFact,
+    peer::{PeerFault, SessionReply, SessionRequest},
+    session::{
+        Message, Sessions,
+        actor::Actor,
+        context::{fill_random, random},
+        disk::{DiskFault, HolderKeys, HolderSeed, HopSecrets, PrekeySeed, SessionDir},
+        held::Held,
+        refusal::Refusal,
+        request::PrefixSalt,
+        start::Continuation,
+        view::HopView,
+    },
+};
+
+/// The wait before the source is asked again that did not answer, or has nothing new.
+const AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// Pages that may become full between two requests, beyond which pulling ahead would go on forever.
+const ROUNDS_MAX: u32 = 64;
+
+/// A move to this node.
+pub(crate) struct Inbound {
+    pub(super) source: NodeId,
+    pub(super) blocks: u32,
+    pub(super) prekey: ExchangeSecret,
+    pub(super) reserved_at: Instant,
+    pub(super) offer: Option<(Digest, Box<MigrationOffered>)>,
+    /// Sealed pages that came before the envelope.
+    pub(super) sealed: Vec<Vec<u8>>,
+    pub(super) pages: Vec<Page>,
+    pub(super) full: u32,
+    pub(super) rounds: u32,
+    opened: Option<Opened>,
+    pub(super) handover: Option<Box<Handover>>,
+    /// Made for the confirm.
+    pub(super) exchange_key: Option<ExchangeKey>,
+    pub(super) is_asking: bool,
+    pub(super) asked_at: Option<Instant>,
+    pub(super) ask_at: Instant,
+    pub(super) bytes: u64,
+    pub(super) pages_moved: u32,
+    pub(super) tail_verified: bool,
+    pub(super) first_step_start_ns: Option<u64>,
+    pub(super) confirm_submitted_at: Option<Instant>,
+    pub(super) figures: SourceFigures,
+    pub(super) next_token: TokenPosition,
+}
+
+/// What the envelope opened.
+struct Opened {
+    hop: HopKeys,
+    secrets: OfferSecrets,
+    opener: PageOpener,
+}
+
+/// Whether this node takes a wallet in.
+pub(crate) async fn may_reserve(sessions: &Sessions, from: NodeId, reserve: &Reserve) -> Result<(), MoveRefusal> {
+    let context = sessions.context();
+    let served = context.engine.served();
+    if (reserve.model, reserve.numerics) != (served.model, served.numerics) {
+        return Err(MoveRefusal::ModelDiffers);
+    }
+    if !is_holder(context, reserve, from) {
+        return Err(MoveRefusal::NotHolder { from });
+    }
+    let stats = context.engine.stats().await;
+    let others = sessions.list().into_iter().filter(|session| session.wallet() != reserve.wallet);
+    let promised: u32 = others
+        .filter_map(|session| session.view().hop)
+        .filter(|hop| hop.inbound)
+        .fold(0, |sum: u32, hop| sum.saturating_add(hop.blocks));
+    let free = stats.blocks_total.saturating_sub(stats.blocks_used).saturating_sub(promised);
+    if free < reserve.blocks {
+        return Err(MoveRefusal::NoRoom { free, needed: reserve.blocks });
+    }
+    Ok(())
+}
+
+impl Inbound {
+    fn new(source: NodeId, blocks: u32, prekey: ExchangeSecret) -> Self {
+        let now = Instant::now();
+        Self {
+            source,
+            blocks,
+            prekey,
+            reserved_at: now,
+            offer: None,
+            sealed: Vec::new(),
+            pages: Vec::new(),
+            full: 0,
+            rounds: 0,
+            opened: None,
+            handover: None,
+            exchange_key: None,
+            is_asking: false,
+            asked_at: None,
+            ask_at: now,
+            bytes: 0,
+            pages_moved: 0,
+            tail_verified: false,
+            first_step_start_ns: None,
+            confirm_submitted_at: None,
+            figures: SourceFigures::default(),
+            next_token: TokenPosition::ZERO,
+        }
+    }
+
+    /// A move that was under way when the node stopped.
+    pub(crate) fn restored(dir: &SessionDir, hop: &HopSecrets) -> Result<Self, DiskFault> {
+        let mut inbound = Self::new(hop.source, hop.blocks, ExchangeSecret::from_bytes(&hop.prekey.0));
+        inbound.sealed = dir.load_incoming()?;
+        inbound.handover = dir.load_handover()?.map(Box::new);
+        Ok(inbound)
+    }
+
+    /// As others see it.
+    pub(crate) fn view(&self) -> HopView {
+        HopView { peer: self.source, inbound: true, blocks: self.blocks }
+    }
+
+    fn have(&self) -> u32 {
+        u32::try_from(self.sealed.len() + self.pages.len()).unwrap_or(u32::MAX)
+    }
+
+    /// What to ask for next.
+    fn next_request(&self, wallet: wallet::grant::WalletAddress, accepted: bool) -> Option<SessionRequest> {
+        let offer = OfferRef { wallet, offer: self.offer.as_ref()?.0 };
+        if accepted && self.opened.is_none() {
+            return Some(SessionRequest::Envelope(offer));
+        }
+        let have = self.have();
+        let is_behind = have < self.full || self.rounds == 0;
+        match &self.handover {
+            Some(handover) if have >= handover.full => None,
+            None if accepted && (!is_behind || self.rounds > ROUNDS_MAX) => {
+                Some(SessionRequest::Freeze(Freeze { offer, have }))
+            }
+            _ => Some(SessionRequest::Pages(PagesRequest { offer, from: have, count_max: PAGES_MAX })),
+        }
+    }
+}
+
+impl Actor {
+    /// Keeps room and draws a prekey, which is on the disk before it is told.
+    pub(crate) fn on_reserve(&mut self, from: NodeId, reserve: &Reserve) -> Result<SessionReply, Refusal> {
+        if self.handoff.mode() != Mode::Idle || self.keys.is_some() {
+            return Err(Refusal::NotServing { mode: self.handoff.mode() });
+        }
+        if self.inbound.as_ref().is_some_and(|inbound| inbound.offer.is_some()) {
+            return Err(Refusal::Busy);
+        }
+        let prekey = ExchangeSecret::draw(&mut fill_random);
+        self.dir.drop_incoming()?;
+        let secrets = HopSecrets { source: from, blocks: reserve.blocks, prekey: PrekeySeed(*prekey.to_bytes()) };
+        self.dir.save_hop(&secrets)?;
+        let signed = prekey.offer(self.context.me, &self.context.key);
+        self.inbound = Some(Inbound::new(from, reserve.blocks, prekey));
+        Ok(SessionReply::Reserved(Reserved { prekey: signed }))
+    }
+
+    /// An offer to this node is final: the room and the prekey are there, so it is taken up.
+    pub(super) fn offer_is_for_us(&mut self, fact: &FinalFact) {
+        let Event::MigrationOffered(offer) = &fact.entry.body.event else { return };
+        let ours = |inbound: &&mut Inbound| inbound.prekey.public_key() == offer.prekey.key;
+        let Some(inbound) = self.inbound.as_mut().filter(ours) else { return };
+        inbound.offer = Some((fact.id(), Box::new(offer.clone())));
+        if self.handoff.mode() != Mode::Restarted
+            && let Err(refusal) = self.input(Input::Accept)
+        {
+            tracing::warn!(wallet = %self.wallet.0, %refusal, "the offer is not taken up");
+        }
+    }
+
+    /// After a restart: the move goes on if its offer is open.
+    pub(crate) fn hop_is_restored(&mut self) {
+        match self.handoff.view().phase {
+            Phase::Offered(offer) if offer.receiver == self.context.me => {
+                // An error means that the offer is not open any more.
+                let _ = self.input(Input::Accept);
+            }
+            Phase::Accepted(offer) if offer.receiver == self.context.me => {}
+            // The offer may still be on its way to the ledger.
+            Phase::Active if self.inbound.as_ref().is_some_and(|inbound| inbound.offer.is_none()) => {}
+            _ => self.drop_inbound(),
+        }
+    }
+
+    /// Asks for what is next, and gives up what nobody offers.
+    pub(crate) async fn watch_inbound(&mut self) {
+        self.report_landing();
+        let Some(inbound) = &mut self.inbound else { return };
+        if inbound.offer.is_none() && inbound.reserved_at.elapsed() > self.context.patience.reservation {
+            return self.drop_inbound();
+        }
+        if self.handoff.mode() != Mode::Idle || inbound.is_asking || inbound.ask_at > Instant::now() {
+            return;
+        }
+        let accepted = matches!(self.handoff.view().phase, Phase::Accepted(_));
+        if let Some(request) = inbound.next_request(self.wallet, accepted) {
+            inbound.is_asking = true;
+            inbound.asked_at = Some(Instant::now());
+            self.ask_source(request);
+        } else if inbound.handover.is_some() && inbound.opened.is_some() {
+            self.take_over().await;
+        }
+    }
+
+    fn ask_source(&self, request: SessionRequest) {
+        let Some(source) = self.inbound.as_ref().map(|inbound| inbound.source) else { return };
+        let (link, inbox, patience) = (self.context.link.clone(), self.session.inbox(), self.context.patience.answer);
+        tokio::spawn(async move {
+            let answer = link.ask(source, request, patience).await;
+            // An error means that the session is over.
+            let _ = inbox.send(Message::Answer(answer));
+        });
+    }
+
+    /// The source's answer.
+    pub(crate) async fn on_answer(&mut self, answer: Result<SessionReply, PeerFault>) {
+        let Some(inbound) = &mut self.inbound else { return };
+        inbound.is_asking = false;
+        inbound.ask_at = Instant::now();
+        let taken = match answer {
+            Ok(SessionReply::Envelope(envelope)) => {
+                inbound.bytes += envelope.0.len() as u64;
+                self.open_envelope(&envelope)
+            }
+            Ok(SessionReply::Pages(reply)) => {
+                inbound.rounds += 1;
+                if reply.pages.is_empty() {
+                    inbound.ask_at += AGAIN_AFTER;
+                }
+                inbound.full = reply.full;
+                let bytes: usize = reply.pages.iter().map(|page| page.0.len()).sum();
+                if let Some(asked_at) = inbound.asked_at.filter(|_| bytes > 0) {
+                    self.context.links.note_transfer(inbound.source, bytes, asked_at.elapsed());
+                }
+                self.take_pages(reply.pages)
+            }
+            Ok(SessionReply::Handover(handover)) => self.take_handover(*handover),
+            Ok(_) => Err(Refusal::of_peer(inbound.source, PeerFault::unexpected(inbound.source))),
+            Err(fault) => {
+                inbound.ask_at += AGAIN_AFTER;
+                let over = matches!(&fault, PeerFault::Refused(refused) if !refused.retry);
+                if over { Err(Refusal::of_peer(inbound.source, fault)) } else { Ok(()) }
+            }
+        };
+        match taken {
+            Ok(()) => self.watch_inbound().await,
+            Err(refusal) => self.refuse_hop(&refusal),
+        }
+    }
+
+    fn open_envelope(&mut self, envelope: &wallet::seal::envelope::Envelope) -> Result<(), Refusal> {
+        let policy = self.policy_of_record()?;
+        let stream = self.context.engine.stream();
+        let Some(inbound) = &mut self.inbound else { return Ok(()) };
+        let (_, offer) = inbound.offer.as_ref().ok_or(MoveRefusal::OfferUnknown)?;
+        let opening = offer.opening.verify(&policy)?;
+        let label = HopLabel {
+            consortium: self.context.consortium.id(),
+            wallet: self.wallet,
+            epoch: offer.epoch,
+            head: offer.head,
+            source: inbound.source,
+            receiver: self.context.me,
+            region: opening.region().clone(),
+            opening: *opening.hash(),
+            policy,
+            prekey: offer.prekey.key,
+            ephemeral: offer.ephemeral,
+            content: offer.content,
+            numerics: stream.numerics,
+        };
+        let hop = HopKeys::derive(&label, &opening, inbound.prekey.agree(&offer.ephemeral)?, GATES)?;
+        hop.check_confirm_key(&offer.confirm_key)?;
+        let secrets = hop.offer.open(envelope)?;
+        if secrets.stream != stream {
+            return Err(MoveRefusal::ModelDiffers.into());
+        }
+        let route = PageRoute { wallet: self.wallet, epoch: offer.epoch, stream };
+        let opener = PageOpener::new(route, secrets.data_key.clone(), secrets.page_hash_key.clone());
+        inbound.opened = Some(Opened { hop, secrets, opener });
+        let waiting = mem::take(&mut inbound.sealed);
+        self.open_pages(waiting)
+    }
+
+    /// Takes sealed pages in: on the disk first, then opened and verified if the envelope is here.
+    fn take_pages(&mut self, pages: Vec<SealedPage>) -> Result<(), Refusal> {
+        if pages.is_empty() {
+            return Ok(());
+        }
+        self.dir.append_incoming(pages.iter().map(|page| page.0.as_slice()))?;
+        let Some(inbound) = &mut self.inbound else { return Ok(()) };
+        inbound.bytes += pages.iter().map(|page| page.0.len() as u64).sum::<u64>();
+        inbound.pages_moved += u32::try_from(pages.len()).unwrap_or(u32::MAX);
+        let pages: Vec<Vec<u8>> = pages.into_iter().map(|page| page.0).collect();
+        if inbound.opened.is_none() {
+            inbound.sealed.extend(pages);
+            return Ok(());
+        }
+        self.open_pages(pages)
+    }
+
+    fn open_pages(&mut self, sealed: Vec<Vec<u8>>) -> Result<(), Refusal> {
+        let Some(inbound) = &mut self.inbound else { return Ok(()) };
+        let Some(opened) = &inbound.opened else { return Ok(()) };
+        for page in sealed {
+            let index = PageIndex::new(inbound.pages.len() as u64);
+            inbound.pages.push(opened.opener.open(index, page)?);
+        }
+        Ok(())
+    }
+
+    fn take_handover(&mut self, mut handover: Handover) -> Result<(), Refusal> {
+        let pages = mem::take(&mut handover.pages);
+        self.take_pages(pages)?;
+        let Some(inbound) = &mut self.inbound else { return Ok(()) };
+        inbound.bytes += handover.tail.0.len() as u64;
+        inbound.full = handover.full;
+        inbound.handover = Some(Box::new(handover));
+        Ok(())
+    }
+
+    /// Everything is here: verify, make it durable, decode ahead, confirm.
+    async fn take_over(&mut self) {
+        if let Err(refusal) = self.try_take_over().await {
+            self.refuse_hop(&refusal);
+        }
+    }
+
+    async fn try_take_over(&mut self) -> Result<(), Refusal> {
+        let Some(inbound) = &mut self.inbound else { return Ok(()) };
+        let (Some(handover), Some(opened)) = (&inbound.handover, &inbound.opened) else { return Ok(()) };
+        let handover = Arc::new(handover.as_ref().clone());
+        let ticket = handover.ticket.clone();
+        inbound.figures = handover.figures;
+        inbound.next_token = ticket.ticket.next_token;
+        let tail = opened.hop.tail.open(&handover.tail)?;
+        verify(&inbound.pages, &tail, opened, &inbound.offer_content()?, &ticket)?;
+        let arrived = Arrived::read(&tail, &ticket)?;
+        let Arrived { continuation, tokens } = arrived;
+        let chain = ChainKey::next(&opened.secrets.link, &opened.hop.migration, &random());
+        let keys = HolderKeys {
+            epoch: ticket.ticket.epoch,
+            chain,
+            holder: HolderSeed(random()),
+            page_hash: opened.secrets.page_hash_key.clone(),
+            tenant_key: tail.tenant_key.clone(),
+            policy: tail.policy.clone(),
+            resume_secret_hash: tail.resume_secret_hash,
+            // Of its own: the sender's honesty is nothing that other sessions should rely on.
+            prefix_salt: PrefixSalt(random()),
+            rest_salt: random(),
+            creation: None,
+        };
+        inbound.tail_verified = !tail.page.is_empty();
+        let payload = |page: &Page| page.payload().to_vec();
+        let tail_page = (!tail.page.is_empty()).then(|| gpu::TailPage {
+            rows: u8::try_from(tokens.len().saturating_sub(1) % usize::from(opened.secrets.stream.block)).unwrap_or(0),
+            payload: tail.page.get(HEAD_BYTES..).unwrap_or_default().to_vec(),
+        });
+        let mut start = continuation.start;
+        start.tokens.clone_from(&tokens);
+        let arrival = Arrival {
+            continuation: continuation.engine,
+            tokens,
+            pages: inbound.pages.iter().map(payload).collect(),
+            tail: tail_page,
+            salt: keys.prefix_salt.clone(),
+            pace: Duration::from_millis(u64::from(start.pace_ms)),
+        };
+        self.input(Input::Ticket(ticket))?;
+        let (dir, engine) = (self.dir.clone(), self.context.engine.clone());
+        let (kept_keys, kept_handover) = (keys.clone(), handover.clone());
+        let durable = tokio::task::spawn_blocking(move || {
+            dir.save_handover(&kept_handover)?;
+            let held = Held::begin(&dir, &kept_keys, start, &engine)?;
+            held.sync()?;
+            dir.save_keys(&kept_keys)?;
+            Ok::<_, Refusal>(held)
+        });
+        let (held, sequence) = tokio::join!(durable, self.context.engine.import(arrival));
+        let held = held.map_err(|_| Refusal::Stopped)??;
+        let sequence: Sequence = sequence?;
+        let holder_key = keys.holder.key().public_key();
+        if let Some(inbound) = &mut self.inbound {
+            // The tenant seals to it once that is built; until then its secret half has no use and is dropped.
+            inbound.exchange_key = Some(ExchangeSecret::draw(&mut fill_random).public_key());
+            inbound.confirm_submitted_at = Some(Instant::now());
+        }
+        self.sequence = Some(sequence);
+        self.held = Some(held);
+        self.hold(keys);
+        self.input(Input::Verified { holder_key })?;
+        Ok(())
+    }
+
+    /// The confirm.
+    pub(crate) fn confirm_event(&mut self, ticket: &SignedTicket, holder_key: PublicKey) -> Option<Event> {
+        let inbound = self.inbound.as_ref()?;
+        let (opened, exchange_key) = (inbound.opened.as_ref()?, inbound.exchange_key?);
+        let signature = ticket.sign_opened(&opened.hop.confirm, &holder_key, &exchange_key);
+        Some(Event::KeyConfirmed(KeyConfirmed { ticket: ticket.clone(), holder_key, exchange_key, opened: signature }))
+    }
+
+    /// Forgets a move to this node, prekey first.
+    pub(crate) fn drop_inbound(&mut self) {
+        if self.inbound.take().is_some() {
+            self.erase_hop();
+        }
+    }
+
+    fn refuse_hop(&mut self, refusal: &Refusal) {
+        tracing::warn!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the move to this node is given up");
+        // An error means that the offer is closed already.
+        let _ = self.input(Input::Abort);
+        if self.handoff.mode() == Mode::Idle {
+            self.drop_inbound();
+        }
+    }
+
+    fn policy_of_record(&self) -> Result<PolicyCommitment, Refusal> {
+        let state = self.context.replica.state();
+        Ok(state.state.wallet(self.wallet).ok_or(MoveRefusal::OfferUnknown)?.policy)
+    }
+}
+
+/// The parts of a tail, read.
+struct Arrived {
+    continuation: Continuation,
+    tokens: Vec<u32>,
+}
+
+impl Arrived {
+    fn read(tail: &TailContents, ticket: &SignedTicket) -> Result<Self, Refusal> {
+        let malformed = |reason: String| Refusal::from(MoveRefusal::Unverified { reason });
+        let continuation: Continuation =
+            codec::decode(&tail.continuation).map_err(|error| malformed(error.to_string()))?;
+        let tokens: Vec<u32> = codec::decode(&tail.tokens).map_err(|error| malformed(error.to_string()))?;
+        let record =
+            scheduler::record::BatchRecord::decode(&tail.record).map_err(|error| malformed(error.to_string()))?;
+        if record.identity.wallet != ticket.ticket.wallet {
+            return Err(malformed("the record is of another wallet".to_owned()));
+        }
+        if ticket.ticket.next_token.get() as usize != tokens.len() {
+            return Err(malformed("ticket and tokens disagree on the position".to_owned()));
+        }
+        if continuation.start.prompt_tokens.get() as usize > tokens.len() {
+            return Err(malformed("the prompt is longer than all tokens".to_owned()));
+        }
+        Ok(Self { continuation, tokens })
+    }
+}
+
+impl Inbound {
+    fn offer_content(&self) -> Result<wallet::ticket::ContentCommitment, Refusal> {
+        Ok(self.offer.as_ref().ok_or(MoveRefusal::OfferUnknown)?.1.content)
+    }
+}
+
+/// Checks pages and tail against what the source committed to in the offer and in the ticket.
+fn verify(
+    pages: &[Page],
+    tail: &TailContents,
+    opened: &Opened,
+    offered: &wallet::ticket::ContentCommitment,
+    ticket: &SignedTicket,
+) -> Result<(), Refusal> {
+    let secrets = &opened.secrets;
+    let mut chain = ContentChain::new(secrets.page_hash_key.clone());
+    let mut offer_holds = secrets.pages == 0 && chain.commit_pages(&secrets.blind) == *offered;
+    for page in pages {
+        chain.push(&page.head().hash);
+        if chain.pages() == secrets.pages {
+            offer_holds = chain.commit_pages(&secrets.blind) == *offered;
+        }
+    }
+    if !offer_holds {
+        return Err(wallet::refusal::Refusal::ContentMismatch.into());
+    }
+    tail.verify(&chain, &secrets.page_hash_key, &ticket.ticket.content)?;
+    if !tail.page.is_empty() {
+        let page = Page::parse(tail.page.clone(), &secrets.stream, Some(&secrets.page_hash_key))?;
+        if page.head().index.get() != chain.pages() {
+            return Err(MoveRefusal::Unverified { reason: "the tail page is of another index".to_owned() }.into());
+        }
+    }
+    Ok(())
+}

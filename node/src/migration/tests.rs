@@ -1,0 +1,322 @@
+//! Moves between whole nodes.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use wallet::{digest::Digest, handoff::Change, units::NodeId};
+
+use crate::{
+    network::NetworkFault,
+    node::Seams,
+    peer::{PeerFault, SessionLink, SessionReply, SessionRequest},
+    session::{
+        command::{CommandReply, SessionCommand},
+        context::Patience,
+    },
+    testbed::{PATIENCE, Testbed, control, ids, ids_to_end, prompt},
+};
+
+const PROMPT: u32 = 53;
+const PACE_MS: u32 = 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_serves_the_tokens_of_the_bare_engine() {
+    let (sampling, expected) = control(48);
+    let testbed = Testbed::start(&["eu"]).await;
+    let client = testbed.create(0, &["eu"], &sampling, 0).await;
+    assert_eq!(client.reply.prompt_tokens.get() as usize, prompt().len());
+    assert_eq!(ids_to_end(testbed.follow(0, &client, 0), PROMPT).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_moved_in_mid_decode_goes_on_with_the_same_tokens() {
+    let (sampling, expected) = control(96);
+    let testbed = Testbed::start(&["eu", "eu"]).await;
+    let client = testbed.create(0, &["eu"], &sampling, PACE_MS).await;
+    let stream = testbed.follow(0, &client, 0);
+    let (mut seen, stream) = ids(stream, PROMPT, 20).await;
+    let CommandReply::Moved(report) = testbed.migrate(0, &client, 1).await.expect("the policy allows it") else {
+        panic!("a move is answered with its report");
+    };
+    assert!(report.completed && report.pages_moved >= PROMPT / 16, "{report:?}");
+    assert!(report.compute_stall_us().is_some() && report.confirm_final_ms.is_some(), "{report:?}");
+    assert_eq!(testbed.node(1).sessions().moves().len(), 1);
+    seen.extend(ids_to_end(stream, PROMPT + 20).await);
+    assert_eq!(seen, expected);
+    assert!(!testbed.session_dir(0, &client).join("keys").exists(), "the source's keys are erased");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_moved_at_different_points_and_back_lose_no_token() {
+    let (sampling, expected) = control(80);
+    let testbed = Testbed::start(&["eu", "eu"]).await;
+    let points = [1, 11, 12, 27, 43];
+    let moved = points.map(|point| {
+        let (testbed, sampling, expected) = (&testbed, &sampling, &expected);
+        async move {
+            let client = testbed.create(0, &["eu"], sampling, 40).await;
+            let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, point).await;
+            testbed.migrate(0, &client, 1).await.expect("the policy allows it");
+            let (more, stream) = ids(stream, PROMPT + seen.len() as u32, 3).await;
+            seen.extend(more);
+            testbed.migrate(1, &client, 0).await.expect("and back");
+            let from = PROMPT + seen.len() as u32;
+            seen.extend(ids_to_end(stream, from).await);
+            assert_eq!(&seen, expected, "moved after {point} tokens");
+            // Whoever comes later reads the same from the first token on.
+            assert_eq!(&ids_to_end(testbed.follow(0, &client, 0), PROMPT).await, expected);
+        }
+    });
+    futures::future::join_all(moved).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forbidden_region_is_refused_before_anything_is_sent() {
+    let (sampling, expected) = control(40);
+    let mut testbed = Testbed::prepare(&["eu", "us"]);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    testbed.start_node(0, seams(Patience::default(), Witness { asked: asked.clone() })).await;
+    testbed.start_node(1, Seams::default()).await;
+    testbed.until_final().await;
+    let client = testbed.create(0, &["eu"], &sampling, PACE_MS).await;
+    let stream = testbed.follow(0, &client, 0);
+    testbed.until_created(0, &client).await;
+    let refusal = testbed.migrate(0, &client, 1).await.expect_err("only region eu is allowed");
+    assert_eq!(refusal.code(), "W-102");
+    assert_eq!(ids_to_end(stream, PROMPT).await, expected);
+    let asked = asked.lock().expect("no panic").clone();
+    assert!(!asked.contains(&"reserve"), "{asked:?}");
+    let refusal = testbed.migrate(0, &client, 1).await.expect_err("it is at its end");
+    assert!(["N-202", "N-201"].contains(&refusal.code()), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_cut_at_every_page_fetches_no_page_again_and_ends_the_same() {
+    let (sampling, expected) = control(96);
+    let mut testbed = Testbed::prepare(&["eu", "eu"]);
+    let pages = Arc::new(Mutex::new(PageCounts::default()));
+    testbed.start_node(0, Seams::default()).await;
+    testbed.start_node(1, seams(Patience::default(), PageCutter { pages: pages.clone(), hang_after: u32::MAX })).await;
+    testbed.until_final().await;
+    let client = testbed.create(0, &["eu"], &sampling, 20).await;
+    let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 30).await;
+    testbed.migrate(0, &client, 1).await.expect("every cut is survived");
+    seen.extend(ids_to_end(stream, PROMPT + 30).await);
+    assert_eq!(seen, expected);
+    let counts = pages.lock().expect("no panic").clone();
+    assert!(counts.delivered.len() >= 5, "{counts:?}");
+    assert!(counts.delivered.iter().all(|count| *count == 1), "a page was fetched again: {counts:?}");
+    assert!(counts.cut.iter().all(|count| *count == 1), "a page was not cut: {counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_restarted_in_the_middle_fetches_no_page_again() {
+    let (sampling, expected) = control(160);
+    let mut testbed = Testbed::prepare(&["eu", "eu"]);
+    testbed.start_node(0, Seams::default()).await;
+    let pages = Arc::new(Mutex::new(PageCounts::default()));
+    testbed.start_node(1, seams(Patience::default(), PageCutter { pages: pages.clone(), hang_after: 3 })).await;
+    testbed.until_final().await;
+    let client = testbed.create(0, &["eu"], &sampling, 60).await;
+    let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 10).await;
+    let session = testbed.session(0, &client);
+    tokio::spawn(async move { session.command(to_node_1()).await });
+    let delivered = async {
+        while pages.lock().expect("no panic").delivered.len() < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, delivered).await.expect("three pages arrive");
+    testbed.stop_node(1).await;
+    testbed.start_node(1, seams(Patience::default(), PageCutter { pages: pages.clone(), hang_after: u32::MAX })).await;
+    seen.extend(ids_to_end(stream, PROMPT + 10).await);
+    assert_eq!(seen, expected);
+    assert_eq!(testbed.node(1).sessions().moves().len(), 1, "the move came about");
+    let counts = pages.lock().expect("no panic").clone();
+    assert!(counts.delivered.iter().all(|count| *count == 1), "a page was fetched again: {counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_receiver_dies_before_its_confirm_the_source_aborts_and_goes_on() {
+    let (sampling, expected) = control(60);
+    let mut testbed = Testbed::prepare(&["eu"; 4]);
+    let patience = Patience { frozen: Duration::from_secs(1), ..Patience::default() };
+    testbed.start_node(0, Seams { patience, ..Seams::default() }).await;
+    let died = Arc::new(tokio::sync::Notify::new());
+    testbed.start_node(1, seams(Patience::default(), DiesFrozen { died: died.clone() })).await;
+    for node in [2, 3] {
+        testbed.start_node(node, Seams::default()).await;
+    }
+    testbed.until_final().await;
+    let client = testbed.create(0, &["eu"], &sampling, PACE_MS).await;
+    let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 8).await;
+    let session = testbed.session(0, &client);
+    let moving = tokio::spawn(async move { session.command(to_node_1()).await });
+    died.notified().await;
+    testbed.stop_node(1).await;
+    seen.extend(ids_to_end(stream, PROMPT + 8).await);
+    assert_eq!(seen, expected);
+    let refusal = moving.await.expect("no panic").expect_err("nobody confirmed");
+    assert_eq!(refusal.code(), "N-307", "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_holder_touches_and_goes_on_with_no_token_lost_or_twice() {
+    let (sampling, expected) = control(90);
+    let mut testbed = Testbed::start(&["eu"]).await;
+    let client = testbed.create(0, &["eu"], &sampling, 15).await;
+    testbed.until_created(0, &client).await;
+    let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 37).await;
+    drop(stream);
+    testbed.stop_node(0).await;
+    testbed.start_node(0, Seams::default()).await;
+    seen.extend(ids_to_end(testbed.follow(0, &client, PROMPT + 37), PROMPT + 37).await);
+    assert_eq!(seen, expected);
+    assert_eq!(ids_to_end(testbed.follow(0, &client, 0), PROMPT).await, expected);
+    let facts = testbed.node(0).sessions().context().feed.facts(client.reply.wallet);
+    assert!(facts.iter().any(|fact| matches!(fact.fact.change, Change::Touched { .. })), "it was touched");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_suspended_session_goes_on_where_it_stopped() {
+    let (sampling, expected) = control(50);
+    let testbed = Testbed::start(&["eu"]).await;
+    let client = testbed.create(0, &["eu"], &sampling, PACE_MS).await;
+    testbed.until_created(0, &client).await;
+    let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 9).await;
+    let session = testbed.session(0, &client);
+    session.command(SessionCommand::Suspend).await.expect("it serves");
+    assert_eq!(testbed.node(0).sessions().context().engine.stats().await.blocks_used, 0);
+    session.command(SessionCommand::Resume).await.expect("it is suspended");
+    seen.extend(ids_to_end(stream, PROMPT + 9).await);
+    assert_eq!(seen, expected);
+}
+
+fn to_node_1() -> SessionCommand {
+    SessionCommand::Migrate { to: NodeId::new(1), decision: Digest([3; 32]), rule: "test".into() }
+}
+
+fn seams<L: Intercept>(patience: Patience, intercept: L) -> Seams {
+    let link = |inner| Arc::new(Intercepted { inner, intercept: Arc::new(intercept) }) as Arc<dyn SessionLink>;
+    Seams { link: Box::new(link), patience }
+}
+
+/// Stands between a node's sessions and its peers.
+trait Intercept: Send + Sync + 'static {
+    fn ask<'a>(
+        &'a self,
+        inner: &'a dyn SessionLink,
+        to: NodeId,
+        request: SessionRequest,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<SessionReply, PeerFault>>;
+}
+
+struct Intercepted<I> {
+    inner: Arc<dyn SessionLink>,
+    intercept: Arc<I>,
+}
+
+impl<I: Intercept> SessionLink for Intercepted<I> {
+    fn ask(
+        &self,
+        to: NodeId,
+        request: SessionRequest,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<SessionReply, PeerFault>> {
+        self.intercept.ask(self.inner.as_ref(), to, request, timeout)
+    }
+}
+
+/// Notes what was asked.
+struct Witness {
+    asked: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl Intercept for Witness {
+    fn ask<'a>(
+        &'a self,
+        inner: &'a dyn SessionLink,
+        to: NodeId,
+        request: SessionRequest,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<SessionReply, PeerFault>> {
+        let kind = if matches!(request, SessionRequest::Reserve(_)) { "reserve" } else { "other" };
+        self.asked.lock().expect("no panic").push(kind);
+        inner.ask(to, request, timeout)
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct PageCounts {
+    /// How often the reply with each page was lost.
+    cut: Vec<u32>,
+    /// How often each page arrived.
+    delivered: Vec<u32>,
+}
+
+/// Asks for one page at a time, and loses the first reply with each.
+struct PageCutter {
+    pages: Arc<Mutex<PageCounts>>,
+    /// Nothing is answered any more once so many pages were delivered.
+    hang_after: u32,
+}
+
+impl Intercept for PageCutter {
+    fn ask<'a>(
+        &'a self,
+        inner: &'a dyn SessionLink,
+        to: NodeId,
+        request: SessionRequest,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<SessionReply, PeerFault>> {
+        let SessionRequest::Pages(mut pages) = request else { return inner.ask(to, request, timeout) };
+        pages.count_max = 1;
+        let at = pages.from as usize;
+        Box::pin(async move {
+            if self.pages.lock().expect("no panic").delivered.len() as u32 >= self.hang_after {
+                return std::future::pending().await;
+            }
+            let reply = inner.ask(to, SessionRequest::Pages(pages), timeout).await?;
+            let arrived = matches!(&reply, SessionReply::Pages(reply) if !reply.pages.is_empty());
+            let mut counts = self.pages.lock().expect("no panic");
+            if arrived && counts.cut.len() <= at {
+                counts.cut.push(1);
+                return Err(NetworkFault::Broken { to, reason: "cut by the test".to_owned() }.into());
+            }
+            if arrived {
+                let length = counts.delivered.len().max(at + 1);
+                counts.delivered.resize(length, 0);
+                counts.delivered[at] += 1;
+            }
+            Ok(reply)
+        })
+    }
+}
+
+/// Dies with the hand-over in its hands.
+struct DiesFrozen {
+    died: Arc<tokio::sync::Notify>,
+}
+
+impl Intercept for DiesFrozen {
+    fn ask<'a>(
+        &'a self,
+        inner: &'a dyn SessionLink,
+        to: NodeId,
+        request: SessionRequest,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<SessionReply, PeerFault>> {
+        if !matches!(request, SessionRequest::Freeze(_)) {
+            return inner.ask(to, request, timeout);
+        }
+        Box::pin(async move {
+            inner.ask(to, request, timeout).await?;
+            self.died.notify_one();
+            std::future::pending().await
+        })
+    }
+}

@@ -1,0 +1,332 @@
+//! A whole node: ledger, network, engine, sessions, router, tick and interfaces, composed and stopped in order.
+
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use gpu::{EngineOptions, Model, ModelFault};
+use ledger::shell::{
+    clock::SystemClock,
+    fault::Fault,
+    replica::{Replica, ReplicaOptions},
+    transport::{PeerRefusal, PeerReply},
+};
+use scheduler::decision::LogHead;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use wallet::{codec, units::NodeId};
+
+use crate::{
+    api,
+    config::ValidConfig,
+    engine::EngineHandle,
+    keys::KeyFileFault,
+    ledger_feed::LedgerFeed,
+    network::{
+        Handler, NetworkFault, Options, Peer, PeerNetwork,
+        message::{Dispatch, SessionPeers},
+    },
+    peer::{SessionLink, SessionReply, SessionRequest},
+    routing::{self, Routing, links::Links, tenants::Tenants},
+    schedule::{self, Schedule},
+    session::{
+        PeerAsk, Sessions,
+        context::{NodeContext, Patience, random},
+        disk::{DiskFault, SessionsDir},
+        refusal::Refusal,
+    },
+};
+
+/// Prompt tokens that one step computes at most.
+const PREFILL_CHUNK_TOKENS: usize = 64;
+
+/// A running node.
+pub struct RunningNode {
+    sessions: Sessions,
+    network: PeerNetwork,
+    routing: Routing,
+    schedule: Schedule,
+    api: api::Serving,
+}
+
+/// Puts something around the way to the peers.
+pub type WrapLink = Box<dyn FnOnce(Arc<dyn SessionLink>) -> Arc<dyn SessionLink> + Send>;
+
+/// What a test may replace.
+pub struct Seams {
+    /// Stands between the node and its peers.
+    pub link: WrapLink,
+    /// How long things may take.
+    pub patience: Patience,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartFault {
+    /// The model's files.
+    #[error(transparent)]
+    Model(#[from] ModelFault),
+    /// The peer network.
+    #[error(transparent)]
+    Network(#[from] NetworkFault),
+    /// The ledger's files.
+    #[error(transparent)]
+    Ledger(#[from] Fault),
+    /// The sessions' folder.
+    #[error(transparent)]
+    Disk(#[from] DiskFault),
+    /// A tenant's master key.
+    #[error(transparent)]
+    Tenant(#[from] KeyFileFault),
+    /// The decision log.
+    #[error(transparent)]
+    Decisions(#[from] schedule::log::LogFault),
+    /// The HTTP listener or the admin socket.
+    #[error(transparent)]
+    Api(#[from] api::ServeFault),
+    /// The system gives no thread or no file.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+impl Default for Seams {
+    fn default() -> Self {
+        Self { link: Box::new(|link| link), patience: Patience::default() }
+    }
+}
+
+impl RunningNode {
+    /// Starts a node on the files of its data folder, and brings its sessions back.
+    ///
+    /// # Errors
+    /// [`StartFault`].
+    pub async fn start(config: ValidConfig) -> Result<Self, StartFault> {
+        Self::start_with(config, Seams::default()).await
+    }
+
+    /// See [`Self::start`].
+    ///
+    /// # Errors
+    /// [`StartFault`].
+    pub async fn start_with(config: ValidConfig, seams: Seams) -> Result<Self, StartFault> {
+        std::fs::create_dir_all(&config.data_dir)?;
+        let tenants = Tenants::load(&config.tenants)?;
+        let consortium = Arc::new(config.consortium.clone());
+        let engine = start_engine(&config).await?;
+
+        let parts = Arc::new(OnceLock::new());
+        let handler = Dispatch { ledger: LedgerHandler::default(), session: SessionHandler(parts.clone()) };
+        let replica_slot = handler.ledger.0.clone();
+        let network = PeerNetwork::start(network_options(&config), handler).await?;
+        let options = ReplicaOptions {
+            dir: config.data_dir.join("ledger"),
+            consortium: consortium.clone(),
+            me: config.me,
+            node_key: config.key.clone(),
+            clock: Arc::new(SystemClock),
+        };
+        let replica = Replica::open(options, Arc::new(network.clone())).await?;
+        // Set here and nowhere else.
+        let _ = replica_slot.set(replica.clone());
+
+        let region = consortium.node(config.me).map(|node| node.region.clone());
+        let links = Links::default();
+        let link: Arc<dyn SessionLink> = Arc::new(SessionPeers::new(network.clone()));
+        let context = Arc::new(NodeContext {
+            me: config.me,
+            region: region.ok_or(NetworkFault::NotAPeer { to: config.me })?,
+            consortium,
+            feed: LedgerFeed::start(&replica),
+            replica,
+            engine,
+            link: (seams.link)(link),
+            links: links.clone(),
+            disk: SessionsDir::open(&config.data_dir, &config.key)?,
+            key: config.key,
+            boot_nonce: random(),
+            decisions: watch::Sender::new(LogHead::default()),
+            patience: seams.patience,
+        });
+        let sessions = Sessions::new(context);
+        let routing = Routing::start(routing::Parts { sessions: sessions.clone(), links, tick: config.tick });
+        let schedule = Schedule::start(schedule::Parts {
+            sessions: sessions.clone(),
+            routing: routing.clone(),
+            data_dir: config.data_dir.clone(),
+            tick: config.tick,
+        })
+        .await?;
+        let services = Services { sessions: sessions.clone(), routing: routing.clone(), schedule: schedule.clone() };
+        // Set here and nowhere else.
+        let _ = parts.set(services);
+        sessions.restore().await;
+        let model_name = config.model_dir.file_name().map(|name| name.to_string_lossy().into_owned());
+        let api = api::serve(api::Parts {
+            sessions: sessions.clone(),
+            routing: routing.clone(),
+            schedule: schedule.clone(),
+            tenants,
+            model_name: model_name.unwrap_or_default(),
+            listen: config.api_listen,
+            data_dir: config.data_dir,
+        })
+        .await?;
+        Ok(Self { sessions, network, routing, schedule, api })
+    }
+
+    /// Its sessions.
+    pub const fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Where HTTP is answered, with the port that port 0 became.
+    pub fn api_address(&self) -> std::net::SocketAddr {
+        self.api.address()
+    }
+
+    /// The scheduler's service.
+    pub const fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// Runs until SIGTERM or SIGINT comes or a part fails, then stops in order. The reason is set if a part failed.
+    pub async fn run(self) -> Option<String> {
+        let reason = tokio::select! {
+            () = terminated() => None,
+            reason = failed(self.sessions.context().replica.fault()) => Some(reason),
+            reason = failed(self.schedule.fault()) => Some(reason),
+        };
+        self.stop().await;
+        reason
+    }
+
+    /// Stops the interfaces first and the ledger last. Sessions stay on the disk; the next start brings them back.
+    pub async fn stop(self) {
+        self.api.stop().await;
+        self.schedule.stop().await;
+        self.routing.stop().await;
+        self.sessions.stop();
+        self.sessions.context().feed.stop();
+        self.network.stop().await;
+        self.sessions.context().replica.shutdown().await;
+    }
+}
+
+async fn start_engine(config: &ValidConfig) -> Result<EngineHandle, StartFault> {
+    let (folder, blocks) = (config.model_dir.clone(), config.engine.block_count as usize);
+    let model = tokio::task::spawn_blocking(move || Model::load(&folder))
+        .await
+        .map_err(|error| io::Error::other(error.to_string()))??;
+    let options =
+        EngineOptions { block_count: blocks, prefill_chunk_tokens: PREFILL_CHUNK_TOKENS, idle_blocks_max: blocks };
+    Ok(EngineHandle::start(Arc::new(model), options)?)
+}
+
+fn network_options(config: &ValidConfig) -> Options {
+    let nodes = config.consortium.nodes().iter().zip(0..).map(|(node, index)| (NodeId::new(index), node));
+    let peers = nodes
+        .filter(|(id, _)| *id != config.me)
+        .map(|(id, node)| Peer { node: id, key: node.key, address: node.peer })
+        .collect();
+    Options { me: config.me, key: config.key.clone(), listen: config.peer_listen, peers }
+}
+
+async fn terminated() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without handlers the system ends the process by itself.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Returns when a part says why it stopped.
+async fn failed<T: ToString>(mut fault: watch::Receiver<Option<T>>) -> String {
+    loop {
+        if let Some(reason) = fault.borrow_and_update().as_ref() {
+            return reason.to_string();
+        }
+        if fault.changed().await.is_err() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+/// Answers the ledger's requests once the replica is open.
+#[derive(Clone, Default)]
+struct LedgerHandler(Arc<OnceLock<Replica>>);
+
+impl Handler for LedgerHandler {
+    async fn handle(&self, from: NodeId, body: Vec<u8>) -> Vec<u8> {
+        let Some(replica) = self.0.get() else {
+            return codec::encode(&PeerReply::Refused(PeerRefusal::NotReady));
+        };
+        match codec::decode(&body) {
+            Ok(request) => codec::encode(&replica.serve(from, request).await),
+            Err(error) => {
+                tracing::warn!(node = %from, %error, "malformed ledger request");
+                codec::encode(&PeerReply::Refused(PeerRefusal::Malformed))
+            }
+        }
+    }
+}
+
+/// What answers the session protocol.
+struct Services {
+    sessions: Sessions,
+    routing: Routing,
+    schedule: Schedule,
+}
+
+/// Answers the sessions' requests once everything runs.
+#[derive(Clone)]
+struct SessionHandler(Arc<OnceLock<Services>>);
+
+impl Handler for SessionHandler {
+    async fn handle(&self, from: NodeId, body: Vec<u8>) -> Vec<u8> {
+        let reply = match (self.0.get(), codec::decode::<SessionRequest>(&body)) {
+            (None, _) => SessionReply::Refused(Refusal::Starting.to_peer()),
+            (Some(services), Ok(request)) => services.answer(from, request).await,
+            (Some(_), Err(error)) => {
+                tracing::warn!(node = %from, %error, "malformed session request");
+                SessionReply::Refused(Refusal::from(wallet::refusal::Refusal::from(error)).to_peer())
+            }
+        };
+        codec::encode(&reply)
+    }
+}
+
+impl Services {
+    async fn answer(&self, from: NodeId, request: SessionRequest) -> SessionReply {
+        let (wallet, ask) = match request {
+            SessionRequest::Gossip(gossip) => return SessionReply::Gossip(self.routing.on_gossip(from, gossip)),
+            SessionRequest::Decisions(request) => {
+                return SessionReply::Decisions(self.schedule.on_decisions(from, request).await);
+            }
+            SessionRequest::Generate(request) => {
+                return match self.sessions.create(*request).await {
+                    Ok(reply) => SessionReply::Generate(reply),
+                    Err(refusal) => SessionReply::Refused(refusal.to_peer()),
+                };
+            }
+            SessionRequest::Tokens(request) => return self.sessions.tokens(request).await,
+            SessionRequest::Reserve(reserve) => return self.sessions.reserve(from, *reserve).await,
+            SessionRequest::Envelope(offer) => (offer.wallet, PeerAsk::Envelope(offer)),
+            SessionRequest::Pages(request) => (request.offer.wallet, PeerAsk::Pages(request)),
+            SessionRequest::Freeze(freeze) => (freeze.offer.wallet, PeerAsk::Freeze(freeze)),
+            SessionRequest::Report(report) => (report.wallet, PeerAsk::Report(report)),
+        };
+        match self.sessions.get(wallet) {
+            Some(session) => session.ask(from, ask).await,
+            None => SessionReply::Refused(Refusal::Unknown.to_peer()),
+        }
+    }
+}

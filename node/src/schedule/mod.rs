@@ -1,0 +1,282 @@
+//! The tick: every 500 ms, what to do with each session that this node holds, why, and doing it.
+//!
+//! A tick looks at measured values only, lets the rules speak, and stores each decision before it is carried out. The
+//! end of the decision log is anchored on the ledger soon after it grew, so that no operator can rewrite why a session
+//! moved.
+
+mod act;
+mod anchor;
+pub mod log;
+pub mod messages;
+pub mod refusal;
+#[cfg(test)]
+pub(crate) mod samples;
+mod view;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use ledger::shell::clock::{Clock as _, SystemClock};
+use scheduler::{
+    action::Action,
+    decision::{LogHead, Logged},
+    record::NextAction,
+    thresholds::Thresholds,
+    tick::Scheduler,
+};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use wallet::{digest::Digest, grant::WalletAddress, units::NodeId};
+
+use crate::{
+    peer::{PeerFault, SessionReply, SessionRequest},
+    routing::Routing,
+    session::{Sessions, command::CommandReply, context::NodeContext},
+};
+use log::{DecisionFile, LogFault, Verified};
+use messages::{DECISION_BYTES_MAX, DECISIONS_MAX, DecisionsReply, DecisionsRequest};
+use refusal::Refusal;
+use view::View;
+
+/// The log's file in the node's folder.
+const FILE: &str = "decisions";
+
+/// How long another node may take to hand out its decisions.
+const DECISIONS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a command waits for a wallet whose creation is not final yet; an election fits in.
+const CREATION_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the service needs.
+pub struct Parts {
+    /// The node's sessions.
+    pub sessions: Sessions,
+    /// What it knows about loads.
+    pub routing: Routing,
+    /// The node's folder.
+    pub data_dir: PathBuf,
+    /// Time between two ticks.
+    pub tick: Duration,
+}
+
+/// The running service. Clones are one service.
+#[derive(Clone)]
+pub struct Schedule {
+    shared: Arc<Shared>,
+    tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+struct Shared {
+    node: Arc<NodeContext>,
+    sessions: Sessions,
+    routing: Routing,
+    /// Held from the look at the sessions until the decision is stored, so that nobody decides on what has changed, and
+    /// the log on the disk has the scheduler's order.
+    scheduler: tokio::sync::Mutex<Scheduler>,
+    log: Arc<Mutex<DecisionFile>>,
+    /// What is being done with each session, from the decision on.
+    busy: Mutex<BTreeMap<WalletAddress, Busy>>,
+    fault: watch::Sender<Option<String>>,
+}
+
+/// An action that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Busy {
+    next: NextAction,
+    /// Blocks that it takes at its destination.
+    blocks: u32,
+}
+
+impl Schedule {
+    /// Opens the decision log, checks it against its anchor, and starts to tick. Must run inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`LogFault`] if the log is damaged, or lacks what this node anchored.
+    pub async fn start(parts: Parts) -> Result<Self, LogFault> {
+        let Parts { sessions, routing, data_dir, tick } = parts;
+        let node = sessions.context().clone();
+        let log = blocking(move || DecisionFile::open(&data_dir.join(FILE))).await?;
+        let anchor = node.replica.state().state.anchor(node.me);
+        let anchored = anchor.map(|anchor| LogHead { length: anchor.decisions, hash: anchor.log_head });
+        log.check_anchor(anchored.unwrap_or_default())?;
+        node.decisions.send_replace(log.head());
+        let shared = Arc::new(Shared {
+            node,
+            sessions,
+            routing,
+            scheduler: tokio::sync::Mutex::new(Scheduler::new(Thresholds::default(), log.head())),
+            log: Arc::new(Mutex::new(log)),
+            busy: Mutex::default(),
+            fault: watch::Sender::new(None),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(tick_forever(shared.clone(), tick));
+        tasks.spawn(anchor::run(shared.clone()));
+        Ok(Self { shared, tasks: Arc::new(Mutex::new(tasks)) })
+    }
+
+    /// Does what the operator commands, if the rules that bind everybody allow it, and returns when it is done.
+    ///
+    /// # Errors
+    /// [`Refusal`] of the rules, which is not logged, or of the session.
+    pub async fn command(&self, wallet: WalletAddress, action: Action) -> Result<CommandReply, Refusal> {
+        self.shared.command(wallet, action).await
+    }
+
+    /// Answers another node that collects the proof of a move.
+    pub async fn on_decisions(&self, from: NodeId, request: DecisionsRequest) -> DecisionsReply {
+        let decisions = self.shared.own_decisions(request.from).await.unwrap_or_else(|fault| {
+            tracing::error!(node = %from, %fault, "decisions cannot be handed out");
+            Vec::new()
+        });
+        DecisionsReply { decisions }
+    }
+
+    /// The encoded decisions of `source` from the one with hash `from` on, as far as `source` tells them now.
+    ///
+    /// # Errors
+    /// [`Refusal`] if `source` does not answer, or its own log cannot be read.
+    pub async fn decisions_of(&self, source: NodeId, from: Digest) -> Result<Vec<Vec<u8>>, Refusal> {
+        let shared = &self.shared;
+        if source == shared.node.me {
+            return Ok(shared.own_decisions(from).await?);
+        }
+        let request = SessionRequest::Decisions(DecisionsRequest { from });
+        match shared.node.link.ask(source, request, DECISIONS_TIMEOUT).await {
+            Ok(SessionReply::Decisions(reply)) => Ok(reply.decisions),
+            Ok(_) => Err(Refusal::SourceSilent { source_node: source, fault: PeerFault::unexpected(source) }),
+            Err(fault) => Err(Refusal::SourceSilent { source_node: source, fault }),
+        }
+    }
+
+    /// The last decisions on a wallet, or on all, oldest first.
+    ///
+    /// # Errors
+    /// [`LogFault`] if the log cannot be read.
+    pub async fn decisions(&self, wallet: Option<WalletAddress>, count_max: usize) -> Result<Vec<Logged>, LogFault> {
+        self.shared.with_log(move |log| log.decisions(wallet, count_max)).await
+    }
+
+    /// Reads the whole log from the disk, checks its chain, and lets the rules decide again.
+    ///
+    /// # Errors
+    /// [`LogFault`] if the log cannot be read.
+    pub async fn verify(&self) -> Result<Verified, LogFault> {
+        self.shared.with_log(|log| log.verify()).await
+    }
+
+    /// Set when a decision could not be stored. The node must stop then.
+    pub fn fault(&self) -> watch::Receiver<Option<String>> {
+        self.shared.fault.subscribe()
+    }
+
+    /// Ends the ticks. Actions that are under way go on for as long as their sessions run.
+    pub async fn stop(&self) {
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        tasks.shutdown().await;
+    }
+}
+
+async fn tick_forever(shared: Arc<Shared>, tick: Duration) {
+    let mut ticks = interval(tick);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(fault) = shared.tick().await {
+            return shared.fail(&fault);
+        }
+    }
+}
+
+impl Shared {
+    /// One tick: decide, store, and begin to do it.
+    async fn tick(self: &Arc<Self>) -> Result<(), LogFault> {
+        // Looked at under the lock: between look and decision nobody else decides.
+        let mut scheduler = self.scheduler.lock().await;
+        let view = View::take(self).await;
+        let mut decided = Vec::new();
+        scheduler.step(SystemClock.now(), &view.snapshot(), &mut decided);
+        for logged in decided {
+            self.store(&logged).await?;
+            let blocks = view.blocks(&logged.decision.wallet);
+            self.begin(&logged, blocks);
+            let shared = self.clone();
+            tokio::spawn(async move { shared.act_and_tell(&logged).await });
+        }
+        Ok(())
+    }
+
+    async fn command(self: &Arc<Self>, wallet: WalletAddress, action: Action) -> Result<CommandReply, Refusal> {
+        self.wait_until_created(wallet).await;
+        if action.destination() == Some(self.node.me) {
+            return Err(scheduler::refusal::Refusal::NothingToDo.into());
+        }
+        let logged = {
+            let mut scheduler = self.scheduler.lock().await;
+            let view = View::take(self).await;
+            let logged = scheduler.command(SystemClock.now(), &view.snapshot(), wallet, action)?;
+            if let Err(fault) = self.store(&logged).await {
+                self.fail(&fault);
+                return Err(fault.into());
+            }
+            self.begin(&logged, view.blocks(&wallet));
+            logged
+        };
+        // In a task of its own: a client that hangs up stops nothing.
+        let shared = self.clone();
+        let acting = tokio::spawn(async move { shared.act(&logged).await });
+        acting.await.unwrap_or(Err(Refusal::Interrupted))
+    }
+
+    /// Decoding begins before the creation is final, deciding does not: a command that comes in between waits.
+    async fn wait_until_created(&self, wallet: WalletAddress) {
+        let Some(session) = self.sessions.get(wallet) else { return };
+        let mut view = session.watch();
+        // Whatever the outcome, the scheduler looks for itself.
+        let _ = timeout(CREATION_PATIENCE, view.wait_for(|view| view.holder.is_some())).await;
+    }
+
+    /// The decision is on the disk when this returns.
+    async fn store(&self, logged: &Logged) -> Result<(), LogFault> {
+        let logged = logged.clone();
+        let head = self.with_log(move |log| log.append(&logged).map(|()| log.head())).await?;
+        self.node.decisions.send_replace(head);
+        Ok(())
+    }
+
+    async fn own_decisions(&self, from: Digest) -> Result<Vec<Vec<u8>>, LogFault> {
+        self.with_log(move |log| log.from_hash(&from, DECISIONS_MAX, DECISION_BYTES_MAX)).await
+    }
+
+    async fn with_log<T: Send + 'static>(&self, work: impl FnOnce(&mut DecisionFile) -> T + Send + 'static) -> T {
+        let log = self.log.clone();
+        blocking(move || work(&mut lock(&log))).await
+    }
+
+    fn begin(&self, logged: &Logged, blocks: u32) {
+        let Logged { decision, hash } = logged;
+        let next = NextAction { action: decision.chosen, at: decision.at, decision: *hash };
+        lock(&self.busy).insert(decision.wallet, Busy { next, blocks });
+    }
+
+    fn fail(&self, fault: &LogFault) {
+        tracing::error!(%fault, code = fault.code(), "the decision log failed: this node decides nothing more");
+        self.fault.send_replace(Some(fault.to_string()));
+    }
+}
+
+/// Disk work, off the runtime's own threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("disk work does not panic")
+}
+
+/// A panic elsewhere leaves these values whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,479 @@
+//! The task of one session: it takes in what happens, asks the hand-over machine, and carries its effects out.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use ledger::event::{CloseReason, Event, WalletCreated};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, MissedTickBehavior, interval},
+};
+use wallet::{
+    chain::ChainKey,
+    grant::WalletAddress,
+    handoff::{Change, Effect, Handoff, Input, Mode, Stopped},
+    units::{BlockHeight, KeyEpoch, TokenCount, TokenPosition},
+};
+
+use super::{
+    Message, PeerAsk, Session, SessionCommand, Sessions, Terms,
+    context::{NodeContext, now, random},
+    disk::{HolderKeys, HolderSeed, SessionDir},
+    evidence::Evidence,
+    held::Held,
+    ledger::Submissions,
+    refusal::Refusal,
+    request::{GenerateReply, GenerateRequest},
+    start::SessionStart,
+    tokens::{End, TokenLog},
+    view::{HopView, SessionMode, SessionView},
+};
+use crate::{
+    engine::{Admission, EngineEvent, Sequence},
+    ledger_feed::FinalFact,
+    migration::{
+        inbound::Inbound,
+        landing::Landed,
+        outbound::{AskedMove, Outbound},
+    },
+    peer::SessionReply,
+};
+
+/// How often a session looks at its deadlines.
+const TICK: Duration = Duration::from_millis(20);
+
+/// See the module.
+pub(crate) struct Actor {
+    pub(crate) sessions: Sessions,
+    pub(crate) context: Arc<NodeContext>,
+    pub(crate) session: Arc<Session>,
+    pub(crate) wallet: WalletAddress,
+    pub(crate) dir: SessionDir,
+    pub(crate) handoff: Handoff,
+    pub(crate) keys: Option<HolderKeys>,
+    pub(crate) held: Option<Held>,
+    pub(crate) sequence: Option<Sequence>,
+    /// Tokens decoded ahead of a confirm.
+    pub(crate) held_back: Vec<EngineEvent>,
+    /// A move that waits for the wallet's creation.
+    pub(crate) asked: Option<AskedMove>,
+    pub(crate) outbound: Option<Outbound>,
+    pub(crate) inbound: Option<Inbound>,
+    /// A confirmed move to this node whose figures are not whole yet.
+    pub(crate) landed: Option<Landed>,
+    /// The last offer that became final.
+    pub(crate) offer: Option<Arc<FinalFact>>,
+    pub(crate) submissions: Submissions,
+    pub(crate) evidence: Evidence,
+    /// The wallet is to be closed as soon as it can be.
+    pub(crate) close: Option<CloseReason>,
+    pub(crate) suspended: bool,
+    pub(crate) failed: Option<String>,
+    effects: VecDeque<Effect>,
+    facts: mpsc::UnboundedReceiver<Arc<FinalFact>>,
+    height: BlockHeight,
+    over_at: Option<Instant>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+}
+
+impl Actor {
+    /// The first holder's: keys and files made, the prompt admitted, the creation submitted.
+    pub(crate) async fn create(sessions: &Sessions, request: GenerateRequest) -> Result<Self, Refusal> {
+        let context = sessions.context();
+        let GenerateRequest { tenant, prompt, sampling, pace_ms, resume_secret_hash, request_id } = request;
+        let terms = &tenant.grant.terms;
+        let wallet = tenant.grant.verify()?;
+        let served = context.engine.served();
+        for (fits, reason) in [
+            (terms.consortium == context.consortium.id(), "it is for another consortium"),
+            (terms.holder == context.me, "it names another holder"),
+            (terms.model == served.model && terms.numerics == served.numerics, "it is for another model"),
+            (terms.policy == tenant.policy.commitment(), "the policy is not the one that it commits to"),
+            (terms.tenant_key == tenant.key.public_key(), "the tenant's key is not the one that it names"),
+        ] {
+            if !fits {
+                return Err(Refusal::GrantInvalid { reason });
+            }
+        }
+        if sessions.get(wallet).is_some() {
+            return Err(Refusal::GrantInvalid { reason: "it was used before" });
+        }
+        let opening = tenant.policy.open(&context.region)?;
+        opening.verify(&terms.policy)?;
+
+        let chain = ChainKey::first(&wallet, &tenant.secret);
+        let holder = HolderSeed(random());
+        let (holder_key, model, numerics) = (holder.key(), terms.model, terms.numerics);
+        let created = WalletCreated { grant: tenant.grant, holder_key: holder_key.public_key(), opening };
+        let creation = context.sign(Event::WalletCreated(created), Some(&holder_key));
+        let keys = HolderKeys {
+            epoch: KeyEpoch::ZERO,
+            page_hash: chain.page_hash_key(&wallet),
+            chain,
+            holder,
+            tenant_key: tenant.key,
+            policy: tenant.policy,
+            resume_secret_hash,
+            prefix_salt: tenant.prefix_salt,
+            rest_salt: random(),
+            creation: Some(Box::new(creation.clone())),
+        };
+        let admission = Admission {
+            prompt: prompt.clone(),
+            sampling: sampling.clone(),
+            pace: Duration::from_millis(u64::from(pace_ms)),
+            salt: keys.prefix_salt.clone(),
+        };
+        let admitted = context.engine.admit(admission).await?;
+        let start = SessionStart {
+            prompt_tokens: TokenCount::new(u32::try_from(prompt.len()).unwrap_or(u32::MAX)),
+            tokens: prompt,
+            cached_tokens: admitted.cached_tokens,
+            sampling,
+            pace_ms,
+            origin: context.region.clone(),
+            request_id,
+            model,
+            numerics,
+        };
+        let handoff = Handoff::create(context.me, wallet, context.boot_nonce, now());
+        let mut actor = Self::new(sessions, wallet, handoff);
+        actor.sequence = Some(admitted.sequence);
+        actor.dir.save_keys(&keys)?;
+        actor.held = Some(Held::begin(&actor.dir, &keys, start, &context.engine)?);
+        actor.hold(keys);
+        actor.submit_entry(creation);
+        Ok(actor)
+    }
+
+    /// For a wallet in which this node has had no part.
+    pub(crate) fn observe(sessions: &Sessions, wallet: WalletAddress) -> Self {
+        let context = sessions.context();
+        Self::new(sessions, wallet, Handoff::observe(context.me, wallet, context.boot_nonce, now()))
+    }
+
+    pub(super) fn new(sessions: &Sessions, wallet: WalletAddress, handoff: Handoff) -> Self {
+        let context = sessions.context().clone();
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let view = SessionView {
+            wallet,
+            mode: SessionMode::Over,
+            holder: None,
+            epoch: KeyEpoch::ZERO,
+            head: Default::default(),
+            emitted: TokenPosition::ZERO,
+            prompt_tokens: TokenCount::ZERO,
+            cached_tokens: TokenCount::ZERO,
+            finished: None,
+            moved_to: None,
+            median_step: None,
+            pace_ms: 0,
+            hop: None,
+            failed: None,
+        };
+        let session = Session {
+            wallet,
+            view: watch::Sender::new(view),
+            tokens: TokenLog::new(TokenPosition::ZERO),
+            inbox: sender,
+            terms: Default::default(),
+            candidates: Default::default(),
+        };
+        Self {
+            sessions: sessions.clone(),
+            session: Arc::new(session),
+            wallet,
+            dir: context.disk.session(wallet),
+            handoff,
+            keys: None,
+            held: None,
+            sequence: None,
+            held_back: Vec::new(),
+            asked: None,
+            outbound: None,
+            inbound: None,
+            landed: None,
+            offer: None,
+            submissions: Submissions::default(),
+            evidence: Evidence::default(),
+            close: None,
+            suspended: false,
+            failed: None,
+            effects: VecDeque::new(),
+            facts: context.feed.subscribe(wallet),
+            height: BlockHeight::ZERO,
+            over_at: None,
+            inbox,
+            context,
+        }
+    }
+
+    /// What the creation is answered with.
+    pub(crate) fn generate_reply(&self) -> GenerateReply {
+        let start = self.held.as_ref().map(|held| &held.start);
+        GenerateReply {
+            wallet: self.wallet,
+            served_by: self.context.me,
+            prompt_tokens: start.map_or(TokenCount::ZERO, |start| start.prompt_tokens),
+            cached_tokens: start.map_or(TokenCount::ZERO, |start| start.cached_tokens),
+        }
+    }
+
+    /// Works until the session is over and its tokens have lingered.
+    pub(crate) async fn run(&mut self) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.publish();
+        loop {
+            tokio::select! {
+                Some(fact) = self.facts.recv() => self.learn(&fact),
+                Some(event) = next_event(&mut self.sequence) => self.on_engine(event).await,
+                message = self.inbox.recv() => match message {
+                    Some(Message::Stop) | None => return,
+                    Some(message) => self.on_message(message).await,
+                },
+                _ = tick.tick() => self.on_tick().await,
+            }
+            self.carry_out().await;
+            self.publish();
+            if self.has_lingered() {
+                break;
+            }
+        }
+        self.sessions.remove(self.wallet);
+    }
+
+    /// Learns everything that was final when the node started, then works.
+    pub(crate) async fn run_restored(&mut self) {
+        let known = self.context.replica.state().height;
+        // An error means that the feed ended; then nothing more is learned.
+        let _ = self.context.feed.height().wait_for(|height| *height >= known).await;
+        while let Ok(fact) = self.facts.try_recv() {
+            self.learn(&fact);
+        }
+        self.caught_up();
+        self.carry_out().await;
+        self.run().await;
+    }
+
+    /// Gives the machine an input; its effects are carried out when the present event is done.
+    pub(crate) fn input(&mut self, input: Input) -> Result<(), wallet::refusal::Refusal> {
+        let mut effects = Vec::new();
+        self.handoff.step(now(), input, &mut effects)?;
+        self.effects.extend(effects);
+        Ok(())
+    }
+
+    /// Puts the keys in place, with what others may ask about them.
+    pub(crate) fn hold(&mut self, keys: HolderKeys) {
+        let terms = Terms {
+            allowed: keys.policy.allowed().cloned().collect(),
+            resume_secret_hash: keys.resume_secret_hash,
+            prefix_tag: keys.prefix_salt.tag(),
+        };
+        // They never change, so that a second hold brings the same.
+        let _ = self.session.terms.set(terms);
+        if let Some(held) = &self.held {
+            self.session.tokens.begin_at(TokenPosition::new(held.start.prompt_tokens.get()));
+        }
+        self.keys = Some(keys);
+    }
+
+    pub(crate) async fn carry_out(&mut self) {
+        while let Some(effect) = self.effects.pop_front() {
+            match effect {
+                Effect::Submit { head, intent } => self.submit(head, &intent),
+                // The receiver pulls.
+                Effect::PreCopy { .. } => {}
+                // The sequence stands already: the freeze follows from the step boundary.
+                Effect::Freeze => {}
+                Effect::CutTicket { head, epoch, receiver, next_token } => {
+                    self.cut_ticket(head, epoch, receiver, next_token).await;
+                }
+                Effect::DecodeAhead { .. } => self.go_on().await,
+                Effect::Emit { from } => self.serve(from).await,
+                Effect::Stop { why } => self.stop(why).await,
+                Effect::EraseKeys { epoch } => self.erase(epoch),
+            }
+        }
+    }
+
+    fn learn(&mut self, fact: &Arc<FinalFact>) {
+        if let Err(refusal) = self.input(Input::Final(fact.fact.clone())) {
+            // The feed is in order and starts with the creation.
+            tracing::error!(wallet = %self.wallet.0, %refusal, "a final entry does not fit");
+            return;
+        }
+        self.submissions.retain_head(self.handoff.view().head);
+        match &fact.fact.change {
+            Change::Created { .. } => self.creation_is_final(),
+            Change::Offered { receiver, .. } => {
+                self.offer = Some(fact.clone());
+                self.offer_is_final(fact, *receiver);
+            }
+            Change::Accepted => self.acceptance_is_final(),
+            Change::Confirmed { .. } => self.confirm_is_final(fact),
+            Change::Aborted | Change::Touched { .. } => self.offer_is_closed(),
+            Change::Closed => self.wallet_is_closed(),
+        }
+    }
+
+    fn creation_is_final(&mut self) {
+        if let Some(keys) = &mut self.keys
+            && keys.creation.take().is_some()
+            && let Err(fault) = self.dir.save_keys(keys)
+        {
+            tracing::error!(%fault, "session files");
+        }
+    }
+
+    async fn on_message(&mut self, message: Message) {
+        match message {
+            Message::Command(command, reply) => self.on_command(command, reply).await,
+            Message::Record(reply) => {
+                let record = self.record().await.map(Box::new);
+                // An error means that the tick gave up waiting.
+                let _ = reply.send(record);
+            }
+            Message::Peer(from, ask, reply) => {
+                let answer = match ask {
+                    PeerAsk::Reserve(reserve) => self.on_reserve(from, &reserve),
+                    PeerAsk::Envelope(offer) => self.on_envelope(from, offer),
+                    PeerAsk::Pages(request) => self.on_pages(from, request).await,
+                    PeerAsk::Freeze(freeze) => self.on_freeze(from, freeze).await,
+                    PeerAsk::Report(report) => self.on_report(from, *report),
+                };
+                // An error means that the connection broke; the peer asks again.
+                let _ = reply.send(answer.unwrap_or_else(|refusal| SessionReply::Refused(refusal.to_peer())));
+            }
+            Message::Settled(id, outcome) => self.on_settled(id, outcome),
+            Message::Reserved(reserved) => self.on_reserved(reserved),
+            Message::Answer(answer) => self.on_answer(answer).await,
+            // Taken up by the loop.
+            Message::Stop => {}
+        }
+    }
+
+    async fn on_command(&mut self, command: SessionCommand, reply: oneshot::Sender<CommandOutcome>) {
+        let outcome = match command {
+            SessionCommand::Migrate { to, decision, rule } => return self.migrate(to, decision, rule, reply),
+            SessionCommand::Suspend => self.suspend().await,
+            SessionCommand::Resume => self.resume().await,
+            SessionCommand::Close => self.end(CloseReason::Tenant).await,
+            SessionCommand::Evict { decision } => self.evict(decision).await,
+        };
+        // An error means that nobody waits any more.
+        let _ = reply.send(outcome.map(|()| super::CommandReply::Done));
+    }
+
+    async fn on_tick(&mut self) {
+        let height = *self.context.feed.height().borrow();
+        if height != self.height {
+            self.height = height;
+            // The machine takes heights in any mode.
+            let _ = self.input(Input::Height(height));
+        }
+        self.retry_submissions();
+        self.watch_outbound();
+        self.watch_inbound().await;
+        self.give_evidence();
+        self.close_if_due();
+    }
+
+    async fn stop(&mut self, why: Stopped) {
+        self.release().await;
+        self.held_back.clear();
+        let end = match why {
+            Stopped::HandedOver => self.handoff.view().holder.map(|(holder, _)| End::Moved(holder)),
+            Stopped::Closed => None,
+            Stopped::OfferClosed => {
+                self.drop_inbound();
+                self.forget_keys();
+                self.session.tokens.end(self.handoff.view().holder.map(|(holder, _)| End::Moved(holder)));
+                return;
+            }
+            Stopped::OtherBoot => Some(End::Broken("another process with this node's key serves it".to_owned())),
+        };
+        match (&end, &self.held) {
+            // A finished session keeps its end.
+            (_, Some(held)) if held.finished.is_some() => {}
+            (None, _) => self.session.tokens.end(Some(End::Broken("the session was closed".to_owned()))),
+            _ => self.session.tokens.end(end),
+        }
+    }
+
+    fn erase(&mut self, epoch: KeyEpoch) {
+        if self.keys.as_ref().is_some_and(|keys| keys.epoch <= epoch) {
+            self.forget_keys();
+        }
+    }
+
+    /// Erases the holder's keys and files. What was emitted stays readable for a while.
+    pub(crate) fn forget_keys(&mut self) {
+        self.keys = None;
+        self.held = None;
+        if let Err(fault) = self.dir.erase_keys() {
+            tracing::error!(%fault, "keys could not be erased");
+        }
+    }
+
+    fn publish(&mut self) {
+        let handoff = self.handoff.view();
+        let mode = match self.handoff.mode() {
+            _ if self.inbound.is_some() && self.handoff.mode() == Mode::Idle => SessionMode::Receiving,
+            Mode::Idle => SessionMode::Over,
+            Mode::Serving if self.suspended => SessionMode::Suspended,
+            Mode::Serving => SessionMode::Serving,
+            Mode::Frozen => SessionMode::Frozen,
+            Mode::Restarted => SessionMode::Restarted,
+            Mode::Ahead => SessionMode::Ahead,
+        };
+        let holder = handoff.holder.map(|(holder, _)| holder);
+        let is_elsewhere = mode == SessionMode::Over && holder.is_some_and(|holder| holder != self.context.me);
+        let hop = self.outbound.as_ref().map(|out| HopView { peer: out.to, inbound: false, blocks: out.blocks });
+        let hop = hop.or(self.inbound.as_ref().map(|inbound| inbound.view()));
+        let before = self.session.view.borrow().clone();
+        let mut view = SessionView {
+            mode,
+            holder,
+            epoch: handoff.epoch,
+            head: handoff.head,
+            emitted: self.session.tokens.next(),
+            moved_to: holder.filter(|_| is_elsewhere),
+            median_step: self.context.engine.median_step(),
+            hop,
+            failed: self.failed.clone(),
+            ..before.clone()
+        };
+        if let Some(held) = &self.held {
+            view.prompt_tokens = held.start.prompt_tokens;
+            view.cached_tokens = held.start.cached_tokens;
+            view.pace_ms = held.start.pace_ms;
+            view.finished = held.finished;
+        }
+        if view != before {
+            self.session.view.send_replace(view);
+        }
+    }
+
+    /// Whether nothing will happen here any more and readers had their time.
+    fn has_lingered(&mut self) -> bool {
+        let idle = self.handoff.mode() == Mode::Idle && self.inbound.is_none() && self.outbound.is_none();
+        if !idle {
+            self.over_at = None;
+            return false;
+        }
+        // One that was made for a reservation waits for it.
+        let patience = &self.context.patience;
+        let linger = if self.session.terms.get().is_some() { patience.linger } else { patience.reservation };
+        self.over_at.get_or_insert_with(Instant::now).elapsed() >= linger
+    }
+}
+
+pub(crate) type CommandOutcome = Result<super::CommandReply, Refusal>;
+
+async fn next_event(sequence: &mut Option<Sequence>) -> Option<EngineEvent> {
+    match sequence {
+        Some(sequence) => sequence.events.recv().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,39 @@
+//! What operators and the scheduler may ask of a session.
+
+use wallet::{digest::Digest, units::NodeId};
+
+use crate::migration::report::MoveReport;
+
+/// What may be asked of a session.
+#[derive(Clone, Debug)]
+pub enum SessionCommand {
+    /// Move it, and answer when that is final.
+    Migrate {
+        /// To this node.
+        to: NodeId,
+        /// Hash of the scheduler's decision behind it.
+        decision: Digest,
+        /// The scheduler's rule, for the report.
+        rule: String,
+    },
+    /// Park it on disk.
+    Suspend,
+    /// Go on.
+    Resume,
+    /// End it.
+    Close,
+    /// Drop its pages, with an entry on the ledger.
+    Evict {
+        /// Hash of the scheduler's decision behind it.
+        decision: Digest,
+    },
+}
+
+/// How a command ended.
+#[derive(Clone, Debug)]
+pub enum CommandReply {
+    /// It is done.
+    Done,
+    /// The move is final.
+    Moved(Box<MoveReport>),
+}

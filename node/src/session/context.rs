@@ -1,0 +1,104 @@
+//! What every session of a node works with.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use genesis::Consortium;
+use ledger::{
+    event::{Entry, EntryBody, Event},
+    shell::replica::Replica,
+};
+use scheduler::decision::LogHead;
+use tokio::sync::watch;
+use wallet::{
+    identity::{RegionId, SecretKey},
+    units::{NodeId, Timestamp},
+};
+
+use super::disk::SessionsDir;
+use crate::{engine::EngineHandle, ledger_feed::LedgerFeed, peer::SessionLink, routing::links::Links};
+
+/// The node's parts that sessions use.
+pub struct NodeContext {
+    /// This node.
+    pub me: NodeId,
+    /// Its key of genesis.
+    pub key: SecretKey,
+    /// Its region, by genesis.
+    pub region: RegionId,
+    /// The consortium.
+    pub consortium: Arc<Consortium>,
+    /// Its copy of the ledger.
+    pub replica: Replica,
+    /// The wallets' final entries.
+    pub feed: LedgerFeed,
+    /// Its engine.
+    pub engine: EngineHandle,
+    /// The way to the other nodes' sessions.
+    pub link: Arc<dyn SessionLink>,
+    /// What is measured about the ways there.
+    pub links: Links,
+    /// Where sessions are kept.
+    pub disk: SessionsDir,
+    /// Drawn when this process started.
+    pub boot_nonce: [u8; 16],
+    /// Where this node's decision log stands; the scheduler's service keeps it up to date.
+    pub decisions: watch::Sender<LogHead>,
+    /// How long things may take.
+    pub patience: Patience,
+}
+
+/// How long a node waits before it gives something up.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From the offer's submission to the receiver's request to freeze.
+    pub pre_copy: Duration,
+    /// From the freeze to the final confirm.
+    pub frozen: Duration,
+    /// From a reservation to its final offer.
+    pub reservation: Duration,
+    /// One answer of a peer.
+    pub answer: Duration,
+    /// How long the tokens of a session that is over can still be read.
+    pub linger: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            pre_copy: Duration::from_secs(20),
+            frozen: Duration::from_secs(10),
+            reservation: Duration::from_secs(20),
+            answer: Duration::from_secs(5),
+            linger: Duration::from_secs(120),
+        }
+    }
+}
+
+impl NodeContext {
+    /// An entry by this node, signed also by `holder` where the event speaks for the wallet's holder.
+    pub fn sign(&self, event: Event, holder: Option<&SecretKey>) -> Entry {
+        let body = EntryBody { consortium: self.consortium.id(), author: self.me, nonce: random(), event };
+        body.sign(&self.key, holder)
+    }
+}
+
+/// `N` random bytes.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    fill_random(&mut bytes);
+    bytes
+}
+
+/// Fills `bytes` from the operating system: the port through which the wallet's core draws.
+pub fn fill_random(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system has random bytes");
+}
+
+/// The time of day.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::new(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,162 @@
+//! From the engine's tokens to emitted ones: the journal first, and nothing before the session may serve.
+
+use ledger::event::CloseReason;
+use wallet::{
+    handoff::{Input, Mode},
+    units::TokenPosition,
+};
+
+use super::{
+    actor::Actor,
+    refusal::Refusal,
+    tokens::{EmittedToken, End},
+    view::FinishReason,
+};
+use crate::engine::EngineEvent;
+
+impl Actor {
+    /// Takes a token of the engine in.
+    pub(super) async fn on_engine(&mut self, event: EngineEvent) {
+        match self.handoff.mode() {
+            Mode::Serving => self.emit(&event).await,
+            Mode::Ahead => {
+                self.note_first_step(&event);
+                self.held_back.push(event);
+            }
+            Mode::Idle | Mode::Frozen | Mode::Restarted => {}
+        }
+    }
+
+    /// Emits every token that the engine chose before now.
+    pub(crate) async fn emit_all(&mut self) {
+        while let Some(event) = self.sequence.as_mut().and_then(|sequence| sequence.events.try_recv().ok()) {
+            self.emit(&event).await;
+        }
+    }
+
+    /// Serves from `from` on: what was decoded ahead first, then whatever the engine chooses.
+    pub(super) async fn serve(&mut self, from: TokenPosition) {
+        self.session.tokens.end(None);
+        self.emit_missing();
+        for event in std::mem::take(&mut self.held_back) {
+            self.emit(&event).await;
+        }
+        let finished = self.held.as_ref().is_some_and(|held| held.finished.is_some());
+        if finished || self.suspended {
+            return self.emit_end();
+        }
+        if self.sequence.is_some() {
+            self.go_on().await;
+        } else if let Err(refusal) = self.rebuild().await {
+            tracing::warn!(wallet = %self.wallet.0, %from, code = refusal.code(), %refusal, "the session cannot be rebuilt");
+            self.give_up(CloseReason::Unrecoverable, &refusal);
+        }
+    }
+
+    /// Puts the sequence back into the engine's batch.
+    pub(super) async fn go_on(&mut self) {
+        let Some(sequence) = &self.sequence else { return };
+        if let Err(refusal) = self.context.engine.resume(sequence.id).await {
+            tracing::error!(wallet = %self.wallet.0, %refusal, "the sequence does not go on");
+        }
+    }
+
+    /// Takes the sequence out of the engine.
+    pub(crate) async fn release(&mut self) {
+        if let Some(sequence) = self.sequence.take() {
+            self.context.engine.release(sequence.id).await;
+        }
+    }
+
+    /// Ends the session: no token follows.
+    pub(super) async fn end(&mut self, reason: CloseReason) -> Result<(), Refusal> {
+        let held = self.held.as_mut().ok_or(Refusal::Unknown)?;
+        if held.finished.is_none() {
+            self.finish(FinishReason::Closed).await;
+        }
+        self.close = Some(reason);
+        Ok(())
+    }
+
+    /// Closes the wallet once nothing stands in the way: the creation is final, and so is the evidence.
+    pub(super) fn close_if_due(&mut self) {
+        let may = matches!(self.handoff.mode(), Mode::Serving | Mode::Restarted) && self.is_holder();
+        let waits = self.submissions.has_evidence();
+        if self.close.is_some() && may && !waits {
+            // The machine submits it once for each head; what it refuses now it may take at the next tick.
+            let _ = self.input(Input::Close);
+        }
+    }
+
+    /// Nothing can be served any more: readers are told, and the wallet is closed.
+    pub(super) fn give_up(&mut self, reason: CloseReason, refusal: &Refusal) {
+        let said = refusal.to_peer().to_string();
+        self.session.tokens.end(Some(End::Broken(said.clone())));
+        self.failed = Some(said);
+        self.close = Some(reason);
+    }
+
+    async fn emit(&mut self, event: &EngineEvent) {
+        let Some(held) = &mut self.held else { return };
+        if held.finished.is_some() || event.position != held.next() {
+            return;
+        }
+        let emitted = match held.push(event) {
+            Ok(emitted) => emitted,
+            // What is not in the journal is not emitted, so the session cannot go on here.
+            Err(refusal) => {
+                self.give_up(CloseReason::Unrecoverable, &refusal);
+                return self.release().await;
+            }
+        };
+        self.session.tokens.push(emitted);
+        self.note_first_step(event);
+        if let Some(reason) = event.finish {
+            self.finish(reason).await;
+        } else if let Err(refusal) = self.keep_pages().await {
+            // They can be computed again; only a restart takes longer.
+            tracing::warn!(wallet = %self.wallet.0, %refusal, "full pages were not kept");
+        }
+    }
+
+    async fn finish(&mut self, reason: FinishReason) {
+        if let Some(held) = &mut self.held
+            && let Err(refusal) = held.finish(reason)
+        {
+            tracing::warn!(wallet = %self.wallet.0, %refusal, "the end was not written down");
+        }
+        self.close.get_or_insert(CloseReason::Finished);
+        self.emit_end();
+        self.release().await;
+    }
+
+    pub(super) fn emit_end(&mut self) {
+        if let Some(held) = &self.held
+            && let Some(reason) = held.finished
+        {
+            self.session.tokens.end(Some(End::Finished(reason, held.usage())));
+        }
+    }
+
+    /// Brings the log of emitted tokens up to what the holder knows to be emitted: after a move or a restart.
+    pub(super) fn emit_missing(&mut self) {
+        let Some(held) = &mut self.held else { return };
+        let missing: Vec<EmittedToken> = held.emitted_before(self.session.tokens.next());
+        missing.into_iter().for_each(|token| self.session.tokens.push(token));
+    }
+
+    /// Moves the pages that became full into chain and page file.
+    pub(crate) async fn keep_pages(&mut self) -> Result<(), Refusal> {
+        let (Some(held), Some(keys), Some(sequence)) = (&mut self.held, &self.keys, &self.sequence) else {
+            return Ok(());
+        };
+        let from = u32::try_from(held.content.pages()).unwrap_or(u32::MAX);
+        // The last token has no row yet.
+        let rows = held.next().get().saturating_sub(1);
+        if rows / u32::from(self.context.engine.stream().block) <= from {
+            return Ok(());
+        }
+        let (payloads, _) = self.context.engine.export_pages(sequence.id, from, u32::MAX).await?;
+        held.push_pages(&self.dir, keys, &self.context.engine.stream(), payloads)
+    }
+}

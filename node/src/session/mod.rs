@@ -1,0 +1,330 @@
+//! The sessions of a node: live batches that it serves, that move away from it, or that are on their way to it.
+//!
+//! Each session is one task, the [`actor`], which owns the hand-over machine of its wallet, the keys, the journal and
+//! the sequence in the engine. Everybody else holds a [`Session`]: a cheap handle that shows what was emitted and
+//! passes commands on.
+
+pub(crate) mod actor;
+pub mod agent;
+pub mod command;
+pub mod context;
+pub mod disk;
+mod emission;
+mod evidence;
+pub(crate) mod held;
+mod ledger;
+mod parking;
+mod record;
+pub mod refusal;
+pub mod relay;
+pub mod request;
+mod restart;
+pub mod start;
+pub mod tokens;
+pub mod view;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use futures::Stream;
+use scheduler::record::{BatchRecord, RankedCandidate};
+use tokio::sync::{mpsc, oneshot, watch};
+use wallet::{
+    digest::Digest,
+    grant::WalletAddress,
+    identity::RegionId,
+    units::{NodeId, TokenPosition},
+};
+
+use crate::{
+    migration::{
+        messages::{Freeze, OfferRef, PagesRequest, Reserve},
+        report::MoveReport,
+    },
+    peer::{SessionReply, TOKENS_MAX, TokensReply, TokensRequest, WAIT_MS_MAX},
+};
+use actor::Actor;
+use command::{CommandReply, SessionCommand};
+use context::NodeContext;
+use refusal::Refusal;
+use request::{GenerateReply, GenerateRequest, ResumeSecret};
+use tokens::{StreamItem, TokenLog};
+use view::SessionView;
+
+/// Moves whose report is kept.
+const MOVES_KEPT: usize = 1024;
+
+/// All sessions of a node; clones share them.
+#[derive(Clone)]
+pub struct Sessions {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    context: Arc<NodeContext>,
+    sessions: Mutex<BTreeMap<WalletAddress, Arc<Session>>>,
+    moves: Mutex<VecDeque<MoveReport>>,
+    /// One reservation is checked at a time.
+    reserving: tokio::sync::Mutex<()>,
+}
+
+/// A handle to one session.
+#[derive(Debug)]
+pub struct Session {
+    wallet: WalletAddress,
+    view: watch::Sender<SessionView>,
+    tokens: TokenLog,
+    inbox: mpsc::UnboundedSender<Message>,
+    terms: OnceLock<Terms>,
+    candidates: Mutex<Vec<RankedCandidate>>,
+}
+
+/// What a holder knows of a session once it has its keys, and never changes.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    allowed: BTreeSet<RegionId>,
+    resume_secret_hash: Digest,
+    prefix_tag: Digest,
+}
+
+/// What the task of a session is told.
+pub(crate) enum Message {
+    /// By an operator or the scheduler.
+    Command(SessionCommand, oneshot::Sender<Result<CommandReply, Refusal>>),
+    /// For the tick.
+    Record(oneshot::Sender<Option<Box<BatchRecord>>>),
+    /// By another node.
+    Peer(NodeId, PeerAsk, oneshot::Sender<SessionReply>),
+    /// An entry that the session submitted is final, or will not be.
+    Settled(Digest, Result<(), ::ledger::shell::replica::SubmitError>),
+    /// The destination's answer to a reservation.
+    Reserved(Result<crate::migration::messages::Reserved, Refusal>),
+    /// The node stops.
+    Stop,
+    /// The source's answer to the receiver.
+    Answer(Result<SessionReply, crate::peer::PeerFault>),
+}
+
+/// What another node asks of a session.
+#[derive(Debug)]
+pub(crate) enum PeerAsk {
+    Reserve(Box<Reserve>),
+    Envelope(OfferRef),
+    Pages(PagesRequest),
+    Freeze(Freeze),
+    Report(Box<MoveReport>),
+}
+
+impl Sessions {
+    /// No sessions yet; [`Self::restore`] brings those of the disk back.
+    pub fn new(context: Arc<NodeContext>) -> Self {
+        let shared = Shared {
+            context,
+            sessions: Mutex::default(),
+            moves: Mutex::default(),
+            reserving: tokio::sync::Mutex::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// What they work with.
+    pub fn context(&self) -> &Arc<NodeContext> {
+        &self.shared.context
+    }
+
+    /// The session of a wallet, if it is or was here.
+    pub fn get(&self, wallet: WalletAddress) -> Option<Arc<Session>> {
+        self.lock().get(&wallet).cloned()
+    }
+
+    /// All of them, by address.
+    pub fn list(&self) -> Vec<Arc<Session>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// The latest moves from and to this node, oldest first.
+    pub fn moves(&self) -> Vec<MoveReport> {
+        self.shared.moves.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Starts a session: admits its prompt and returns when it decodes. The ledger is told meanwhile.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the grant, the prompt or the engine do not allow it.
+    pub async fn create(&self, request: GenerateRequest) -> Result<GenerateReply, Refusal> {
+        let mut actor = Actor::create(self, request).await?;
+        let reply = actor.generate_reply();
+        let session = actor.session.clone();
+        let known = self.lock().insert(session.wallet, session);
+        assert!(known.is_none(), "a wallet's address names its holder and a nonce");
+        tokio::spawn(async move { actor.run().await });
+        Ok(reply)
+    }
+
+    /// Brings the sessions on the disk back. Each serves again only after a touch of this boot, or is closed.
+    pub async fn restore(&self) {
+        let wallets = match self.shared.context.disk.wallets() {
+            Ok(wallets) => wallets,
+            Err(fault) => {
+                tracing::error!(%fault, "the sessions on the disk cannot be listed");
+                return;
+            }
+        };
+        for wallet in wallets {
+            match Actor::restore(self, wallet) {
+                Ok(Some(mut actor)) => {
+                    self.lock().insert(wallet, actor.session.clone());
+                    tokio::spawn(async move { actor.run_restored().await });
+                }
+                Ok(None) => {}
+                Err(fault) => tracing::error!(wallet = %wallet.0, %fault, "the session's files cannot be read"),
+            }
+        }
+    }
+
+    /// The session of a wallet that `reserve` is about, made for it if this node had no part in the wallet.
+    pub(crate) async fn reserve(&self, from: NodeId, reserve: Reserve) -> SessionReply {
+        let _one_at_a_time = self.shared.reserving.lock().await;
+        let known = self.get(reserve.wallet);
+        if let Err(refusal) = crate::migration::inbound::may_reserve(self, from, &reserve).await {
+            return SessionReply::Refused(Refusal::from(refusal).to_peer());
+        }
+        let session = known.unwrap_or_else(|| {
+            let mut actor = Actor::observe(self, reserve.wallet);
+            let session = actor.session.clone();
+            self.lock().insert(reserve.wallet, session.clone());
+            tokio::spawn(async move { actor.run().await });
+            session
+        });
+        session.ask(from, PeerAsk::Reserve(Box::new(reserve))).await
+    }
+
+    /// Tokens for a node whose client knows the resume secret.
+    pub(crate) async fn tokens(&self, request: TokensRequest) -> SessionReply {
+        let Some(session) = self.get(request.wallet) else {
+            return SessionReply::Refused(Refusal::Unknown.to_peer());
+        };
+        if !session.is_resume_secret(&request.resume_secret) {
+            return SessionReply::Refused(Refusal::ResumeSecretWrong.to_peer());
+        }
+        let wait = std::time::Duration::from_millis(u64::from(request.wait_ms.min(WAIT_MS_MAX)));
+        let polled = tokio::time::timeout(wait, session.tokens.wait(request.from, TOKENS_MAX)).await;
+        let (tokens, end) = polled.unwrap_or_default();
+        SessionReply::Tokens(TokensReply { tokens, end })
+    }
+
+    /// Keeps a report; a fuller one of the same move replaces it.
+    pub(crate) fn note_move(&self, report: MoveReport) {
+        let mut moves = self.shared.moves.lock().unwrap_or_else(PoisonError::into_inner);
+        let same =
+            |known: &MoveReport| (known.wallet, known.epoch, known.from) == (report.wallet, report.epoch, report.from);
+        match moves.iter_mut().find(|known| same(known)) {
+            Some(known) => *known = report,
+            None => moves.push_back(report),
+        }
+        if moves.len() > MOVES_KEPT {
+            moves.pop_front();
+        }
+    }
+
+    /// Ends every session's task. What is on the disk stays.
+    pub(crate) fn stop(&self) {
+        for session in self.list() {
+            // An error means that it has ended.
+            let _ = session.inbox.send(Message::Stop);
+        }
+    }
+
+    pub(crate) fn remove(&self, wallet: WalletAddress) {
+        self.lock().remove(&wallet);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<WalletAddress, Arc<Session>>> {
+        self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    /// Its wallet.
+    pub fn wallet(&self) -> WalletAddress {
+        self.wallet
+    }
+
+    /// How it stands.
+    pub fn view(&self) -> SessionView {
+        self.view.borrow().clone()
+    }
+
+    /// How it stands, and whenever that changes.
+    pub fn watch(&self) -> watch::Receiver<SessionView> {
+        self.view.subscribe()
+    }
+
+    /// The emitted tokens.
+    pub fn tokens(&self) -> &TokenLog {
+        &self.tokens
+    }
+
+    /// Every emitted token from `from` on, each once and in order, until the session ends here or moves on.
+    pub fn stream(&self, from: TokenPosition) -> impl Stream<Item = StreamItem> + Send + use<> {
+        self.tokens.stream(from)
+    }
+
+    /// Asks for something and waits until it is done.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it was not done.
+    pub async fn command(&self, command: SessionCommand) -> Result<CommandReply, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Message::Command(command, reply)).map_err(|_| Refusal::Stopped)?;
+        answer.await.unwrap_or(Err(Refusal::Stopped))
+    }
+
+    /// The batch record as the tick reads it; none unless this node holds the session.
+    pub async fn record(&self) -> Option<BatchRecord> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Message::Record(reply)).ok()?;
+        Some(*answer.await.ok()??)
+    }
+
+    /// Notes which nodes could take it, best first, as the tick ranked them: C4 of its record.
+    pub fn set_candidates(&self, candidates: Vec<RankedCandidate>) {
+        *self.candidates.lock().unwrap_or_else(PoisonError::into_inner) = candidates;
+    }
+
+    pub(crate) fn candidates(&self) -> Vec<RankedCandidate> {
+        self.candidates.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where the tenant lets it go; empty before this node holds it.
+    pub fn allowed_regions(&self) -> BTreeSet<RegionId> {
+        self.terms.get().map(|terms| terms.allowed.clone()).unwrap_or_default()
+    }
+
+    /// Names the salt of its prefix blocks; none before this node holds it.
+    pub fn prefix_tag(&self) -> Option<Digest> {
+        self.terms.get().map(|terms| terms.prefix_tag)
+    }
+
+    /// Whether a client that shows this secret may read the stream.
+    pub fn is_resume_secret(&self, secret: &ResumeSecret) -> bool {
+        self.terms.get().is_some_and(|terms| terms.resume_secret_hash == secret.hash())
+    }
+
+    /// The way to the session's task, for what is awaited beside it.
+    pub(crate) fn inbox(&self) -> mpsc::UnboundedSender<Message> {
+        self.inbox.clone()
+    }
+
+    pub(crate) async fn ask(&self, from: NodeId, ask: PeerAsk) -> SessionReply {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.inbox.send(Message::Peer(from, ask, reply));
+        let stopped = || SessionReply::Refused(Refusal::Stopped.to_peer());
+        match sent {
+            Ok(()) => answer.await.unwrap_or_else(|_| stopped()),
+            Err(_) => stopped(),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The batch record of a session, from what was measured and nothing else.
+
+use scheduler::{
+    ppm::Ppm,
+    record::{
+        BatchRecord, Context, Hop, Identity, MemoryTier, MoveCost, Phase, RequestId, Routing, Supervision, Usage,
+        Vitals,
+    },
+    rules::TABLE_VERSION,
+};
+use wallet::{
+    handoff::{Change, Mode},
+    page::HEAD_BYTES,
+    units::{ByteCount, Micros, TokenCount},
+};
+
+use super::actor::Actor;
+
+/// How long a session may be idle before it may be evicted.
+const TTL: Micros = Micros::new(600_000_000);
+
+impl Actor {
+    /// The record as it stands; none without the session's tokens.
+    pub(crate) async fn record(&self) -> Option<BatchRecord> {
+        let held = self.held.as_ref()?;
+        let stats = self.context.engine.stats().await;
+        let (block, page_bytes) = {
+            let stream = self.context.engine.stream();
+            (u32::from(stream.block), stream.payload_bytes().ok()? + HEAD_BYTES)
+        };
+        let tokens = held.next().get();
+        let rows = tokens.saturating_sub(1);
+        let pages = rows / block;
+        let bytes = |pages: u64| ByteCount::new(pages * page_bytes as u64);
+        let reconstruction =
+            stats.prefill_tokens_per_s.map(|rate| Micros::new(u64::from(rows) * 1_000_000 / u64::from(rate.max(1))));
+        let blocks =
+            held.start.prompt_tokens.get().saturating_add(held.start.sampling.max_tokens.get()).div_ceil(block);
+        let decisions = *self.context.decisions.borrow();
+        let is_parked = self.sequence.is_none();
+        Some(BatchRecord {
+            identity: Identity {
+                wallet: self.wallet,
+                model: held.start.model,
+                numerics: held.start.numerics,
+                // Sealing it under the wallet's keys is not built yet, so it does not travel.
+                tenant: None,
+                origin: held.start.origin.clone(),
+                requests: RequestId::try_from(held.start.request_id.clone()).into_iter().collect(),
+            },
+            context: Context {
+                pages,
+                tokens: TokenCount::new(tokens),
+                tail_rows: u8::try_from(rows % block).unwrap_or(0),
+                reconstruction,
+                compressed: false,
+                embedding: None,
+                usage: Usage { context: TokenCount::new(tokens), record: None },
+            },
+            vitals: Vitals {
+                reengagement_within_60_s: None,
+                ttl: TTL,
+                tier: if is_parked { MemoryTier::Disk } else { MemoryTier::Engine },
+                utilisation: Ppm::of(u64::from(stats.blocks_used), u64::from(stats.blocks_total)),
+                eviction_risk: None,
+                phase: Phase {
+                    prefill_complete: tokens > held.start.prompt_tokens.get(),
+                    decoding: !is_parked && self.handoff.mode() == Mode::Serving && held.finished.is_none(),
+                    request_waits: is_parked && held.finished.is_none() && !self.suspended,
+                },
+                active_at: held.active_at,
+                step: stats.median_step,
+            },
+            routing: Routing {
+                candidates: self.session.candidates(),
+                move_cost: MoveCost {
+                    blocks,
+                    bytes: bytes(u64::from(pages) + 1),
+                    tail_bytes: bytes(1),
+                    time: None,
+                    credits: None,
+                },
+                latency_sla: None,
+                next: None,
+                hops: self.hops(),
+            },
+            supervision: Supervision {
+                rules_version: TABLE_VERSION,
+                decisions: decisions.length,
+                decision_head: decisions.hash,
+            },
+        })
+    }
+
+    /// The confirmed moves, as the ledger tells them.
+    fn hops(&self) -> Vec<Hop> {
+        let (mut holder, mut hops) = (None, Vec::new());
+        for known in self.context.feed.facts(self.wallet) {
+            let fact = &known.fact;
+            match fact.change {
+                Change::Created { .. } => holder = Some(fact.author),
+                Change::Confirmed { .. } => {
+                    if let Some(from) = holder.replace(fact.author) {
+                        let (to, epoch, head) = (fact.author, fact.epoch, fact.after);
+                        hops.push(Hop { from, to, epoch, head, at: known.time });
+                    }
+                }
+                _ => {}
+            }
+        }
+        hops
+    }
+}

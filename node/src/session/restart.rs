@@ -1,0 +1,82 @@
+//! Sessions that a restarted node finds on its disk. None of them is served before a touch of this boot is final.
+
+use ledger::event::CloseReason;
+use wallet::{
+    grant::WalletAddress,
+    handoff::{Handoff, Input, Mode, Phase},
+    units::TokenPosition,
+};
+
+use super::{Sessions, actor::Actor, context::now, disk::DiskFault, held::Held, refusal::Refusal};
+use crate::migration::inbound::Inbound;
+
+impl Actor {
+    /// The session in a wallet's folder; none if the folder holds nothing.
+    pub(crate) fn restore(sessions: &Sessions, wallet: WalletAddress) -> Result<Option<Self>, DiskFault> {
+        let context = sessions.context();
+        let dir = context.disk.session(wallet);
+        let (keys, hop) = (dir.load_keys()?, dir.load_hop()?);
+        if keys.is_none() && hop.is_none() {
+            return Ok(None);
+        }
+        let held = match &keys {
+            Some(keys) => Held::reopen(&dir, keys, &context.engine).unwrap_or_else(|refusal| {
+                tracing::warn!(wallet = %wallet.0, %refusal, "the journal cannot be read");
+                None
+            }),
+            None => None,
+        };
+        let next = held.as_ref().map_or(TokenPosition::ZERO, Held::next);
+        let handoff = Handoff::restart(context.me, wallet, context.boot_nonce, next, now());
+        let mut actor = Self::new(sessions, wallet, handoff);
+        actor.held = held;
+        actor.close = match &actor.held {
+            // Not before the ledger said that this node holds it.
+            None if keys.is_some() => Some(CloseReason::Unrecoverable),
+            Some(held) if held.finished.is_some() => Some(CloseReason::Finished),
+            _ => None,
+        };
+        // With keys the hop came as far as a confirm of an earlier boot: the ledger knows what became of it.
+        match (keys, hop) {
+            (Some(keys), _) => actor.hold(keys),
+            (None, Some(hop)) => actor.inbound = Some(Inbound::restored(&dir, &hop)?),
+            (None, None) => {}
+        }
+        actor.emit_missing();
+        actor.emit_end();
+        Ok(Some(actor))
+    }
+
+    /// Everything that was final when the node started is known.
+    pub(super) fn caught_up(&mut self) {
+        let view = self.handoff.view().clone();
+        if view.phase == Phase::Absent
+            && let Some(creation) = self.keys.as_ref().and_then(|keys| keys.creation.clone())
+        {
+            // The entry may never have left this node. The same entry is the same, however often it is sent.
+            self.submit_entry(*creation);
+        }
+        // The machine takes this in any mode.
+        let _ = self.input(Input::CaughtUp);
+        if self.handoff.mode() == Mode::Restarted {
+            return;
+        }
+        let confirm_is_open = matches!(view.phase, Phase::Accepted(offer) if offer.receiver == self.context.me);
+        let is_absent = view.phase == Phase::Absent;
+        if self.keys.is_some() && !confirm_is_open && !is_absent {
+            tracing::info!(wallet = %self.wallet.0, "held by another node: the session's files are erased");
+            self.forget_keys();
+            self.erase_hop();
+        }
+        if self.inbound.is_some() {
+            self.hop_is_restored();
+        }
+    }
+
+    /// Erases what an inbound move left on the disk.
+    pub(crate) fn erase_hop(&self) {
+        if let Err(fault) = self.dir.erase_hop() {
+            tracing::error!(refusal = %Refusal::from(fault), "the hop's files could not be erased");
+        }
+    }
+}

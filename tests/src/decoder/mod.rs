@@ -1,0 +1,156 @@
+//! Every decoder that reads bytes which somebody else wrote: a peer, a file, an auditor's mail.
+//!
+//! One table serves the fuzz targets in `tests/fuzz`, which look for inputs with coverage, and the test
+//! `tests/it/decoders.rs`, which tries a fixed number of damaged inputs on stable Rust. Two things must hold for every
+//! input: no panic, and what decodes encodes to the same bytes.
+
+mod files;
+mod samples;
+
+use std::fmt::Debug;
+
+use genesis::Document;
+use ledger::{
+    block::{Block, Certificate, Vote},
+    bundle::{self, Bundle},
+    event::Entry,
+    shell::transport::{PeerReply, PeerRequest},
+};
+use node::{
+    network::message::PeerMessage,
+    peer::{SessionReply, SessionRequest},
+    session::{disk::JournalRecord, start::Continuation},
+};
+use scheduler::{decision::Decision, record::BatchRecord};
+use serde::{Serialize, de::DeserializeOwned};
+use wallet::{
+    codec,
+    digest::Digest,
+    page::{HEAD_BYTES, Page, PageHead},
+    policy::PolicyTree,
+    seal::envelope::{OfferSecrets, TailContents},
+    ticket::SignedTicket,
+};
+
+/// A decoder under test.
+pub struct Decoder {
+    /// The name of its fuzz target.
+    pub name: &'static str,
+    /// Decodes; whether the bytes were taken. Panics if what was taken does not encode to the same bytes.
+    pub read: fn(&[u8]) -> bool,
+    /// Inputs that it takes, to be damaged.
+    pub samples: fn() -> Vec<Vec<u8>>,
+}
+
+/// All of them.
+pub static DECODERS: [Decoder; 20] = [
+    Decoder { name: "genesis_text", read: genesis_text, samples: samples::ledger::genesis_texts },
+    Decoder { name: "genesis_bytes", read: genesis_bytes, samples: samples::ledger::genesis_bytes },
+    Decoder { name: "config", read: files::config, samples: samples::ledger::configs },
+    Decoder { name: "entry", read: canonical::<Entry>, samples: samples::ledger::entries },
+    Decoder { name: "block", read: canonical::<Block>, samples: samples::ledger::blocks },
+    Decoder { name: "vote", read: canonical::<Vote>, samples: samples::ledger::votes },
+    Decoder { name: "certificate", read: canonical::<Certificate>, samples: samples::ledger::certificates },
+    Decoder { name: "bundle", read: bundle, samples: samples::ledger::bundles },
+    Decoder { name: "peer_message", read: peer_message, samples: samples::peers::peer_messages },
+    Decoder { name: "ledger_request", read: canonical::<PeerRequest>, samples: samples::ledger::ledger_requests },
+    Decoder { name: "ledger_reply", read: canonical::<PeerReply>, samples: samples::ledger::ledger_replies },
+    Decoder { name: "session_request", read: canonical::<SessionRequest>, samples: samples::peers::session_requests },
+    Decoder { name: "session_reply", read: canonical::<SessionReply>, samples: samples::peers::session_replies },
+    Decoder { name: "page", read: page, samples: samples::batch::pages },
+    Decoder { name: "envelope", read: envelope, samples: samples::batch::envelopes },
+    Decoder { name: "ticket", read: canonical::<SignedTicket>, samples: samples::batch::tickets },
+    Decoder { name: "continuation", read: continuation, samples: samples::batch::continuations },
+    Decoder { name: "journal", read: canonical::<JournalRecord>, samples: samples::batch::journal_records },
+    Decoder { name: "record", read: record, samples: samples::batch::records },
+    Decoder { name: "decision", read: decision, samples: samples::batch::decisions },
+];
+
+impl Decoder {
+    /// The decoder of that name.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn named(name: &str) -> &'static Self {
+        DECODERS.iter().find(|decoder| decoder.name == name).unwrap_or_else(|| panic!("no decoder is named {name}"))
+    }
+}
+
+fn canonical<T: Serialize + DeserializeOwned + Debug>(bytes: &[u8]) -> bool {
+    let Ok(value) = codec::decode::<T>(bytes) else { return false };
+    assert_eq!(codec::encode(&value), bytes, "{value:?}");
+    // What is logged of a value from outside must not panic either.
+    assert!(!format!("{value:?}").is_empty());
+    true
+}
+
+/// A text has many spellings: what is read and written comes back as the same document.
+fn genesis_text(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let Ok(document) = genesis::parse(text) else { return false };
+    assert_eq!(genesis::parse(&document.to_toml()).as_ref(), Ok(&document));
+    drop(document.verify());
+    true
+}
+
+fn genesis_bytes(bytes: &[u8]) -> bool {
+    let Ok(document) = Document::from_bytes(bytes) else { return false };
+    assert_eq!(document.to_bytes(), bytes);
+    drop(document.verify());
+    true
+}
+
+/// The verifier must stand whatever a stranger mails to an auditor.
+fn bundle(bytes: &[u8]) -> bool {
+    for genesis in [Digest::ZERO, samples::ledger::consortium().id()] {
+        let verdict = bundle::verify(bytes, &genesis);
+        assert!(verdict.is_ok() || verdict.is_err_and(|failure| !failure.to_string().is_empty()));
+    }
+    canonical::<Bundle>(bytes)
+}
+
+fn peer_message(bytes: &[u8]) -> bool {
+    let Some(message) = PeerMessage::from_bytes(bytes.to_vec()) else { return false };
+    assert_eq!(message.into_bytes(), bytes);
+    true
+}
+
+fn page(bytes: &[u8]) -> bool {
+    let head = bytes.first_chunk::<HEAD_BYTES>().and_then(|head| Some((head, PageHead::decode(head).ok()?)));
+    if let Some((bytes, head)) = head {
+        assert_eq!(&head.encode(), bytes);
+    }
+    let Ok(page) = Page::parse(bytes.to_vec(), &samples::batch::stream(), None) else { return false };
+    assert_eq!(page.as_bytes(), bytes);
+    true
+}
+
+/// What lies in an envelope was sealed by another operator, who may lie.
+fn envelope(bytes: &[u8]) -> bool {
+    let (offer, tail) = (canonical::<OfferSecrets>(bytes), canonical::<TailContents>(bytes));
+    let policy = canonical::<PolicyTree>(bytes);
+    offer || tail || policy
+}
+
+/// The engine's, and the session's around it.
+fn continuation(bytes: &[u8]) -> bool {
+    let engine = gpu::Continuation::decode(bytes);
+    if let Ok(continuation) = &engine {
+        assert_eq!(continuation.encode(), bytes);
+    }
+    canonical::<Continuation>(bytes) || engine.is_ok()
+}
+
+fn record(bytes: &[u8]) -> bool {
+    let Ok(record) = BatchRecord::decode(bytes) else { return false };
+    assert_eq!(record.encode(), bytes);
+    true
+}
+
+/// A decision that decodes is replayed, too: an auditor does that with the decisions of a bundle.
+fn decision(bytes: &[u8]) -> bool {
+    let Ok(decision) = Decision::decode(bytes) else { return false };
+    assert_eq!(decision.encode(), bytes);
+    drop(scheduler::decision::replay(&decision));
+    true
+}

@@ -1,0 +1,5 @@
+//! Inputs that the decoders take: one of each kind at least.
+
+pub(super) mod batch;
+pub(super) mod ledger;
+pub(super) mod peers;

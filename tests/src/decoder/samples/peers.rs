@@ -1,0 +1,119 @@
+//! What nodes say to each other about sessions.
+
+use ledger::testing;
+use node::{
+    migration::messages::{Freeze, OfferRef, PagesReply, PagesRequest, Reserve, Reserved, SealedPage},
+    network::message::PeerMessage,
+    peer::{PeerRefused, SessionReply, SessionRequest, TokensReply, TokensRequest},
+    routing::messages::{Gossip, GossipReply, LoadReport},
+    schedule::messages::{DecisionsReply, DecisionsRequest},
+    session::{
+        request::{GenerateReply, GenerateRequest, PrefixSalt, ResumeSecret, TenantGrant},
+        tokens::{EmittedToken, End, Usage},
+        view::FinishReason,
+    },
+};
+use scheduler::load::ServedModel;
+use wallet::{
+    codec::encode,
+    digest::Digest,
+    grant::WalletTerms,
+    prekey::ExchangeSecret,
+    seal::envelope::Envelope,
+    tenant::TenantMaster,
+    units::{KeyEpoch, Micros, NodeId, TokenCount, TokenPosition},
+};
+
+use super::batch::{WALLET, policy, sampling};
+
+pub(crate) fn peer_messages() -> Vec<Vec<u8>> {
+    vec![PeerMessage::Ledger(vec![1, 2, 3]).into_bytes(), PeerMessage::Session(Vec::new()).into_bytes()]
+}
+
+pub(crate) fn session_requests() -> Vec<Vec<u8>> {
+    let offer = OfferRef { wallet: WALLET, offer: Digest([3; 32]) };
+    let load = LoadReport {
+        serves: [ServedModel { model: Digest([1; 32]), numerics: Digest([2; 32]) }].into(),
+        blocks_total: 320,
+        blocks_free: 40,
+        queue: Micros::new(7),
+        prefill_tokens_per_s: Some(900),
+    };
+    let gossip = Gossip { load: Some(load), cleared: true, stored: vec![Digest([3; 32])], removed: vec![Digest::ZERO] };
+    let reserve = Reserve {
+        wallet: WALLET,
+        head: Digest([2; 32]),
+        epoch: KeyEpoch::new(1),
+        model: Digest([1; 32]),
+        numerics: Digest([2; 32]),
+        tokens: TokenCount::new(70),
+        blocks: 9,
+    };
+    let tokens = TokensRequest {
+        wallet: WALLET,
+        from: TokenPosition::new(5),
+        resume_secret: ResumeSecret([8; 32]),
+        wait_ms: 1_000,
+    };
+    let generate = GenerateRequest {
+        tenant: grant(),
+        prompt: vec![1, 2, 3],
+        sampling: sampling(),
+        pace_ms: 25,
+        resume_secret_hash: Digest([9; 32]),
+        request_id: "chatcmpl-7".to_owned(),
+    };
+    let requests = [
+        SessionRequest::Generate(Box::new(generate)),
+        SessionRequest::Gossip(gossip),
+        SessionRequest::Decisions(DecisionsRequest { from: Digest([1; 32]) }),
+        SessionRequest::Tokens(tokens),
+        SessionRequest::Reserve(Box::new(reserve)),
+        SessionRequest::Envelope(offer),
+        SessionRequest::Pages(PagesRequest { offer, from: 2, count_max: 16 }),
+        SessionRequest::Freeze(Freeze { offer, have: 3 }),
+    ];
+    requests.iter().map(encode).collect()
+}
+
+pub(crate) fn session_replies() -> Vec<Vec<u8>> {
+    let token = EmittedToken { position: TokenPosition::new(5), id: 77, text: "a".to_owned() };
+    let prekey = ExchangeSecret::from_bytes(&[4; 32]).offer(NodeId::new(1), &testing::node_key(1));
+    let generated = GenerateReply {
+        wallet: WALLET,
+        served_by: NodeId::new(1),
+        prompt_tokens: TokenCount::new(20),
+        cached_tokens: TokenCount::new(16),
+    };
+    let used = Usage { prompt_tokens: TokenCount::new(20), ..Usage::default() };
+    let refused = PeerRefused { code: "N-301".to_owned(), title: "no".to_owned(), retry: false };
+    let replies = [
+        SessionReply::Gossip(GossipReply { boot: [1; 16] }),
+        SessionReply::Decisions(DecisionsReply { decisions: vec![vec![1, 2], Vec::new()] }),
+        SessionReply::Generate(generated),
+        SessionReply::Tokens(TokensReply { tokens: vec![token], end: None }),
+        SessionReply::Tokens(TokensReply { tokens: Vec::new(), end: Some(End::Finished(FinishReason::Stop, used)) }),
+        SessionReply::Reserved(Reserved { prekey }),
+        SessionReply::Envelope(Envelope(vec![1; 80])),
+        SessionReply::Pages(PagesReply { pages: vec![SealedPage(vec![2; 100])], full: 4 }),
+        SessionReply::Noted,
+        SessionReply::Refused(refused),
+    ];
+    replies.iter().map(encode).collect()
+}
+
+fn grant() -> TenantGrant {
+    let (consortium, nonce) = (Digest([1; 32]), [2; 16]);
+    let (secret, key) = TenantMaster::from_bytes([3; 32]).wallet(&consortium, &nonce);
+    let terms = WalletTerms {
+        consortium,
+        tenant_key: key.public_key(),
+        policy: policy().commitment(),
+        model: Digest([4; 32]),
+        numerics: Digest([5; 32]),
+        holder: NodeId::new(1),
+        nonce,
+    };
+    let grant = terms.sign(&key.secret_key());
+    TenantGrant { grant, secret, key, policy: policy(), prefix_salt: PrefixSalt([6; 32]) }
+}

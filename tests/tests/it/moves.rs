@@ -1,0 +1,42 @@
+//! A live session moves from node to node while its client reads, and the client cannot tell.
+
+use crate::consortium::{EU, Running, ask, assert_gapless, control};
+
+/// Moves of the one session.
+const MOVES: usize = 6;
+const TOKENS: u32 = 400;
+/// Slow enough that all moves fall into the run, and the last token after them.
+const PACE_MS: u64 = 25;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_moves_again_and_again_gives_the_tokens_of_one_that_stayed() {
+    let cluster = Running::start("warn,node=info").await;
+    let moving = ask("Tell me how a session moves, and moves again.", TOKENS, 4711, PACE_MS);
+    let expected = control(&cluster, "eu-3", &moving).await;
+
+    let mut stream = cluster.tenant("eu-1").ask(&moving).await.expect("a session");
+    stream.read_until(5).await.expect("its first tokens");
+    let (mut holder, wallet) = (stream.served_by.clone(), stream.wallet.clone());
+    let reader = tokio::spawn(async move {
+        stream.read_to_end().await.expect("the stream goes to its end");
+        stream
+    });
+    let mut path = vec![holder.clone()];
+    for turn in 0..MOVES {
+        let others: Vec<&str> = EU.into_iter().filter(|node| *node != holder).collect();
+        let to = others[turn % others.len()];
+        let moved = cluster.admin(&holder).expect("its socket").migrate(&wallet, to).await.expect("an answer");
+        let report = moved.unwrap_or_else(|problem| panic!("move {turn} to {to}: {} {}", problem.code, problem.title));
+        assert_eq!(report["completed"], true, "{report}");
+        println!("{report}");
+        holder = to.to_owned();
+        path.push(holder.clone());
+    }
+    let stream = reader.await.expect("the reader does not panic");
+    assert_gapless(&[&stream]);
+    assert_eq!(stream.ids(), expected, "over {path:?}");
+    assert_eq!(stream.seen.len(), TOKENS as usize);
+
+    let record = cluster.auditor("us-1").get(&format!("wallets/{wallet}")).await.expect("us-1 validates it, too");
+    assert_eq!(record["record"]["epoch"], MOVES as u64, "one key epoch for each move: {record}");
+}
