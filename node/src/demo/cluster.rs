@@ -80,7 +80,8 @@ impl Cluster {
         let consortium = document.hash().to_string();
         let binary = fs::canonicalize(binary)?;
         let log = log.map(str::to_owned);
-        let mut cluster = Self { folder, binary, log, document, consortium, api_key, auditor_key, api, children: BTreeMap::new() };
+        let mut cluster =
+            Self { folder, binary, log, document, consortium, api_key, auditor_key, api, children: BTreeMap::new() };
         cluster.restart_all().await?;
         Ok(cluster)
     }
@@ -285,9 +286,14 @@ fn sign_genesis(
     let (mut operators, mut nodes, mut signers) = (Vec::new(), Vec::new(), Vec::new());
     for ((name, home), peer) in OPERATORS.iter().zip(peers) {
         let operator: OperatorId = name.parse().map_err(|fault| failed(&fault))?;
-        let operator_key = keys::create(&folder.join(format!("{name}.operator.key"))).map_err(|fault| failed(&fault))?;
+        let operator_key =
+            keys::create(&folder.join(format!("{name}.operator.key"))).map_err(|fault| failed(&fault))?;
         let node_key = keys::create(&folder.join(format!("{name}.key"))).map_err(|fault| failed(&fault))?;
-        operators.push(Operator { id: operator.clone(), name: format!("Operator {name}"), key: operator_key.public_key() });
+        operators.push(Operator {
+            id: operator.clone(),
+            name: format!("Operator {name}"),
+            key: operator_key.public_key(),
+        });
         nodes.push(Node {
             name: name.parse().map_err(|fault| failed(&fault))?,
             operator: operator.clone(),

@@ -361,6 +361,9 @@ impl Actor {
     async fn take_over(&mut self) {
         if let Err(refusal) = self.try_take_over().await {
             self.refuse_hop(&refusal);
+            if !self.is_holder() && self.handoff.mode() == Mode::Idle {
+                self.forget_keys();
+            }
         }
     }
 
@@ -415,9 +418,23 @@ impl Actor {
             dir.save_keys(&kept_keys)?;
             Ok::<_, Refusal>(held)
         });
-        let (held, sequence) = tokio::join!(durable, self.context.engine.import(arrival));
-        let held = held.map_err(|_| Refusal::Stopped)??;
-        let sequence: Sequence = sequence?;
+        let engine = self.context.engine.clone();
+        // It decodes while the disk works. Its tokens wait in its channel until everything is durable, and are then held
+        // back until the confirm is final.
+        let arrived = async {
+            let sequence = engine.import(arrival).await?;
+            engine.resume(sequence.id).await?;
+            Ok::<_, Refusal>(sequence)
+        };
+        let (durable, arrived) = tokio::join!(durable, arrived);
+        let (held, sequence): (Held, Sequence) = match (durable.unwrap_or(Err(Refusal::Stopped)), arrived) {
+            (Ok(held), Ok(sequence)) => (held, sequence),
+            (Err(refusal), Ok(sequence)) => {
+                engine.release(sequence.id).await;
+                return Err(refusal);
+            }
+            (_, Err(refusal)) => return Err(refusal),
+        };
         let holder_key = keys.holder.key().public_key();
         if let Some(inbound) = &mut self.inbound {
             // The tenant seals to it once that is built; until then its secret half has no use and is dropped.

@@ -23,12 +23,16 @@ async fn a_session_that_moves_again_and_again_gives_the_tokens_of_one_that_staye
     });
     let mut path = vec![holder.clone()];
     for turn in 0..MOVES {
+        let start = std::time::Instant::now();
         let others: Vec<&str> = EU.into_iter().filter(|node| *node != holder).collect();
         let to = others[turn % others.len()];
+        println!("before {}", cluster.admin(&holder).expect("its socket").get(&format!("sessions/{wallet}")).await.expect("a view"));
+        let probe = (cluster.admin(&holder).expect("its socket"), wallet.clone());
+        tokio::spawn(async move { for _ in 0..4 { tokio::time::sleep(std::time::Duration::from_millis(700)).await; println!("probe {:?}", probe.0.get(&format!("sessions/{}", probe.1)).await); } });
         let moved = cluster.admin(&holder).expect("its socket").migrate(&wallet, to).await.expect("an answer");
-        let report = moved.unwrap_or_else(|problem| panic!("move {turn} to {to}: {} {}", problem.code, problem.title));
+        println!("{:?} {}", start.elapsed(), cluster.admin(to).expect("its socket").get(&format!("sessions/{wallet}")).await.expect("a view"));        let report = moved.unwrap_or_else(|problem| panic!("move {turn} to {to}: {} {}", problem.code, problem.title));
         assert_eq!(report["completed"], true, "{report}");
-        println!("{report}");
+        println!("{:?} {report}", start.elapsed());
         holder = to.to_owned();
         path.push(holder.clone());
     }

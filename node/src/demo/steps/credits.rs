@@ -6,7 +6,6 @@ use ledger::{
     credits::{Earned, rederive},
     event::Entry,
 };
-use serde_json::Value;
 use wallet::units::{BlockHeight, NodeId};
 
 use super::super::{Figures, StepFailed, cluster::Cluster, ensure};
@@ -51,7 +50,7 @@ pub async fn run(cluster: &Cluster, figures: &mut Figures) -> Result<(), StepFai
         let node = node.ok_or_else(|| StepFailed::new(format!("{name:?} is no node of the consortium")))?;
         let derived = balances.remove(&node).unwrap_or_default();
         ensure(
-            account["balance"] == Value::from(derived),
+            account["balance"] == derived,
             format!("{name} is said to have {} credits, the entries say {derived}", account["balance"]),
         )?;
         figures.say(&format!("   {name}: {derived} credits"));
@@ -59,7 +58,7 @@ pub async fn run(cluster: &Cluster, figures: &mut Figures) -> Result<(), StepFai
     ensure(balances.values().all(|credits| *credits == 0), format!("the node left out {balances:?}"))?;
     ensure(!awards.is_empty(), "no hop was settled; nothing was shown")?;
     let paid = awards.values().filter(|award| matches!(award.earned, Earned::Lot(_))).count();
-    figures.say(&format!("   {} of {} settled hops were faster and paid", paid, awards.len()));
+    figures.say(&format!("   {paid} of {} settled hops were faster and paid", awards.len()));
     figures.put("credits_rederived", true);
     figures.put("hops_settled", awards.len());
     figures.put("hops_paid", paid);

@@ -8,13 +8,8 @@ use super::super::{DemoOptions, Figures, StepFailed, client::Ask, cluster::Clust
 /// [`StepFailed`] if either is accepted, or refused for another reason.
 pub async fn run(cluster: &Cluster, options: &DemoOptions, figures: &mut Figures) -> Result<(), StepFailed> {
     figures.step("a move to us-1 is refused: the tenant allows region eu only");
-    let ask = Ask {
-        message: "Where may my session live?".into(),
-        max_tokens: 200,
-        seed: 14,
-        pace_ms: 20,
-        ignore_eos: true,
-    };
+    let ask =
+        Ask { message: "Where may my session live?".into(), max_tokens: 200, seed: 14, pace_ms: 20, ignore_eos: true };
     let mut stream = cluster.tenant("eu-1").ask(&ask).await?;
     stream.read_until(10).await?;
     match cluster.admin(&stream.served_by.clone())?.migrate(&stream.wallet, "us-1").await? {

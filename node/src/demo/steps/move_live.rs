@@ -67,7 +67,10 @@ pub async fn run(cluster: &Cluster, options: &DemoOptions, figures: &mut Figures
         .await?;
     let said = String::from_utf8_lossy(&output.stdout);
     said.lines().for_each(|line| figures.say(&format!("   {line}")));
-    ensure(output.status.success(), format!("the old key was not refused: {}", String::from_utf8_lossy(&output.stderr)))?;
+    ensure(
+        output.status.success(),
+        format!("the old key was not refused: {}", String::from_utf8_lossy(&output.stderr)),
+    )?;
     figures.put("old_key_refused", true);
     Ok(wallet)
 }

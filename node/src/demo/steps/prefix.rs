@@ -17,7 +17,8 @@ const OTHERS: usize = 8;
 pub async fn run(cluster: &Cluster, figures: &mut Figures) -> Result<(), StepFailed> {
     figures.step("the same long prompt again, at another front door");
     let long = Ask {
-        message: "The ledger records creation, migration and key rotation. ".repeat(14) + "What does the ledger record?",
+        message: "The ledger records creation, migration and key rotation. ".repeat(14)
+            + "What does the ledger record?",
         max_tokens: 8,
         seed: 15,
         pace_ms: 0,
@@ -41,7 +42,8 @@ pub async fn run(cluster: &Cluster, figures: &mut Figures) -> Result<(), StepFai
     figures.say(&format!("   other prompts push these blocks out of {holder}'s cache"));
     let mut landed = 0;
     for round in 0..OTHERS * 8 {
-        let other = Ask { message: format!("Story number {round}: ") + &format!("{round} ").repeat(400), ..long.clone() };
+        let other =
+            Ask { message: format!("Story number {round}: ") + &format!("{round} ").repeat(400), ..long.clone() };
         landed += usize::from(finished(cluster, holder, &other).await?.served_by == holder);
         if landed == OTHERS {
             break;
@@ -78,5 +80,8 @@ async fn finished(cluster: &Cluster, at: &str, ask: &Ask) -> Result<TokenStream,
 }
 
 fn cached_tokens(stream: &TokenStream) -> u64 {
-    stream.usage.as_ref().map_or(0, |usage| usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or_default())
+    stream
+        .usage
+        .as_ref()
+        .map_or(0, |usage| usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or_default())
 }

@@ -18,16 +18,21 @@ pub async fn run(cluster: &mut Cluster, figures: &mut Figures) -> Result<(), Ste
     };
     let mut before = cluster.tenant("eu-1").ask(&ask).await?;
     before.read_until(30).await?;
-    cluster.admin("eu-1")?.migrate(&before.wallet, "eu-2").await?.map_err(|problem| {
-        StepFailed::new(format!("the move was refused: {} {}", problem.code, problem.title))
-    })?;
+    cluster
+        .admin("eu-1")?
+        .migrate(&before.wallet, "eu-2")
+        .await?
+        .map_err(|problem| StepFailed::new(format!("the move was refused: {} {}", problem.code, problem.title)))?;
     let seen = before.seen.len();
     before.read_until(seen + 10).await?;
     cluster.kill("eu-1").await?;
     before.read_while_open().await;
     ensure(!before.done, "the stream ended before its node was killed; nothing was shown")?;
     let last = before.seen.last().ok_or_else(|| StepFailed::new("no token was seen before the kill"))?.position;
-    figures.say(&format!("   {} tokens came through eu-1; the client reconnects after position {last}", before.seen.len()));
+    figures.say(&format!(
+        "   {} tokens came through eu-1; the client reconnects after position {last}",
+        before.seen.len()
+    ));
 
     let mut after = cluster.tenant("eu-2").resume(&before.wallet, &before.resume_secret, last).await?;
     after.read_to_end().await?;
@@ -43,9 +48,11 @@ pub async fn run(cluster: &mut Cluster, figures: &mut Figures) -> Result<(), Ste
     let height_down = cluster.auditor("eu-2").final_height().await?;
     let mut session = cluster.tenant("eu-2").ask(&Ask { max_tokens: 400, pace_ms: 10, ..control_ask() }).await?;
     session.read_until(10).await?;
-    cluster.admin(&session.served_by.clone())?.migrate(&session.wallet, other_than(&session.served_by)).await?.map_err(
-        |problem| StepFailed::new(format!("no move with eu-1 down: {} {}", problem.code, problem.title)),
-    )?;
+    cluster
+        .admin(&session.served_by.clone())?
+        .migrate(&session.wallet, other_than(&session.served_by))
+        .await?
+        .map_err(|problem| StepFailed::new(format!("no move with eu-1 down: {} {}", problem.code, problem.title)))?;
     let height_moved = cluster.auditor("eu-2").final_height().await?;
     ensure(height_moved > height_down, "no block became final with one node down")?;
     figures.put("final_while_one_down", true);

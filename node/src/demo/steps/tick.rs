@@ -43,8 +43,14 @@ pub async fn run(cluster: &Cluster, figures: &mut Figures) -> Result<(), StepFai
 
     for node in cluster.nodes() {
         let checked = cluster.admin(node)?.get("decisions/verify").await?;
-        ensure(checked["verified"] == Value::Bool(true), format!("the decision log of {node} does not verify: {checked}"))?;
-        figures.say(&format!("   {node}: {} decisions, chain whole, each replayed to the same choice", checked["decisions"]));
+        ensure(
+            checked["verified"] == Value::Bool(true),
+            format!("the decision log of {node} does not verify: {checked}"),
+        )?;
+        figures.say(&format!(
+            "   {node}: {} decisions, chain whole, each replayed to the same choice",
+            checked["decisions"]
+        ));
     }
     figures.put("decision_log_verified", true);
     Ok(())
@@ -89,7 +95,7 @@ async fn close_all(cluster: &Cluster, sessions: &[TokenStream]) -> Result<(), St
         let here = cluster.admin(node)?.get("sessions").await?;
         for session in here.as_array().into_iter().flatten() {
             let wallet = session["wallet"].as_str().unwrap_or_default();
-            if session["holder"] == Value::from(index) && sessions.iter().any(|ours| ours.wallet == wallet) {
+            if session["holder"] == index && sessions.iter().any(|ours| ours.wallet == wallet) {
                 cluster.admin(node)?.close(wallet).await?;
             }
         }
