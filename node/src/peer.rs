@@ -189,3 +189,162 @@ impl PeerFault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wallet::{
+        digest::{Digest, sha256},
+        identity::Signature,
+        prekey::{ExchangeKey, SignedPrekey},
+        ticket::{ContentCommitment, HandoffTicket, SignedTicket},
+        units::{ByteCount, KeyEpoch, TokenCount},
+    };
+
+    use super::*;
+    use crate::migration::messages::{SealedPage, SourceFigures};
+
+    const WALLET: WalletAddress = WalletAddress(Digest([1; 32]));
+    const OFFER: OfferRef = OfferRef { wallet: WALLET, offer: Digest([2; 32]) };
+
+    fn report() -> MoveReport {
+        MoveReport {
+            wallet: WALLET,
+            epoch: KeyEpoch::new(1),
+            from: NodeId::new(2),
+            to: NodeId::new(3),
+            rule: Some("R7".to_owned()),
+            decision: Digest([4; 32]),
+            reason: None,
+            pages_moved: 5,
+            pages_verified: 6,
+            bytes_moved: ByteCount::new(7),
+            tokens_at_freeze: TokenPosition::new(8),
+            source_last_step_end_ns: Some(9_000_000),
+            destination_first_step_start_ns: Some(12_000_000),
+            median_step_us: Some(1_500),
+            offer_final_ms: Some(10),
+            accept_final_ms: Some(11),
+            confirm_final_ms: Some(12),
+            freeze_to_confirm_final_ms: None,
+            completed: true,
+        }
+    }
+
+    fn requests() -> Vec<SessionRequest> {
+        vec![
+            SessionRequest::Tokens(TokensRequest {
+                wallet: WALLET,
+                from: TokenPosition::new(3),
+                resume_secret: ResumeSecret([4; 32]),
+                wait_ms: 500,
+            }),
+            SessionRequest::Reserve(Box::new(Reserve {
+                wallet: WALLET,
+                head: Digest([3; 32]),
+                epoch: KeyEpoch::new(1),
+                model: Digest([4; 32]),
+                numerics: Digest([5; 32]),
+                tokens: TokenCount::new(100),
+                blocks: 12,
+            })),
+            SessionRequest::Envelope(OFFER),
+            SessionRequest::Pages(PagesRequest { offer: OFFER, from: 3, count_max: 64 }),
+            SessionRequest::Freeze(Freeze { offer: OFFER, have: 9 }),
+            SessionRequest::Report(Box::new(report())),
+        ]
+    }
+
+    fn replies() -> Vec<SessionReply> {
+        let ticket = HandoffTicket {
+            wallet: WALLET,
+            head: Digest([3; 32]),
+            epoch: KeyEpoch::new(1),
+            source: NodeId::ZERO,
+            receiver: NodeId::new(1),
+            content: ContentCommitment(Digest([6; 32])),
+            next_token: TokenPosition::new(53),
+        };
+        let signature = Signature([7; 64]);
+        let token = EmittedToken { position: TokenPosition::new(3), id: 40, text: "a".to_owned() };
+        vec![
+            SessionReply::Generate(GenerateReply {
+                wallet: WALLET,
+                served_by: NodeId::new(1),
+                prompt_tokens: TokenCount::new(53),
+                cached_tokens: TokenCount::new(48),
+            }),
+            SessionReply::Tokens(TokensReply { tokens: vec![token], end: Some(End::Moved(NodeId::new(2))) }),
+            SessionReply::Reserved(Reserved {
+                prekey: SignedPrekey { node: NodeId::new(1), key: ExchangeKey([8; 32]), signature },
+            }),
+            SessionReply::Envelope(Envelope(vec![9; 5])),
+            SessionReply::Pages(PagesReply { pages: vec![SealedPage(vec![1, 2, 3])], full: 4 }),
+            SessionReply::Handover(Box::new(Handover {
+                ticket: SignedTicket { ticket, signature },
+                pages: Vec::new(),
+                full: 4,
+                tail: Envelope(vec![9; 7]),
+                figures: SourceFigures::default(),
+            })),
+            SessionReply::Noted,
+            SessionReply::Refused(PeerRefused { code: "N-201".to_owned(), title: "no".to_owned(), retry: false }),
+        ]
+    }
+
+    fn hash(bytes: &[u8]) -> String {
+        sha256("golden", &[bytes]).to_string()[..16].to_owned()
+    }
+
+    #[test]
+    fn the_encodings_are_pinned() {
+        let requests: Vec<String> = requests().iter().map(|request| hash(&codec::encode(request))).collect();
+        let replies: Vec<String> = replies().iter().map(|reply| hash(&codec::encode(reply))).collect();
+        assert_eq!(
+            requests,
+            [
+                "259b6e5eac9581b4",
+                "aa347334e554da49",
+                "cac896d775ead689",
+                "4abbdc35d23ebedb",
+                "301383dc4b844408",
+                "0b3352af0f0e05a4"
+            ]
+        );
+        assert_eq!(
+            replies,
+            [
+                "b63f872ca096e1f1",
+                "53d73443a27f8a16",
+                "658cee092e6e6995",
+                "023b8347e8d5e0ba",
+                "89e7278822102261",
+                "0060b1b5f735e90a",
+                "77f1abae2bab98f2",
+                "7a3f34191014744f"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_request_with_a_secret_prints_none() {
+        let printed = format!("{:?}", requests()[0]);
+        assert!(!printed.contains("4, 4, 4") && !printed.contains("0404"), "{printed}");
+    }
+
+    #[test]
+    fn damaged_messages_are_refused_without_a_panic() {
+        for reply in replies() {
+            let bytes = codec::encode(&reply);
+            for cut in 0..bytes.len() {
+                assert!(codec::decode::<SessionReply>(&bytes[..cut]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn the_stall_is_a_difference_of_times_in_units_of_the_median_step() {
+        assert_eq!(report().compute_stall_us(), Some(3_000));
+        assert_eq!(report().compute_stall_steps(), Some(2.0));
+        assert_eq!(MoveReport { destination_first_step_start_ns: None, ..report() }.compute_stall_us(), None);
+    }
+}

@@ -31,12 +31,12 @@ use tokio::{
     sync::watch,
     task::JoinSet,
 };
-use wallet::units::NodeId;
+use wallet::units::{NodeId, Timestamp};
 
 use crate::{
     routing::{Routing, front_door::FrontDoor, tenants::Tenants},
     schedule::Schedule,
-    session::{Sessions, view::SessionMode},
+    session::{Sessions, context::now, view::SessionMode},
 };
 use auth::Keys;
 use metrics::{Gauges, Metrics};
@@ -46,6 +46,9 @@ use refusal::Refusal;
 
 /// The admin socket in the node's folder.
 const SOCKET: &str = "admin.sock";
+
+/// How long finality may be late before the node is not ready.
+const LATE_MS: u64 = 5_000;
 
 /// What the interfaces need.
 pub struct Parts {
@@ -212,13 +215,18 @@ async fn metrics(State(api): State<Api>) -> Response {
     (kind, api.metrics.render(&api.gauges().await)).into_response()
 }
 
-/// Ready: the ledger has a leader and stands still for no reason, and the engine answers.
+/// Ready: the ledger has a leader, blocks become final at it, and the engine answers.
 async fn ready(State(api): State<Api>) -> Result<&'static str, Problem> {
     let ledger = api.replica().metrics();
+    let idle_block_ms = api.sessions.context().consortium.parameters().idle_block_ms;
     let reason = match (&ledger.fault, ledger.leader) {
         (Some(fault), _) => Some(format!("the ledger stopped: {fault}")),
         (None, None) => Some("the ledger has no leader".to_owned()),
         (None, Some(_)) if ledger.final_height.get() == 0 => Some("no block is final yet".to_owned()),
+        (None, Some(_)) if stands_still(ledger.finality.since, now(), idle_block_ms) => {
+            let reason = ledger.stalled.map_or_else(|| "nobody proposes a block".to_owned(), |stalled| stalled.reason);
+            Some(format!("blocks do not become final: {reason}"))
+        }
         (None, Some(_)) => None,
     };
     if let Some(reason) = reason {
@@ -228,6 +236,11 @@ async fn ready(State(api): State<Api>) -> Result<&'static str, Problem> {
         return Err(Refusal::NotReady { reason: "the engine does not run".to_owned() }.into());
     }
     Ok("ready\n")
+}
+
+/// Whether finality is late. A consortium that has nothing to do still makes a block each `idle_block_ms`.
+fn stands_still(since: Timestamp, now: Timestamp, idle_block_ms: u64) -> bool {
+    now.get().saturating_sub(since.get()) > idle_block_ms.saturating_add(LATE_MS)
 }
 
 impl Api {

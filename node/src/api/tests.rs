@@ -131,6 +131,13 @@ async fn tokens(response: Response) -> (Vec<(u64, u64)>, bool) {
     (text.split("\n\n").filter_map(token).collect(), text.trim_end().ends_with("data: [DONE]"))
 }
 
+#[test]
+fn a_node_whose_finality_is_late_is_not_ready_and_an_idle_one_is() {
+    let late = |now: u64| super::stands_still(Timestamp::new(1_000), Timestamp::new(now), 10_000);
+    assert!(!late(0) && !late(1_000) && !late(16_000));
+    assert!(late(16_001) && late(u64::MAX));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_of_key_opens_its_own_paths_and_nobody_elses() {
     let alone = Alone::start().await;
@@ -198,6 +205,10 @@ async fn a_stream_goes_on_after_any_position_for_whoever_has_its_secret() {
         let last = skip.checked_sub(1).map(|at| all[at].0);
         let rest = tokens(resume(&secret, last).await.expect("the node answers")).await;
         assert_eq!(rest, (all[skip..].to_vec(), true), "after {last:?}");
+    }
+    for unseen in [all[39].0 + 1, u64::from(u32::MAX) - 1] {
+        let refused = resume(&secret, Some(unseen)).await.expect("the node answers");
+        assert_eq!(problem(refused).await, (400, "N-509".to_owned()), "after {unseen}");
     }
     let wrong = resume(&"00".repeat(32), None).await.expect("the node answers");
     assert_eq!(problem(wrong).await, (403, "N-208".to_owned()));

@@ -9,10 +9,15 @@ use std::{
 };
 
 use clap::Subcommand;
-use ledger::bundle::{self, BUNDLE_BYTES_MAX, Report};
+use ledger::bundle::{self, Assurance, BUNDLE_BYTES_MAX, Move, Report};
 use scheduler::{action::Action, decision::Decision, rules::RuleId};
 use serde::Serialize;
-use wallet::digest::Digest;
+use wallet::{
+    digest::Digest,
+    grant::WalletAddress,
+    identity::RegionId,
+    units::{BlockHeight, KeyEpoch, LogIndex, NodeId, Timestamp},
+};
 
 use super::{Failure, Output};
 
@@ -43,7 +48,7 @@ impl Command {
             .map_err(|error| Failure::new("N-151", format!("the decision cannot be read: {error}"), file.display()))?;
         let Decision { rule, chosen, inputs, .. } = decision;
         let decision = Decided { hash: bundle::decision_hash(&report.moved.decision), rule, chosen, inputs };
-        Ok(Output::new(&Verified { verified: true, decision, report }))
+        Ok(Output::new(&Verified::of(report, decision)))
     }
 }
 
@@ -58,8 +63,23 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
 struct Verified {
     verified: bool,
     decision: Decided,
-    #[serde(flatten)]
-    report: Report,
+    consortium: Digest,
+    name: String,
+    assurance: Assurance,
+    height: BlockHeight,
+    time: Timestamp,
+    moved: Moved,
+    checks: Vec<String>,
+}
+
+/// The proven move, without the bytes of its decision, which stands beside it.
+#[derive(Serialize)]
+struct Moved {
+    wallet: WalletAddress,
+    epoch: KeyEpoch,
+    source: (NodeId, RegionId),
+    destination: (NodeId, RegionId),
+    confirmed_at: LogIndex,
 }
 
 /// Why the batch moved, in the words of the operator that decided it.
@@ -71,9 +91,18 @@ struct Decided {
     inputs: BTreeMap<String, i64>,
 }
 
+impl Verified {
+    fn of(report: Report, decision: Decided) -> Self {
+        let Report { consortium, name, assurance, height, time, moved, checks } = report;
+        let Move { wallet, epoch, source, destination, confirmed_at, decision: _ } = moved;
+        let moved = Moved { wallet, epoch, source, destination, confirmed_at };
+        Self { verified: true, decision, consortium, name, assurance, height, time, moved, checks }
+    }
+}
+
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { consortium, name, assurance, height, moved, checks, .. } = &self.report;
+        let Self { consortium, name, assurance, height, moved, checks, .. } = self;
         let ((source, source_region), (destination, destination_region)) = (&moved.source, &moved.destination);
         writeln!(f, "verified: {} checks held", checks.len())?;
         writeln!(f, "consortium   {name:?} {consortium}")?;
@@ -98,6 +127,33 @@ mod tests {
         let failure = Command::Verify { file, genesis: Digest::ZERO }.run().expect_err("not a bundle");
         assert_eq!(failure.code, "N-151");
         assert!(failure.title.starts_with("the bundle is not proven: check decode failed"), "{failure}");
+    }
+
+    #[test]
+    fn the_decision_is_told_in_its_own_words_and_not_in_bytes() {
+        let region = |id: &str| RegionId::try_from(id.to_owned()).expect("a region's name");
+        let moved = Move {
+            wallet: WalletAddress(Digest::ZERO),
+            epoch: KeyEpoch::new(2),
+            source: (NodeId::new(0), region("eu")),
+            destination: (NodeId::new(1), region("us")),
+            confirmed_at: LogIndex::new(9),
+            decision: vec![7; 4_000],
+        };
+        let report = Report {
+            consortium: Digest::ZERO,
+            name: "Sample".to_owned(),
+            assurance: Assurance { operators: 4, validators: 4, quorum: 3, faults: 1 },
+            height: BlockHeight::new(3),
+            time: Timestamp::new(4),
+            moved,
+            checks: vec!["decode".to_owned()],
+        };
+        let inputs = BTreeMap::from([("pressure".to_owned(), 5)]);
+        let decision = Decided { hash: Digest::ZERO, rule: RuleId::R3, chosen: Action::Keep, inputs };
+        let json = serde_json::json!(Verified::of(report, decision));
+        assert!(json["moved"].get("decision").is_none() && json["moved"]["confirmed_at"] == 9, "{json}");
+        assert!(json["decision"]["inputs"]["pressure"] == 5 && json["checks"][0] == "decode", "{json}");
     }
 
     #[test]

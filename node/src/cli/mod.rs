@@ -18,7 +18,10 @@ mod output;
 mod scheduler;
 mod wallet;
 
-use std::process::ExitCode;
+use std::{
+    io::{IsTerminal as _, stderr},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -82,7 +85,7 @@ impl Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("BATCHMIND_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal()).init();
     let line = CommandLine::try_parse().unwrap_or_else(|error| refuse(&error));
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

@@ -1,8 +1,9 @@
 //! `batchmind node`: runs a node.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 use clap::Subcommand;
+use gpu::Model;
 use serde::Serialize;
 
 use super::{Failure, Output};
@@ -20,7 +21,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Check a configuration and everything that it names, and run nothing.
+    /// Check a configuration and everything that it names, the model too, and run nothing.
     Check {
         /// The node's configuration.
         #[arg(long, value_name = "FILE")]
@@ -32,9 +33,22 @@ impl Command {
     pub(super) async fn run(self) -> Result<Output, Failure> {
         match self {
             Self::Run { config } => run(ValidConfig::load(&config)?).await,
-            Self::Check { config } => Ok(Output::new(&Checked::of(&ValidConfig::load(&config)?))),
+            Self::Check { config } => check(ValidConfig::load(&config)?).await,
         }
     }
+}
+
+async fn check(config: ValidConfig) -> Result<Output, Failure> {
+    let checked = Checked::of(&config);
+    check_model(config.model_dir).await?;
+    Ok(Output::new(&checked))
+}
+
+/// Loads the model as a start would. That takes a while, so it is not done on the runtime's own threads.
+async fn check_model(folder: PathBuf) -> Result<(), StartFault> {
+    let loaded = tokio::task::spawn_blocking(move || Model::load(&folder)).await;
+    loaded.map_err(|error| io::Error::other(error.to_string()))??;
+    Ok(())
 }
 
 async fn run(config: ValidConfig) -> Result<Output, Failure> {
@@ -99,11 +113,26 @@ impl fmt::Display for Stopped {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testbed::model_dir;
 
     #[tokio::test]
     async fn a_configuration_that_is_not_there_is_named() {
         let check = Command::Check { config: "no-such.toml".into() };
         let failure = check.run().await.expect_err("no such file");
         assert!(failure.code == "N-100" && failure.title.contains("no-such.toml"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_model_folder_that_no_node_could_start_with_fails_the_check() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let broken = |result: Result<(), StartFault>| Failure::from(result.expect_err("no model"));
+        let empty = broken(check_model(folder.path().to_owned()).await);
+        assert!(empty.code == "N-550" && empty.title.contains("config.json"), "{empty}");
+        for file in ["config.json", "model.safetensors"] {
+            std::fs::copy(model_dir().join(file), folder.path().join(file)).expect("our own folder");
+        }
+        check_model(folder.path().to_owned()).await.expect("a whole model");
+        std::fs::write(folder.path().join("model.safetensors"), b"no weights").expect("our own folder");
+        assert_eq!(broken(check_model(folder.path().to_owned()).await).code, "N-550");
     }
 }

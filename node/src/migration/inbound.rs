@@ -27,6 +27,7 @@ use wallet::{
 };
 
 use super::{
+    bounds::Bounds,
     messages::{Freeze, Handover, OfferRef, PAGES_MAX, PagesRequest, Reserve, Reserved, SealedPage, SourceFigures},
     outbound::{GATES, is_holder},
     refusal::Refusal as MoveRefusal,
@@ -265,12 +266,11 @@ impl Actor {
                 if reply.pages.is_empty() {
                     inbound.ask_at += AGAIN_AFTER;
                 }
-                inbound.full = reply.full;
                 let bytes: usize = reply.pages.iter().map(|page| page.0.len()).sum();
                 if let Some(asked_at) = inbound.asked_at.filter(|_| bytes > 0) {
                     self.context.links.note_transfer(inbound.source, bytes, asked_at.elapsed());
                 }
-                self.take_pages(reply.pages)
+                self.take_pages(reply.pages, reply.full, PAGES_MAX)
             }
             Ok(SessionReply::Handover(handover)) => self.take_handover(*handover),
             Ok(_) => Err(Refusal::of_peer(inbound.source, PeerFault::unexpected(inbound.source))),
@@ -320,8 +320,13 @@ impl Actor {
         self.open_pages(waiting)
     }
 
-    /// Takes sealed pages in: on the disk first, then opened and verified if the envelope is here.
-    fn take_pages(&mut self, pages: Vec<SealedPage>) -> Result<(), Refusal> {
+    /// Takes sealed pages in: on the disk first, then opened and verified if the envelope is here. `full` are full at the
+    /// source.
+    fn take_pages(&mut self, pages: Vec<SealedPage>, full: u32, count_max: u32) -> Result<(), Refusal> {
+        let Some(inbound) = &mut self.inbound else { return Ok(()) };
+        let stream = self.context.engine.stream();
+        Bounds { count_max, have: inbound.have(), blocks: inbound.blocks, stream: &stream }.check(&pages, full)?;
+        inbound.full = full;
         if pages.is_empty() {
             return Ok(());
         }
@@ -349,10 +354,10 @@ impl Actor {
 
     fn take_handover(&mut self, mut handover: Handover) -> Result<(), Refusal> {
         let pages = mem::take(&mut handover.pages);
-        self.take_pages(pages)?;
+        // It may carry all that is left.
+        self.take_pages(pages, handover.full, u32::MAX)?;
         let Some(inbound) = &mut self.inbound else { return Ok(()) };
         inbound.bytes += handover.tail.0.len() as u64;
-        inbound.full = handover.full;
         inbound.handover = Some(Box::new(handover));
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! while the source decodes; it freezes at a step boundary and hands over the tail with a ticket; the receiver decodes
 //! ahead and emits once its confirm is final. The rules are those of `wallet::handoff`; this module carries them out.
 
+mod bounds;
 mod handover;
 pub(crate) mod inbound;
 pub(crate) mod landing;

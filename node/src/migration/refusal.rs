@@ -66,12 +66,18 @@ pub enum Refusal {
         /// Who asks.
         from: NodeId,
     },
+    /// The source sent more than the receiver asked for or has room for.
+    #[error("the source sent too much: {reason}")]
+    TooMuch {
+        /// What is beyond its bound.
+        reason: &'static str,
+    },
 }
 
 impl Refusal {
     /// Every code, in order.
-    pub const CODES: [&'static str; 11] =
-        ["N-301", "N-302", "N-303", "N-304", "N-305", "N-306", "N-307", "N-308", "N-309", "N-310", "N-311"];
+    pub const CODES: [&'static str; 12] =
+        ["N-301", "N-302", "N-303", "N-304", "N-305", "N-306", "N-307", "N-308", "N-309", "N-310", "N-311", "N-312"];
 
     /// The stable code.
     pub const fn code(&self) -> &'static str {
@@ -87,6 +93,7 @@ impl Refusal {
             Self::PeerFailed { .. } => "N-309",
             Self::Unverified { .. } => "N-310",
             Self::NotHolder { .. } => "N-311",
+            Self::TooMuch { .. } => "N-312",
         }
     }
 

@@ -76,12 +76,16 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    /// The first holder's: keys and files made, the prompt admitted, the creation submitted.
-    pub(crate) async fn create(sessions: &Sessions, request: GenerateRequest) -> Result<Self, Refusal> {
+    /// The first holder's: keys and files made, the prompt admitted, the creation submitted. The caller has verified the
+    /// grant and claimed its wallet.
+    pub(crate) async fn create(
+        sessions: &Sessions,
+        wallet: WalletAddress,
+        request: GenerateRequest,
+    ) -> Result<Self, Refusal> {
         let context = sessions.context();
         let GenerateRequest { tenant, prompt, sampling, pace_ms, resume_secret_hash, request_id } = request;
         let terms = &tenant.grant.terms;
-        let wallet = tenant.grant.verify()?;
         let served = context.engine.served();
         for (fits, reason) in [
             (terms.consortium == context.consortium.id(), "it is for another consortium"),
@@ -93,9 +97,6 @@ impl Actor {
             if !fits {
                 return Err(Refusal::GrantInvalid { reason });
             }
-        }
-        if sessions.get(wallet).is_some() {
-            return Err(Refusal::GrantInvalid { reason: "it was used before" });
         }
         let opening = tenant.policy.open(&context.region)?;
         opening.verify(&terms.policy)?;
@@ -244,15 +245,20 @@ impl Actor {
 
     /// Learns everything that was final when the node started, then works.
     pub(crate) async fn run_restored(&mut self) {
+        self.learn_what_is_final().await;
+        self.caught_up();
+        self.carry_out().await;
+        self.run().await;
+    }
+
+    /// Learns all that this node knows to be final.
+    async fn learn_what_is_final(&mut self) {
         let known = self.context.replica.state().height;
         // An error means that the feed ended; then nothing more is learned.
         let _ = self.context.feed.height().wait_for(|height| *height >= known).await;
         while let Ok(fact) = self.facts.try_recv() {
             self.learn(&fact);
         }
-        self.caught_up();
-        self.carry_out().await;
-        self.run().await;
     }
 
     /// Gives the machine an input; its effects are carried out when the present event is done.
@@ -336,7 +342,11 @@ impl Actor {
             }
             Message::Peer(from, ask, reply) => {
                 let answer = match ask {
-                    PeerAsk::Reserve(reserve) => self.on_reserve(from, &reserve),
+                    PeerAsk::Reserve(reserve) => {
+                        // Else the end of an earlier hop would look like the end of this one.
+                        self.learn_what_is_final().await;
+                        self.on_reserve(from, &reserve)
+                    }
                     PeerAsk::Envelope(offer) => self.on_envelope(from, offer),
                     PeerAsk::Pages(request) => self.on_pages(from, request).await,
                     PeerAsk::Freeze(freeze) => self.on_freeze(from, freeze).await,

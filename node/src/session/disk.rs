@@ -499,3 +499,128 @@ fn io_fault(file: &Path) -> impl FnOnce(io::Error) -> DiskFault + use<> {
 fn damaged(file: &Path, refusal: Refusal) -> DiskFault {
     DiskFault::Damaged { file: file.to_owned(), refusal }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use wallet::{
+        digest::sha256, identity::RegionId, policy::JurisdictionPolicy, tenant::WalletSecret, units::TokenCount,
+    };
+
+    use super::*;
+    use crate::session::request::Sampling;
+
+    const WALLET: WalletAddress = WalletAddress(Digest([1; 32]));
+
+    fn region() -> RegionId {
+        RegionId::try_from("eu".to_owned()).expect("a region name")
+    }
+
+    fn keys() -> HolderKeys {
+        let regions = BTreeSet::from([region()]);
+        let policy = JurisdictionPolicy { allowed: regions.clone() };
+        HolderKeys {
+            epoch: KeyEpoch::new(2),
+            chain: ChainKey::from_bytes([3; 32]),
+            holder: HolderSeed([4; 32]),
+            page_hash: PageHashKey::from_bytes([5; 32]),
+            tenant_key: TenantKey::from_bytes([6; 32]),
+            policy: policy.tree(&regions, &WalletSecret::from_bytes([7; 32])).expect("a known region"),
+            resume_secret_hash: Digest([8; 32]),
+            prefix_salt: PrefixSalt([9; 32]),
+            rest_salt: [10; 32],
+            creation: None,
+        }
+    }
+
+    fn start() -> SessionStart {
+        SessionStart {
+            tokens: vec![1, 2, 3],
+            prompt_tokens: TokenCount::new(3),
+            cached_tokens: TokenCount::ZERO,
+            sampling: Sampling {
+                max_tokens: TokenCount::new(9),
+                temperature_ppm: 0,
+                top_p_ppm: 1_000_000,
+                seed: 5,
+                ignore_eos: false,
+                stop: vec!["x".to_owned()],
+            },
+            pace_ms: 0,
+            origin: region(),
+            request_id: "r".to_owned(),
+            model: Digest([1; 32]),
+            numerics: Digest([2; 32]),
+        }
+    }
+
+    fn session() -> (tempfile::TempDir, SessionDir) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let sessions = SessionsDir::open(folder.path(), &SecretKey::from_seed(&[11; 32])).expect("writable");
+        (folder, sessions.session(WALLET))
+    }
+
+    fn hash(bytes: &[u8]) -> String {
+        sha256("golden", &[bytes]).to_string()[..16].to_owned()
+    }
+
+    #[test]
+    fn the_encodings_are_pinned() {
+        let hop = HopSecrets { source: NodeId::new(1), blocks: 2, prekey: PrekeySeed([3; 32]) };
+        let journal = [
+            JournalRecord::Begin(Box::new(start())),
+            JournalRecord::Token(7),
+            JournalRecord::Finished(FinishReason::Length),
+        ];
+        let hashes = [codec::encode(&keys()), codec::encode(&hop), codec::encode(&journal)].map(|bytes| hash(&bytes));
+        assert_eq!(hashes, ["0b920aca47b6668f", "7dd5c9359656ca3d", "755098c8124a135e"]);
+    }
+
+    #[test]
+    fn what_was_kept_is_read_back_and_nothing_of_it_stands_in_the_clear() {
+        let (_folder, session) = session();
+        session.save_keys(&keys()).expect("writable");
+        let read = session.load_keys().expect("readable").expect("just written");
+        assert_eq!(codec::encode(&read), codec::encode(&keys()));
+        let sealed = fs::read(session.dir.join(KEYS)).expect("readable");
+        for secret in [3_u8, 4, 5, 6, 9] {
+            assert!(!sealed.windows(8).any(|window| window == [secret; 8]), "secret {secret} stands in the file");
+        }
+    }
+
+    #[test]
+    fn another_nodes_key_another_wallet_and_a_flipped_bit_do_not_open_the_keys() {
+        let (_folder, session) = session();
+        session.save_keys(&keys()).expect("writable");
+        let path = session.dir.join(KEYS);
+        let own = SecretKey::from_seed(&[11; 32]);
+        assert!(open_stolen_keys(&path, &own, WALLET).is_ok());
+        assert!(open_stolen_keys(&path, &SecretKey::from_seed(&[12; 32]), WALLET).is_err());
+        assert!(open_stolen_keys(&path, &own, WalletAddress(Digest([2; 32]))).is_err());
+        let mut sealed = fs::read(&path).expect("readable");
+        sealed[40] ^= 1;
+        fs::write(&path, sealed).expect("writable");
+        assert!(session.load_keys().is_err());
+    }
+
+    #[test]
+    fn a_journal_cut_at_any_byte_gives_the_whole_records_and_goes_on_after_them() {
+        let (_folder, session) = session();
+        let mut journal = session.create_journal(&keys()).expect("writable");
+        let records: Vec<JournalRecord> = (0..4).map(JournalRecord::Token).collect();
+        records.iter().for_each(|record| journal.append(&codec::encode(record)).expect("writable"));
+        drop(journal);
+        let path = session.dir.join(JOURNAL);
+        let whole = fs::read(&path).expect("readable");
+        for cut in 0..=whole.len() {
+            fs::write(&path, &whole[..cut]).expect("writable");
+            let (read, mut journal) = session.open_journal(&keys()).expect("readable");
+            let count = cut * records.len() / whole.len();
+            assert_eq!(codec::encode(&read), codec::encode(&records[..count].to_vec()));
+            journal.append(&codec::encode(&JournalRecord::Token(9))).expect("writable");
+            let (read, _) = session.open_journal(&keys()).expect("readable");
+            assert_eq!(read.len(), count + 1);
+        }
+    }
+}

@@ -6,6 +6,7 @@
 
 pub(crate) mod actor;
 pub mod agent;
+mod claim;
 pub mod command;
 pub mod context;
 pub mod disk;
@@ -20,6 +21,8 @@ pub mod relay;
 pub mod request;
 mod restart;
 pub mod start;
+#[cfg(test)]
+mod tests;
 pub mod tokens;
 pub mod view;
 
@@ -46,6 +49,7 @@ use crate::{
     peer::{SessionReply, TOKENS_MAX, TokensReply, TokensRequest, WAIT_MS_MAX},
 };
 use actor::Actor;
+use claim::{Claim, Claims};
 use command::{CommandReply, SessionCommand};
 use context::NodeContext;
 use refusal::Refusal;
@@ -65,6 +69,7 @@ pub struct Sessions {
 struct Shared {
     context: Arc<NodeContext>,
     sessions: Mutex<BTreeMap<WalletAddress, Arc<Session>>>,
+    claims: Claims,
     moves: Mutex<VecDeque<MoveReport>>,
     /// One reservation is checked at a time.
     reserving: tokio::sync::Mutex<()>,
@@ -123,6 +128,7 @@ impl Sessions {
         let shared = Shared {
             context,
             sessions: Mutex::default(),
+            claims: Claims::default(),
             moves: Mutex::default(),
             reserving: tokio::sync::Mutex::default(),
         };
@@ -154,11 +160,11 @@ impl Sessions {
     /// # Errors
     /// [`Refusal`] if the grant, the prompt or the engine do not allow it.
     pub async fn create(&self, request: GenerateRequest) -> Result<GenerateReply, Refusal> {
-        let mut actor = Actor::create(self, request).await?;
+        let wallet = request.tenant.grant.verify()?;
+        let _claim = self.claim(wallet)?;
+        let mut actor = Actor::create(self, wallet, request).await?;
         let reply = actor.generate_reply();
-        let session = actor.session.clone();
-        let known = self.lock().insert(session.wallet, session);
-        assert!(known.is_none(), "a wallet's address names its holder and a nonce");
+        self.lock().insert(wallet, actor.session.clone());
         tokio::spawn(async move { actor.run().await });
         Ok(reply)
     }
@@ -239,6 +245,15 @@ impl Sessions {
 
     pub(crate) fn remove(&self, wallet: WalletAddress) {
         self.lock().remove(&wallet);
+    }
+
+    /// The right to create a wallet's session, held until it is among the sessions: so whoever gets it sees every session
+    /// that was created before.
+    fn claim(&self, wallet: WalletAddress) -> Result<Claim, Refusal> {
+        let used = Refusal::GrantInvalid { reason: "it was used before" };
+        let Some(claim) = self.shared.claims.take(wallet) else { return Err(used) };
+        let is_on_ledger = self.context().replica.state().state.wallet(wallet).is_some();
+        if is_on_ledger || self.get(wallet).is_some() { Err(used) } else { Ok(claim) }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<WalletAddress, Arc<Session>>> {

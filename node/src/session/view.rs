@@ -31,6 +31,7 @@ pub struct SessionView {
     /// Where the session went.
     pub moved_to: Option<NodeId>,
     /// Median step of the engine that did not wait for its pace; none before the first.
+    #[serde(rename = "median_step_us")]
     pub median_step: Option<Micros>,
     /// At most one token in this many milliseconds; 0 for as fast as it goes.
     pub pace_ms: u32,

@@ -36,6 +36,9 @@ enum Attack {
         /// The node that holds it now.
         #[arg(long)]
         peer: String,
+        /// That node's key file, if it lends its name to the old key.
+        #[arg(long)]
+        peer_key: Option<PathBuf>,
     },
 }
 
@@ -77,12 +80,13 @@ async fn run(attack: Attack) -> Result<Verdict, NotTried> {
             let options = forbidden_offer::Options { source, to, receiver_key, auditor_key };
             forbidden_offer::run(&consortium, &options).await
         }
-        Attack::OldKey { puppet, session_keys, wallet, peer } => {
+        Attack::OldKey { puppet, session_keys, wallet, peer, peer_key } => {
             let consortium = read_genesis(&puppet.genesis)?;
             let former = Puppet::open(&consortium, &puppet.node, &puppet.node_key)?;
             let (peer, auditor_key) = (find(&consortium, &peer)?, puppet.auditor_key);
             let wallet = WalletAddress(wallet);
-            let options = old_key::Options { former, session_keys, wallet, peer, auditor_key };
+            let peer_key = peer_key.map(|file| node::keys::read(&file)).transpose()?;
+            let options = old_key::Options { former, session_keys, wallet, peer, peer_key, auditor_key };
             old_key::run(&consortium, &options).await
         }
     }

@@ -17,7 +17,10 @@ use wallet::{
     units::{BlockHeight, KeyEpoch, NodeId},
 };
 
-use super::{NotTried, Puppet, Verdict, policy_allowing, random, validators::Validators};
+use super::{
+    NotTried, Puppet, Verdict, policy_allowing, random,
+    validators::{Attempt, Validators},
+};
 
 /// Who takes part.
 #[derive(Clone, Debug)]
@@ -46,8 +49,10 @@ pub async fn run(consortium: &Consortium, options: &Options) -> Result<Verdict, 
 
     let height = validators.height().await?;
     let deadline = BlockHeight::new(height.get() + consortium.parameters().offer_deadline_blocks / 2);
-    let offer = |(what, opening)| (what, victim.offered(&created, opening, deadline));
-    let offers: Vec<(&str, Entry)> = victim.openings()?.into_iter().map(offer).collect();
+    // Without the destination's key its prekey is forged as well, and that is looked at first.
+    let breaks: &[&str] = if options.receiver_key.is_some() { &["L-217", "L-218", "L-219"] } else { &["L-221"] };
+    let offer = |(what, opening)| Attempt { what, entry: victim.offered(&created, opening, deadline), breaks };
+    let offers: Vec<Attempt> = victim.openings()?.into_iter().map(offer).collect();
     Ok(validators.try_all(&offers).await)
 }
 

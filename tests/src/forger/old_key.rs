@@ -23,7 +23,10 @@ use wallet::{
     units::{BlockHeight, KeyEpoch, NodeId, TokenPosition},
 };
 
-use super::{NotTried, Puppet, Verdict, random, validators::Validators};
+use super::{
+    NotTried, Puppet, Verdict, random,
+    validators::{Attempt, Validators},
+};
 
 /// How long the new holder may take to let the thief in, and to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,6 +42,8 @@ pub struct Options {
     pub wallet: WalletAddress,
     /// Who holds it now.
     pub peer: NodeId,
+    /// The new holder's node key, if it lends its name to the old key.
+    pub peer_key: Option<SecretKey>,
     /// To ask the validators with.
     pub auditor_key: String,
 }
@@ -55,11 +60,19 @@ pub async fn run(consortium: &Consortium, options: &Options) -> Result<Verdict, 
     let validators = Validators::open(consortium, &options.auditor_key)?;
     let thief = Thief { consortium, options, stolen, epoch_key, head: validators.head(options.wallet).await? };
     let deadline = BlockHeight::new(validators.height().await?.get() + 10);
-    let attempts = [
-        ("touch", thief.sign(thief.touch())),
-        ("offer", thief.sign(thief.offer(deadline)?)),
-        ("close", thief.sign(thief.close())),
-    ];
+    // The former holder is no holder, whatever key it signs with.
+    let alone = |what, event| Attempt { what, entry: thief.sign(event), breaks: &["L-212"] };
+    let mut attempts =
+        vec![alone("touch", thief.touch()), alone("offer", thief.offer(deadline)?), alone("close", thief.close())];
+    if let Some(peer_key) = &options.peer_key {
+        // The holder of record itself cannot speak with the key of a past epoch.
+        let in_its_name = |what, event| {
+            let entry = thief.sign_as(options.peer, peer_key, event);
+            Attempt { what, entry, breaks: &["L-204"] }
+        };
+        attempts.push(in_its_name("touch in the new holder's name", thief.touch()));
+        attempts.push(in_its_name("close in the new holder's name", thief.close()));
+    }
     let at_validators = validators.try_all(&attempts).await;
     let offer = OfferRef { wallet: options.wallet, offer: validators.last_offer(options.wallet).await? };
     let at_holder = thief.ask_holder(offer).await?;
@@ -106,8 +119,12 @@ impl Thief<'_> {
 
     fn sign(&self, event: Event) -> Entry {
         let Puppet { node, key } = &self.options.former;
-        EntryBody { consortium: self.consortium.id(), author: *node, nonce: random(), event }
-            .sign(key, Some(&self.epoch_key))
+        self.sign_as(*node, key, event)
+    }
+
+    /// The old epoch key under another author.
+    fn sign_as(&self, author: NodeId, key: &SecretKey, event: Event) -> Entry {
+        EntryBody { consortium: self.consortium.id(), author, nonce: random(), event }.sign(key, Some(&self.epoch_key))
     }
 
     /// Asks the new holder for everything that a move would have handed over.

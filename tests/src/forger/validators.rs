@@ -15,6 +15,16 @@ use super::{NotTried, Verdict};
 const POLL: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A forged entry, and why it must be refused: another reason would show nothing.
+pub(super) struct Attempt {
+    /// In a few words.
+    pub(super) what: &'static str,
+    /// The entry.
+    pub(super) entry: Entry,
+    /// Codes of the rules that it breaks.
+    pub(super) breaks: &'static [&'static str],
+}
+
 /// The validators of a consortium.
 pub(super) struct Validators(Vec<Validator>);
 
@@ -87,14 +97,14 @@ impl Validators {
     }
 
     /// Submits each attempt to every validator, and prints a line for each of them.
-    pub(super) async fn try_all(&self, attempts: &[(&str, Entry)]) -> Verdict {
+    pub(super) async fn try_all(&self, attempts: &[Attempt]) -> Verdict {
         let mut verdicts = Vec::new();
         for validator in &self.0 {
             let mut said = Vec::new();
-            for (what, entry) in attempts {
+            for Attempt { what, entry, breaks } in attempts {
                 let (word, verdict) = match validator.submit(entry).await {
-                    Err(failure) if failure.code.starts_with("L-2") => (failure.code, Verdict::Refused),
-                    Err(failure) => (format!("NOT REFUSED BY A RULE [{failure}]"), Verdict::Taken),
+                    Err(failure) if breaks.contains(&failure.code.as_str()) => (failure.code, Verdict::Refused),
+                    Err(failure) => (format!("NOT REFUSED FOR {breaks:?} BUT [{failure}]"), Verdict::Taken),
                     Ok(()) => ("TAKEN".to_owned(), Verdict::Taken),
                 };
                 said.push(format!("{word} ({what})"));

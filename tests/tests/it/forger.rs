@@ -58,7 +58,8 @@ async fn the_old_key_is_dead(cluster: &Cluster) {
         .arg(cluster.node_key_path("eu-1"))
         .arg("--session-keys")
         .arg(stolen)
-        .args(["--wallet", &stream.wallet, "--auditor-key", cluster.auditor_key(), "--peer", "eu-2"])
+        .args(["--wallet", &stream.wallet, "--auditor-key", cluster.auditor_key(), "--peer", "eu-2", "--peer-key"])
+        .arg(cluster.node_key_path("eu-2"))
         .output()
         .await
         .expect("the forger starts");
@@ -66,7 +67,13 @@ async fn the_old_key_is_dead(cluster: &Cluster) {
     assert!(output.status.success(), "{said}");
     for node in cluster.nodes() {
         let line = said.lines().find(|line| line.starts_with(&format!("{node}: "))).unwrap_or_default();
-        for refusal in ["L-212 (touch)", "L-212 (offer)", "L-212 (close)"] {
+        for refusal in [
+            "L-212 (touch)",
+            "L-212 (offer)",
+            "L-212 (close)",
+            "L-204 (touch in the new holder's name)",
+            "L-204 (close in the new holder's name)",
+        ] {
             assert!(line.contains(refusal), "{refusal} is not in {line:?}");
         }
     }

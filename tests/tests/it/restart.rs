@@ -1,7 +1,8 @@
 //! All four nodes die at once in the middle of their work, again and again.
 //!
 //! What is checked after each round: every entry and every header that any node had shown as final is there at the same
-//! place on every node; new entries become final. At the end: each header is certified and follows from the one before,
+//! place on every node; new entries become final; a session that was decoding goes on where its client's stream broke off,
+//! with the tokens of a run that nothing disturbed. At the end: each header is certified and follows from the one before,
 //! no node kept evidence against another, and no validator signed twice. The votes come from the vote records on the
 //! disks, read every two milliseconds and again while the processes are dead, and from all nodes' certificates.
 
@@ -10,13 +11,16 @@ use std::{fs, path::Path};
 use node::demo::cluster::Cluster;
 
 use crate::{
-    consortium::{Chain, EU, Running, ask, until, until_height},
+    consortium::{Chain, EU, Running, ask, assert_gapless, control, until, until_height},
     votes::Watch,
 };
 
 const ROUNDS: u64 = 3;
 /// The kill comes when so many blocks of the load are final.
 const BLOCKS_PER_ROUND: u64 = 12;
+/// The session that is cut off: long enough not to end before.
+const TOKENS: u32 = 280;
+const PACE_MS: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killing_all_four_loses_no_final_entry_and_makes_nobody_sign_twice() {
@@ -29,18 +33,33 @@ async fn killing_all_four_loses_no_final_entry_and_makes_nobody_sign_twice() {
         let load: Vec<_> = EU.into_iter().map(|node| tokio::spawn(sessions(cluster.tenant(node), round))).collect();
         let start = cluster.auditor("us-1").final_height().await.expect("a height");
         until_height(&cluster, "us-1", start + BLOCKS_PER_ROUND).await;
+        let holder = EU[round as usize % EU.len()];
+        let request = ask("What survives the end of everything?", TOKENS, 70 + round, PACE_MS);
+        let expected = control(&cluster, "eu-1", &request).await;
+        let mut cut = cluster.tenant(holder).ask(&request).await.expect("a session");
+        cut.read_until(20).await.expect("its first tokens");
+        let holder = cut.served_by.clone();
         // The chain grows while it is read; what was read is final.
         let before = chains(&cluster).await;
         let reached = cluster.auditor("eu-1").final_height().await.expect("a height");
         cluster.kill_all().await.expect("all four ran");
         watch.look();
         load.iter().for_each(tokio::task::JoinHandle::abort);
+        cut.read_while_open().await;
+        assert!(!cut.done, "the session ended before the kill; nothing was shown");
 
         cluster.restart_all().await.expect("all four start on their own files");
         let target = before.iter().map(|chain| chain.headers.len() as u64).max().unwrap_or(0).max(reached);
         for node in cluster.nodes() {
             until_height(&cluster, node, target).await;
         }
+        let last = cut.seen.last().expect("tokens").position;
+        let mut rest =
+            cluster.tenant(&holder).resume(&cut.wallet, &cut.resume_secret, last).await.expect("it is there");
+        rest.read_to_end().await.expect("it goes to its end");
+        assert_gapless(&[&cut, &rest]);
+        assert_eq!([cut.ids(), rest.ids()].concat(), expected, "round {round}: {holder} went on with other tokens");
+
         let mut stream = cluster.tenant("eu-2").ask(&ask("Is anybody there?", 8, round, 0)).await.expect("a session");
         stream.read_to_end().await.expect("it ends");
         let path = format!("wallets/{}", stream.wallet);
@@ -55,6 +74,9 @@ async fn killing_all_four_loses_no_final_entry_and_makes_nobody_sign_twice() {
     }
 
     let chains = chains(&cluster).await;
+    for pair in chains.windows(2) {
+        assert!(pair[0].is_kept_in(&pair[1]) || pair[1].is_kept_in(&pair[0]), "two nodes show two chains");
+    }
     cluster.kill_all().await.expect("all four ran");
     watch.look();
     let mut votes = watch.finish();

@@ -17,7 +17,7 @@ use wallet::{
 use super::{Endpoint, RESUME, add_headers, answer, stream, text_header, value};
 use crate::{
     api::{Api, auth::ByTenant, path::WalletPath, problem::Problem, refusal::Refusal},
-    session::{self, request::ResumeSecret},
+    session::{self, Session, request::ResumeSecret, view::SessionMode},
 };
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -42,12 +42,13 @@ pub(super) async fn resume(
     let me = api.sessions.context().me;
     let at = locate(&api, wallet)?;
     if at != me {
-        return Ok(redirect(&api, wallet, at)?);
+        return Ok(redirect(&api, wallet, at, &form)?);
     }
     let session = api.sessions.get(wallet).ok_or(Refusal::WalletUnknown)?;
     if !session.is_resume_secret(&secret) {
         return Err(session::refusal::Refusal::ResumeSecretWrong.into());
     }
+    refuse_unseen(from, end_of_seen(&api, &session))?;
     let items = api.front_door.stream(wallet, &secret, from, me);
     let endpoint = if form.completions { Endpoint::Completions } else { Endpoint::Chat };
     let answer = answer(&api, endpoint, wallet, me, session.view().pace_ms, true);
@@ -76,10 +77,37 @@ fn locate(api: &Api, wallet: WalletAddress) -> Result<NodeId, Problem> {
     }
 }
 
-fn redirect(api: &Api, wallet: WalletAddress, at: NodeId) -> Result<Response, Refusal> {
+fn redirect(api: &Api, wallet: WalletAddress, at: NodeId, form: &Form) -> Result<Response, Refusal> {
     let node = api.sessions.context().consortium.node(at).ok_or(Refusal::WalletUnknown)?;
-    let place = format!("{}/v1/sessions/{}/stream", node.api.trim_end_matches('/'), wallet.0);
-    Ok((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, value(&place))]).into_response())
+    let location = [(header::LOCATION, value(&place(&node.api, wallet, form)))];
+    Ok((StatusCode::TEMPORARY_REDIRECT, location).into_response())
+}
+
+/// The stream's address at the node whose interface is at `url`. The query is written anew: nothing of the client's
+/// bytes goes into a header.
+fn place(url: &str, wallet: WalletAddress, form: &Form) -> String {
+    let query = if form.completions { "?completions=true" } else { "" };
+    format!("{}/v1/sessions/{}/stream{query}", url.trim_end_matches('/'), wallet.0)
+}
+
+/// The position after the last that a client can have seen. Where this node serves, it knows every token that was
+/// emitted; during a move or a restart it may not yet, and then only the model's context bounds it.
+fn end_of_seen(api: &Api, session: &Session) -> TokenPosition {
+    let view = session.view();
+    if view.finished.is_some() || matches!(view.mode, SessionMode::Serving | SessionMode::Suspended) {
+        return session.tokens().next();
+    }
+    let positions = api.sessions.context().engine.prompt_tokens_max() + 1;
+    TokenPosition::new(u32::try_from(positions).unwrap_or(u32::MAX))
+}
+
+/// A stream from there would stay silent.
+fn refuse_unseen(from: TokenPosition, end: TokenPosition) -> Result<(), Refusal> {
+    if from <= end {
+        return Ok(());
+    }
+    let reason = format!("no event of this session has an id of {end} or more");
+    Err(Refusal::PlaceInvalid { name: "last-event-id", reason })
 }
 
 fn secret(headers: &HeaderMap) -> Result<ResumeSecret, Refusal> {
@@ -104,6 +132,7 @@ fn after_last_event(headers: &HeaderMap) -> Result<TokenPosition, Refusal> {
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
+    use wallet::digest::Digest;
 
     use super::*;
 
@@ -117,6 +146,27 @@ mod tests {
         assert_eq!(after_last_event(&headers(LAST_EVENT_ID, "41")), Ok(TokenPosition::new(42)));
         for bad in ["-1", "x", "4294967295", "4294967296", "4 2"] {
             assert_eq!(after_last_event(&headers(LAST_EVENT_ID, bad)).expect_err("no position").code(), "N-509");
+        }
+    }
+
+    #[test]
+    fn an_event_that_was_never_sent_is_no_place_to_go_on_from() {
+        let end = TokenPosition::new(42);
+        for seen in [0, 41, 42] {
+            assert_eq!(refuse_unseen(TokenPosition::new(seen), end), Ok(()));
+        }
+        for unseen in [43, u32::MAX] {
+            assert_eq!(refuse_unseen(TokenPosition::new(unseen), end).expect_err("never sent").code(), "N-509");
+        }
+    }
+
+    #[test]
+    fn who_asks_a_node_that_is_not_the_holder_is_sent_to_the_same_stream_of_the_holder() {
+        let wallet = WalletAddress(Digest([0xab; 32]));
+        let holder = format!("http://127.0.0.1:8002/v1/sessions/{}/stream", "ab".repeat(32));
+        for url in ["http://127.0.0.1:8002", "http://127.0.0.1:8002/"] {
+            assert_eq!(place(url, wallet, &Form { completions: false }), holder);
+            assert_eq!(place(url, wallet, &Form { completions: true }), format!("{holder}?completions=true"));
         }
     }
 

@@ -14,7 +14,10 @@ pub async fn run(cluster: &Cluster, options: &DemoOptions, figures: &mut Figures
     stream.read_until(10).await?;
     match cluster.admin(&stream.served_by.clone())?.migrate(&stream.wallet, "us-1").await? {
         Ok(report) => return Err(StepFailed::new(format!("the session moved to us-1: {report}"))),
-        Err(problem) => figures.say(&format!("   refused with {}: {}", problem.code, problem.title)),
+        Err(problem) => {
+            figures.say(&format!("   refused with {}: {}", problem.code, problem.title));
+            ensure(problem.code == "S-201", "refused, but not for the tenant's policy")?;
+        }
     }
     figures.put("forbidden_move_refused", true);
 

@@ -1,5 +1,7 @@
 //! Many unpaced moves, measured at the engines and at the client.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::super::{
@@ -23,7 +25,7 @@ pub async fn run(cluster: &Cluster, moves: u32, figures: &mut Figures) -> Result
         }
         let ask = Ask {
             message: format!("Tell me about migration, part {round}."),
-            max_tokens: 1500,
+            max_tokens: 1900,
             seed: 1000 + round,
             pace_ms: 0,
             ignore_eos: true,
@@ -31,6 +33,8 @@ pub async fn run(cluster: &Cluster, moves: u32, figures: &mut Figures) -> Result
         let from = ring[round as usize % 3];
         let mut stream = cluster.tenant(from).ask(&ask).await?;
         stream.read_until(20).await?;
+        // The holder's latency baseline becomes final meanwhile; an offer that names one can earn credits.
+        tokio::time::sleep(Duration::from_millis(150)).await;
         let source = stream.served_by.clone();
         let to = ring.into_iter().find(|node| *node != source).unwrap_or("eu-1");
         let (admin, wallet) = (cluster.admin(&source)?, stream.wallet.clone());

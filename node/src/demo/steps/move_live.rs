@@ -1,11 +1,13 @@
 //! A chat on eu-1 moves to eu-2 in mid-decode and goes on with the same tokens; the old key is then worth nothing.
 
+use std::path::Path;
+
 use tokio::process::Command;
 
 use super::super::{DemoOptions, Figures, StepFailed, client::Ask, cluster::Cluster, ensure};
 
 /// Most tokens of the session.
-const TOKENS: u32 = 160;
+const TOKENS: u32 = 320;
 /// The move is asked for after this many.
 const MOVE_AFTER: usize = 40;
 /// Paced for the eye, and labelled so.
@@ -31,14 +33,13 @@ pub async fn run(cluster: &Cluster, options: &DemoOptions, figures: &mut Figures
 
     let stolen = cluster.copy_session_keys("eu-1", &stream.wallet)?;
     let wallet = stream.wallet.clone();
-    let (admin, moving) = (cluster.admin("eu-1")?, wallet.clone());
-    let migration = tokio::spawn(async move { admin.migrate(&moving, "eu-2").await });
-    stream.read_to_end().await?;
-    let report = migration
-        .await
-        .map_err(|fault| StepFailed::new(fault.to_string()))??
+    let reader = tokio::spawn(async move { stream.read_to_end().await.map(|()| stream) });
+    let moved = cluster.admin("eu-1")?.migrate(&wallet, "eu-2").await?;
+    let report = moved
         .map_err(|problem| StepFailed::new(format!("the move was refused: {} {}", problem.code, problem.title)))?;
     figures.say(&format!("   moved at token {}, {} pages", report["tokens_at_freeze"], report["pages_moved"]));
+    refuse_old_key(cluster, options, figures, &wallet, &stolen).await?;
+    let stream = reader.await.map_err(|fault| StepFailed::new(fault.to_string()))??;
 
     let control = Ask { pace_ms: 0, ..ask };
     let mut control = cluster.tenant("eu-3").ask(&control).await?;
@@ -51,18 +52,28 @@ pub async fn run(cluster: &Cluster, options: &DemoOptions, figures: &mut Figures
     )?;
     figures.put("tokens_identical", true);
 
+    Ok(wallet)
+}
+
+/// The session goes on at eu-2 while the thief speaks for it: what is refused is the key, not a closed wallet.
+async fn refuse_old_key(
+    cluster: &Cluster,
+    options: &DemoOptions,
+    figures: &mut Figures,
+    wallet: &str,
+    stolen: &Path,
+) -> Result<(), StepFailed> {
     figures.say("   a thief who copied eu-1's keys before the move now speaks with the old epoch key:");
     let output = Command::new(&options.forger)
         .arg("old-key")
         .arg("--genesis")
         .arg(cluster.genesis_path())
-        .arg("--node")
-        .arg("eu-1")
-        .arg("--node-key")
+        .args(["--node", "eu-1", "--node-key"])
         .arg(cluster.node_key_path("eu-1"))
         .arg("--session-keys")
         .arg(stolen)
-        .args(["--wallet", &wallet, "--auditor-key", cluster.auditor_key(), "--peer", "eu-2"])
+        .args(["--wallet", wallet, "--auditor-key", cluster.auditor_key(), "--peer", "eu-2", "--peer-key"])
+        .arg(cluster.node_key_path("eu-2"))
         .output()
         .await?;
     let said = String::from_utf8_lossy(&output.stdout);
@@ -72,5 +83,5 @@ pub async fn run(cluster: &Cluster, options: &DemoOptions, figures: &mut Figures
         format!("the old key was not refused: {}", String::from_utf8_lossy(&output.stderr)),
     )?;
     figures.put("old_key_refused", true);
-    Ok(wallet)
+    Ok(())
 }

@@ -1,0 +1,51 @@
+//! Sessions of one whole node.
+
+use std::collections::BTreeSet;
+
+use wallet::{identity::RegionId, tenant::TenantMaster, units::NodeId};
+
+use crate::{
+    session::{
+        agent,
+        context::random,
+        request::{GenerateRequest, ResumeSecret},
+    },
+    testbed::{Client, Testbed, control, ids_to_end, prompt},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_identical_requests_at_once_one_is_served_whole_and_the_other_is_refused() {
+    let (sampling, expected) = control(48);
+    let testbed = Testbed::start(&["eu"]).await;
+    let sessions = testbed.node(0).sessions();
+    let context = sessions.context();
+    let regions = BTreeSet::from([RegionId::try_from("eu".to_owned()).expect("a region name")]);
+    let master = TenantMaster::from_bytes([8; 32]);
+    let secret = ResumeSecret(random());
+    let request = GenerateRequest {
+        tenant: agent::grant(&context.consortium, &master, &regions, NodeId::ZERO, context.engine.served())
+            .expect("the node's region is allowed"),
+        prompt: prompt(),
+        sampling,
+        pace_ms: 5,
+        resume_secret_hash: secret.hash(),
+        request_id: "test".to_owned(),
+    };
+    let (one, other) = tokio::join!(sessions.create(request.clone()), sessions.create(request.clone()));
+    let (reply, refusal) = match (one, other) {
+        (Ok(reply), Err(refusal)) | (Err(refusal), Ok(reply)) => (reply, refusal),
+        (one, other) => panic!("exactly one is served: {one:?}, {other:?}"),
+    };
+    assert_eq!(refusal.code(), "N-206");
+    let client = Client { reply, secret };
+    let stream = testbed.follow(0, &client, prompt().len() as u32);
+    let later = sessions.create(request.clone()).await.expect_err("the session is here");
+    assert_eq!(later.code(), "N-206");
+    assert_eq!(ids_to_end(stream, prompt().len() as u32).await, expected);
+
+    // A wallet on the ledger stays refused where no session is left.
+    testbed.until_created(0, &client).await;
+    sessions.remove(client.reply.wallet);
+    let last = sessions.create(request).await.expect_err("the ledger knows the wallet");
+    assert_eq!(last.code(), "N-206");
+}

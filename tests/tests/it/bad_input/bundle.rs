@@ -1,0 +1,34 @@
+//! Proof bundles.
+
+use std::fs;
+
+use super::{Office, refused};
+use crate::program::run;
+
+const NOBODY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+#[test]
+fn what_is_no_bundle_is_refused_at_the_first_check_by_name() {
+    let office = Office::new();
+    let bundle = office.file("move.bundle");
+    for bytes in [&b""[..], b"not a bundle", &[0xFF; 4096]] {
+        fs::write(&bundle, bytes).expect("our own folder");
+        let verify = ["audit", "verify", &bundle, "--genesis", NOBODY];
+        refused(&verify, "N-151", &["the bundle is not proven", "check decode failed", &bundle]);
+    }
+}
+
+#[test]
+fn a_bundle_that_is_not_there_is_refused_by_name() {
+    let office = Office::new();
+    let bundle = office.file("no-such.bundle");
+    refused(&["audit", "verify", &bundle, "--genesis", NOBODY], "N-150", &[&bundle]);
+}
+
+#[test]
+fn a_genesis_hash_that_is_none_is_a_usage_error() {
+    let output = run(&["audit", "verify", "move.bundle", "--genesis", "c0ffee"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("expected 64 hexadecimal digits"), "{said}");
+}
