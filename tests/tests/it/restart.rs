@@ -36,12 +36,13 @@ async fn killing_all_four_loses_no_final_entry_and_makes_nobody_sign_twice() {
         let holder = EU[round as usize % EU.len()];
         let request = ask("What survives the end of everything?", TOKENS, 70 + round, PACE_MS);
         let expected = control(&cluster, "eu-1", &request).await;
+        // The chain grows while it is read; what was read is final. The session begins last, so that it cannot end before
+        // the kill however long the reading took.
+        let before = chains(&cluster).await;
+        let reached = cluster.auditor("eu-1").final_height().await.expect("a height");
         let mut cut = cluster.tenant(holder).ask(&request).await.expect("a session");
         cut.read_until(20).await.expect("its first tokens");
         let holder = cut.served_by.clone();
-        // The chain grows while it is read; what was read is final.
-        let before = chains(&cluster).await;
-        let reached = cluster.auditor("eu-1").final_height().await.expect("a height");
         cluster.kill_all().await.expect("all four ran");
         watch.look();
         load.iter().for_each(tokio::task::JoinHandle::abort);
