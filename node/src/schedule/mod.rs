@@ -11,6 +11,8 @@ pub mod messages;
 pub mod refusal;
 #[cfg(test)]
 pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::{

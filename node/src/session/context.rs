@@ -63,6 +63,8 @@ pub struct Patience {
     pub answer: Duration,
     /// How long the tokens of a session that is over can still be read.
     pub linger: Duration,
+    /// How long a session may be idle before it may be evicted.
+    pub ttl: Duration,
 }
 
 impl Default for Patience {
@@ -73,6 +75,7 @@ impl Default for Patience {
             reservation: Duration::from_secs(20),
             answer: Duration::from_secs(5),
             linger: Duration::from_secs(120),
+            ttl: Duration::from_secs(600),
         }
     }
 }

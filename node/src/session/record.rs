@@ -16,9 +16,6 @@ use wallet::{
 
 use super::actor::Actor;
 
-/// How long a session may be idle before it may be evicted.
-const TTL: Micros = Micros::new(600_000_000);
-
 impl Actor {
     /// The record as it stands; none without the session's tokens.
     pub(crate) async fn record(&self) -> Option<BatchRecord> {
@@ -59,7 +56,7 @@ impl Actor {
             },
             vitals: Vitals {
                 reengagement_within_60_s: None,
-                ttl: TTL,
+                ttl: self.ttl(is_parked && held.content.pages() == 0),
                 tier: if is_parked { MemoryTier::Disk } else { MemoryTier::Engine },
                 utilisation: Ppm::of(u64::from(stats.blocks_used), u64::from(stats.blocks_total)),
                 eviction_risk: None,
@@ -90,6 +87,12 @@ impl Actor {
                 decision_head: decisions.hash,
             },
         })
+    }
+
+    /// What holds no page has nothing left to evict: it is not evicted again at each tick.
+    fn ttl(&self, holds_nothing: bool) -> Micros {
+        let ttl = u64::try_from(self.context.patience.ttl.as_micros()).unwrap_or(u64::MAX);
+        Micros::new(if holds_nothing { u64::MAX } else { ttl })
     }
 
     /// The confirmed moves, as the ledger tells them.

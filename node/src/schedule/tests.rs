@@ -1,0 +1,90 @@
+//! Ticks of a whole node.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use ledger::event::{BatchEvicted, Event};
+use scheduler::{action::Action, rules::RuleId};
+use wallet::units::{BlockHeight, NodeId};
+
+use super::lock;
+use crate::{
+    node::{RunningNode, Seams},
+    session::{command::SessionCommand, context::Patience, view::SessionMode},
+    testbed::{Client, PATIENCE, Testbed, control, ids, ids_to_end},
+};
+
+const PROMPT: u32 = 53;
+/// Slow enough that it decodes until it is parked.
+const PACE_MS: u32 = 50;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_session_past_its_ttl_is_evicted_once_on_the_ledger_and_can_be_computed_again() {
+    let (sampling, expected) = control(50);
+    let mut testbed = Testbed::prepare(&["eu"]);
+    let patience = Patience { ttl: Duration::ZERO, ..Patience::default() };
+    testbed.start_node(0, Seams { patience, ..Seams::default() }).await;
+    testbed.until_final().await;
+    let (node, client) = (testbed.node(0), testbed.create(0, &["eu"], &sampling, PACE_MS).await);
+    let (wallet, session) = (client.reply.wallet, testbed.session(0, &client));
+    let mut view = session.watch();
+    tokio::time::timeout(PATIENCE, view.wait_for(|view| view.holder.is_some()))
+        .await
+        .expect("the creation becomes final")
+        .expect("the session runs");
+    let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 9).await;
+    let decisions = async || node.schedule().decisions(Some(wallet), 10).await.expect("the log can be read");
+    tick(node).await;
+    assert!(decisions().await.is_empty(), "it decodes");
+
+    session.command(SessionCommand::Suspend).await.expect("it serves");
+    let pages = testbed.session_dir(0, &client).join("pages");
+    let kept = pages.metadata().expect("its full pages are on the disk").len();
+    tick(node).await;
+    let [decided] = <[_; 1]>::try_from(decisions().await).expect("one decision");
+    assert_eq!((decided.decision.rule, decided.decision.chosen), (RuleId::R9, Action::Evict));
+    let event = evicted(node, &client).await;
+    assert_eq!(event.decision, decided.hash);
+    assert!(pages.metadata().expect("an empty file").len() < kept, "the pages are off the disk");
+    assert_eq!(session.view().mode, SessionMode::Suspended);
+
+    tick(node).await;
+    assert_eq!(decisions().await.len(), 1, "nothing is left to evict");
+
+    // Else the blocks that it left behind would spare the computing.
+    node.sessions().context().engine.evict_prefix_cache(usize::MAX).await;
+    node.schedule().command(wallet, Action::Promote).await.expect("tokens and keys stayed");
+    seen.extend(ids_to_end(stream, PROMPT + 9).await);
+    assert_eq!(seen, expected);
+    let checked = node.schedule().verify().await.expect("the log can be read");
+    assert_eq!((checked.verified, checked.replayed), (true, 2), "{checked:?}");
+}
+
+/// One tick; what it decided is done when this returns.
+async fn tick(node: &RunningNode) {
+    let shared = &node.schedule().shared;
+    shared.tick().await.expect("decisions can be stored");
+    let done = async {
+        while !lock(&shared.busy).is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, done).await.expect("what was decided ends");
+}
+
+/// The final entry that says that the session was evicted.
+async fn evicted(node: &RunningNode, client: &Client) -> BatchEvicted {
+    let mut blocks = Box::pin(node.sessions().context().replica.subscribe(BlockHeight::new(1)));
+    let found = async {
+        loop {
+            let block = blocks.next().await.expect("the replica runs").expect("the block can be read").block;
+            for entry in block.entries {
+                if let Event::BatchEvicted(event) = entry.body.event {
+                    assert_eq!((entry.body.author, event.wallet), (NodeId::ZERO, client.reply.wallet));
+                    return event;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, found).await.expect("the eviction becomes final")
+}
