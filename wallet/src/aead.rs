@@ -1,14 +1,15 @@
 //! AES-256-GCM with keys that seal exactly one message, so that the nonce can be zero.
 //!
-//! Whoever calls [`seal`] must have derived `key` for this one message. ring does not wipe its key schedule when it is
-//! dropped; it lives on the stack of these two functions only.
+//! Whoever calls [`seal`] must have derived `key` for this one message. [`seal_at`] is for keys that seal several, each
+//! under a nonce of its own. ring does not wipe its key schedule when it is dropped; it lives on the stack of these
+//! functions only.
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
 use crate::refusal::Refusal;
 
 /// Bytes that sealing adds.
-pub(crate) const TAG_BYTES: usize = 16;
+pub const TAG_BYTES: usize = 16;
 
 /// Seals `bytes` in place under a key used once.
 pub(crate) fn seal(key: &[u8; 32], associated: &[u8], mut bytes: Vec<u8>) -> Vec<u8> {
@@ -35,6 +36,32 @@ pub(crate) fn open(
         .len();
     sealed.truncate(length);
     Ok(sealed)
+}
+
+/// Seals `bytes` in place under a nonce that this key meets only once, and returns the tag.
+pub(crate) fn seal_at(key: &[u8; 32], nonce: [u8; NONCE_LEN], associated: &[u8], bytes: &mut [u8]) -> [u8; TAG_BYTES] {
+    let tag = cipher(key)
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(associated), bytes)
+        .expect("messages are far below the limit of AES-GCM");
+    let mut bytes = [0; TAG_BYTES];
+    bytes.copy_from_slice(tag.as_ref());
+    bytes
+}
+
+/// Opens in place what [`seal_at`] made, with its tag behind it.
+///
+/// # Errors
+/// [`Refusal::SealBroken`] on any other bytes, naming `what` they should have been.
+pub(crate) fn open_at<'a>(
+    key: &[u8; 32],
+    nonce: [u8; NONCE_LEN],
+    associated: &[u8],
+    sealed: &'a mut [u8],
+    what: &'static str,
+) -> Result<&'a mut [u8], Refusal> {
+    cipher(key)
+        .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(associated), sealed)
+        .map_err(|_| Refusal::SealBroken { what })
 }
 
 fn cipher(key: &[u8; 32]) -> LessSafeKey {

@@ -29,6 +29,8 @@ pub mod context {
     pub const WALLET_HOLDER: &str = "batchmind/v1/wallet/holder";
     /// The receiver proves with the envelope's confirm key that it opened the envelope.
     pub const WALLET_CONFIRM: &str = "batchmind/v1/wallet/confirm";
+    /// The holder's epoch key signs a suspended session.
+    pub const GPU_CONTINUATION: &str = "batchmind/v1/gpu/continuation";
 }
 
 /// An Ed25519 public key.

@@ -1,7 +1,10 @@
-//! A page of a session's KV cache: a 64-byte head and all layers of one block of tokens.
+//! Pages: a 64-byte head ([`PageHead`]), which is the same for all kinds, and a payload; and the page of a session's KV
+//! cache ([`Page`]), all layers of one block of tokens.
 //!
-//! The payload is `[layer][k|v][kv_head][token][dim]`, always of full size; rows from `fill` on are zero. Model, dtype
-//! and numerics stand in the stream's descriptor. docs/formats/wallet.md has the head bit by bit.
+//! The payload of a KV page is `[layer][k|v][kv_head][token][dim]`, always of full size; rows from `fill` on are zero.
+//! Model, dtype and numerics stand in the stream's descriptor. docs/formats/page.md has the head bit by bit.
+
+mod head;
 
 use std::fmt;
 
@@ -16,22 +19,12 @@ use crate::{
     units::{PageIndex, TokenPosition},
 };
 
-/// Length of the head.
-pub const HEAD_BYTES: usize = 64;
+pub use head::{HEAD_BYTES, Layout, PageHead, PageKind, Part};
 
 /// The largest payload: with it a sealed page still fits the codec's bound.
 pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
 const DESCRIPTOR_DOMAIN: &str = "batchmind/v1/wallet/stream";
-
-/// The head's constant fields: kind 1 (KV), version 1, layout 5 (all layers of a block), layer 0xFFF (all), part 2
-/// (K and V).
-const KV_ALL_LAYERS: u64 = 1 << 60 | 1 << 56 | 5 << 46 | 0xFFF << 28 | 2 << 18;
-const DTYPE_SHIFT: u32 = 50;
-const ROWS_SHIFT: u32 = 40;
-/// The page is full and never changes again.
-const FLAG_SEALED: u64 = 1 << 12;
-const FILL_MASK: u64 = 0xFFF;
 
 /// Number format of the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +35,10 @@ pub enum Dtype {
     F16,
     /// bfloat16.
     Bf16,
+    /// Bytes; also for what is no tensor.
+    U8,
+    /// Unsigned 32-bit numbers: tokens.
+    U32,
 }
 
 /// What all pages of one stream have in common. Its hash is in each page's associated data.
@@ -63,25 +60,6 @@ pub struct StreamDescriptor {
     pub block: u16,
 }
 
-/// The 64 bytes before the payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageHead {
-    /// Number format of the payload.
-    pub dtype: Dtype,
-    /// Tokens that fit.
-    pub block: u16,
-    /// Tokens that are there.
-    pub fill: u16,
-    /// Position of the first token.
-    pub first_token: TokenPosition,
-    /// Position in the stream.
-    pub index: PageIndex,
-    /// Length of the payload.
-    pub payload_bytes: u32,
-    /// BLAKE3 of the payload's plaintext, keyed per wallet.
-    pub hash: Digest,
-}
-
 /// A page in plaintext. It is the session's transcript in another form, so it is wiped on drop and not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Page {
@@ -93,8 +71,9 @@ impl Dtype {
     /// Bytes of one number.
     pub const fn bytes(self) -> usize {
         match self {
-            Self::F32 => 4,
+            Self::F32 | Self::U32 => 4,
             Self::F16 | Self::Bf16 => 2,
+            Self::U8 => 1,
         }
     }
 
@@ -103,11 +82,13 @@ impl Dtype {
             Self::F32 => 0,
             Self::F16 => 1,
             Self::Bf16 => 2,
+            Self::U8 => 6,
+            Self::U32 => 10,
         }
     }
 
     fn from_code(code: u64) -> Option<Self> {
-        [Self::F32, Self::F16, Self::Bf16].into_iter().find(|dtype| dtype.code() == code)
+        [Self::F32, Self::F16, Self::Bf16, Self::U8, Self::U32].into_iter().find(|dtype| dtype.code() == code)
     }
 }
 
@@ -135,60 +116,6 @@ impl StreamDescriptor {
     }
 }
 
-impl PageHead {
-    /// The 64 bytes.
-    pub fn encode(&self) -> [u8; HEAD_BYTES] {
-        let rows = u64::from(self.block.trailing_zeros());
-        let sealed = if self.fill == self.block { FLAG_SEALED } else { 0 };
-        let word0 = KV_ALL_LAYERS
-            | self.dtype.code() << DTYPE_SHIFT
-            | rows << ROWS_SHIFT
-            | sealed
-            | u64::from(self.fill) & FILL_MASK;
-        let mut bytes = [0; HEAD_BYTES];
-        bytes[..8].copy_from_slice(&word0.to_le_bytes());
-        bytes[8..16].copy_from_slice(&u64::from(self.first_token.get()).to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.index.get().to_le_bytes());
-        bytes[24..28].copy_from_slice(&self.payload_bytes.to_le_bytes());
-        let checksum = crc32c::crc32c(&bytes[..28]);
-        bytes[28..32].copy_from_slice(&checksum.to_le_bytes());
-        bytes[32..].copy_from_slice(self.hash.as_bytes());
-        bytes
-    }
-
-    /// Reads what [`Self::encode`] wrote, and nothing else.
-    ///
-    /// # Errors
-    /// [`Refusal::PageMalformed`].
-    pub fn decode(bytes: &[u8; HEAD_BYTES]) -> Result<Self, Refusal> {
-        let malformed = |reason| Refusal::PageMalformed { reason };
-        let word = |at: usize| {
-            let mut word = [0; 8];
-            word.copy_from_slice(&bytes[at..at + 8]);
-            u64::from_le_bytes(word)
-        };
-        let (word0, lengths) = (word(0), word(24));
-        let mut hash = Digest::ZERO;
-        hash.0.copy_from_slice(&bytes[32..]);
-        let head = Self {
-            dtype: Dtype::from_code(word0 >> DTYPE_SHIFT & 0x3F).ok_or(malformed("unknown dtype"))?,
-            block: 1_u16.checked_shl((word0 >> ROWS_SHIFT & 0x3F) as u32).ok_or(malformed("block too large"))?,
-            fill: (word0 & FILL_MASK) as u16,
-            first_token: TokenPosition::new(u32::try_from(word(8)).map_err(|_| malformed("position too large"))?),
-            index: PageIndex::new(word(16)),
-            payload_bytes: (lengths & 0xFFFF_FFFF) as u32,
-            hash,
-        };
-        if head.fill > head.block {
-            return Err(malformed("more tokens than fit"));
-        }
-        if head.encode() != *bytes {
-            return Err(malformed("checksum or constant fields of the head"));
-        }
-        Ok(head)
-    }
-}
-
 impl Page {
     /// The page at `index` with the first `fill` tokens of its block.
     ///
@@ -211,13 +138,9 @@ impl Page {
             return Err(malformed("a page holds one token to a full block"));
         }
         let head = PageHead {
-            dtype: stream.dtype,
-            block: stream.block,
-            fill,
-            first_token: first_token(stream, index)?,
-            index,
             payload_bytes: u32::try_from(payload.len()).map_err(|_| malformed("the payload is too large"))?,
             hash: payload_hash(payload, key),
+            ..head_of(stream, index, fill)?
         };
         let mut bytes = Vec::with_capacity(HEAD_BYTES + payload.len() + crate::aead::TAG_BYTES);
         bytes.extend_from_slice(&head.encode());
@@ -237,14 +160,20 @@ impl Page {
         if payload.len() != expected || head.payload_bytes as usize != expected {
             return Err(malformed("the payload has another length than the stream's pages"));
         }
-        if (head.dtype, head.block) != (stream.dtype, stream.block) || head.fill == 0 {
+        if head.fill == 0 {
             return Err(malformed("the head is of another stream"));
         }
-        if head.first_token != first_token(stream, head.index)? {
+        let index = PageIndex::new(head.position);
+        // One way to build a head: whatever is not as it would have been built is of another stream.
+        let built = head_of(stream, index, head.fill)?;
+        if head.first != built.first {
             return Err(malformed("token position and page index disagree"));
         }
+        if (PageHead { payload_bytes: head.payload_bytes, hash: head.hash, ..built }) != head {
+            return Err(malformed("the head is of another stream"));
+        }
         if payload_hash(payload, key) != head.hash {
-            return Err(Refusal::PageHashMismatch { index: head.index });
+            return Err(Refusal::PageHashMismatch { index });
         }
         Ok(Self { head, bytes })
     }
@@ -264,9 +193,14 @@ impl Page {
         &self.bytes
     }
 
+    /// Position in the stream.
+    pub const fn index(&self) -> PageIndex {
+        PageIndex::new(self.head.position)
+    }
+
     /// Whether the page can never change again.
     pub const fn is_full(&self) -> bool {
-        self.head.fill == self.head.block
+        self.head.is_full()
     }
 }
 
@@ -278,11 +212,33 @@ impl Drop for Page {
 
 impl fmt::Debug for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Page({}, {} tokens, redacted)", self.head.index, self.head.fill)
+        write!(f, "Page({}, {} tokens, redacted)", self.head.position, self.head.fill)
     }
 }
 
-fn payload_hash(payload: &[u8], key: Option<&PageHashKey>) -> Digest {
+/// The head of the page at `index`, but for its payload.
+fn head_of(stream: &StreamDescriptor, index: PageIndex, fill: u16) -> Result<PageHead, Refusal> {
+    Ok(PageHead {
+        kind: PageKind::Kv,
+        dtype: stream.dtype,
+        layout: Layout::AllLayers,
+        rows: stream.block,
+        layer: PageHead::ALL_LAYERS,
+        shard: 0,
+        part: Part::KeysAndValues,
+        sealed: fill == stream.block,
+        encrypted: false,
+        last: false,
+        fill,
+        first: u64::from(first_token(stream, index)?.get()),
+        position: index.get(),
+        payload_bytes: 0,
+        hash: Digest::ZERO,
+    })
+}
+
+/// BLAKE3 of a page's plaintext: keyed in the streams of a wallet, plain in all others.
+pub fn payload_hash(payload: &[u8], key: Option<&PageHashKey>) -> Digest {
     Digest(key.map_or_else(|| ::blake3::hash(payload), |key| ::blake3::keyed_hash(key.expose(), payload)).into())
 }
 

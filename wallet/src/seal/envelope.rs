@@ -47,7 +47,7 @@ pub struct TailContents {
     /// The page that is not full, head included; empty if the session ends on a page's edge.
     #[serde(with = "codec::bytes")]
     pub page: Vec<u8>,
-    /// The engine's continuation.
+    /// The continuation, signed by the source.
     #[serde(with = "codec::bytes")]
     pub continuation: Vec<u8>,
     /// The token ids of the whole session.

@@ -3,3 +3,4 @@
 pub mod envelope;
 pub mod pages;
 pub mod rest;
+pub mod segment;

@@ -64,7 +64,7 @@ impl PageSealer {
     /// # Errors
     /// [`Refusal::PageNotFull`]; [`Refusal::PageChanged`] if another page was sealed at this index.
     pub fn seal(&mut self, page: &Page) -> Result<Vec<u8>, Refusal> {
-        let (index, hash) = (page.head().index, page.head().hash);
+        let (index, hash) = (page.index(), page.head().hash);
         if !page.is_full() {
             return Err(Refusal::PageNotFull { index });
         }
@@ -103,7 +103,7 @@ impl PageOpener {
         }
         let bytes = aead::open(&page_key(&self.key, index), &self.route.label(index), sealed, "page")?;
         let page = Page::parse(bytes, &self.route.stream, Some(&self.hash_key))?;
-        if page.head().index != index {
+        if page.index() != index {
             return Err(Refusal::PageMalformed { reason: "the page is of another index" });
         }
         if page.is_full() { Ok(page) } else { Err(Refusal::PageNotFull { index }) }

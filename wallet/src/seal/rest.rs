@@ -1,4 +1,4 @@
-//! Records on a node's own disk: journals and key files.
+//! Small files on a node's own disk: keys, continuation, tail page.
 //!
 //! Each record is sealed under LE(rest key, "record", salt, 32) with a salt drawn for it. Its associated data names
 //! the file, the record's sequence number and the tag of the record before it, so that a record that was altered,
