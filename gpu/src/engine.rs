@@ -16,7 +16,11 @@ use crate::{
     refusal::Refusal,
     sampling::SamplingParams,
     sequence::Sequence,
+    session::{Session, Started},
 };
+
+/// Of a session that has only its prompt.
+const NO_PAGES: &[&[u8]] = &[];
 
 /// Runs many sequences on one model.
 ///
@@ -40,15 +44,8 @@ pub struct EngineOptions {
 }
 
 /// A sequence of this engine. The caller chooses it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SequenceId(pub u64);
-
-/// The answer to an admission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Admitted {
-    /// Tokens of the prompt whose keys and values were in the prefix cache: whole blocks.
-    pub cached_tokens: TokenCount,
-}
 
 /// What one step did, in the order of the sequences' ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,22 +141,16 @@ impl Engine {
     /// belongs to one tenant.
     ///
     /// # Errors
-    /// [`Refusal::PromptEmpty`], [`Refusal::PromptTooLong`], [`Refusal::TokenUnknown`], [`Refusal::PoolExhausted`],
-    /// [`Refusal::SequenceExists`], [`Refusal::SamplingInvalid`].
+    /// Those of [`Engine::start`].
     pub fn admit(
         &mut self,
         id: SequenceId,
         prompt: Vec<TokenId>,
         sampling: SamplingParams,
         salt: [u8; 32],
-    ) -> Result<Admitted, Refusal> {
-        let mut sequence = Sequence::new(&self.model, prompt.len(), &prompt, sampling, salt)?;
-        let prefix = sequence.reusable();
-        let cached = self.allocate(id, &mut sequence, &prefix)?;
-        sequence.adopt_cached(&prefix[..cached]);
-        let cached_tokens = TokenCount::new(sequence.computed as u32);
-        self.sequences.insert(id, sequence);
-        Ok(Admitted { cached_tokens })
+    ) -> Result<Started, Refusal> {
+        let count = TokenCount::new(u32::try_from(prompt.len()).unwrap_or(u32::MAX));
+        self.start(id, &Session { tokens: prompt, prompt: count, sampling, salt }, NO_PAGES, None)
     }
 
     /// Advances every running sequence: by one token, or by a chunk of what is known already.

@@ -23,11 +23,10 @@
 //! chunk, or the instruction set. [`numerics_id`] names the rule.
 //!
 //! # Moving a session
-//! [`Engine::export_page`] reads full pages while the sequence decodes. [`Engine::suspend`] takes it out of the batch
-//! and returns its [`Continuation`]: a small value that refers to pages and tokens by count and digest.
-//! [`Engine::import`] goes on from pages; [`Engine::rebuild`] goes on from whatever prefix of them survived and
-//! computes the rest. What has n tokens has keys and values for at most n - 1: the last token is pending, it is the
-//! input of the next step.
+//! [`Engine::page`] reads full pages while the sequence decodes. [`Engine::suspend`] takes it out of the batch and says
+//! what it has. [`Engine::start`] goes on from whatever prefix of the pages is there and computes the rest: pages are a
+//! cache, the tokens are the session. What has n tokens has keys and values for at most n - 1: the last token is
+//! pending, it is the input of the next step.
 //!
 //! # What the engine does not do
 //! It knows no ledger, keys or clocks, and it runs on its caller's thread. The CUDA backend, tiers below main memory
@@ -35,7 +34,8 @@
 //! rounded when it is loaded.
 
 pub mod backend;
-mod continuation;
+pub mod continuation;
+pub mod dispatch;
 mod engine;
 mod forward;
 mod kv;
@@ -44,16 +44,16 @@ mod refusal;
 mod sampling;
 mod sequence;
 mod session;
+pub mod stream;
 mod tokenizer;
 
 pub use backend::numerics_id;
-pub use continuation::{Continuation, PageStreamRef, TokenStreamRef};
-pub use engine::{Admitted, Engine, EngineOptions, FinishReason, Phase, SequenceId, StepEvent, StepReport, Usage};
+pub use engine::{Engine, EngineOptions, FinishReason, Phase, SequenceId, StepEvent, StepReport, Usage};
 pub use kv::CacheNotice;
 pub use model::{LlamaConfig, Model, ModelFault, RopeScaling, synthetic};
 pub use refusal::{Refusal, Retry};
 pub use sampling::{Millionths, SamplingParams, SessionSeed, StopStrings};
-pub use session::TailPage;
+pub use session::{Session, Started, Suspended, TailPage};
 pub use tokenizer::{ChatMessage, TextChunk, TextStream, Tokenizer};
 pub use wallet::prefix::BLOCK_TOKENS;
 

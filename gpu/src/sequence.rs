@@ -51,6 +51,12 @@ impl Sequence {
         if prompt >= limit || tokens.len() > limit {
             return Err(Refusal::PromptTooLong { count: tokens.len(), limit });
         }
+        if prompt > tokens.len() {
+            return Err(Refusal::ContinuationInvalid { reason: "the prompt is longer than all tokens" });
+        }
+        if tokens.len() - prompt > sampling.max_tokens.get() as usize {
+            return Err(Refusal::ContinuationInvalid { reason: "more tokens were generated than allowed" });
+        }
         if let Some(position) = tokens.iter().position(|token| *token as usize >= model.config().vocabulary) {
             let token = tokens[position];
             return Err(Refusal::TokenUnknown { position: TokenPosition::new(position as u32), token });
@@ -111,7 +117,8 @@ impl Sequence {
     /// prefix cache.
     pub fn adopt(&mut self, computed: usize, kv: &mut PagedKv) {
         self.computed = computed;
-        self.prefill_done = self.computed + 1 == self.tokens.len();
+        // A session that has generated nothing says so once, with its first step.
+        self.prefill_done = self.tokens.len() > self.prompt && self.computed + 1 == self.tokens.len();
         self.publish(kv);
     }
 

@@ -1,13 +1,56 @@
-//! A session leaves one engine and goes on in another.
+//! A session leaves the batch between two tokens, and goes on: here, or in another engine.
+
+use serde::{Deserialize, Serialize};
+use wallet::units::TokenCount;
 
 use crate::{
     BLOCK_TOKENS, TokenId,
-    backend::numerics_id,
-    continuation::{Continuation, PageStreamRef, TokenStreamRef},
-    engine::{Engine, SequenceId},
+    engine::{Engine, FinishReason, SequenceId},
     refusal::Refusal,
+    sampling::SamplingParams,
     sequence::Sequence,
 };
+
+/// What decides a session's next token: everything but its keys and values, which follow from it.
+///
+/// There is no hidden state: draws are keyed by seed and position, and what the stop strings have seen follows from the
+/// tokens. No token in it is ever chosen again.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// All tokens so far; the first of them are the prompt.
+    pub tokens: Vec<TokenId>,
+    /// How many of the tokens are the prompt's. The others were generated.
+    pub prompt: TokenCount,
+    /// How tokens are chosen, and when to stop.
+    pub sampling: SamplingParams,
+    /// Under which its blocks are found in and entered into the prefix cache. Secret.
+    ///
+    /// Pages from elsewhere can be found there like computed ones. Who does not want to rely on their sender's honesty
+    /// for other sessions passes a salt that only this session uses.
+    pub salt: [u8; 32],
+}
+
+/// The answer to a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// Tokens whose keys and values were in the prefix cache: whole blocks.
+    pub cached: TokenCount,
+    /// Tokens whose keys and values were there, in the cache or in the pages. The others are computed.
+    pub computed: TokenCount,
+    /// Set if the tokens end the session.
+    pub finish: Option<FinishReason>,
+}
+
+/// A session that stands between two tokens, as its engine knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspended {
+    /// Pages that are full.
+    pub full_pages: u32,
+    /// The page after them, if it has any row.
+    pub tail: Option<TailPage>,
+    /// Set if there is nothing left to generate.
+    pub finish: Option<FinishReason>,
+}
 
 /// The page that is not full: the only one that changes while a session runs.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,6 +62,55 @@ pub struct TailPage {
 }
 
 impl Engine {
+    /// Takes a session into the batch, new or from elsewhere: the next token is the one that it would have had there.
+    ///
+    /// Keys and values are taken from the prefix cache as far as it has them, then from `pages` (payloads of its first
+    /// full pages, docs/formats/page.md) and `tail`, the page after them. Whatever is missing is a cache miss: it
+    /// is computed from the tokens.
+    ///
+    /// # Errors
+    /// [`Refusal::PromptEmpty`], [`Refusal::PromptTooLong`], [`Refusal::TokenUnknown`], [`Refusal::PoolExhausted`],
+    /// [`Refusal::SequenceExists`], [`Refusal::SamplingInvalid`], [`Refusal::ContinuationInvalid`],
+    /// [`Refusal::PagesMismatch`].
+    pub fn start<P: AsRef<[u8]>>(
+        &mut self,
+        id: SequenceId,
+        session: &Session,
+        pages: &[P],
+        tail: Option<&TailPage>,
+    ) -> Result<Started, Refusal> {
+        let Session { tokens, prompt, sampling, salt } = session;
+        let mut sequence = Sequence::new(&self.model, prompt.get() as usize, tokens, sampling.clone(), *salt)?;
+        let offered = pages.len() * BLOCK_TOKENS + tail.map_or(0, |tail| usize::from(tail.rows));
+        if tail.is_some_and(|tail| !(1..BLOCK_TOKENS).contains(&usize::from(tail.rows))) {
+            return Err(Refusal::PagesMismatch { reason: "a tail has 1 to 15 rows" });
+        }
+        if offered >= sequence.tokens.len() {
+            return Err(Refusal::PagesMismatch { reason: "more pages than the tokens can have filled" });
+        }
+        let expected = self.model.config().page_bytes();
+        let payloads: Vec<&[u8]> =
+            pages.iter().map(AsRef::as_ref).chain(tail.map(|tail| tail.payload.as_slice())).collect();
+        if payloads.iter().any(|payload| payload.len() != expected) {
+            return Err(Refusal::PagesMismatch { reason: "a payload of another size" });
+        }
+        let prefix = sequence.reusable();
+        let cached = self.allocate(id, &mut sequence, &prefix)?;
+        for (block, payload) in sequence.table.iter().zip(&payloads).skip(cached) {
+            self.kv.pool.import(*block, payload);
+        }
+        sequence.adopt_cached(&prefix[..cached]);
+        sequence.adopt(offered.max(cached * BLOCK_TOKENS), &mut self.kv);
+        let count = |tokens: usize| TokenCount::new(u32::try_from(tokens).unwrap_or(u32::MAX));
+        let started = Started {
+            cached: count(cached * BLOCK_TOKENS),
+            computed: count(sequence.computed),
+            finish: sequence.finish,
+        };
+        self.sequences.insert(id, sequence);
+        Ok(started)
+    }
+
     /// How many pages are full. They never change again.
     ///
     /// # Errors
@@ -27,11 +119,11 @@ impl Engine {
         self.sequence(id).map(|sequence| sequence.computed / BLOCK_TOKENS)
     }
 
-    /// The payload of a full page (docs/formats/kv-page.md). Allowed in every phase, so pages can be copied ahead.
+    /// The payload of a full page. Allowed in every phase, so that pages can be copied ahead.
     ///
     /// # Errors
     /// [`Refusal::SequenceUnknown`], [`Refusal::PageNotFull`].
-    pub fn export_page(&self, id: SequenceId, index: usize) -> Result<Vec<u8>, Refusal> {
+    pub fn page(&self, id: SequenceId, index: usize) -> Result<Vec<u8>, Refusal> {
         let full = self.full_pages(id)?;
         if index >= full {
             return Err(Refusal::PageNotFull { index, full });
@@ -43,104 +135,25 @@ impl Engine {
     ///
     /// # Errors
     /// [`Refusal::SequenceUnknown`]; [`Refusal::PhaseWrong`] if it is suspended already.
-    pub fn suspend(&mut self, id: SequenceId) -> Result<Continuation, Refusal> {
+    pub fn suspend(&mut self, id: SequenceId) -> Result<Suspended, Refusal> {
         self.set_suspended(id, true)?;
         let sequence = self.sequence(id)?;
-        let begin = Continuation::begin(&self.model, &sequence.tokens[..sequence.prompt], sequence.sampling.clone());
-        Ok(Continuation {
-            tokens: TokenStreamRef::to(&sequence.tokens),
-            pages: PageStreamRef::of(sequence.computed),
-            finish: sequence.finish,
-            ..begin
-        })
-    }
-
-    /// The page that is not full, or none if the last one is.
-    ///
-    /// # Errors
-    /// [`Refusal::SequenceUnknown`]; [`Refusal::PhaseWrong`] if the sequence is not suspended.
-    pub fn export_tail(&self, id: SequenceId) -> Result<Option<TailPage>, Refusal> {
-        let sequence = self.sequence(id)?;
-        if !sequence.suspended {
-            return Err(Refusal::PhaseWrong { id, phase: sequence.phase() });
-        }
-        let PageStreamRef { full, tail_rows: rows } = PageStreamRef::of(sequence.computed);
-        Ok((rows > 0).then(|| {
-            let block = sequence.table[full as usize];
-            TailPage { rows, payload: self.kv.pool.export(block, usize::from(rows)) }
-        }))
+        let (full, rows) = (sequence.computed / BLOCK_TOKENS, sequence.computed % BLOCK_TOKENS);
+        let tail =
+            (rows > 0).then(|| TailPage { rows: rows as u8, payload: self.kv.pool.export(sequence.table[full], rows) });
+        let full_pages = u32::try_from(full).expect("a context has fewer than 2^32 tokens");
+        Ok(Suspended { full_pages, tail, finish: sequence.finish })
     }
 
     /// Puts a suspended sequence back into the batch.
     ///
     /// # Errors
     /// [`Refusal::SequenceUnknown`]; [`Refusal::PhaseWrong`] if it is not suspended.
-    pub fn resume_local(&mut self, id: SequenceId) -> Result<(), Refusal> {
+    pub fn resume(&mut self, id: SequenceId) -> Result<(), Refusal> {
         self.set_suspended(id, false)
     }
 
-    /// Goes on with a session from elsewhere: the next step chooses the token that it would have chosen there.
-    ///
-    /// Imported blocks can be found in the prefix cache under `salt` like computed ones. Who does not want to rely on
-    /// the sender's honesty for other sessions passes a salt that only this session uses.
-    ///
-    /// # Errors
-    /// [`Refusal::ModelMismatch`], [`Refusal::NumericsMismatch`], [`Refusal::TokensMismatch`],
-    /// [`Refusal::PagesMismatch`], [`Refusal::ContinuationInvalid`], and those of [`Engine::admit`].
-    pub fn import<P: AsRef<[u8]>>(
-        &mut self,
-        id: SequenceId,
-        continuation: &Continuation,
-        tokens: &[TokenId],
-        pages: &[P],
-        tail: Option<&TailPage>,
-        salt: [u8; 32],
-    ) -> Result<(), Refusal> {
-        let mut sequence = self.sequence_of(continuation, tokens, salt)?;
-        if sequence.finish != continuation.finish {
-            return Err(Refusal::ContinuationInvalid { reason: "the tokens do not end where it says" });
-        }
-        let PageStreamRef { full, tail_rows } = continuation.pages;
-        if pages.len() != full as usize {
-            return Err(Refusal::PagesMismatch { reason: "another number of full pages" });
-        }
-        if tail.map_or(0, |tail| tail.rows) != tail_rows {
-            return Err(Refusal::PagesMismatch { reason: "another number of rows in the tail" });
-        }
-        let payloads: Vec<&[u8]> =
-            pages.iter().map(AsRef::as_ref).chain(tail.map(|tail| tail.payload.as_slice())).collect();
-        self.load(id, &mut sequence, &payloads)?;
-        sequence.adopt(continuation.pages.positions(), &mut self.kv);
-        self.sequences.insert(id, sequence);
-        Ok(())
-    }
-
-    /// Goes on with a session of which only its first `pages` survived. The rest is computed again from the known
-    /// tokens, none of which is sampled again. The tokens decide whether it is finished.
-    ///
-    /// # Errors
-    /// Those of [`Engine::import`].
-    pub fn rebuild<P: AsRef<[u8]>>(
-        &mut self,
-        id: SequenceId,
-        continuation: &Continuation,
-        tokens: &[TokenId],
-        pages: &[P],
-        salt: [u8; 32],
-    ) -> Result<(), Refusal> {
-        let mut sequence = self.sequence_of(continuation, tokens, salt)?;
-        let computed = pages.len() * BLOCK_TOKENS;
-        if computed >= sequence.tokens.len() {
-            return Err(Refusal::PagesMismatch { reason: "more pages than the tokens can have filled" });
-        }
-        let payloads: Vec<&[u8]> = pages.iter().map(AsRef::as_ref).collect();
-        self.load(id, &mut sequence, &payloads)?;
-        sequence.adopt(computed, &mut self.kv);
-        self.sequences.insert(id, sequence);
-        Ok(())
-    }
-
-    fn set_suspended(&mut self, id: SequenceId, suspended: bool) -> Result<(), Refusal> {
+    pub(crate) fn set_suspended(&mut self, id: SequenceId, suspended: bool) -> Result<(), Refusal> {
         let sequence = self.sequences.get_mut(&id).ok_or(Refusal::SequenceUnknown { id })?;
         if sequence.suspended == suspended {
             return Err(Refusal::PhaseWrong { id, phase: sequence.phase() });
@@ -148,39 +161,11 @@ impl Engine {
         sequence.suspended = suspended;
         Ok(())
     }
+}
 
-    /// Checks all of a continuation but its pages.
-    fn sequence_of(
-        &self,
-        continuation: &Continuation,
-        tokens: &[TokenId],
-        salt: [u8; 32],
-    ) -> Result<Sequence, Refusal> {
-        continuation.validate()?;
-        if continuation.model != self.model.hash() {
-            return Err(Refusal::ModelMismatch { needed: continuation.model, loaded: self.model.hash() });
-        }
-        if continuation.numerics != numerics_id() {
-            return Err(Refusal::NumericsMismatch { needed: continuation.numerics, offered: numerics_id() });
-        }
-        if continuation.tokens != TokenStreamRef::to(tokens) {
-            return Err(Refusal::TokensMismatch);
-        }
-        let prompt = continuation.prompt.get() as usize;
-        Sequence::new(&self.model, prompt, tokens, continuation.sampling.clone(), salt)
-    }
-
-    /// Allocates the sequence's blocks and fills the first of them.
-    fn load(&mut self, id: SequenceId, sequence: &mut Sequence, payloads: &[&[u8]]) -> Result<(), Refusal> {
-        let expected = self.model.config().page_bytes();
-        if payloads.iter().any(|payload| payload.len() != expected) {
-            return Err(Refusal::PagesMismatch { reason: "a payload of another size" });
-        }
-        self.allocate(id, sequence, &[])?;
-        for (block, payload) in sequence.table.iter().zip(payloads) {
-            self.kv.pool.import(*block, payload);
-        }
-        Ok(())
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({} tokens, redacted)", self.tokens.len())
     }
 }
 

@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use gpu::{
-    ChatMessage, Engine, EngineOptions, FinishReason, Model, SamplingParams, SequenceId, StepEvent, StopStrings,
-    TextStream,
+    ChatMessage, Engine, EngineOptions, FinishReason, Model, SamplingParams, SequenceId, Session, StepEvent,
+    StopStrings, TextStream,
 };
 use wallet::units::TokenCount;
 
@@ -38,7 +38,7 @@ fn answer(
     let (mut tokens, mut answer, mut reason) = (Vec::new(), String::new(), None);
     for step in 0.. {
         if move_before == Some(step) {
-            engine = moved(model, engine);
+            engine = moved(model, sampling, prompt.len(), engine);
         }
         for (_, event) in engine.step().events {
             match event {
@@ -59,14 +59,17 @@ fn answer(
     (tokens, answer, reason.expect("it ended"))
 }
 
-fn moved(model: &Arc<Model>, mut from: Engine) -> Engine {
-    let continuation = from.suspend(ID).expect("it runs");
-    let pages: Vec<Vec<u8>> =
-        (0..from.full_pages(ID).expect("there")).map(|index| from.export_page(ID, index).expect("full")).collect();
-    let tail = from.export_tail(ID).expect("suspended");
+fn moved(model: &Arc<Model>, sampling: &SamplingParams, prompt: usize, mut from: Engine) -> Engine {
+    let left = from.suspend(ID).expect("it runs");
+    let pages: Vec<Vec<u8>> = (0..left.full_pages as usize).map(|index| from.page(ID, index).expect("full")).collect();
+    let session = Session {
+        tokens: from.tokens(ID).expect("there").to_vec(),
+        prompt: TokenCount::new(prompt as u32),
+        sampling: sampling.clone(),
+        salt: [0; 32],
+    };
     let mut to = engine(model);
-    let tokens = from.tokens(ID).expect("there");
-    to.import(ID, &continuation, tokens, &pages, tail.as_ref(), [0; 32]).expect("it fits");
+    to.start(ID, &session, &pages, left.tail.as_ref()).expect("it fits");
     to
 }
 

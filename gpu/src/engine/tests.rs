@@ -60,7 +60,7 @@ fn alone(model: &Arc<Model>, prompt: Vec<TokenId>, sampling: SamplingParams) -> 
     engine.tokens(SequenceId(1)).expect("there").to_vec()
 }
 
-fn refused(result: Result<Admitted, Refusal>) -> &'static str {
+fn refused(result: Result<Started, Refusal>) -> &'static str {
     result.expect_err("it must be refused").code()
 }
 
@@ -158,7 +158,7 @@ fn a_known_prefix_is_not_computed_again_and_gives_the_same_tokens() {
     run(&mut engine);
     engine.release(SequenceId(1)).expect("there");
     let admitted = engine.admit(SequenceId(2), second.clone(), hot(5, 40), SALT).expect("room");
-    assert_eq!(admitted.cached_tokens, TokenCount::new(48));
+    assert_eq!(admitted.cached, TokenCount::new(48));
     run(&mut engine);
     assert_eq!(engine.tokens(SequenceId(2)).expect("there"), alone(&model, second, hot(5, 40)));
 }
@@ -168,7 +168,7 @@ fn the_last_token_of_a_prompt_is_always_computed() {
     let mut engine = engine(&model(), 1000);
     for (id, expected) in [(1, 0), (2, 16)] {
         let admitted = engine.admit(SequenceId(id), prompt(1, 32), hot(1, 4), SALT).expect("room");
-        assert_eq!(admitted.cached_tokens, TokenCount::new(expected));
+        assert_eq!(admitted.cached, TokenCount::new(expected));
         run(&mut engine);
     }
 }
@@ -179,7 +179,7 @@ fn another_salt_finds_nothing() {
     engine.admit(SequenceId(1), prompt(1, 64), hot(1, 4), SALT).expect("room");
     run(&mut engine);
     let admitted = engine.admit(SequenceId(2), prompt(1, 64), hot(1, 4), [8; 32]).expect("room");
-    assert_eq!(admitted.cached_tokens, TokenCount::ZERO);
+    assert_eq!(admitted.cached, TokenCount::ZERO);
 }
 
 #[test]
@@ -263,7 +263,7 @@ proptest! {
                 0 => drop(engine.admit(known, prompt(id as u32 % 2, size), hot(id, size % 20 + 1), [id as u8 % 2; 32])),
                 1 => drop(engine.release(known)),
                 2 => drop(engine.suspend(known)),
-                3 => drop(engine.resume_local(known)),
+                3 => drop(engine.resume(known)),
                 4 => drop(engine.evict_prefix_cache(size as usize % 4)),
                 _ if size > 70 => engine.clear_prefix_cache(),
                 _ => drop(engine.step()),

@@ -3,13 +3,14 @@
 mod pool;
 mod prefix;
 
+use serde::{Deserialize, Serialize};
 use wallet::digest::Digest;
 
 pub(crate) use pool::{BlockId, BlockPool};
 pub(crate) use prefix::PrefixCache;
 
 /// What changed in the prefix cache, for the router's residency records. In order of occurrence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CacheNotice {
     /// Blocks became available, one after the other.
     Stored {

@@ -15,6 +15,8 @@ pub struct SyntheticLlama {
     pub vocabulary: usize,
     /// Width of the residual stream.
     pub hidden: usize,
+    /// Width of the feed-forward layers; twice `hidden` if it is not given.
+    pub intermediate: Option<usize>,
     /// Number of layers.
     pub layers: usize,
     /// Query heads.
@@ -33,6 +35,7 @@ impl Default for SyntheticLlama {
             seed: 1,
             vocabulary: 256,
             hidden: 64,
+            intermediate: None,
             layers: 2,
             heads: 4,
             kv_heads: 2,
@@ -43,6 +46,21 @@ impl Default for SyntheticLlama {
 }
 
 impl SyntheticLlama {
+    /// The shape of Llama-3.2-1B, but for its context and the scaling of its positions. 2.5 GB.
+    pub fn of_one_billion(seed: u64) -> Self {
+        Self {
+            seed,
+            vocabulary: 128_256,
+            hidden: 2048,
+            intermediate: Some(8192),
+            layers: 16,
+            heads: 32,
+            kv_heads: 8,
+            positions_max: 1024,
+            tied_embeddings: true,
+        }
+    }
+
     /// Writes `config.json` and `model.safetensors` into `folder`. There is no tokenizer.
     ///
     /// # Errors
@@ -51,7 +69,7 @@ impl SyntheticLlama {
         let head_dim = self.hidden / self.heads;
         let config = json!({
             "model_type": "llama", "hidden_act": "silu", "vocab_size": self.vocabulary, "hidden_size": self.hidden,
-            "intermediate_size": 2 * self.hidden, "num_hidden_layers": self.layers,
+            "intermediate_size": self.intermediate(), "num_hidden_layers": self.layers,
             "num_attention_heads": self.heads, "num_key_value_heads": self.kv_heads, "head_dim": head_dim,
             "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "max_position_embeddings": self.positions_max,
             "tie_word_embeddings": self.tied_embeddings, "eos_token_id": 1
@@ -64,12 +82,15 @@ impl SyntheticLlama {
             let view = TensorView::new(Dtype::BF16, shape.clone(), bytes).expect("two bytes for each element");
             (name.as_str(), view)
         });
-        let bytes = safetensors::serialize(views, None).map_err(io::Error::other)?;
-        std::fs::write(folder.join("model.safetensors"), bytes)
+        safetensors::serialize_to_file(views, None, &folder.join("model.safetensors")).map_err(io::Error::other)
+    }
+
+    fn intermediate(&self) -> usize {
+        self.intermediate.unwrap_or(2 * self.hidden)
     }
 
     fn shapes(&self) -> Vec<(String, Vec<usize>)> {
-        let (hidden, kv) = (self.hidden, self.hidden / self.heads * self.kv_heads);
+        let (hidden, kv, wide) = (self.hidden, self.hidden / self.heads * self.kv_heads, self.intermediate());
         let mut shapes = vec![
             ("model.embed_tokens.weight".to_owned(), vec![self.vocabulary, hidden]),
             ("model.norm.weight".to_owned(), vec![hidden]),
@@ -85,9 +106,9 @@ impl SyntheticLlama {
                 ("self_attn.v_proj", vec![kv, hidden]),
                 ("self_attn.o_proj", vec![hidden, hidden]),
                 ("post_attention_layernorm", vec![hidden]),
-                ("mlp.gate_proj", vec![2 * hidden, hidden]),
-                ("mlp.up_proj", vec![2 * hidden, hidden]),
-                ("mlp.down_proj", vec![hidden, 2 * hidden]),
+                ("mlp.gate_proj", vec![wide, hidden]),
+                ("mlp.up_proj", vec![wide, hidden]),
+                ("mlp.down_proj", vec![hidden, wide]),
             ] {
                 shapes.push((format!("model.layers.{layer}.{part}.weight"), shape));
             }

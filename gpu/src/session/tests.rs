@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use wallet::{digest::Digest, page::Page, units::PageIndex, units::TokenCount};
+use wallet::{page::Page, units::PageIndex};
 
 use super::*;
 use crate::{
@@ -15,28 +15,28 @@ const CHUNK: usize = 12;
 
 /// All that travels.
 #[derive(Clone, Debug, PartialEq)]
-struct Exported {
-    continuation: Continuation,
-    tokens: Vec<TokenId>,
+struct Moved {
+    session: Session,
     pages: Vec<Vec<u8>>,
     tail: Option<TailPage>,
+    finish: Option<FinishReason>,
 }
 
-fn export(engine: &mut Engine) -> Exported {
-    let continuation = engine.suspend(ID).expect("it is in the batch");
-    let pages = engine.full_pages(ID).expect("there");
-    Exported {
-        tokens: engine.tokens(ID).expect("there").to_vec(),
-        pages: (0..pages).map(|index| engine.export_page(ID, index).expect("full")).collect(),
-        tail: engine.export_tail(ID).expect("suspended"),
-        continuation,
-    }
+fn leave(engine: &mut Engine) -> Moved {
+    let Suspended { full_pages, tail, finish } = engine.suspend(ID).expect("it is in the batch");
+    let sequence = engine.sequence(ID).expect("there");
+    let session = Session {
+        tokens: sequence.tokens.clone(),
+        prompt: TokenCount::new(sequence.prompt as u32),
+        sampling: sequence.sampling.clone(),
+        salt: SALT,
+    };
+    let pages = (0..full_pages as usize).map(|index| engine.page(ID, index).expect("full")).collect();
+    Moved { session, pages, tail, finish }
 }
 
-fn import(engine: &mut Engine, from: &Exported) -> Result<(), Refusal> {
-    // As it arrives: through the bytes.
-    let continuation = Continuation::decode(&from.continuation.encode())?;
-    engine.import(ID, &continuation, &from.tokens, &from.pages, from.tail.as_ref(), SALT)
+fn arrive(engine: &mut Engine, moved: &Moved) -> Result<Started, Refusal> {
+    engine.start(ID, &moved.session, &moved.pages, moved.tail.as_ref())
 }
 
 fn started(model: &Arc<Model>, steps: usize) -> Engine {
@@ -65,12 +65,12 @@ fn a_session_moved_after_any_step_has_the_tokens_of_one_that_never_moved() {
     assert_eq!(steps, 45_usize.div_ceil(CHUNK) + 39, "prefill in chunks, then a step for each token");
     for at in 0..=steps {
         let mut source = started(&model, at);
-        let moved = export(&mut source);
+        let moved = leave(&mut source);
         let mut destination = engine(&model, 1 + at);
-        import(&mut destination, &moved).expect("it fits");
-        // export(import(x)) == x
-        assert_eq!(export(&mut destination), moved, "after step {at}");
-        destination.resume_local(ID).expect("suspended");
+        let started = arrive(&mut destination, &moved).expect("it fits");
+        assert_eq!((started.cached, started.finish), (TokenCount::ZERO, moved.finish));
+        assert_eq!(leave(&mut destination), moved, "what arrives can leave as it came, after step {at}");
+        destination.resume(ID).expect("suspended");
         run(&mut destination);
         assert_eq!(destination.tokens(ID).expect("there"), expected, "moved after step {at}");
         source.release(ID).expect("there");
@@ -84,9 +84,9 @@ fn a_session_that_moves_before_every_step_has_the_same_tokens() {
     let (expected, steps) = unmoved(&model);
     let mut engine = started(&model, 0);
     for _ in 0..steps {
-        let moved = export(&mut engine);
+        let moved = leave(&mut engine);
         engine = self::engine(&model, CHUNK);
-        import(&mut engine, &moved).expect("it fits");
+        arrive(&mut engine, &moved).expect("it fits");
         engine.step();
     }
     assert_eq!(engine.tokens(ID).expect("there"), expected);
@@ -94,64 +94,81 @@ fn a_session_that_moves_before_every_step_has_the_same_tokens() {
 }
 
 #[test]
-fn a_session_rebuilt_from_any_number_of_pages_has_the_same_tokens() {
+fn lost_pages_are_computed_again_and_no_token_is_chosen_again() {
     let model = model();
     let (expected, steps) = unmoved(&model);
     for at in [0, 2, 4, 9, 25, steps] {
-        let moved = export(&mut started(&model, at));
+        let moved = leave(&mut started(&model, at));
         for survived in 0..=moved.pages.len() {
             let mut engine = engine(&model, 20);
-            let pages = &moved.pages[..survived];
-            engine.rebuild(ID, &moved.continuation, &moved.tokens, pages, SALT).expect("it fits");
-            run(&mut engine);
+            let pages = moved.pages[..survived].to_vec();
+            arrive(&mut engine, &Moved { pages, tail: None, ..moved.clone() }).expect("it fits");
+            let mut chosen = 0;
+            while engine.usage().sequences_running > 0 {
+                let events = engine.step().events;
+                chosen += events.iter().filter(|(_, event)| matches!(event, crate::StepEvent::Token { .. })).count();
+            }
             assert_eq!(engine.tokens(ID).expect("there"), expected, "{survived} pages after step {at}");
-            if moved.continuation.finish.is_some() {
-                assert_eq!(export(&mut engine), moved, "a finished session gets its pages back, and no token");
+            assert_eq!(chosen, expected.len() - moved.session.tokens.len());
+            if moved.finish.is_some() {
+                assert_eq!(leave(&mut engine), moved, "a finished session gets its pages back, and no token");
             }
         }
     }
 }
 
 #[test]
-fn a_session_is_rebuilt_from_a_journal_alone() {
+fn a_parked_session_whose_blocks_are_still_cached_needs_no_page() {
     let model = model();
     let (expected, _) = unmoved(&model);
-    let begin = Continuation::begin(&model, &expected[..45], hot(3, 40));
-    for known in [45, 46, 60, 85] {
-        let mut engine = engine(&model, 20);
-        let tokens = expected[..known].to_vec();
-        let continuation = begin.clone().with_tokens(&tokens);
-        engine.rebuild(ID, &continuation, &tokens, &[] as &[Vec<u8>], SALT).expect("it fits");
-        let mut emitted = 0;
-        while engine.usage().sequences_running > 0 {
-            let events = engine.step().events;
-            emitted += events.iter().filter(|(_, event)| matches!(event, crate::StepEvent::Token { .. })).count();
-        }
-        assert_eq!(engine.tokens(ID).expect("there"), expected);
-        assert_eq!(emitted, 85 - known, "no known token is chosen again");
-    }
+    let mut engine = started(&model, 20);
+    let moved = leave(&mut engine);
+    engine.release(ID).expect("there");
+    let without = Moved { pages: Vec::new(), tail: None, ..moved.clone() };
+    let back = arrive(&mut engine, &without).expect("room");
+    assert_eq!(back.cached.get() as usize, moved.pages.len() * BLOCK_TOKENS);
+    run(&mut engine);
+    assert_eq!(engine.tokens(ID).expect("there"), expected);
+    assert_conserved(&engine);
 }
 
 #[test]
-fn pages_exported_while_decoding_are_those_at_the_end() {
+fn cache_and_pages_together_give_the_same_tokens() {
+    let model = model();
+    let (expected, _) = unmoved(&model);
+    let moved = leave(&mut started(&model, 30));
+    let mut engine = engine(&model, 20);
+    let prompt = moved.session.tokens[..33].to_vec();
+    engine.admit(SequenceId(2), prompt, hot(9, 1), SALT).expect("room");
+    run(&mut engine);
+    let started = arrive(&mut engine, &moved).expect("room");
+    assert_eq!(started.cached, TokenCount::new(32));
+    assert_eq!(started.computed.get() as usize, moved.session.tokens.len() - 1);
+    run(&mut engine);
+    assert_eq!(engine.tokens(ID).expect("there"), expected);
+    assert_conserved(&engine);
+}
+
+#[test]
+fn pages_read_while_decoding_are_those_at_the_end() {
     let model = model();
     let mut engine = started(&model, 0);
     let mut early: Vec<Vec<u8>> = Vec::new();
     while engine.usage().sequences_running > 0 {
         engine.step();
         for index in early.len()..engine.full_pages(ID).expect("there") {
-            early.push(engine.export_page(ID, index).expect("full"));
+            early.push(engine.page(ID, index).expect("full"));
         }
     }
-    assert_eq!(export(&mut engine).pages, early);
+    assert_eq!(leave(&mut engine).pages, early);
     let full = early.len();
-    assert_eq!(engine.export_page(ID, full), Err(Refusal::PageNotFull { index: full, full }));
+    assert_eq!(engine.page(ID, full), Err(Refusal::PageNotFull { index: full, full }));
 }
 
 #[test]
 fn payloads_are_those_of_the_wire_page() {
     let model = model();
-    let moved = export(&mut started(&model, 20));
+    let moved = leave(&mut started(&model, 20));
     let stream = model.stream_descriptor();
     assert_eq!(stream.payload_bytes(), Ok(model.config().page_bytes()));
     let tail = moved.tail.expect("a tail");
@@ -164,12 +181,11 @@ fn a_suspended_sequence_does_not_advance_until_it_resumes() {
     let model = model();
     let (expected, _) = unmoved(&model);
     let mut engine = started(&model, 10);
-    assert_eq!(engine.export_tail(ID).map_err(|refusal| refusal.code()), Err("E-107"));
     engine.suspend(ID).expect("it runs");
     assert_eq!(engine.suspend(ID).map_err(|refusal| refusal.code()), Err("E-107"));
     assert_eq!(engine.step().events, []);
-    engine.resume_local(ID).expect("suspended");
-    assert_eq!(engine.resume_local(ID).map_err(|refusal| refusal.code()), Err("E-107"));
+    engine.resume(ID).expect("suspended");
+    assert_eq!(engine.resume(ID).map_err(|refusal| refusal.code()), Err("E-107"));
     run(&mut engine);
     assert_eq!(engine.tokens(ID).expect("there"), expected);
 }
@@ -177,44 +193,31 @@ fn a_suspended_sequence_does_not_advance_until_it_resumes() {
 #[test]
 fn what_does_not_fit_is_refused_and_leaves_nothing_behind() {
     let model = model();
-    let moved = export(&mut started(&model, 20));
-    let other_model = {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let other = crate::synthetic::SyntheticLlama { seed: 2, ..Default::default() };
-        other.write(folder.path()).expect("writable");
-        Arc::new(Model::load(folder.path()).expect("valid"))
-    };
-    assert_eq!(import(&mut engine(&other_model, 8), &moved).map_err(|refusal| refusal.code()), Err("E-110"));
-
-    type Change = fn(&mut Exported);
-    let changes: [(&str, Change); 12] = [
-        ("E-111", |x| x.continuation.numerics = Digest([0; 32])),
-        ("E-112", |x| x.tokens[3] ^= 1),
-        ("E-112", |x| x.tokens.truncate(50)),
-        ("E-113", |x| x.pages.truncate(1)),
-        ("E-113", |x| x.pages.push(Vec::new())),
+    let moved = leave(&mut started(&model, 20));
+    type Change = fn(&mut Moved);
+    let changes: [(&str, Change); 10] = [
+        ("E-103", |x| x.session.tokens[3] = 1 << 20),
+        ("E-113", |x| x.session.tokens.truncate(50)),
+        ("E-113", |x| x.pages.push(vec![0; 9])),
         ("E-113", |x| x.pages[1].truncate(9)),
-        ("E-113", |x| x.tail = None),
         ("E-113", |x| x.tail.as_mut().expect("a tail").rows += 1),
+        ("E-113", |x| x.tail.as_mut().expect("a tail").rows = 16),
         ("E-113", |x| x.tail.as_mut().expect("a tail").payload.truncate(9)),
-        ("E-114", |x| x.continuation.finish = Some(crate::FinishReason::EndToken)),
-        ("E-114", |x| x.continuation.sampling.max_tokens = TokenCount::new(3)),
-        ("E-109", |x| x.continuation.sampling.top_k = Some(0)),
+        ("E-114", |x| x.session.prompt = TokenCount::new(100)),
+        ("E-114", |x| x.session.sampling.max_tokens = TokenCount::new(3)),
+        ("E-109", |x| x.session.sampling.top_k = Some(0)),
     ];
     for (code, change) in changes {
         let mut changed = moved.clone();
         change(&mut changed);
         let mut engine = engine(&model, 8);
-        assert_eq!(import(&mut engine, &changed).map_err(|refusal| refusal.code()), Err(code));
+        assert_eq!(arrive(&mut engine, &changed).map_err(|refusal| refusal.code()), Err(code));
         assert_eq!((engine.usage().blocks_free, engine.usage().sequences_total), (64, 0), "{code}");
     }
 
     let mut engine = engine(&model, 8);
-    let pages = vec![moved.pages[0].clone(); 9];
-    let too_many = engine.rebuild(ID, &moved.continuation, &moved.tokens, &pages, SALT);
-    assert_eq!(too_many.map_err(|refusal| refusal.code()), Err("E-113"));
-    import(&mut engine, &moved).expect("it fits");
-    assert_eq!(import(&mut engine, &moved), Err(Refusal::SequenceExists { id: ID }));
+    arrive(&mut engine, &moved).expect("it fits");
+    assert_eq!(arrive(&mut engine, &moved), Err(Refusal::SequenceExists { id: ID }));
     assert_conserved(&engine);
 }
 
@@ -222,8 +225,8 @@ fn what_does_not_fit_is_refused_and_leaves_nothing_behind() {
 fn tokens_after_an_end_are_refused() {
     let model = model();
     let tokens = [prompt(1, 20), vec![1, 5]].concat();
-    let continuation = Continuation::begin(&model, &tokens[..20], hot(1, 9)).with_tokens(&tokens);
-    let refusal = engine(&model, 8).rebuild(ID, &continuation, &tokens, &[] as &[Vec<u8>], SALT);
+    let session = Session { tokens, prompt: TokenCount::new(20), sampling: hot(1, 9), salt: SALT };
+    let refusal = engine(&model, 8).start(ID, &session, &[] as &[Vec<u8>], None);
     assert_eq!(refusal.map_err(|refusal| refusal.code()), Err("E-114"));
 }
 
@@ -231,13 +234,13 @@ fn tokens_after_an_end_are_refused() {
 fn a_moved_session_leaves_its_prefix_at_both_ends() {
     let model = model();
     let mut source = started(&model, 20);
-    let moved = export(&mut source);
+    let moved = leave(&mut source);
     let mut destination = engine(&model, 64);
-    import(&mut destination, &moved).expect("it fits");
+    arrive(&mut destination, &moved).expect("it fits");
     source.release(ID).expect("there");
     for engine in [&mut source, &mut destination] {
         let admitted = engine.admit(SequenceId(2), prompt(1, 45), hot(9, 4), SALT).expect("room");
-        assert_eq!(admitted.cached_tokens, TokenCount::new(32));
+        assert_eq!(admitted.cached, TokenCount::new(32));
     }
 }
 
@@ -261,11 +264,11 @@ proptest! {
         for _ in 0..at {
             source.step();
         }
-        let moved = export(&mut source);
+        let moved = leave(&mut source);
         let mut destination = engine(&model, 7);
         destination.admit(SequenceId(0), prompt(6, 33), hot(2, 30), SALT).expect("room");
         destination.step();
-        import(&mut destination, &moved).expect("it fits");
+        arrive(&mut destination, &moved).expect("it fits");
         run(&mut destination);
         prop_assert_eq!(destination.tokens(ID).expect("there"), still.tokens(ID).expect("there"));
     }

@@ -1,4 +1,5 @@
-//! What says how a suspended session goes on. docs/formats/continuation.md has it byte by byte.
+//! Schema 1: what said how a suspended session goes on before there were streams. Unsigned, and not written any more;
+//! what was written goes on. docs/formats/continuation.md has it byte by byte.
 
 use serde::{Deserialize, Serialize};
 use wallet::{
@@ -7,10 +8,7 @@ use wallet::{
     units::TokenCount,
 };
 
-use crate::{
-    BLOCK_TOKENS, TokenId, backend::numerics_id, engine::FinishReason, model::Model, refusal::Refusal,
-    sampling::SamplingParams,
-};
+use crate::{BLOCK_TOKENS, TokenId, engine::FinishReason, refusal::Refusal, sampling::SamplingParams};
 
 const TOKENS_DOMAIN: &str = "batchmind/v1/gpu/token-stream";
 
@@ -64,12 +62,6 @@ impl TokenStreamRef {
 }
 
 impl PageStreamRef {
-    /// The pages of a sequence with keys and values for `positions` tokens.
-    pub(crate) fn of(positions: usize) -> Self {
-        let full = u32::try_from(positions / BLOCK_TOKENS).expect("a context has fewer than 2^32 tokens");
-        Self { full, tail_rows: (positions % BLOCK_TOKENS) as u8 }
-    }
-
     /// For how many tokens there are keys and values.
     pub const fn positions(&self) -> usize {
         self.full as usize * BLOCK_TOKENS + self.tail_rows as usize
@@ -77,27 +69,6 @@ impl PageStreamRef {
 }
 
 impl Continuation {
-    /// A session that has only its prompt.
-    pub fn begin(model: &Model, prompt: &[TokenId], sampling: SamplingParams) -> Self {
-        let tokens = TokenStreamRef::to(prompt);
-        Self {
-            model: model.hash(),
-            numerics: numerics_id(),
-            sampling,
-            prompt: tokens.count,
-            tokens,
-            pages: PageStreamRef::of(0),
-            finish: None,
-        }
-    }
-
-    /// The same session when all its tokens so far are `tokens`, and no pages are known: what a holder that finds them
-    /// in its journal gives to [`crate::Engine::rebuild`].
-    #[must_use]
-    pub fn with_tokens(self, tokens: &[TokenId]) -> Self {
-        Self { tokens: TokenStreamRef::to(tokens), pages: PageStreamRef::of(0), finish: None, ..self }
-    }
-
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(self)

@@ -1,0 +1,140 @@
+//! What a journal says, folded from its beginning.
+
+use std::collections::BTreeMap;
+
+use wallet::digest::Digest;
+
+use super::record::{Entry, PROMPT_CHUNK_TOKENS, Record};
+use crate::{
+    TokenId,
+    continuation::{
+        effect::{Class, Effect, EffectId, Outcome},
+        refusal::ContinuationRefusal,
+    },
+    engine::FinishReason,
+};
+
+/// The state of a journal after its first `seq` positions.
+pub struct Replay {
+    /// The continuation.
+    pub owner: Digest,
+    pub tokens: Vec<TokenId>,
+    pub prompt: usize,
+    pub seq: u32,
+    pub finished: Option<FinishReason>,
+    pub outcomes: BTreeMap<EffectId, Outcome>,
+    /// Where the outcomes stand.
+    pub completed: BTreeMap<EffectId, u32>,
+    /// Intended, and without a result.
+    pub open: Vec<Effect>,
+    /// Those of the open ones that were intended before the journal was opened here, and cannot be done again.
+    pub in_doubt: Vec<Effect>,
+    /// Numbers of the effects that chose the tokens after the prompt.
+    numbers: Vec<u32>,
+}
+
+impl Replay {
+    pub const fn new(owner: Digest) -> Self {
+        Self {
+            owner,
+            tokens: Vec::new(),
+            prompt: 0,
+            seq: 0,
+            finished: None,
+            outcomes: BTreeMap::new(),
+            completed: BTreeMap::new(),
+            open: Vec::new(),
+            in_doubt: Vec::new(),
+            numbers: Vec::new(),
+        }
+    }
+
+    /// The session's position of the token that the effect `seq` chose; one that no token has if it chose none.
+    pub fn position_of(&self, seq: u32) -> u64 {
+        self.numbers.binary_search(&seq).map_or(u64::MAX, |index| (self.prompt + index) as u64)
+    }
+
+    /// The number of the effect that chose the token at `position` of the session.
+    pub fn chosen_by(&self, position: usize) -> Option<u32> {
+        self.numbers.get(position.checked_sub(self.prompt)?).copied()
+    }
+
+    /// Whether `entry` can come next.
+    pub fn admits(&self, entry: &Entry) -> Result<(), ContinuationRefusal> {
+        let position = u64::from(self.seq);
+        let malformed = |reason| ContinuationRefusal::RecordMalformed { position, reason };
+        let rule = |holds: bool, reason| if holds { Ok(()) } else { Err(malformed(reason)) };
+        rule(self.finished.is_none(), "there are records after the end")?;
+        rule(self.seq < u32::MAX, "there are too many records")?;
+        match entry {
+            Entry::Prompt { first, .. } => {
+                let chunks = u64::from(self.seq) * PROMPT_CHUNK_TOKENS as u64;
+                rule(*first == chunks && self.tokens.len() as u64 == chunks, "a prompt out of place")
+            }
+            Entry::Token { first, .. } => {
+                rule(self.prompt > 0, "a token without a prompt")?;
+                rule(*first == self.tokens.len() as u64, "a token out of place")
+            }
+            Entry::Record(Record::Intent(effect)) => {
+                rule(effect.seq == self.seq, "an effect with the number of another")?;
+                rule(matches!(effect.class(), Class::External { .. }), "an intent of what is not outside")?;
+                rule(effect.belongs_to(&self.owner), "an effect of another continuation")
+            }
+            Entry::Record(Record::Result(result)) => {
+                rule(!self.outcomes.contains_key(&result.id), "a second result of an effect")
+            }
+            Entry::Record(Record::Finished(_)) => rule(self.open.is_empty(), "it ends before its effects"),
+            Entry::Record(Record::Resolved { id, .. }) => {
+                let open = self.open.iter().find(|effect| effect.id == *id);
+                let idempotent = Class::External { idempotent: true };
+                rule(open.is_some_and(|effect| effect.class() != idempotent), "a decision about no doubt")
+            }
+        }
+    }
+
+    /// Takes in the next entry.
+    pub fn take(&mut self, entry: Entry) -> Result<(), ContinuationRefusal> {
+        self.admits(&entry)?;
+        match entry {
+            Entry::Prompt { tokens, .. } => {
+                self.tokens.extend(tokens);
+                self.prompt = self.tokens.len();
+            }
+            Entry::Token { token, .. } => {
+                self.tokens.push(token);
+                self.numbers.push(self.seq);
+            }
+            Entry::Record(Record::Intent(effect)) => self.open.push(effect),
+            Entry::Record(Record::Result(result)) => self.close(result.id, result.outcome),
+            Entry::Record(Record::Finished(reason)) => self.finished = Some(reason),
+            Entry::Record(Record::Resolved { id, how }) => match how.outcome() {
+                Some(outcome) => self.close(id, outcome),
+                None => self.in_doubt.retain(|effect| effect.id != id),
+            },
+        }
+        self.seq += 1;
+        Ok(())
+    }
+
+    /// What was intended by somebody who is gone may have happened.
+    pub fn doubt_open_intents(&mut self) {
+        let idempotent = Class::External { idempotent: true };
+        self.in_doubt = self.open.iter().filter(|effect| effect.class() != idempotent).cloned().collect();
+    }
+
+    /// It is not known whether `effect` has happened.
+    pub fn doubt(&mut self, effect: &Effect) {
+        let idempotent = Class::External { idempotent: true };
+        let open = self.open.iter().find(|open| open.id == effect.id && open.class() != idempotent);
+        if let Some(open) = open.filter(|open| !self.in_doubt.contains(open)) {
+            self.in_doubt.push(open.clone());
+        }
+    }
+
+    fn close(&mut self, id: EffectId, outcome: Outcome) {
+        self.open.retain(|effect| effect.id != id);
+        self.in_doubt.retain(|effect| effect.id != id);
+        self.completed.insert(id, self.seq);
+        self.outcomes.insert(id, outcome);
+    }
+}

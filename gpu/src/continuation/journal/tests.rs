@@ -1,0 +1,313 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use wallet::digest::Digest;
+
+use super::*;
+use crate::{
+    continuation::{body::journal_descriptor, effect::Op, memory::MemoryStream},
+    stream::{Page, Stream as _},
+};
+
+const ID: Digest = Digest([1; 32]);
+
+fn key() -> PageHashKey {
+    PageHashKey::from_bytes([3; 32])
+}
+
+fn stream() -> Arc<MemoryStream> {
+    MemoryStream::new(journal_descriptor(&ID))
+}
+
+fn open(stream: &Arc<MemoryStream>, epoch: u32) -> Journal {
+    let writer: Arc<dyn StreamWriter> = Arc::clone(stream) as _;
+    Journal::open(writer, key(), epoch).expect("readable")
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, ContinuationRefusal>) -> &'static str {
+    result.expect_err("refused").code()
+}
+
+fn effect(seq: u32, op: Op) -> Effect {
+    Effect::new(&ID, seq, op, vec![Value::Text("send".to_owned())]).expect("within bounds")
+}
+
+fn mail(seq: u32) -> Effect {
+    effect(seq, Op::Tool { idempotent: false })
+}
+
+/// Every kind of record: what is in it after which position.
+fn full(stream: &Arc<MemoryStream>) -> Journal {
+    let mut journal = open(stream, 1);
+    journal.prompt(&(0..3000).collect::<Vec<_>>()).expect("it goes on");
+    journal.token(2, 70).expect("it goes on");
+    journal.intend(&mail(3)).expect("it goes on");
+    journal.complete(&mail(3), &Ok(Value::Int(5))).expect("it goes on");
+    journal.complete(&effect(5, Op::LedgerTx), &Err(Failure(9))).expect("it goes on");
+    journal.token(6, 71).expect("it goes on");
+    journal.finish(FinishReason::EndToken).expect("it goes on");
+    journal
+}
+
+fn state(journal: &Journal) -> (Vec<TokenId>, usize, u32, Option<FinishReason>, Vec<Effect>) {
+    let tokens = journal.tokens().to_vec();
+    (tokens, journal.prompt_tokens(), journal.seq(), journal.finished(), journal.in_doubt().to_vec())
+}
+
+#[test]
+fn a_journal_reads_back_as_it_was_written() {
+    let stream = stream();
+    let written = full(&stream);
+    let read = open(&stream, 1);
+    assert_eq!(state(&read), state(&written));
+    assert_eq!((read.seq(), read.prompt_tokens(), read.tokens().len()), (8, 3000, 3002));
+    assert_eq!(read.outcome(&mail(3).id), Some(&Ok(Value::Int(5))));
+    assert_eq!(read.outcome(&effect(5, Op::LedgerTx).id), Some(&Err(Failure(9))));
+    assert_eq!([3000, 3001].map(|at| read.chosen_by(at)), [Some(2), Some(6)]);
+    assert_eq!(read.bound().expect("a root"), written.bound().expect("a root"));
+}
+
+#[test]
+fn pages_are_pinned() {
+    let stream = stream();
+    full(&stream);
+    let heads: Vec<String> =
+        stream.pages().iter().map(|page| wallet::digest::to_hex(&page.head.encode()[..16])).collect();
+    assert_eq!(
+        heads,
+        [
+            "00180000000b28010000000000000000",
+            "b8130000000b28010008000000000000",
+            "0110000000002801b80b000000000000",
+            "01100000000018610000000000000000",
+            "01100000000018610000000000000000",
+            "01100000000018610000000000000000",
+            "0110000000002801b90b000000000000",
+            "01100000000018610000000000000000",
+        ]
+    );
+    assert_eq!(
+        stream.root(8).expect("there").to_string(),
+        "8d7b8d2398dd9dca00cd8bf910c3f191e458fd9bfc989968112f6cf68cb3df5a"
+    );
+}
+
+#[test]
+fn the_second_writer_of_the_same_is_told_so_and_changes_nothing() {
+    let stream = stream();
+    let written = state(&full(&stream));
+    let mut second = open(&stream, 1);
+    let prompt: Vec<TokenId> = (0..3000).collect();
+    assert_eq!(second.prompt(&prompt).expect("the same"), Recorded::Same(1));
+    assert_eq!(second.token(2, 70).expect("the same"), Recorded::Same(2));
+    assert_eq!(second.intend(&mail(3)).expect("the same"), Recorded::Same(3));
+    assert_eq!(second.complete(&mail(3), &Ok(Value::Int(5))).expect("the same"), Recorded::Same(4));
+    let transaction = effect(5, Op::LedgerTx);
+    assert_eq!(second.complete(&transaction, &Err(Failure(9))).expect("the same"), Recorded::Same(5));
+    assert_eq!(second.token(6, 71).expect("the same"), Recorded::Same(6));
+    assert_eq!(second.finish(FinishReason::EndToken).expect("the same"), Recorded::Same(7));
+    assert_eq!(state(&second), written);
+}
+
+#[test]
+fn another_result_of_the_same_computation_is_kept_as_evidence_and_overwrites_nothing() {
+    let stream = stream();
+    let mut journal = full(&stream);
+    let before = stream.pages().len();
+    for (seq, ours, theirs) in [(2, 70, 99), (6, 71, 98)] {
+        let Recorded::Diverged(divergence) = journal.token(seq, theirs).expect("evidence") else {
+            panic!("a divergence at {seq}")
+        };
+        let first = 3000 + u64::from(seq == 6);
+        assert_eq!(divergence.recorded, Entry::Token { first, token: ours });
+        assert_eq!(divergence.offered, Entry::Token { first, token: theirs });
+        assert_eq!(divergence.position, u64::from(seq));
+    }
+    let other = journal.complete(&effect(5, Op::LedgerTx), &Ok(Value::Nil)).expect("evidence");
+    assert!(matches!(other, Recorded::Diverged(_)));
+    assert_eq!(journal.divergences().len(), 3);
+    assert_eq!((stream.pages().len(), journal.tokens()[3000..].to_vec()), (before, vec![70, 71]));
+}
+
+#[test]
+fn a_writer_that_was_overtaken_goes_on_with_what_the_first_one_wrote() {
+    let stream = stream();
+    let (mut first, mut second) = (open(&stream, 1), open(&stream, 1));
+    first.prompt(&[1, 2]).expect("it goes on");
+    first.token(1, 7).expect("it goes on");
+    assert_eq!(second.prompt(&[1, 2]).expect("the same"), Recorded::Same(0));
+    assert_eq!(second.seq(), 2, "it has caught up");
+    second.token(2, 8).expect("it goes on");
+    assert!(matches!(first.token(2, 9).expect("evidence"), Recorded::Diverged(_)));
+    assert_eq!(first.tokens(), [1, 2, 7, 8]);
+}
+
+#[test]
+fn a_different_record_at_a_taken_position_is_refused() {
+    let stream = stream();
+    let mut journal = open(&stream, 1);
+    journal.prompt(&[1, 2]).expect("it goes on");
+    journal.token(1, 7).expect("it goes on");
+    assert_eq!(code(journal.prompt(&[1, 3])), "E-312");
+    assert_eq!(code(journal.complete(&effect(1, Op::LedgerTx), &Ok(Value::Nil))), "E-312");
+    assert_eq!(code(journal.intend(&mail(1))), "E-312");
+}
+
+#[test]
+fn a_record_after_a_gap_or_after_the_end_is_refused() {
+    let stream = stream();
+    let mut journal = open(&stream, 1);
+    assert_eq!(code(journal.token(0, 1)), "E-311", "a token without a prompt");
+    assert_eq!(code(journal.prompt(&[])), "E-309");
+    journal.prompt(&[1, 2]).expect("it goes on");
+    assert_eq!(code(journal.token(2, 1)), "E-313");
+    journal.finish(FinishReason::MaxTokens).expect("it goes on");
+    assert_eq!(code(journal.token(2, 1)), "E-316");
+    assert_eq!(code(journal.intend(&mail(2))), "E-316");
+}
+
+#[test]
+fn a_stale_epoch_is_fenced() {
+    let stream = stream();
+    let mut source = open(&stream, 1);
+    source.prompt(&[1, 2]).expect("it goes on");
+    let mut destination = open(&stream, 2);
+    assert_eq!(code(source.token(1, 7)), "E-314");
+    assert_eq!(code(Journal::open(Arc::clone(&stream) as _, key(), 1).map(|_| ())), "E-314");
+    destination.token(1, 8).expect("it goes on");
+    assert_eq!(code(source.token(1, 8)), "E-314", "not even the same");
+}
+
+#[test]
+fn a_full_or_closed_stream_takes_no_record_and_loses_none() {
+    let stream = stream();
+    let mut journal = open(&stream, 1);
+    journal.prompt(&[1, 2]).expect("it goes on");
+    stream.limit(1);
+    assert_eq!(code(journal.token(1, 7)), "E-315");
+    stream.limit(9);
+    assert_eq!(journal.token(1, 7).expect("there is room"), Recorded::New(1));
+    stream.close(1).expect("closes");
+    assert_eq!(code(journal.token(2, 7)), "E-315");
+    assert_eq!(open(&stream, 1).tokens(), [1, 2, 7]);
+}
+
+#[test]
+fn an_effect_outside_is_intended_before_it_is_complete_and_durable_before_it_happens() {
+    let stream = stream();
+    let mut journal = open(&stream, 1);
+    journal.prompt(&[1]).expect("it goes on");
+    assert_eq!(code(journal.complete(&mail(1), &Ok(Value::Nil))), "E-319");
+    assert_eq!(code(journal.intend(&effect(1, Op::LedgerTx))), "E-319");
+    let other = Effect::new(&Digest([2; 32]), 1, Op::Tool { idempotent: false }, Vec::new()).expect("within bounds");
+    assert_eq!(code(journal.intend(&other)), "E-319");
+    assert_eq!(stream.state().durable, 0);
+    journal.intend(&mail(1)).expect("it goes on");
+    assert_eq!(stream.state().durable, 2);
+    assert!(journal.is_open(&mail(1).id) && journal.in_doubt().is_empty());
+    journal.complete(&mail(1), &Ok(Value::Nil)).expect("it goes on");
+    assert!(!journal.is_open(&mail(1).id));
+}
+
+#[test]
+fn an_effect_is_in_doubt_exactly_while_its_intent_has_no_result() {
+    let stream = stream();
+    full(&stream);
+    for cut in 0..=8 {
+        let copy = stream.after_crash(0);
+        let pages = stream.pages();
+        let crashed = MemoryStream::new(journal_descriptor(&ID));
+        for page in &pages[..cut] {
+            let draft = crate::stream::Draft::of(&page.head);
+            crashed.append(1, Expect::Any, &draft, &page.payload).expect("appends");
+        }
+        let journal = open(&crashed, 2);
+        let expected = if cut == 4 { vec![mail(3)] } else { Vec::new() };
+        assert_eq!(journal.in_doubt(), expected, "after {cut} records");
+        // The intent was synced, so no crash goes back behind it.
+        assert!(copy.state().tail >= 4);
+    }
+}
+
+#[test]
+fn an_idempotent_effect_is_never_in_doubt() {
+    let stream = stream();
+    let mut journal = open(&stream, 1);
+    journal.prompt(&[1]).expect("it goes on");
+    let payment = effect(1, Op::Tool { idempotent: true });
+    journal.intend(&payment).expect("it goes on");
+    let mut journal = open(&stream, 2);
+    assert!(journal.in_doubt().is_empty() && journal.is_open(&payment.id));
+    assert_eq!(code(journal.resolve(&payment.id, Resolution::Abort)), "E-318");
+    journal.complete(&payment, &Ok(Value::Nil)).expect("done again, under the same key");
+}
+
+#[test]
+fn a_decision_is_recorded_and_stands() {
+    let decide = |how: Resolution| {
+        let stream = stream();
+        let mut journal = open(&stream, 1);
+        journal.prompt(&[1]).expect("it goes on");
+        journal.intend(&mail(1)).expect("it goes on");
+        let mut journal = open(&stream, 2);
+        journal.resolve(&mail(1).id, how).expect("it is in doubt");
+        assert!(journal.in_doubt().is_empty());
+        assert_eq!(stream.state().durable, 3);
+        (stream, journal.outcome(&mail(1).id).cloned())
+    };
+    let (stream, outcome) = decide(Resolution::AssumeDone(Value::Int(4)));
+    assert_eq!(outcome, Some(Ok(Value::Int(4))));
+    assert_eq!(open(&stream, 3).outcome(&mail(1).id), Some(&Ok(Value::Int(4))));
+    let (stream, outcome) = decide(Resolution::Abort);
+    assert_eq!(outcome, Some(Err(Failure::ABORTED)));
+    assert_eq!(open(&stream, 3).outcome(&mail(1).id), Some(&Err(Failure::ABORTED)));
+    let (stream, outcome) = decide(Resolution::Retry);
+    assert_eq!(outcome, None);
+    // Whoever was to try again may have done so.
+    let mut third = open(&stream, 3);
+    assert_eq!(third.in_doubt(), [mail(1)]);
+    third.resolve(&mail(1).id, Resolution::Retry).expect("in doubt");
+    third.complete(&mail(1), &Ok(Value::Nil)).expect("done");
+    assert!(open(&stream, 4).in_doubt().is_empty());
+}
+
+#[test]
+fn a_journal_under_another_key_or_of_another_continuation_is_refused() {
+    let stream = stream();
+    full(&stream);
+    let other = Journal::open(Arc::clone(&stream) as _, PageHashKey::from_bytes([4; 32]), 1);
+    assert_eq!(code(other.map(|_| ())), "E-311");
+    let moved = MemoryStream::new(journal_descriptor(&Digest([2; 32])));
+    for page in stream.pages() {
+        moved.append(1, Expect::Any, &crate::stream::Draft::of(&page.head), &page.payload).expect("appends");
+    }
+    assert_eq!(code(Journal::open(moved, key(), 1).map(|_| ())), "E-311", "its effects are another's");
+}
+
+#[test]
+fn a_value_that_would_not_be_read_back_is_not_written() {
+    let stream = stream();
+    let mut journal = open(&stream, 1);
+    journal.prompt(&[1]).expect("it goes on");
+    for value in [Value::Bytes(vec![0; 2000]), Value::Tuple(vec![Value::Bytes(vec![0; 1024]); 100])] {
+        assert_eq!(code(journal.complete(&effect(1, Op::LedgerTx), &Ok(value))), "E-310");
+    }
+    assert_eq!(journal.seq(), 1);
+}
+
+proptest! {
+    #[test]
+    fn a_flipped_bit_in_any_page_is_found(position in 0..8_usize, bit: usize, in_head: bool) {
+        let stream = stream();
+        full(&stream);
+        let Page { head, payload } = stream.pages()[position].clone();
+        let (mut head, mut payload) = (head.encode(), payload.to_vec());
+        let bytes = if in_head { head.as_mut_slice() } else { payload.as_mut_slice() };
+        let bit = bit % (bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(head) = wallet::page::PageHead::decode(&head) {
+            stream.replace(position, Page { head, payload: payload.into() });
+            prop_assert_eq!(code(Journal::open(stream, key(), 1).map(|_| ())), "E-311");
+        }
+    }
+}

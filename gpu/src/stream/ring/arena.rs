@@ -1,0 +1,96 @@
+//! The buffers of a ring: bounded in number, made when first needed, never cleared between two uses.
+
+use super::sync::{Arc, Event, EventListener, Mutex, MutexGuard, PoisonError};
+
+/// All buffers of a ring, whether they are free, being written, or read.
+#[derive(Debug)]
+pub struct Arena {
+    most: usize,
+    buffers: Mutex<Buffers>,
+    /// There may be room.
+    room: Event,
+}
+
+#[derive(Debug, Default)]
+struct Buffers {
+    /// The last one used comes first: it is in the processor's cache still.
+    free: Vec<Vec<u8>>,
+    made: usize,
+}
+
+/// A buffer and what is in it. It goes back when it is dropped.
+#[derive(Debug)]
+pub struct Slot {
+    buffer: Vec<u8>,
+    /// Bytes of the payload; what comes behind is from an earlier use.
+    bytes: usize,
+    arena: Arc<Arena>,
+}
+
+impl Arena {
+    /// One of at most `most` buffers.
+    pub fn new(most: usize) -> Self {
+        Self { most, buffers: Mutex::new(Buffers::default()), room: Event::new() }
+    }
+
+    /// Whether a buffer can be had.
+    pub fn has_room(&self) -> bool {
+        let buffers = self.lock();
+        !buffers.free.is_empty() || buffers.made < self.most
+    }
+
+    /// What ends when [`Self::room_may_be`] is called after this.
+    pub fn listen(&self) -> EventListener {
+        self.room.listen()
+    }
+
+    /// Wakes everybody who waits for room.
+    pub fn room_may_be(&self) {
+        self.room.notify(usize::MAX);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Buffers> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    /// A buffer, if there is one.
+    pub fn take(arena: &Arc<Arena>) -> Option<Self> {
+        let mut buffers = arena.lock();
+        let buffer = match buffers.free.pop() {
+            Some(buffer) => buffer,
+            None if buffers.made < arena.most => {
+                buffers.made += 1;
+                Vec::new()
+            }
+            None => return None,
+        };
+        drop(buffers);
+        Some(Self { buffer, bytes: 0, arena: arena.clone() })
+    }
+
+    /// Where the payload of `bytes` bytes is written. It holds what was there before.
+    pub fn room(&mut self, bytes: usize) -> &mut [u8] {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; bytes];
+        } else if self.buffer.len() < bytes {
+            self.buffer.reserve_exact(bytes - self.buffer.len());
+            self.buffer.resize(bytes, 0);
+        }
+        self.bytes = bytes;
+        &mut self.buffer[..bytes]
+    }
+
+    /// What was written.
+    pub fn payload(&self) -> &[u8] {
+        &self.buffer[..self.bytes]
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.arena.lock().free.push(std::mem::take(&mut self.buffer));
+        self.arena.room_may_be();
+    }
+}
