@@ -18,17 +18,21 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-use wallet::{codec, units::NodeId};
+use wallet::{codec, digest::Digest, units::NodeId};
 
 use crate::{
     api,
-    config::ValidConfig,
-    engine::EngineHandle,
+    config::{EnginePlace, ValidConfig},
+    engine::{
+        EngineHandle, Placement,
+        elsewhere::{Elsewhere, EngineHost, OpenEngine},
+    },
     keys::KeyFileFault,
     ledger_feed::LedgerFeed,
     network::{
         Handler, NetworkFault, Options, Peer, PeerNetwork,
         message::{Dispatch, SessionPeers},
+        stream::{StreamExports, StreamLink, StreamPeers},
     },
     peer::{SessionLink, SessionReply, SessionRequest},
     routing::{self, Routing, links::Links, tenants::Tenants},
@@ -56,10 +60,15 @@ pub struct RunningNode {
 /// Puts something around the way to the peers.
 pub type WrapLink = Box<dyn FnOnce(Arc<dyn SessionLink>) -> Arc<dyn SessionLink> + Send>;
 
+/// Puts something around the way to the peers' streams.
+pub type WrapStreams = Box<dyn FnOnce(Arc<dyn StreamLink>) -> Arc<dyn StreamLink> + Send>;
+
 /// What a test may replace.
 pub struct Seams {
     /// Stands between the node and its peers.
     pub link: WrapLink,
+    /// Stands between the node's moves and its peers' streams.
+    pub streams: WrapStreams,
     /// How long things may take.
     pub patience: Patience,
 }
@@ -96,7 +105,7 @@ pub enum StartFault {
 
 impl Default for Seams {
     fn default() -> Self {
-        Self { link: Box::new(|link| link), patience: Patience::default() }
+        Self { link: Box::new(|link| link), streams: Box::new(|link| link), patience: Patience::default() }
     }
 }
 
@@ -117,10 +126,12 @@ impl RunningNode {
         std::fs::create_dir_all(&config.data_dir)?;
         let tenants = Tenants::load(&config.tenants)?;
         let consortium = Arc::new(config.consortium.clone());
-        let engine = start_engine(&config).await?;
+        let model = load_model(&config).await?;
 
         let parts = Arc::new(OnceLock::new());
-        let handler = Dispatch { ledger: LedgerHandler::default(), session: SessionHandler(parts.clone()) };
+        let streams = StreamExports::default();
+        let session = SessionHandler(parts.clone());
+        let handler = Dispatch { ledger: LedgerHandler::default(), session, stream: streams.clone() };
         let replica_slot = handler.ledger.0.clone();
         let network = PeerNetwork::start(network_options(&config), handler).await?;
         let options = ReplicaOptions {
@@ -137,6 +148,11 @@ impl RunningNode {
         let region = consortium.node(config.me).map(|node| node.region.clone());
         let links = Links::default();
         let link: Arc<dyn SessionLink> = Arc::new(SessionPeers::new(network.clone()));
+        let stream_link: Arc<dyn StreamLink> = Arc::new(StreamPeers::new(network.clone()));
+        let options = engine_options(&config);
+        let place = placement(&config, &model, &link, &streams, &stream_link)?;
+        let engine = EngineHandle::open(model.clone(), options, place)?;
+        let guests = config.engine.serves.iter().copied();
         let context = Arc::new(NodeContext {
             me: config.me,
             region: region.ok_or(NetworkFault::NotAPeer { to: config.me })?,
@@ -145,6 +161,8 @@ impl RunningNode {
             replica,
             engine,
             link: (seams.link)(link),
+            streams: (seams.streams)(stream_link.clone()),
+            exports: streams.clone(),
             links: links.clone(),
             disk: SessionsDir::open(&config.data_dir, &config.key)?,
             key: config.key,
@@ -152,6 +170,7 @@ impl RunningNode {
             decisions: watch::Sender::new(LogHead::default()),
             patience: seams.patience,
         });
+        let engines = EngineHost::new(model, options, guests, streams, stream_link);
         let sessions = Sessions::new(context);
         let routing = Routing::start(routing::Parts { sessions: sessions.clone(), links, tick: config.tick });
         let schedule = Schedule::start(schedule::Parts {
@@ -161,7 +180,8 @@ impl RunningNode {
             tick: config.tick,
         })
         .await?;
-        let services = Services { sessions: sessions.clone(), routing: routing.clone(), schedule: schedule.clone() };
+        let services =
+            Services { sessions: sessions.clone(), routing: routing.clone(), schedule: schedule.clone(), engines };
         // Set here and nowhere else.
         let _ = parts.set(services);
         sessions.restore().await;
@@ -210,21 +230,52 @@ impl RunningNode {
         self.api.stop().await;
         self.schedule.stop().await;
         self.routing.stop().await;
-        self.sessions.stop();
+        self.sessions.stop().await;
         self.sessions.context().feed.stop();
         self.network.stop().await;
         self.sessions.context().replica.shutdown().await;
     }
 }
 
-async fn start_engine(config: &ValidConfig) -> Result<EngineHandle, StartFault> {
-    let (folder, blocks) = (config.model_dir.clone(), config.engine.block_count as usize);
+async fn load_model(config: &ValidConfig) -> Result<Arc<Model>, StartFault> {
+    let folder = config.model_dir.clone();
     let model = tokio::task::spawn_blocking(move || Model::load(&folder))
         .await
         .map_err(|error| io::Error::other(error.to_string()))??;
-    let options =
-        EngineOptions { block_count: blocks, prefill_chunk_tokens: PREFILL_CHUNK_TOKENS, idle_blocks_max: blocks };
-    Ok(EngineHandle::start(Arc::new(model), options)?)
+    Ok(Arc::new(model))
+}
+
+fn engine_options(config: &ValidConfig) -> EngineOptions {
+    let blocks = config.engine.block_count as usize;
+    EngineOptions { block_count: blocks, prefill_chunk_tokens: PREFILL_CHUNK_TOKENS, idle_blocks_max: blocks }
+}
+
+fn placement(
+    config: &ValidConfig,
+    model: &Model,
+    link: &Arc<dyn SessionLink>,
+    exports: &StreamExports,
+    streams: &Arc<dyn StreamLink>,
+) -> io::Result<Placement> {
+    Ok(match config.engine.place {
+        EnginePlace::Inside => Placement::InProcess,
+        EnginePlace::Worker => {
+            Placement::Worker { program: std::env::current_exe()?, model_dir: config.model_dir.clone() }
+        }
+        EnginePlace::Node(host) => Placement::Elsewhere(Arc::new(Elsewhere {
+            host,
+            engine: OpenEngine {
+                queue: Digest::ZERO,
+                model: model.hash(),
+                numerics: gpu::numerics_id(),
+                blocks: config.engine.block_count,
+            },
+            link: link.clone(),
+            exports: exports.clone(),
+            streams: streams.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        })),
+    })
 }
 
 fn network_options(config: &ValidConfig) -> Options {
@@ -284,6 +335,7 @@ struct Services {
     sessions: Sessions,
     routing: Routing,
     schedule: Schedule,
+    engines: EngineHost,
 }
 
 /// Answers the sessions' requests once everything runs.
@@ -317,10 +369,15 @@ impl Services {
                     Err(refusal) => SessionReply::Refused(refusal.to_peer()),
                 };
             }
+            SessionRequest::Engine(engine) => {
+                return match self.engines.open(from, engine) {
+                    Ok(()) => SessionReply::Noted,
+                    Err(refusal) => SessionReply::Refused(Refusal::from(refusal).to_peer()),
+                };
+            }
             SessionRequest::Tokens(request) => return self.sessions.tokens(request).await,
             SessionRequest::Reserve(reserve) => return self.sessions.reserve(from, *reserve).await,
             SessionRequest::Envelope(offer) => (offer.wallet, PeerAsk::Envelope(offer)),
-            SessionRequest::Pages(request) => (request.offer.wallet, PeerAsk::Pages(request)),
             SessionRequest::Freeze(freeze) => (freeze.offer.wallet, PeerAsk::Freeze(freeze)),
             SessionRequest::Report(report) => (report.wallet, PeerAsk::Report(report)),
         };

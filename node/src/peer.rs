@@ -6,8 +6,9 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    engine::elsewhere::OpenEngine,
     migration::{
-        messages::{Freeze, Handover, OfferRef, PagesReply, PagesRequest, Reserve, Reserved},
+        messages::{Freeze, Handover, OfferRef, Reserve, Reserved},
         report::MoveReport,
     },
     network::{NetworkFault, message::SessionPeers},
@@ -48,12 +49,12 @@ pub enum SessionRequest {
     Reserve(Box<Reserve>),
     /// The envelope of an offer whose acceptance is final.
     Envelope(OfferRef),
-    /// Full pages of an offered session.
-    Pages(PagesRequest),
     /// Freeze at the next step boundary and hand over.
     Freeze(Freeze),
     /// The figures of a confirmed move, to its source.
     Report(Box<MoveReport>),
+    /// Run an engine for the asking node.
+    Engine(OpenEngine),
 }
 
 /// The answer to a [`SessionRequest`]. The order of the variants is part of the format.
@@ -71,11 +72,9 @@ pub enum SessionReply {
     Reserved(Reserved),
     /// To [`SessionRequest::Envelope`].
     Envelope(Envelope),
-    /// To [`SessionRequest::Pages`].
-    Pages(PagesReply),
     /// To [`SessionRequest::Freeze`].
     Handover(Box<Handover>),
-    /// To [`SessionRequest::Report`].
+    /// To [`SessionRequest::Report`] and [`SessionRequest::Engine`].
     Noted,
     /// To any request: a rule says no.
     Refused(PeerRefused),
@@ -201,7 +200,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::migration::messages::{SealedPage, SourceFigures};
+    use crate::migration::messages::SourceFigures;
 
     const WALLET: WalletAddress = WalletAddress(Digest([1; 32]));
     const OFFER: OfferRef = OfferRef { wallet: WALLET, offer: Digest([2; 32]) };
@@ -248,9 +247,14 @@ mod tests {
                 blocks: 12,
             })),
             SessionRequest::Envelope(OFFER),
-            SessionRequest::Pages(PagesRequest { offer: OFFER, from: 3, count_max: 64 }),
             SessionRequest::Freeze(Freeze { offer: OFFER, have: 9 }),
             SessionRequest::Report(Box::new(report())),
+            SessionRequest::Engine(OpenEngine {
+                queue: Digest([1; 32]),
+                model: Digest([2; 32]),
+                numerics: Digest([3; 32]),
+                blocks: 4,
+            }),
         ]
     }
 
@@ -278,11 +282,10 @@ mod tests {
                 prekey: SignedPrekey { node: NodeId::new(1), key: ExchangeKey([8; 32]), signature },
             }),
             SessionReply::Envelope(Envelope(vec![9; 5])),
-            SessionReply::Pages(PagesReply { pages: vec![SealedPage(vec![1, 2, 3])], full: 4 }),
             SessionReply::Handover(Box::new(Handover {
                 ticket: SignedTicket { ticket, signature },
-                pages: Vec::new(),
                 full: 4,
+                root: Digest([5; 32]),
                 tail: Envelope(vec![9; 7]),
                 figures: SourceFigures::default(),
             })),
@@ -299,30 +302,25 @@ mod tests {
     fn the_encodings_are_pinned() {
         let requests: Vec<String> = requests().iter().map(|request| hash(&codec::encode(request))).collect();
         let replies: Vec<String> = replies().iter().map(|reply| hash(&codec::encode(reply))).collect();
-        assert_eq!(
-            requests,
-            [
-                "259b6e5eac9581b4",
-                "aa347334e554da49",
-                "cac896d775ead689",
-                "4abbdc35d23ebedb",
-                "301383dc4b844408",
-                "0b3352af0f0e05a4"
-            ]
-        );
-        assert_eq!(
-            replies,
-            [
-                "b63f872ca096e1f1",
-                "53d73443a27f8a16",
-                "658cee092e6e6995",
-                "023b8347e8d5e0ba",
-                "89e7278822102261",
-                "0060b1b5f735e90a",
-                "77f1abae2bab98f2",
-                "7a3f34191014744f"
-            ]
-        );
+        let requests_pinned = [
+            "259b6e5eac9581b4",
+            "aa347334e554da49",
+            "cac896d775ead689",
+            "7dd8421176b80fa8",
+            "632979d7c9eab8d4",
+            "044a8c11bb06af64",
+        ];
+        let replies_pinned = [
+            "b63f872ca096e1f1",
+            "53d73443a27f8a16",
+            "658cee092e6e6995",
+            "023b8347e8d5e0ba",
+            "8cb54447b9118691",
+            "614e5207f1519e0c",
+            "01bb9f8ef0287fef",
+        ];
+        assert_eq!(requests, requests_pinned);
+        assert_eq!(replies, replies_pinned);
     }
 
     #[test]

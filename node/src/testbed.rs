@@ -18,7 +18,7 @@ use wallet::{
 };
 
 use crate::{
-    config::{EngineConfig, ValidConfig},
+    config::{EngineConfig, EnginePlace, ValidConfig},
     node::{RunningNode, Seams},
     session::{
         Session, agent,
@@ -84,11 +84,21 @@ impl Testbed {
                 api_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 model_dir: model_dir(),
                 tick: Duration::from_secs(60),
-                engine: EngineConfig { block_count: 256, threads: 1 },
+                engine: EngineConfig {
+                    block_count: 256,
+                    threads: 1,
+                    place: EnginePlace::Inside,
+                    serves: BTreeSet::new(),
+                },
                 tenants: Vec::new(),
             })
             .collect();
         Self { folder, configs, nodes: BTreeMap::new(), master: TenantMaster::from_bytes([7; 32]) }
+    }
+
+    /// What a node is started with, to be changed before it is.
+    pub fn config(&mut self, node: u32) -> &mut ValidConfig {
+        &mut self.configs[node as usize]
     }
 
     pub async fn start_node(&mut self, node: u32, seams: Seams) {

@@ -5,6 +5,8 @@
 
 mod engine;
 mod router;
+pub mod sessions;
+pub mod streams;
 
 use std::{
     collections::BTreeMap,
@@ -36,6 +38,21 @@ pub enum BenchFault {
     /// The engine refused the bench's own work.
     #[error(transparent)]
     Engine(#[from] gpu::Refusal),
+    /// A stream failed.
+    #[error(transparent)]
+    Stream(#[from] gpu::stream::StreamFault),
+    /// A continuation was refused.
+    #[error(transparent)]
+    Continuation(#[from] gpu::continuation::ContinuationRefusal),
+    /// A session did not go on.
+    #[error(transparent)]
+    Session(#[from] sessions::SessionFault),
+    /// The system said no.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+    /// What was measured did not do what it is there for.
+    #[error("{0}")]
+    Wrong(String),
 }
 
 /// Decoding and prefill of the model in `folder`.
@@ -43,19 +60,33 @@ pub enum BenchFault {
 /// # Errors
 /// [`BenchFault`].
 pub fn engine(folder: &Path, commit: &str) -> Result<BenchFigures, BenchFault> {
-    Ok(BenchFigures::new(commit, engine::figures(folder)?))
+    Ok(BenchFigures::new(commit, SEED, engine::figures(folder)?))
+}
+
+/// Streams, continuations and sessions that are cut off. It takes minutes.
+///
+/// # Errors
+/// [`BenchFault`].
+pub fn streams(args: &streams::StreamsArgs, commit: &str) -> Result<BenchFigures, BenchFault> {
+    Ok(BenchFigures::new(commit, args.seed, streams::figures(args)?))
 }
 
 /// Placing requests by cached prefixes.
 pub fn router(commit: &str) -> BenchFigures {
-    BenchFigures::new(commit, router::figures())
+    BenchFigures::new(commit, SEED, router::figures())
+}
+
+impl From<rustix::io::Errno> for BenchFault {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::System(errno.into())
+    }
 }
 
 impl BenchFigures {
-    fn new(commit: &str, mut figures: BTreeMap<&'static str, Value>) -> Self {
+    fn new(commit: &str, seed: u64, mut figures: BTreeMap<&'static str, Value>) -> Self {
         figures.insert("commit", commit.into());
         figures.insert("cpu", cpu().into());
-        figures.insert("seed", SEED.into());
+        figures.insert("seed", seed.into());
         Self(figures)
     }
 }

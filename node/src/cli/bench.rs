@@ -30,6 +30,8 @@ enum Name {
     },
     /// Placing requests by cached prefixes.
     Router,
+    /// Streams, continuations, and sessions that are cut off.
+    Streams(bench::streams::StreamsArgs),
 }
 
 impl Command {
@@ -39,6 +41,8 @@ impl Command {
                 bench::engine(&model, &self.commit).map_err(|fault| Failure::new("N-171", fault, model.display()))?
             }
             Name::Router => bench::router(&self.commit),
+            Name::Streams(args) => bench::streams(&args, &self.commit)
+                .map_err(|fault| Failure::new("N-171", fault, args.model.display()))?,
         };
         let output = Output::new(&figures);
         if let Some(file) = self.out {

@@ -51,9 +51,15 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Command),
     Bench(bench::Command),
+    /// Is the second process of a bench; the bench starts it
+    #[command(hide = true)]
+    BenchSide(crate::bench::streams::SideArgs),
     #[command(subcommand)]
     Credits(credits::Command),
     Demo(demo::Command),
+    /// Runs the engine of a node; the node starts it
+    #[command(hide = true)]
+    EngineWorker(crate::engine::WorkerArgs),
     #[command(subcommand)]
     Genesis(genesis::Command),
     #[command(subcommand)]
@@ -62,6 +68,9 @@ enum Command {
     Node(node::Command),
     #[command(subcommand)]
     Scheduler(scheduler::Command),
+    /// Runs one session of a bench or test; what drives it starts it
+    #[command(hide = true)]
+    SessionRunner(crate::bench::sessions::RunnerArgs),
     #[command(subcommand)]
     Wallet(wallet::Command),
 }
@@ -70,15 +79,44 @@ impl Command {
     async fn run(self) -> Result<Output, Failure> {
         match self {
             Self::Audit(command) => command.run(),
-            Self::Bench(command) => command.run(),
+            // They wait for threads and processes, so they must not stand on the runtime's threads.
+            Self::Bench(command) => apart(move || command.run()).await,
+            Self::BenchSide(args) => {
+                apart(move || {
+                    let side = crate::bench::streams::side(&args);
+                    side.map(|()| Output::new(&String::new())).map_err(|fault| Failure::new("N-171", fault, "bench"))
+                })
+                .await
+            }
             Self::Credits(command) => command.run().await,
             Self::Demo(command) => command.run().await,
+            // It sleeps on a futex, so it must not stand on the runtime's threads.
+            Self::EngineWorker(args) => match tokio::task::spawn_blocking(|| crate::engine::work(args)).await {
+                Ok(Ok(())) => Ok(Output::new(&String::new())),
+                Ok(Err(fault)) => Err(Failure::new("N-220", fault, "engine worker")),
+                Err(error) => Err(Failure::new("N-220", error, "engine worker")),
+            },
             Self::Genesis(command) => command.run(),
             Self::Keys(command) => command.run(),
             Self::Node(command) => command.run().await,
             Self::Scheduler(command) => command.run().await,
+            Self::SessionRunner(args) => {
+                apart(move || {
+                    let run = crate::bench::sessions::run_session(&args);
+                    run.map(|()| Output::new(&String::new())).map_err(|fault| Failure::new("N-171", fault, "session"))
+                })
+                .await
+            }
             Self::Wallet(command) => command.run().await,
         }
+    }
+}
+
+/// Runs `work` on a thread of its own.
+async fn apart(work: impl FnOnce() -> Result<Output, Failure> + Send + 'static) -> Result<Output, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Failure::new("N-154", error, "a command")),
     }
 }
 

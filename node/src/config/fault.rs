@@ -110,6 +110,14 @@ pub enum ConfigFault {
         /// What is used twice.
         what: &'static str,
     },
+    /// An engine at another operator's node, or at this very one.
+    #[error("{place}: {node} is not another node of the same operator")]
+    EngineForeign {
+        /// Where it is named.
+        place: Place,
+        /// The node.
+        node: NodeName,
+    },
     /// A value outside its limits.
     #[error("{place}: {what} is {value}, outside {min} to {max}")]
     OutOfRange {
@@ -141,6 +149,7 @@ impl ConfigFault {
             Self::NoRegion { .. } => "N-107",
             Self::TenantRepeated { .. } => "N-108",
             Self::OutOfRange { .. } => "N-109",
+            Self::EngineForeign { .. } => "N-110",
         }
     }
 }

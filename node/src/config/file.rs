@@ -42,11 +42,22 @@ pub(super) struct ConfigFile {
 pub(super) struct Engine {
     pub(super) block_count: Spanned<u32>,
     pub(super) threads: Spanned<u32>,
+    pub(super) place: Spanned<EnginePlace>,
+    pub(super) serves: Vec<Spanned<NodeName>>,
+}
+
+/// Where the engine stands.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum EnginePlace {
+    Inside,
+    Worker,
+    Node(NodeName),
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Self { block_count: absent(1024), threads: absent(1) }
+        Self { block_count: absent(1024), threads: absent(1), place: absent(EnginePlace::Inside), serves: Vec::new() }
     }
 }
 

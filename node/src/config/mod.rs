@@ -13,6 +13,8 @@
 //! [engine]
 //! block-count = 1024                 # KV blocks of 16 tokens
 //! threads = 1
+//! place = "inside"                   # or "worker", or { node = "eu-1-b" }: another node of the same operator
+//! serves = ["eu-1-c"]                # nodes of the same operator whose engines may stand here; default: none
 //!
 //! [[tenants]]
 //! name = "acme"
@@ -28,9 +30,9 @@ mod file;
 mod tenant;
 pub mod units;
 
-use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
-use genesis::Consortium;
+use genesis::{Consortium, NodeName};
 use wallet::{identity::SecretKey, units::NodeId};
 
 use crate::keys;
@@ -64,12 +66,28 @@ pub struct ValidConfig {
 }
 
 /// Table `[engine]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
     /// KV blocks of 16 tokens. Default 1024, 16 to 4194304.
     pub block_count: u32,
     /// Threads that compute. Results do not depend on it. Default 1, up to 1024.
     pub threads: u32,
+    /// Where the engine stands.
+    pub place: EnginePlace,
+    /// Nodes of the same operator whose engines may stand here.
+    pub serves: BTreeSet<NodeId>,
+}
+
+/// Where a node's engine stands. What it is asked is not encrypted against whoever runs it, so it stands with the same
+/// operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnginePlace {
+    /// In the node's process.
+    Inside,
+    /// In a process beside it.
+    Worker,
+    /// At another node of the same operator.
+    Node(NodeId),
 }
 
 impl ValidConfig {
@@ -102,9 +120,21 @@ impl ValidConfig {
         if !api_listen.ip().is_loopback() {
             return Err(ConfigFault::NotLoopback { place: source.place(&file.api_listen), address: api_listen });
         }
+        let colleague = |place: Place, other: &NodeName| match consortium.node_by_name(other) {
+            Some((id, found)) if id != me && found.operator == node.operator => Ok(id),
+            Some(_) => Err(ConfigFault::EngineForeign { place, node: other.clone() }),
+            None => Err(ConfigFault::NodeUnknown { place, node: other.clone() }),
+        };
+        let serves = file.engine.serves.iter().map(|name| colleague(source.place(name), name.get_ref()));
         let engine = EngineConfig {
             block_count: source.within("engine.block-count", &file.engine.block_count, 16..=1 << 22)?,
             threads: source.within("engine.threads", &file.engine.threads, 1..=1024)?,
+            serves: serves.collect::<Result<_, _>>()?,
+            place: match file.engine.place.get_ref() {
+                file::EnginePlace::Inside => EnginePlace::Inside,
+                file::EnginePlace::Worker => EnginePlace::Worker,
+                file::EnginePlace::Node(name) => EnginePlace::Node(colleague(source.place(&file.engine.place), name)?),
+            },
         };
         let data_dir = source.resolve(&file.data_dir);
         Ok(Self {

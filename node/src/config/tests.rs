@@ -88,7 +88,8 @@ fn a_whole_file_is_read_with_its_defaults() {
     assert_eq!(config.model_dir, Path::new("/models/tiny"));
     assert_eq!(config.peer_listen, ([127, 0, 0, 1], 7001).into());
     assert_eq!(config.tick, Duration::from_millis(250));
-    assert_eq!(config.engine, EngineConfig { block_count: 64, threads: 1 });
+    let engine = EngineConfig { block_count: 64, threads: 1, place: EnginePlace::Inside, serves: BTreeSet::new() };
+    assert_eq!(config.engine, engine);
     let tenant = &config.tenants[0];
     assert_eq!(tenant.master_key_file, folder.file("data/tenants/acme.key"));
     let made = tenant.master().expect("drawn on first use");
@@ -120,6 +121,10 @@ fn each_bad_value_is_refused_with_file_line_and_what() {
         ("\"acme\"", "\"../acme\"", "N-101", "node.toml:13: \"../acme\" is not a tenant's name"),
         ("\"0101", "\"01", "N-101", "node.toml:14: expected 64 hexadecimal digits"),
         ("[engine]", "[engine", "N-101", "node.toml:9: "),
+        ("64\n", "64\nplace = \"beside\"\n", "N-101", "node.toml:11: unknown variant `beside`"),
+        ("64\n", "64\nplace = { node = \"eu-9\" }\n", "N-103", "node.toml:11: genesis lists no node eu-9"),
+        ("64\n", "64\nplace = { node = \"eu-1-a\" }\n", "N-110", "node.toml:11: eu-1-a is not another node"),
+        ("64\n", "64\nserves = [\"eu-1-a\"]\n", "N-110", "node.toml:11: eu-1-a is not another node"),
     ];
     for (from, to, code, message) in cases {
         let (found, text) = folder.fault_of(from, to);

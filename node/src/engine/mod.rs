@@ -1,67 +1,59 @@
-//! The engine's thread: it steps the engine, hands each sequence its tokens with the times of their step, and does
-//! everything else between two steps.
+//! The way to the engine: a client of its dispatch queue (`gpu::dispatch`). The engine may stand in this process, in a
+//! worker process beside it, or at another host: [`Placement`] says where, and nothing else here knows.
 
+mod connection;
+pub mod elsewhere;
+mod placement;
 mod tags;
 mod worker;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Sender, channel},
-    },
-    thread,
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
-use gpu::{EngineOptions, Model, SequenceId, TailPage, TextStream};
+use gpu::{
+    EngineOptions, Model, SequenceId, Session, Started, TailPage, TextStream,
+    dispatch::{Refused, Reply, Request, Stats},
+};
 use scheduler::load::ServedModel;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc};
 use wallet::{
     chain::PageHashKey,
     digest::Digest,
     page::{Page, StreamDescriptor},
-    units::{Micros, PageIndex, TokenCount, TokenPosition},
+    units::{Micros, NodeId, PageIndex, TokenCount, TokenPosition},
 };
 
 use crate::session::{
     request::{PrefixSalt, Sampling},
     view::FinishReason,
 };
-use worker::{Work, Worker};
+use connection::Connection;
+pub use gpu::dispatch::{Stats as EngineStats, monotonic_ns};
+pub use placement::{Host, OpenQueue, Placement, Queue};
+pub use worker::{WorkerArgs, WorkerFault, work};
 
-/// Notices that a slow reader may fall behind.
-const NOTICES_KEPT: usize = 4096;
-
-/// The way to the engine's thread; clones share it. The thread ends when the last one is dropped.
+/// The way to the engine; clones share it. The engine ends when the last one is dropped.
 #[derive(Clone)]
 pub struct EngineHandle {
-    work: Sender<Work>,
+    connection: Arc<Connection>,
     model: Arc<Model>,
-    notices: broadcast::Sender<TaggedNotices>,
-    median_step_us: Arc<AtomicU64>,
 }
 
-/// A prompt for the engine.
-#[derive(Clone, Debug)]
-pub struct Admission {
-    /// Token ids; at least one.
-    pub prompt: Vec<u32>,
+/// A session for the engine, new or from elsewhere.
+pub struct Arrival {
+    /// All its tokens.
+    pub tokens: Vec<u32>,
+    /// How many of them are the prompt.
+    pub prompt_tokens: TokenCount,
     /// How tokens are chosen.
-    pub sampling: Sampling,
+    pub sampling: gpu::SamplingParams,
+    /// Payloads of its first full pages, as far as they are there. The rest is computed.
+    pub pages: Vec<Vec<u8>>,
+    /// The page after them, if they are all there.
+    pub tail: Option<TailPage>,
+    /// Under which its blocks are kept and found.
+    pub salt: PrefixSalt,
     /// At most one token in this time; zero for as fast as it goes.
     pub pace: Duration,
-    /// Under which prefix blocks are shared.
-    pub salt: PrefixSalt,
-}
-
-/// The answer to an [`Admission`].
-#[derive(Debug)]
-pub struct Admitted {
-    /// The running sequence.
-    pub sequence: Sequence,
-    /// Tokens of the prompt whose blocks were cached.
-    pub cached_tokens: TokenCount,
 }
 
 /// A sequence of the engine and what it yields.
@@ -69,7 +61,7 @@ pub struct Admitted {
 pub struct Sequence {
     /// Names it to the engine.
     pub id: SequenceId,
-    /// Its tokens, in order.
+    /// Its tokens, in order. They end if the engine is lost.
     pub events: mpsc::UnboundedReceiver<EngineEvent>,
 }
 
@@ -91,65 +83,10 @@ pub struct EngineEvent {
 /// A session that stands between two tokens.
 #[derive(Clone, Debug)]
 pub struct Parked {
-    /// How it goes on, in the engine's own encoding.
-    pub continuation: Vec<u8>,
     /// Full pages.
     pub full_pages: u32,
     /// The page after them.
     pub tail: Option<TailPage>,
-}
-
-/// A session from elsewhere.
-pub struct Arrival {
-    /// How it goes on, in the engine's own encoding.
-    pub continuation: Vec<u8>,
-    /// All its tokens.
-    pub tokens: Vec<u32>,
-    /// Payloads of its full pages.
-    pub pages: Vec<Vec<u8>>,
-    /// The page after them.
-    pub tail: Option<TailPage>,
-    /// Under which its blocks are kept.
-    pub salt: PrefixSalt,
-    /// At most one token in this time.
-    pub pace: Duration,
-}
-
-/// A session of which tokens and some first pages survived.
-pub struct Survivor {
-    /// All its tokens.
-    pub tokens: Vec<u32>,
-    /// How many of them are the prompt.
-    pub prompt_tokens: TokenCount,
-    /// How tokens are chosen.
-    pub sampling: Sampling,
-    /// Payloads of the pages that survived.
-    pub pages: Vec<Vec<u8>>,
-    /// Under which its blocks are kept.
-    pub salt: PrefixSalt,
-    /// At most one token in this time.
-    pub pace: Duration,
-}
-
-/// How the engine stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EngineStats {
-    /// Blocks of the pool.
-    pub blocks_total: u32,
-    /// Blocks that sequences hold.
-    pub blocks_used: u32,
-    /// Blocks that only the prefix cache holds.
-    pub blocks_cached: u32,
-    /// Sequences that the next step advances.
-    pub running: u32,
-    /// Sequences that stand still: suspended, or waiting for their pace.
-    pub waiting: u32,
-    /// Prompt tokens of admitted sequences that are not computed yet, at most.
-    pub prefill_tokens_waiting: u32,
-    /// Measured prefill rate.
-    pub prefill_tokens_per_s: Option<u32>,
-    /// Median step.
-    pub median_step: Option<Micros>,
 }
 
 /// What changed in the prefix cache under one salt. `removed` came first.
@@ -169,7 +106,16 @@ pub enum EngineRefusal {
     /// A rule of the engine says no.
     #[error(transparent)]
     Engine(#[from] gpu::Refusal),
-    /// The engine's thread has ended.
+    /// A rule of the engine says no, at the other end of the queue.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// A node that this one runs no engine for.
+    #[error("no engine runs here for node {from}")]
+    NotServed {
+        /// Who asked.
+        from: NodeId,
+    },
+    /// The engine has ended, or is not reached.
     #[error("the engine has stopped")]
     Stopped,
 }
@@ -181,17 +127,13 @@ pub struct TextDecoder {
 }
 
 impl EngineHandle {
-    /// Starts the thread with an empty engine.
+    /// Starts an empty engine where `placement` says.
     ///
     /// # Errors
-    /// What the system says if it starts no thread.
-    pub fn start(model: Arc<Model>, options: EngineOptions) -> std::io::Result<Self> {
-        let (work, inbox) = channel();
-        let notices = broadcast::Sender::new(NOTICES_KEPT);
-        let median_step_us = Arc::new(AtomicU64::new(0));
-        let worker = Worker::new(model.clone(), options, notices.clone(), median_step_us.clone());
-        thread::Builder::new().name("engine".to_owned()).spawn(move || worker.run(&inbox))?;
-        Ok(Self { work, model, notices, median_step_us })
+    /// What the system says if it starts no thread or no process.
+    pub fn open(model: Arc<Model>, options: EngineOptions, placement: Placement) -> io::Result<Self> {
+        let connection = Arc::new(Connection::open(model.clone(), options, placement)?);
+        Ok(Self { connection, model })
     }
 
     /// The model with its tokenizer.
@@ -210,9 +152,8 @@ impl EngineHandle {
     }
 
     /// Tokens to text, for one session.
-    pub fn text_decoder(&self, sampling: &Sampling) -> TextDecoder {
-        let stop = gpu::StopStrings::new(sampling.stop.clone()).unwrap_or_default();
-        TextDecoder { model: self.model.clone(), text: TextStream::new(&stop) }
+    pub fn text_decoder(&self, sampling: &gpu::SamplingParams) -> TextDecoder {
+        TextDecoder { model: self.model.clone(), text: TextStream::new(&sampling.stop) }
     }
 
     /// The most tokens that a prompt may have.
@@ -222,38 +163,60 @@ impl EngineHandle {
 
     /// Median duration of the steps that chose a token; none before the first.
     pub fn median_step(&self) -> Option<Micros> {
-        Some(self.median_step_us.load(Ordering::Relaxed)).filter(|median| *median > 0).map(Micros::new)
+        self.connection.median_step()
+    }
+
+    /// Whether the engine is gone and not back yet.
+    pub fn is_lost(&self) -> bool {
+        self.connection.is_lost()
     }
 
     /// Changes of the prefix cache from now on.
     pub fn notices(&self) -> broadcast::Receiver<TaggedNotices> {
-        self.notices.subscribe()
+        self.connection.notices()
     }
 
     /// How the engine stands.
-    pub async fn stats(&self) -> EngineStats {
-        self.call(|worker| worker.stats()).await.unwrap_or_default()
+    pub async fn stats(&self) -> Stats {
+        match self.connection.call(Request::Stats, Vec::new()).await {
+            Ok((Reply::Stats(stats), _)) => stats,
+            _ => Stats::default(),
+        }
     }
 
-    /// Takes a prompt in. It runs at once.
+    /// Takes a session in. It runs at once, or stands until it is resumed.
     ///
     /// # Errors
     /// [`EngineRefusal`].
-    pub async fn admit(&self, admission: Admission) -> Result<Admitted, EngineRefusal> {
-        self.call(|worker| worker.admit(admission)).await?
+    pub async fn start(&self, arrival: Arrival, standing: bool) -> Result<(Sequence, Started), EngineRefusal> {
+        let Arrival { tokens, prompt_tokens, sampling, mut pages, tail, salt, pace } = arrival;
+        let session = Session { tokens, prompt: prompt_tokens, sampling, salt: salt.0 };
+        self.connection.know(&salt);
+        let sequence = self.connection.open_line();
+        let tail_rows = tail.as_ref().map_or(0, |tail| tail.rows);
+        pages.extend(tail.map(|tail| tail.payload));
+        let pace = Micros::new(u64::try_from(pace.as_micros()).unwrap_or(u64::MAX));
+        let request = Request::Start { sequence: sequence.id, session: Box::new(session), tail_rows, pace, standing };
+        match self.connection.call(request, pages).await {
+            Ok((Reply::Started(started), _)) => Ok((sequence, started)),
+            other => {
+                self.connection.close_line(sequence.id);
+                Err(other.err().unwrap_or(EngineRefusal::Stopped))
+            }
+        }
     }
 
-    /// Payloads of the full pages from `from` on, at most `count_max`, and how many are full in all.
+    /// Payloads of the full pages from `from` on, as many as one answer carries and at most `count_max`, and how many are
+    /// full in all.
     ///
     /// # Errors
     /// [`EngineRefusal`].
-    pub async fn export_pages(
-        &self,
-        id: SequenceId,
-        from: u32,
-        count_max: u32,
-    ) -> Result<(Vec<Vec<u8>>, u32), EngineRefusal> {
-        self.call(move |worker| worker.export_pages(id, from, count_max)).await?
+    pub async fn pages(&self, id: SequenceId, from: u32, count_max: u32) -> Result<(Vec<Vec<u8>>, u32), EngineRefusal> {
+        let request = Request::Pages { sequence: id, from, count_max };
+        match self.connection.call(request, Vec::new()).await? {
+            (Reply::Pages { full }, pages) => Ok((pages, full)),
+            _ => Err(EngineRefusal::Stopped),
+        }
     }
 
     /// Takes a sequence out of the batch. Every token that it chose is in its events when this returns.
@@ -261,7 +224,14 @@ impl EngineHandle {
     /// # Errors
     /// [`EngineRefusal`].
     pub async fn suspend(&self, id: SequenceId) -> Result<Parked, EngineRefusal> {
-        self.call(move |worker| worker.suspend(id)).await?
+        match self.connection.call(Request::Suspend { sequence: id }, Vec::new()).await? {
+            (Reply::Suspended { full_pages, tail_rows, finish: _ }, mut pages) => {
+                let tail = (tail_rows > 0).then(|| pages.pop()).flatten();
+                let tail = tail.map(|payload| TailPage { rows: tail_rows, payload });
+                Ok(Parked { full_pages, tail })
+            }
+            _ => Err(EngineRefusal::Stopped),
+        }
     }
 
     /// Puts a sequence back into the batch; nothing happens if it runs.
@@ -269,30 +239,13 @@ impl EngineHandle {
     /// # Errors
     /// [`EngineRefusal`].
     pub async fn resume(&self, id: SequenceId) -> Result<(), EngineRefusal> {
-        self.call(move |worker| worker.resume(id)).await?
+        self.connection.call(Request::Resume { sequence: id }, Vec::new()).await.map(drop)
     }
 
     /// Forgets a sequence. Its full blocks stay in the prefix cache.
-    pub async fn release(&self, id: SequenceId) {
-        // The engine may have stopped: then it has forgotten everything.
-        let _ = self.call(move |worker| worker.release(id)).await;
-    }
-
-    /// Takes in a session from elsewhere. It stands until it is resumed.
-    ///
-    /// # Errors
-    /// [`EngineRefusal`].
-    pub async fn import(&self, arrival: Arrival) -> Result<Sequence, EngineRefusal> {
-        self.call(|worker| worker.import(arrival)).await?
-    }
-
-    /// Takes a session in whose pages survived in part, and computes the rest. It runs at once. The reason is set if
-    /// its tokens end it.
-    ///
-    /// # Errors
-    /// [`EngineRefusal`].
-    pub async fn rebuild(&self, survivor: Survivor) -> Result<(Sequence, Option<FinishReason>), EngineRefusal> {
-        self.call(|worker| worker.rebuild(survivor)).await?
+    pub fn release(&self, id: SequenceId) {
+        self.connection.close_line(id);
+        self.connection.tell(Request::Release { sequence: id });
     }
 
     /// The tail of a parked session as a page of its wallet, head included; empty if it ends on a page's edge.
@@ -308,20 +261,11 @@ impl EngineHandle {
 
     /// Evicts up to `count` idle blocks of the prefix cache.
     pub async fn evict_prefix_cache(&self, count: usize) -> usize {
-        self.call(move |worker| worker.evict_prefix_cache(count)).await.unwrap_or_default()
-    }
-
-    async fn call<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Worker) -> T + Send + 'static,
-    ) -> Result<T, EngineRefusal> {
-        let (reply, answer) = oneshot::channel();
-        let work = Box::new(move |worker: &mut Worker| {
-            // An error means that nobody waits any more.
-            let _ = reply.send(work(worker));
-        });
-        self.work.send(work).map_err(|_| EngineRefusal::Stopped)?;
-        answer.await.map_err(|_| EngineRefusal::Stopped)
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        match self.connection.call(Request::Evict { count }, Vec::new()).await {
+            Ok((Reply::Evicted(count), _)) => count as usize,
+            _ => 0,
+        }
     }
 }
 
@@ -340,16 +284,23 @@ impl TextDecoder {
 
 impl EngineRefusal {
     /// The stable code.
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Engine(refusal) => refusal.code(),
+            Self::Refused(refused) => refused.code(),
+            Self::NotServed { .. } => "N-221",
             Self::Stopped => "N-220",
         }
     }
 
     /// Whether the same request may succeed later.
     pub fn retry(&self) -> bool {
-        matches!(self, Self::Engine(refusal) if refusal.retry() != gpu::Retry::Never)
+        match self {
+            Self::Engine(refusal) => refusal.retry() != gpu::Retry::Never,
+            Self::Refused(refused) => refused.retry() != gpu::Retry::Never,
+            Self::NotServed { .. } => false,
+            Self::Stopped => true,
+        }
     }
 }
 
@@ -382,9 +333,5 @@ impl Sampling {
     }
 }
 
-/// Nanoseconds of the host's CLOCK_MONOTONIC, which all processes of one machine share.
-pub fn monotonic_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let (seconds, nanos) = (now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs());
-    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
-}
+#[cfg(test)]
+mod tests;

@@ -31,11 +31,14 @@ impl Tags {
                 vec![TaggedNotices { salt_tag, stored: hashes, removed: Vec::new() }]
             }
             CacheNotice::Removed { hashes } => self.removed(hashes),
-            CacheNotice::Cleared => {
-                let hashes = self.blocks.keys().copied().collect();
-                self.removed(hashes)
-            }
+            CacheNotice::Cleared => self.forget_all(),
         }
+    }
+
+    /// No block is there any more.
+    pub(super) fn forget_all(&mut self) -> Vec<TaggedNotices> {
+        let hashes = self.blocks.keys().copied().collect();
+        self.removed(hashes)
     }
 
     fn removed(&mut self, hashes: Vec<Digest>) -> Vec<TaggedNotices> {

@@ -1,24 +1,29 @@
-//! What the source gives to the receiver of its offer: envelope, pages, and at last the hand-over itself.
+//! What the source gives to the receiver of its offer: the envelope, and at last the hand-over itself.
 
+use gpu::{
+    continuation::Status,
+    stream::{Stream as _, StreamWriter as _},
+};
 use tokio::time::Instant;
 use wallet::{
     digest::Digest,
     handoff::{Input, Mode},
-    page::Page,
     seal::envelope::{Envelope, TailContents},
     ticket::{Blind, ContentCommitment, HandoffTicket, SignedTicket},
-    units::{KeyEpoch, Micros, NodeId, PageIndex, TokenPosition},
+    units::{KeyEpoch, Micros, NodeId, TokenPosition},
 };
 
+use zeroize::Zeroizing;
+
 use super::{
-    messages::{Freeze, Handover, OfferRef, PAGES_MAX, PagesReply, PagesRequest, SealedPage, WINDOW_BYTES_MAX},
-    outbound::Outbound,
+    messages::{Freeze, Handover, OfferRef},
+    outbound::{OfferedHop, Outbound},
     refusal::Refusal as MoveRefusal,
 };
 use crate::{
     engine::monotonic_ns,
     peer::SessionReply,
-    session::{actor::Actor, context::random, refusal::Refusal, start::Continuation},
+    session::{actor::Actor, context::random, refusal::Refusal},
 };
 
 impl Actor {
@@ -32,13 +37,6 @@ impl Actor {
         Ok(SessionReply::Envelope(hop.envelope.clone()))
     }
 
-    /// Sealed pages, for the receiver of the final offer.
-    pub(crate) async fn on_pages(&mut self, from: NodeId, request: PagesRequest) -> Result<SessionReply, Refusal> {
-        self.open_hop(from, request.offer)?;
-        let (pages, full) = self.sealed_pages(request.from, request.count_max.min(PAGES_MAX)).await?;
-        Ok(SessionReply::Pages(PagesReply { pages, full }))
-    }
-
     /// Freezes at the next step boundary and hands over. Asked again, it hands over the same.
     pub(crate) async fn on_freeze(&mut self, from: NodeId, freeze: Freeze) -> Result<SessionReply, Refusal> {
         let outbound = self.open_hop(from, freeze.offer)?;
@@ -46,12 +44,19 @@ impl Actor {
             return Err(MoveRefusal::AcceptanceNotFinal.into());
         }
         if outbound.handover.is_none() {
+            self.fill_hop().await;
+            if self.defers_freeze(freeze.have) {
+                return Err(MoveRefusal::PagesBehind.into());
+            }
             self.freeze().await?;
         }
-        let (pages, full) = self.sealed_pages(freeze.have, u32::MAX).await?;
+        // The receiver waits for them: the last pages travel beside this answer.
+        self.fill_hop().await;
         let outbound = self.outbound.as_ref().ok_or(MoveRefusal::OfferUnknown)?;
         let (ticket, tail) = outbound.handover.clone().ok_or(MoveRefusal::OfferUnknown)?;
-        Ok(SessionReply::Handover(Box::new(Handover { ticket, pages, full, tail, figures: outbound.figures })))
+        let root = outbound.close_hop()?;
+        let full = outbound.full;
+        Ok(SessionReply::Handover(Box::new(Handover { ticket, full, root, tail, figures: outbound.figures })))
     }
 
     async fn freeze(&mut self) -> Result<(), Refusal> {
@@ -59,17 +64,35 @@ impl Actor {
         if held.finished.is_some() || self.close.is_some() {
             return Err(Refusal::Finished);
         }
-        let sequence = self.sequence.as_ref().ok_or(Refusal::Suspended)?.id;
+        let sequence = self.sequence.as_ref().map(|sequence| sequence.id);
+        if sequence.is_none() && !self.suspended {
+            return Err(Refusal::Suspended);
+        }
         self.input(Input::Prepared)?;
-        let parked = self.context.engine.suspend(sequence).await?;
+        let parked = match sequence {
+            Some(sequence) => Some(self.context.engine.suspend(sequence).await?),
+            None => None,
+        };
         self.emit_all().await;
         let held = self.held.as_ref().ok_or(Refusal::Unknown)?;
         if held.finished.is_some() {
             return Err(Refusal::Finished);
         }
-        let (next_token, last_step_end_ns) = (held.next(), held.last_step_end_ns());
+        let keys = self.keys.as_ref().ok_or(Refusal::Unknown)?;
+        let (full, tail) = match &parked {
+            Some(parked) => (parked.full_pages, self.context.engine.tail_page(parked, &keys.page_hash)?),
+            // A parked session gives what is on its disk.
+            None => {
+                let (full, stream) = (held.content.pages(), self.context.engine.stream());
+                let tail = held.parked_tail(&self.dir, keys, &stream, full);
+                (u32::try_from(full).unwrap_or(u32::MAX), tail)
+            }
+        };
+        // What was parked has no step that the gap could be measured from.
+        let (next_token, last_step_end_ns) = (held.next(), held.last_step_end_ns().filter(|_| parked.is_some()));
         if let Some(outbound) = &mut self.outbound {
-            outbound.parked = Some(parked);
+            outbound.full = full;
+            outbound.tail = Some(Zeroizing::new(tail));
             outbound.frozen_at = Some(Instant::now());
             outbound.figures.last_step_end_ns = last_step_end_ns.unwrap_or_default();
             outbound.figures.median_step_us = self.context.engine.median_step().map_or(0, Micros::get);
@@ -80,7 +103,9 @@ impl Actor {
         if self.handoff.mode() == Mode::Frozen {
             return Ok(());
         }
-        self.context.engine.resume(sequence).await?;
+        if let Some(sequence) = sequence {
+            self.context.engine.resume(sequence).await?;
+        }
         Err(MoveRefusal::OfferUnknown.into())
     }
 
@@ -113,15 +138,13 @@ impl Actor {
         let (Some(outbound), Some(held), Some(keys)) = (&mut self.outbound, &self.held, &self.keys) else {
             return Err(MoveRefusal::OfferUnknown.into());
         };
-        let (Some(parked), Some(hop)) = (outbound.parked.take(), outbound.hop.as_mut()) else {
+        let (Some(page), Some(hop)) = (outbound.tail.take(), outbound.hop.as_mut()) else {
             return Err(MoveRefusal::OfferUnknown.into());
         };
-        let mut start = held.start.clone();
-        start.tokens = Vec::new();
         let mut tail = TailContents {
-            page: self.context.engine.tail_page(&parked, &keys.page_hash)?,
-            continuation: wallet::codec::encode(&Continuation { start, engine: parked.continuation }),
-            tokens: wallet::codec::encode(&held.tokens),
+            continuation: held.sign(keys, self.wallet, Status::Ready, &page)?.as_bytes().to_vec(),
+            page: page.to_vec(),
+            tokens: wallet::codec::encode(held.tokens()),
             record: record.encode(),
             root: Digest::ZERO,
             blind: Blind::from_bytes(random()),
@@ -145,23 +168,6 @@ impl Actor {
         Ok((signed, sealed))
     }
 
-    async fn sealed_pages(&mut self, from: u32, count_max: u32) -> Result<(Vec<SealedPage>, u32), Refusal> {
-        let stream = self.context.engine.stream();
-        let page_bytes = stream.payload_bytes()?;
-        let window = u32::try_from(WINDOW_BYTES_MAX / page_bytes).unwrap_or(u32::MAX).max(1);
-        let sequence = self.sequence.as_ref().ok_or(Refusal::Suspended)?.id;
-        let (payloads, full) = self.context.engine.export_pages(sequence, from, count_max.min(window)).await?;
-        let (Some(hop), Some(keys)) = (self.outbound.as_mut().and_then(|out| out.hop.as_mut()), &self.keys) else {
-            return Err(MoveRefusal::OfferUnknown.into());
-        };
-        let mut pages = Vec::with_capacity(payloads.len());
-        for (payload, index) in payloads.iter().zip(u64::from(from)..) {
-            let page = Page::new(&stream, PageIndex::new(index), stream.block, payload, Some(&keys.page_hash))?;
-            pages.push(SealedPage(hop.sealer.seal(&page)?));
-        }
-        Ok((pages, full))
-    }
-
     /// The outbound move that a receiver asks about.
     fn open_hop(&self, from: NodeId, offer: OfferRef) -> Result<&Outbound, Refusal> {
         let outbound = self.outbound.as_ref().ok_or(MoveRefusal::OfferUnknown)?;
@@ -172,5 +178,23 @@ impl Actor {
             && outbound.offer_final_at.is_some()
             && outbound.given_up.is_none();
         if is_open { Ok(outbound) } else { Err(MoveRefusal::OfferUnknown.into()) }
+    }
+
+    /// What was drawn for the open offer to `receiver`.
+    pub(super) fn offered_hop(&mut self, receiver: NodeId) -> Option<&mut OfferedHop> {
+        let outbound = self.outbound.as_mut().filter(|out| out.to == receiver && out.given_up.is_none())?;
+        outbound.hop.as_mut().filter(|_| outbound.offer_final_at.is_some())
+    }
+}
+
+impl Outbound {
+    /// Ends the hop stream once all pages are in it, and names its root.
+    fn close_hop(&self) -> Result<Digest, Refusal> {
+        let writer = self.hop.as_ref().and_then(|hop| hop.stream.as_ref()).ok_or(MoveRefusal::OfferUnknown)?;
+        if writer.next() < self.full {
+            return Err(MoveRefusal::PagesBehind.into());
+        }
+        writer.ring.close(0).map_err(MoveRefusal::of_stream)?;
+        Ok(writer.ring.root(u64::from(self.full)).map_err(MoveRefusal::of_stream)?)
     }
 }

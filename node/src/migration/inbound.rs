@@ -1,11 +1,15 @@
 //! The receiver's side of a move.
 //!
-//! It pulls: pages from the final offer on, the envelope from the final acceptance on, and at last the hand-over. It
-//! asks one thing at a time, and after a cut it goes on with the first page that it lacks.
+//! It pulls: pages from the final offer on, through the hop stream, the envelope from the final acceptance on, and at last
+//! the hand-over. After a cut it goes on with the first page that it lacks.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use ledger::event::{Event, KeyConfirmed, MigrationOffered};
+use gpu::{continuation::Bound, stream::Accumulator};
+use ledger::{
+    event::{Event, KeyConfirmed, MigrationOffered},
+    state::WalletRecord,
+};
 use tokio::time::Instant;
 use wallet::{
     chain::ChainKey,
@@ -14,7 +18,7 @@ use wallet::{
     digest::Digest,
     handoff::{Input, Mode, Phase},
     identity::PublicKey,
-    page::{HEAD_BYTES, Page},
+    page::Page,
     policy::PolicyCommitment,
     prekey::{ExchangeKey, ExchangeSecret},
     schedule::{HopKeys, HopLabel},
@@ -23,37 +27,35 @@ use wallet::{
         pages::{PageOpener, PageRoute},
     },
     ticket::SignedTicket,
-    units::{NodeId, PageIndex, TokenPosition},
+    units::{NodeId, TokenPosition},
 };
 
 use super::{
-    bounds::Bounds,
-    messages::{Freeze, Handover, OfferRef, PAGES_MAX, PagesRequest, Reserve, Reserved, SealedPage, SourceFigures},
+    hop::HopReader,
+    intake,
+    messages::{Freeze, Handover, OfferRef, Reserve, Reserved, SourceFigures},
     outbound::{GATES, is_holder},
     refusal::Refusal as MoveRefusal,
 };
 use crate::{
-    engine::{Arrival, Sequence},
+    engine::Arrival,
     ledger_feed::FinalFact,
     peer::{PeerFault, SessionReply, SessionRequest},
     session::{
         Message, Sessions,
         actor::Actor,
         context::{fill_random, random},
+        continuation::{Received, Source, engine_tail, receive, unverified},
         disk::{DiskFault, HolderKeys, HolderSeed, HopSecrets, PrekeySeed, SessionDir},
         held::Held,
         refusal::Refusal,
         request::PrefixSalt,
-        start::Continuation,
         view::HopView,
     },
 };
 
 /// The wait before the source is asked again that did not answer, or has nothing new.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
-/// Pages that may become full between two requests, beyond which pulling ahead would go on forever.
-const ROUNDS_MAX: u32 = 64;
-
 /// A move to this node.
 pub(crate) struct Inbound {
     pub(super) source: NodeId,
@@ -61,17 +63,15 @@ pub(crate) struct Inbound {
     pub(super) prekey: ExchangeSecret,
     pub(super) reserved_at: Instant,
     pub(super) offer: Option<(Digest, Box<MigrationOffered>)>,
-    /// Sealed pages that came before the envelope.
-    pub(super) sealed: Vec<Vec<u8>>,
+    /// The pages' way onto the disk, from the final offer on.
+    pub(super) hop: Option<HopReader>,
+    /// Those that were opened.
     pub(super) pages: Vec<Page>,
-    pub(super) full: u32,
-    pub(super) rounds: u32,
-    opened: Option<Opened>,
+    pub(super) opened: Option<Opened>,
     pub(super) handover: Option<Box<Handover>>,
     /// Made for the confirm.
     pub(super) exchange_key: Option<ExchangeKey>,
     pub(super) is_asking: bool,
-    pub(super) asked_at: Option<Instant>,
     pub(super) ask_at: Instant,
     pub(super) bytes: u64,
     pub(super) pages_moved: u32,
@@ -83,10 +83,10 @@ pub(crate) struct Inbound {
 }
 
 /// What the envelope opened.
-struct Opened {
+pub(super) struct Opened {
     hop: HopKeys,
     secrets: OfferSecrets,
-    opener: PageOpener,
+    pub(super) opener: PageOpener,
 }
 
 /// Whether this node takes a wallet in.
@@ -121,15 +121,12 @@ impl Inbound {
             prekey,
             reserved_at: now,
             offer: None,
-            sealed: Vec::new(),
+            hop: None,
             pages: Vec::new(),
-            full: 0,
-            rounds: 0,
             opened: None,
             handover: None,
             exchange_key: None,
             is_asking: false,
-            asked_at: None,
             ask_at: now,
             bytes: 0,
             pages_moved: 0,
@@ -144,7 +141,6 @@ impl Inbound {
     /// A move that was under way when the node stopped.
     pub(crate) fn restored(dir: &SessionDir, hop: &HopSecrets) -> Result<Self, DiskFault> {
         let mut inbound = Self::new(hop.source, hop.blocks, ExchangeSecret::from_bytes(&hop.prekey.0));
-        inbound.sealed = dir.load_incoming()?;
         inbound.handover = dir.load_handover()?.map(Box::new);
         Ok(inbound)
     }
@@ -154,25 +150,15 @@ impl Inbound {
         HopView { peer: self.source, inbound: true, blocks: self.blocks }
     }
 
-    fn have(&self) -> u32 {
-        u32::try_from(self.sealed.len() + self.pages.len()).unwrap_or(u32::MAX)
-    }
-
     /// What to ask for next.
     fn next_request(&self, wallet: wallet::grant::WalletAddress, accepted: bool) -> Option<SessionRequest> {
         let offer = OfferRef { wallet, offer: self.offer.as_ref()?.0 };
         if accepted && self.opened.is_none() {
             return Some(SessionRequest::Envelope(offer));
         }
-        let have = self.have();
-        let is_behind = have < self.full || self.rounds == 0;
-        match &self.handover {
-            Some(handover) if have >= handover.full => None,
-            None if accepted && (!is_behind || self.rounds > ROUNDS_MAX) => {
-                Some(SessionRequest::Freeze(Freeze { offer, have }))
-            }
-            _ => Some(SessionRequest::Pages(PagesRequest { offer, from: have, count_max: PAGES_MAX })),
-        }
+        let freezes = accepted && self.handover.is_none() && self.has_caught_up();
+        let have = u32::try_from(self.hop.as_ref()?.have()).unwrap_or(u32::MAX);
+        freezes.then_some(SessionRequest::Freeze(Freeze { offer, have }))
     }
 }
 
@@ -200,6 +186,9 @@ impl Actor {
         let ours = |inbound: &&mut Inbound| inbound.prekey.public_key() == offer.prekey.key;
         let Some(inbound) = self.inbound.as_mut().filter(ours) else { return };
         inbound.offer = Some((fact.id(), Box::new(offer.clone())));
+        if let Err(refusal) = self.open_hop_stream() {
+            tracing::error!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the pages cannot be read");
+        }
         if self.handoff.mode() != Mode::Restarted
             && let Err(refusal) = self.input(Input::Accept)
         {
@@ -234,10 +223,12 @@ impl Actor {
         let accepted = matches!(self.handoff.view().phase, Phase::Accepted(_));
         if let Some(request) = inbound.next_request(self.wallet, accepted) {
             inbound.is_asking = true;
-            inbound.asked_at = Some(Instant::now());
-            self.ask_source(request);
-        } else if inbound.handover.is_some() && inbound.opened.is_some() {
-            self.take_over().await;
+            return self.ask_source(request);
+        }
+        match inbound.is_whole() {
+            Ok(true) if inbound.opened.is_some() => self.take_over().await,
+            Ok(_) => {}
+            Err(refusal) => self.refuse_hop(&refusal),
         }
     }
 
@@ -261,18 +252,7 @@ impl Actor {
                 inbound.bytes += envelope.0.len() as u64;
                 self.open_envelope(&envelope)
             }
-            Ok(SessionReply::Pages(reply)) => {
-                inbound.rounds += 1;
-                if reply.pages.is_empty() {
-                    inbound.ask_at += AGAIN_AFTER;
-                }
-                let bytes: usize = reply.pages.iter().map(|page| page.0.len()).sum();
-                if let Some(asked_at) = inbound.asked_at.filter(|_| bytes > 0) {
-                    self.context.links.note_transfer(inbound.source, bytes, asked_at.elapsed());
-                }
-                self.take_pages(reply.pages, reply.full, PAGES_MAX)
-            }
-            Ok(SessionReply::Handover(handover)) => self.take_handover(*handover),
+            Ok(SessionReply::Handover(handover)) => self.take_handover(handover),
             Ok(_) => Err(Refusal::of_peer(inbound.source, PeerFault::unexpected(inbound.source))),
             Err(fault) => {
                 inbound.ask_at += AGAIN_AFTER;
@@ -316,49 +296,14 @@ impl Actor {
         let route = PageRoute { wallet: self.wallet, epoch: offer.epoch, stream };
         let opener = PageOpener::new(route, secrets.data_key.clone(), secrets.page_hash_key.clone());
         inbound.opened = Some(Opened { hop, secrets, opener });
-        let waiting = mem::take(&mut inbound.sealed);
-        self.open_pages(waiting)
+        self.open_pages(&[])
     }
 
-    /// Takes sealed pages in: on the disk first, then opened and verified if the envelope is here. `full` are full at the
-    /// source.
-    fn take_pages(&mut self, pages: Vec<SealedPage>, full: u32, count_max: u32) -> Result<(), Refusal> {
+    fn take_handover(&mut self, handover: Box<Handover>) -> Result<(), Refusal> {
         let Some(inbound) = &mut self.inbound else { return Ok(()) };
-        let stream = self.context.engine.stream();
-        Bounds { count_max, have: inbound.have(), blocks: inbound.blocks, stream: &stream }.check(&pages, full)?;
-        inbound.full = full;
-        if pages.is_empty() {
-            return Ok(());
-        }
-        self.dir.append_incoming(pages.iter().map(|page| page.0.as_slice()))?;
-        let Some(inbound) = &mut self.inbound else { return Ok(()) };
-        inbound.bytes += pages.iter().map(|page| page.0.len() as u64).sum::<u64>();
-        inbound.pages_moved += u32::try_from(pages.len()).unwrap_or(u32::MAX);
-        let pages: Vec<Vec<u8>> = pages.into_iter().map(|page| page.0).collect();
-        if inbound.opened.is_none() {
-            inbound.sealed.extend(pages);
-            return Ok(());
-        }
-        self.open_pages(pages)
-    }
-
-    fn open_pages(&mut self, sealed: Vec<Vec<u8>>) -> Result<(), Refusal> {
-        let Some(inbound) = &mut self.inbound else { return Ok(()) };
-        let Some(opened) = &inbound.opened else { return Ok(()) };
-        for page in sealed {
-            let index = PageIndex::new(inbound.pages.len() as u64);
-            inbound.pages.push(opened.opener.open(index, page)?);
-        }
-        Ok(())
-    }
-
-    fn take_handover(&mut self, mut handover: Handover) -> Result<(), Refusal> {
-        let pages = mem::take(&mut handover.pages);
-        // It may carry all that is left.
-        self.take_pages(pages, handover.full, u32::MAX)?;
-        let Some(inbound) = &mut self.inbound else { return Ok(()) };
+        intake::fits(&handover, inbound.blocks)?;
         inbound.bytes += handover.tail.0.len() as u64;
-        inbound.handover = Some(Box::new(handover));
+        inbound.handover = Some(handover);
         Ok(())
     }
 
@@ -381,8 +326,10 @@ impl Actor {
         inbound.next_token = ticket.ticket.next_token;
         let tail = opened.hop.tail.open(&handover.tail)?;
         verify(&inbound.pages, &tail, opened, &inbound.offer_content()?, &ticket)?;
-        let arrived = Arrived::read(&tail, &ticket)?;
-        let Arrived { continuation, tokens } = arrived;
+        let kv = bound(&inbound.pages);
+        let record = self.context.replica.state().state.wallet(self.wallet).ok_or(MoveRefusal::OfferUnknown)?;
+        let Arrived { received, tokens } = Arrived::read(&tail, &ticket, &record, kv)?;
+        let Received { digest: parent, start, journal } = received;
         let chain = ChainKey::next(&opened.secrets.link, &opened.hop.migration, &random());
         let keys = HolderKeys {
             epoch: ticket.ticket.epoch,
@@ -399,26 +346,28 @@ impl Actor {
         };
         inbound.tail_verified = !tail.page.is_empty();
         let payload = |page: &Page| page.payload().to_vec();
-        let tail_page = (!tail.page.is_empty()).then(|| gpu::TailPage {
-            rows: u8::try_from(tokens.len().saturating_sub(1) % usize::from(opened.secrets.stream.block)).unwrap_or(0),
-            payload: tail.page.get(HEAD_BYTES..).unwrap_or_default().to_vec(),
-        });
-        let mut start = continuation.start;
-        start.tokens.clone_from(&tokens);
+        let served = self.context.engine.served();
+        if (start.model, start.numerics) != (served.model, served.numerics) {
+            return Err(MoveRefusal::ModelDiffers.into());
+        }
         let arrival = Arrival {
-            continuation: continuation.engine,
-            tokens,
+            tokens: tokens.clone(),
+            prompt_tokens: start.prompt_tokens,
+            sampling: start.sampling.clone(),
             pages: inbound.pages.iter().map(payload).collect(),
-            tail: tail_page,
+            tail: engine_tail(&tail.page),
             salt: keys.prefix_salt.clone(),
-            pace: Duration::from_millis(u64::from(start.pace_ms)),
+            pace: Duration::from_millis(u64::from(start.terms.pace_ms)),
         };
         self.input(Input::Ticket(ticket))?;
         let (dir, engine) = (self.dir.clone(), self.context.engine.clone());
         let (kept_keys, kept_handover) = (keys.clone(), handover.clone());
         let durable = tokio::task::spawn_blocking(move || {
             dir.save_handover(&kept_handover)?;
-            let held = Held::begin(&dir, &kept_keys, start, &engine)?;
+            let held = Held::begin(&dir, &kept_keys, start, &tokens, parent, &engine)?;
+            if held.journal().bound().map_err(DiskFault::from)? != journal {
+                return Err(unverified("the tokens are not those of the continuation"));
+            }
             held.sync()?;
             dir.save_keys(&kept_keys)?;
             Ok::<_, Refusal>(held)
@@ -426,16 +375,12 @@ impl Actor {
         let engine = self.context.engine.clone();
         // It decodes while the disk works. Its tokens wait in its channel until everything is durable, and are then held
         // back until the confirm is final.
-        let arrived = async {
-            let sequence = engine.import(arrival).await?;
-            engine.resume(sequence.id).await?;
-            Ok::<_, Refusal>(sequence)
-        };
+        let arrived = async { Ok::<_, Refusal>(engine.start(arrival, false).await?) };
         let (durable, arrived) = tokio::join!(durable, arrived);
-        let (held, sequence): (Held, Sequence) = match (durable.unwrap_or(Err(Refusal::Stopped)), arrived) {
-            (Ok(held), Ok(sequence)) => (held, sequence),
-            (Err(refusal), Ok(sequence)) => {
-                engine.release(sequence.id).await;
+        let (held, (sequence, started)) = match (durable.unwrap_or(Err(Refusal::Stopped)), arrived) {
+            (Ok(held), Ok(arrived)) => (held, arrived),
+            (Err(refusal), Ok((sequence, _))) => {
+                engine.release(sequence.id);
                 return Err(refusal);
             }
             (_, Err(refusal)) => return Err(refusal),
@@ -447,6 +392,7 @@ impl Actor {
             inbound.confirm_submitted_at = Some(Instant::now());
         }
         self.sequence = Some(sequence);
+        self.note_recomputed(held.next().get(), &started);
         self.held = Some(held);
         self.hold(keys);
         self.input(Input::Verified { holder_key })?;
@@ -468,7 +414,7 @@ impl Actor {
         }
     }
 
-    fn refuse_hop(&mut self, refusal: &Refusal) {
+    pub(super) fn refuse_hop(&mut self, refusal: &Refusal) {
         tracing::warn!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the move to this node is given up");
         // An error means that the offer is closed already.
         let _ = self.input(Input::Abort);
@@ -485,15 +431,17 @@ impl Actor {
 
 /// The parts of a tail, read.
 struct Arrived {
-    continuation: Continuation,
+    received: Received,
     tokens: Vec<u32>,
 }
 
 impl Arrived {
-    fn read(tail: &TailContents, ticket: &SignedTicket) -> Result<Self, Refusal> {
+    /// `wallet` is what the ledger has of it, `kv` the full pages that came.
+    fn read(tail: &TailContents, ticket: &SignedTicket, wallet: &WalletRecord, kv: Bound) -> Result<Self, Refusal> {
         let malformed = |reason: String| Refusal::from(MoveRefusal::Unverified { reason });
-        let continuation: Continuation =
-            codec::decode(&tail.continuation).map_err(|error| malformed(error.to_string()))?;
+        let WalletRecord { address, epoch, holder_key, policy, .. } = *wallet;
+        let source = Source { wallet: address, epoch, holder_key, policy };
+        let received = receive(&tail.continuation, &source, kv, &tail.page)?;
         let tokens: Vec<u32> = codec::decode(&tail.tokens).map_err(|error| malformed(error.to_string()))?;
         let record =
             scheduler::record::BatchRecord::decode(&tail.record).map_err(|error| malformed(error.to_string()))?;
@@ -503,10 +451,10 @@ impl Arrived {
         if ticket.ticket.next_token.get() as usize != tokens.len() {
             return Err(malformed("ticket and tokens disagree on the position".to_owned()));
         }
-        if continuation.start.prompt_tokens.get() as usize > tokens.len() {
+        if received.start.prompt_tokens.get() as usize > tokens.len() {
             return Err(malformed("the prompt is longer than all tokens".to_owned()));
         }
-        Ok(Self { continuation, tokens })
+        Ok(Self { received, tokens })
     }
 }
 
@@ -514,6 +462,13 @@ impl Inbound {
     fn offer_content(&self) -> Result<wallet::ticket::ContentCommitment, Refusal> {
         Ok(self.offer.as_ref().ok_or(MoveRefusal::OfferUnknown)?.1.content)
     }
+}
+
+/// The stream of these full pages.
+fn bound(pages: &[Page]) -> Bound {
+    let mut roots = Accumulator::new();
+    pages.iter().for_each(|page| roots.push(page.head()));
+    Bound { root: roots.root(), to: roots.len() }
 }
 
 /// Checks pages and tail against what the source committed to in the offer and in the ticket.
@@ -539,7 +494,7 @@ fn verify(
     tail.verify(&chain, &secrets.page_hash_key, &ticket.ticket.content)?;
     if !tail.page.is_empty() {
         let page = Page::parse(tail.page.clone(), &secrets.stream, Some(&secrets.page_hash_key))?;
-        if page.head().index.get() != chain.pages() {
+        if page.index().get() != chain.pages() {
             return Err(MoveRefusal::Unverified { reason: "the tail page is of another index".to_owned() }.into());
         }
     }

@@ -50,7 +50,10 @@ impl Actor {
 
     /// The offer was closed without a confirm.
     pub(crate) fn offer_is_closed(&mut self) {
-        self.move_failed(MoveRefusal::OfferClosed.into());
+        // A new holder that restarted touches: its confirm stands, and only its figures do not come.
+        if self.outbound.as_ref().is_none_or(|outbound| outbound.confirmed_at.is_none()) {
+            self.move_failed(MoveRefusal::OfferClosed.into());
+        }
         let pending = self.keys.as_ref().is_some_and(|keys| keys.epoch > self.handoff.view().epoch);
         if pending && self.handoff.mode() == Mode::Idle {
             self.forget_keys();
@@ -69,7 +72,8 @@ impl Actor {
     /// Re-seals the pages that came under the new epoch's key.
     fn keep_arrived(&mut self, pages: &[Page]) {
         let (Some(held), Some(keys)) = (&mut self.held, &self.keys) else { return };
-        let kept = pages.iter().try_for_each(|page| held.keep_page(&self.dir, keys, page));
+        let stream = self.context.engine.stream();
+        let kept = pages.iter().try_for_each(|page| held.keep_page(&self.dir, keys, &stream, page));
         if let Err(refusal) = kept {
             // They can be computed again; only a restart takes longer.
             tracing::warn!(wallet = %self.wallet.0, %refusal, "full pages were not kept");

@@ -1,8 +1,7 @@
-//! What source and receiver of a move say to each other. The receiver pulls; the source answers.
+//! What source and receiver of a move say to each other. Pages travel in the hop stream.
 
 use serde::{Deserialize, Serialize};
 use wallet::{
-    codec,
     digest::Digest,
     grant::WalletAddress,
     prekey::SignedPrekey,
@@ -10,12 +9,6 @@ use wallet::{
     ticket::SignedTicket,
     units::{KeyEpoch, TokenCount},
 };
-
-/// Sealed pages that one reply carries at most.
-pub const PAGES_MAX: u32 = 64;
-
-/// The most bytes of sealed pages in one reply; a single page may be larger.
-pub const WINDOW_BYTES_MAX: usize = 8 << 20;
 
 /// Source to receiver: keep room for this wallet and draw a prekey.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,28 +45,9 @@ pub struct OfferRef {
     pub offer: Digest,
 }
 
-/// Receiver to source: the full pages from `from` on. Answered from the final offer on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PagesRequest {
-    /// Which offer.
-    pub offer: OfferRef,
-    /// The first page that the receiver lacks.
-    pub from: u32,
-    /// At most this many, and at most [`PAGES_MAX`].
-    pub count_max: u32,
-}
-
-/// Answer to [`PagesRequest`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PagesReply {
-    /// From the asked page on, without a gap.
-    pub pages: Vec<SealedPage>,
-    /// How many pages are full at the source now.
-    pub full: u32,
-}
-
-/// Receiver to source: I hold the pages below `have`; freeze at the next step boundary. Answered once the acceptance is
-/// final; the same request is answered with the same hand-over.
+/// Receiver to source: I hold the pages below `have`, which are all that were in the hop stream; freeze at the next step
+/// boundary. Answered once the acceptance is final and few pages are missing; the same request is answered with the same
+/// hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freeze {
     /// Which offer.
@@ -87,10 +61,10 @@ pub struct Freeze {
 pub struct Handover {
     /// The source's word.
     pub ticket: SignedTicket,
-    /// The full pages from `have` on, as many as one reply carries.
-    pub pages: Vec<SealedPage>,
-    /// How many pages are full. It does not change any more.
+    /// How many pages the hop stream has. It is closed.
     pub full: u32,
+    /// Its root.
+    pub root: Digest,
     /// Tail page, continuation, tokens and record, sealed.
     pub tail: Envelope,
     /// The source's figures of the move so far.
@@ -111,7 +85,3 @@ pub struct SourceFigures {
     /// When the source froze.
     pub frozen_ns: u64,
 }
-
-/// A full page as it travels: under a key of its own below the offer's data key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SealedPage(#[serde(with = "codec::bytes")] pub Vec<u8>);

@@ -22,13 +22,15 @@ use wallet::{
     units::{BlockHeight, ByteCount, NodeId, TokenCount, TokenPosition},
 };
 
+use zeroize::Zeroizing;
+
 use super::{
+    hop::HopWriter,
     messages::{Reserve, Reserved, SourceFigures},
     refusal::Refusal as MoveRefusal,
     report::MoveReport,
 };
 use crate::{
-    engine::Parked,
     ledger_feed::FinalFact,
     peer::{PeerFault, SessionReply, SessionRequest},
     session::{
@@ -44,6 +46,8 @@ use crate::{
 pub(super) const GATES: Gates = Gates { global: GlobalGate::NotBuilt, region: RegionGate::NotBuilt };
 /// How long the source waits for the destination's figures once the confirm is final.
 const REPORT_WITHIN: Duration = Duration::from_secs(3);
+/// How long the source waits before it asks a destination again that does not know yet that it is the holder.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// Blocks between the height that this node knows and the one at which its offer is ordered.
 const HEIGHT_MARGIN: u64 = 50;
 
@@ -59,7 +63,10 @@ pub(crate) struct Outbound {
     pub(super) reply: Option<oneshot::Sender<CommandOutcome>>,
     pub(super) prekey: Option<SignedPrekey>,
     pub(super) hop: Option<OfferedHop>,
-    pub(super) parked: Option<Parked>,
+    /// The page after the full ones, once it is frozen.
+    pub(super) tail: Option<Zeroizing<Vec<u8>>>,
+    /// Full pages at the freeze.
+    pub(super) full: u32,
     pub(super) handover: Option<(SignedTicket, Envelope)>,
     pub(super) figures: SourceFigures,
     pub(super) begun_at: Instant,
@@ -87,6 +94,8 @@ pub(super) struct OfferedHop {
     pub(super) envelope: Envelope,
     pub(super) sealer: PageSealer,
     pub(super) tail: Option<EnvelopeKey<TailContents>>,
+    /// The pages' way, from the final offer on.
+    pub(super) stream: Option<HopWriter>,
 }
 
 impl Actor {
@@ -142,9 +151,6 @@ impl Actor {
         let node = self.context.consortium.node(to).filter(|_| to != self.context.me);
         let region = &node.ok_or(MoveRefusal::DestinationInvalid { node: to })?.region;
         let opening = keys.policy.open(region)?.verify(&keys.policy.commitment())?;
-        if self.suspended {
-            return Err(Refusal::Suspended);
-        }
         if self.handoff.mode() != Mode::Serving {
             return Err(Refusal::NotServing { mode: self.handoff.mode() });
         }
@@ -192,7 +198,8 @@ impl Actor {
             reply: None,
             prekey: None,
             hop: None,
-            parked: None,
+            tail: None,
+            full: 0,
             handover: None,
             figures: SourceFigures::default(),
             begun_at: Instant::now(),
@@ -209,7 +216,18 @@ impl Actor {
     fn ask_for_room(&self, to: NodeId, reserve: Reserve) {
         let (link, inbox, patience) = (self.context.link.clone(), self.session.inbox(), self.context.patience.answer);
         tokio::spawn(async move {
-            let reserved = match link.ask(to, SessionRequest::Reserve(Box::new(reserve)), patience).await {
+            let until = Instant::now() + patience;
+            let answer = loop {
+                let answer = link.ask(to, SessionRequest::Reserve(Box::new(reserve.clone())), patience).await;
+                // What made this node the holder is final here; there it may become so in a moment.
+                let is_behind =
+                    matches!(&answer, Err(PeerFault::Refused(refused)) if refused.code == MoveRefusal::NOT_HOLDER);
+                if !is_behind || Instant::now() >= until {
+                    break answer;
+                }
+                tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            };
+            let reserved = match answer {
                 Ok(SessionReply::Reserved(reserved)) => Ok(reserved),
                 Ok(_) => Err(Refusal::of_peer(to, PeerFault::unexpected(to))),
                 Err(fault) => Err(Refusal::of_peer(to, fault)),
@@ -296,6 +314,7 @@ impl Actor {
             envelope,
             sealer: PageSealer::new(route, data_key),
             tail: Some(tail),
+            stream: None,
         });
         outbound.submitted_at = Some(Instant::now());
         Ok(Some(Event::MigrationOffered(MigrationOffered {
@@ -370,7 +389,7 @@ impl Actor {
             report.offer_final_ms = Some(outbound.figures.offer_final_ms);
             report.accept_final_ms = Some(outbound.figures.accept_final_ms);
             report.freeze_to_confirm_final_ms = ms(outbound.frozen_at, Some(now));
-            report.source_last_step_end_ns = Some(outbound.figures.last_step_end_ns);
+            report.source_last_step_end_ns = Some(outbound.figures.last_step_end_ns).filter(|ns| *ns > 0);
             report.median_step_us = Some(outbound.figures.median_step_us);
         }
         self.answer_if_moved();
@@ -425,6 +444,9 @@ impl Actor {
             return self.move_failed(refusal);
         }
         outbound.given_up = Some(refusal);
+        if let Some(hop) = &mut outbound.hop {
+            hop.stream = None;
+        }
         if let Err(refusal) = self.input(Input::Abort) {
             self.move_failed(refusal.into());
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gpu::stream::StreamFault;
 use wallet::units::NodeId;
 
 /// A rule of moves says no. Append only: codes are never reused.
@@ -72,12 +73,33 @@ pub enum Refusal {
         /// What is beyond its bound.
         reason: &'static str,
     },
+    /// The receiver asks to freeze before it has nearly all full pages.
+    #[error("the receiver lacks more full pages than may cross in the gap")]
+    PagesBehind,
+    /// The stream that carries the pages failed.
+    #[error("the hop stream failed: {reason} ({code})")]
+    StreamFailed {
+        /// The stream's code.
+        code: &'static str,
+        /// What it says.
+        reason: String,
+    },
 }
 
 impl Refusal {
+    /// The code of [`Self::NotHolder`], as a peer gives it.
+    pub(super) const NOT_HOLDER: &'static str = "N-311";
+
     /// Every code, in order.
-    pub const CODES: [&'static str; 12] =
-        ["N-301", "N-302", "N-303", "N-304", "N-305", "N-306", "N-307", "N-308", "N-309", "N-310", "N-311", "N-312"];
+    pub const CODES: [&'static str; 14] = [
+        "N-301", "N-302", "N-303", "N-304", "N-305", "N-306", "N-307", "N-308", "N-309", "N-310", "N-311", "N-312",
+        "N-313", "N-314",
+    ];
+
+    /// What a stream's fault means for a move.
+    pub fn of_stream(fault: StreamFault) -> Self {
+        Self::StreamFailed { code: fault.code(), reason: fault.to_string() }
+    }
 
     /// The stable code.
     pub const fn code(&self) -> &'static str {
@@ -92,8 +114,10 @@ impl Refusal {
             Self::OfferClosed => "N-308",
             Self::PeerFailed { .. } => "N-309",
             Self::Unverified { .. } => "N-310",
-            Self::NotHolder { .. } => "N-311",
+            Self::NotHolder { .. } => Self::NOT_HOLDER,
             Self::TooMuch { .. } => "N-312",
+            Self::PagesBehind => "N-313",
+            Self::StreamFailed { .. } => "N-314",
         }
     }
 
@@ -107,6 +131,7 @@ impl Refusal {
                 | Self::TimedOut { .. }
                 | Self::OfferClosed
                 | Self::PeerFailed { .. }
+                | Self::PagesBehind
                 | Self::NotHolder { .. }
         )
     }

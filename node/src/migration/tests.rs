@@ -6,15 +6,27 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use wallet::{digest::Digest, handoff::Change, units::NodeId};
+use wallet::{
+    digest::Digest,
+    handoff::Change,
+    units::{NodeId, TokenCount},
+};
 
 use crate::{
-    network::NetworkFault,
+    network::{
+        NetworkFault,
+        stream::{
+            StreamLink, StreamLinkFault,
+            message::{StreamReply, StreamRequest},
+        },
+    },
     node::Seams,
     peer::{PeerFault, SessionLink, SessionReply, SessionRequest},
     session::{
+        Session,
         command::{CommandReply, SessionCommand},
         context::Patience,
+        view::SessionMode,
     },
     testbed::{PATIENCE, Testbed, control, ids, ids_to_end, prompt},
 };
@@ -99,7 +111,7 @@ async fn a_transfer_cut_at_every_page_fetches_no_page_again_and_ends_the_same() 
     let mut testbed = Testbed::prepare(&["eu", "eu"]);
     let pages = Arc::new(Mutex::new(PageCounts::default()));
     testbed.start_node(0, Seams::default()).await;
-    testbed.start_node(1, seams(Patience::default(), PageCutter { pages: pages.clone(), hang_after: u32::MAX })).await;
+    testbed.start_node(1, PageCutter { pages: pages.clone(), hang_after: u64::MAX }.seams()).await;
     testbed.until_final().await;
     let client = testbed.create(0, &["eu"], &sampling, 20).await;
     let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 30).await;
@@ -113,26 +125,44 @@ async fn a_transfer_cut_at_every_page_fetches_no_page_again_and_ends_the_same() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_was_changed_on_its_way_ends_the_move_and_the_source_goes_on() {
+    let (sampling, expected) = control(60);
+    let mut testbed = Testbed::prepare(&["eu", "eu"]);
+    testbed.start_node(0, Seams::default()).await;
+    let streams = |inner| Arc::new(ChangedPage { inner }) as Arc<dyn StreamLink>;
+    testbed.start_node(1, Seams { streams: Box::new(streams), ..Seams::default() }).await;
+    testbed.until_final().await;
+    let client = testbed.create(0, &["eu"], &sampling, PACE_MS).await;
+    let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 8).await;
+    let refusal = testbed.migrate(0, &client, 1).await.expect_err("the receiver takes no such page");
+    assert_eq!(refusal.code(), "N-308", "{refusal}");
+    seen.extend(ids_to_end(stream, PROMPT + 8).await);
+    assert_eq!(seen, expected);
+    assert!(!testbed.session_dir(1, &client).exists(), "nothing of the move is kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_restarted_in_the_middle_fetches_no_page_again() {
     let (sampling, expected) = control(160);
     let mut testbed = Testbed::prepare(&["eu", "eu"]);
     testbed.start_node(0, Seams::default()).await;
     let pages = Arc::new(Mutex::new(PageCounts::default()));
-    testbed.start_node(1, seams(Patience::default(), PageCutter { pages: pages.clone(), hang_after: 3 })).await;
+    testbed.start_node(1, PageCutter { pages: pages.clone(), hang_after: 3 }.seams()).await;
     testbed.until_final().await;
     let client = testbed.create(0, &["eu"], &sampling, 60).await;
-    let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 10).await;
+    // Six pages are full, so that three are not all.
+    let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 45).await;
     let session = testbed.session(0, &client);
     tokio::spawn(async move { session.command(to_node_1()).await });
-    let delivered = async {
-        while pages.lock().expect("no panic").delivered.len() < 3 {
+    let kept = async {
+        while pages.lock().expect("no panic").kept < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, delivered).await.expect("three pages arrive");
+    tokio::time::timeout(PATIENCE, kept).await.expect("three pages arrive");
     testbed.stop_node(1).await;
-    testbed.start_node(1, seams(Patience::default(), PageCutter { pages: pages.clone(), hang_after: u32::MAX })).await;
-    seen.extend(ids_to_end(stream, PROMPT + 10).await);
+    testbed.start_node(1, PageCutter { pages: pages.clone(), hang_after: u64::MAX }.seams()).await;
+    seen.extend(ids_to_end(stream, PROMPT + 45).await);
     assert_eq!(seen, expected);
     assert_eq!(testbed.node(1).sessions().moves().len(), 1, "the move came about");
     let counts = pages.lock().expect("no panic").clone();
@@ -190,9 +220,95 @@ async fn a_suspended_session_goes_on_where_it_stopped() {
     let session = testbed.session(0, &client);
     session.command(SessionCommand::Suspend).await.expect("it serves");
     assert_eq!(testbed.node(0).sessions().context().engine.stats().await.blocks_used, 0);
+    assert!(testbed.session_dir(0, &client).join("tail").exists(), "its tail page is on the disk");
+    // Else the blocks that it left behind would spare the computing.
+    forget_prefixes(&testbed, 0).await;
     session.command(SessionCommand::Resume).await.expect("it is suspended");
+    until_resumed(&session).await;
+    assert_eq!(session.view().recomputed_tokens, Some(TokenCount::ZERO), "nothing is read again");
     seen.extend(ids_to_end(stream, PROMPT + 9).await);
     assert_eq!(seen, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_session_is_parked_after_a_restart_and_goes_on_from_its_continuation() {
+    let (sampling, expected) = control(50);
+    let mut testbed = Testbed::start(&["eu"]).await;
+    let client = testbed.create(0, &["eu"], &sampling, PACE_MS).await;
+    testbed.until_created(0, &client).await;
+    let (mut seen, _) = ids(testbed.follow(0, &client, 0), PROMPT, 14).await;
+    testbed.session(0, &client).command(SessionCommand::Suspend).await.expect("it serves");
+    testbed.stop_node(0).await;
+    testbed.start_node(0, Seams::default()).await;
+    let session = testbed.session(0, &client);
+    let mut views = session.watch();
+    let parked = views.wait_for(|view| view.mode == SessionMode::Suspended);
+    tokio::time::timeout(PATIENCE, parked).await.expect("its touch becomes final").expect("the session runs");
+    assert_eq!(testbed.node(0).sessions().context().engine.stats().await.blocks_used, 0, "it costs no memory");
+    session.command(SessionCommand::Resume).await.expect("it is suspended");
+    until_resumed(&session).await;
+    assert_eq!(session.view().recomputed_tokens, Some(TokenCount::ZERO), "nothing is read again");
+    seen.extend(ids_to_end(testbed.follow(0, &client, PROMPT + 14), PROMPT + 14).await);
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_session_moves_and_its_prompt_is_not_read_again() {
+    let (sampling, expected) = control(50);
+    let testbed = Testbed::start(&["eu", "eu"]).await;
+    let client = testbed.create(0, &["eu"], &sampling, PACE_MS).await;
+    testbed.until_created(0, &client).await;
+    let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 9).await;
+    testbed.session(0, &client).command(SessionCommand::Suspend).await.expect("it serves");
+    let CommandReply::Moved(report) = testbed.migrate(0, &client, 1).await.expect("the policy allows it") else {
+        panic!("a move is answered with its report");
+    };
+    assert!(report.completed && report.pages_moved >= PROMPT / 16, "{report:?}");
+    assert_eq!(report.compute_stall_us(), None, "there is no step that it could be measured from");
+    let session = testbed.session(1, &client);
+    assert_eq!(session.view().recomputed_tokens, Some(TokenCount::ZERO), "nothing is read again");
+    seen.extend(ids_to_end(stream, PROMPT + 9).await);
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_evicted_session_moves_without_its_pages_and_has_the_same_tokens() {
+    let (sampling, expected) = control(50);
+    let testbed = Testbed::start(&["eu", "eu"]).await;
+    let client = testbed.create(0, &["eu"], &sampling, PACE_MS).await;
+    testbed.until_created(0, &client).await;
+    let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 9).await;
+    let evict = SessionCommand::Evict { decision: Digest([4; 32]) };
+    testbed.session(0, &client).command(evict).await.expect("it holds the wallet");
+    assert!(!testbed.session_dir(0, &client).join("tail").exists(), "no page is left");
+    // The eviction changes the wallet's head.
+    let moved = async {
+        loop {
+            match testbed.migrate(0, &client, 1).await {
+                Ok(CommandReply::Moved(report)) => break report,
+                Ok(_) => panic!("a move is answered with its report"),
+                Err(refusal) => assert!(refusal.retry(), "{refusal}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let report = tokio::time::timeout(PATIENCE, moved).await.expect("it moves");
+    assert_eq!(report.pages_moved, 0, "{report:?}");
+    let again = testbed.session(1, &client).view().recomputed_tokens.expect("it was taken in");
+    assert!(again.get() >= PROMPT, "all is computed again: {again}");
+    seen.extend(ids_to_end(stream, PROMPT + 9).await);
+    assert_eq!(seen, expected);
+}
+
+async fn forget_prefixes(testbed: &Testbed, node: u32) {
+    testbed.node(node).sessions().context().engine.evict_prefix_cache(usize::MAX).await;
+}
+
+/// Waits until the view says that the session was taken in again.
+async fn until_resumed(session: &Session) {
+    let mut views = session.watch();
+    let resumed = views.wait_for(|view| view.recomputed_tokens.is_some());
+    tokio::time::timeout(PATIENCE, resumed).await.expect("it goes on").expect("the session runs");
 }
 
 fn to_node_1() -> SessionCommand {
@@ -201,7 +317,7 @@ fn to_node_1() -> SessionCommand {
 
 fn seams<L: Intercept>(patience: Patience, intercept: L) -> Seams {
     let link = |inner| Arc::new(Intercepted { inner, intercept: Arc::new(intercept) }) as Arc<dyn SessionLink>;
-    Seams { link: Box::new(link), patience }
+    Seams { link: Box::new(link), patience, ..Seams::default() }
 }
 
 /// Stands between a node's sessions and its peers.
@@ -252,45 +368,96 @@ impl Intercept for Witness {
 
 #[derive(Clone, Debug, Default)]
 struct PageCounts {
-    /// How often the reply with each page was lost.
+    /// How often the answer with each page was lost.
     cut: Vec<u32>,
     /// How often each page arrived.
     delivered: Vec<u32>,
+    /// Pages that the receiver has on its disk, as it told the source.
+    kept: u64,
 }
 
-/// Asks for one page at a time, and loses the first reply with each.
+/// Asks for one page at a time, and loses the first answer with each.
+#[derive(Clone)]
 struct PageCutter {
     pages: Arc<Mutex<PageCounts>>,
-    /// Nothing is answered any more once so many pages were delivered.
-    hang_after: u32,
+    /// No pages are asked for any more once the receiver keeps so many.
+    hang_after: u64,
 }
 
-impl Intercept for PageCutter {
-    fn ask<'a>(
-        &'a self,
-        inner: &'a dyn SessionLink,
+struct CutStreams {
+    inner: Arc<dyn StreamLink>,
+    cutter: PageCutter,
+}
+
+impl PageCutter {
+    fn seams(self) -> Seams {
+        let streams = |inner| Arc::new(CutStreams { inner, cutter: self }) as Arc<dyn StreamLink>;
+        Seams { streams: Box::new(streams), ..Seams::default() }
+    }
+
+    /// Notes what the receiver keeps; whether pages may be asked for.
+    fn note(&self, request: StreamRequest) -> bool {
+        let mut counts = self.pages.lock().expect("no panic");
+        let kept = match request {
+            StreamRequest::Pull(pull) => pull.trim_below.unwrap_or_default(),
+            StreamRequest::Trim(trim) => trim.below,
+        };
+        counts.kept = counts.kept.max(kept);
+        (counts.delivered.len() as u64) < self.hang_after
+    }
+}
+
+impl StreamLink for CutStreams {
+    fn ask(
+        &self,
         to: NodeId,
-        request: SessionRequest,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Result<SessionReply, PeerFault>> {
-        let SessionRequest::Pages(mut pages) = request else { return inner.ask(to, request, timeout) };
-        pages.count_max = 1;
-        let at = pages.from as usize;
+        mut request: StreamRequest,
+        patience: Duration,
+    ) -> BoxFuture<'_, Result<StreamReply, StreamLinkFault>> {
+        let may_pull = self.cutter.note(request);
         Box::pin(async move {
-            if self.pages.lock().expect("no panic").delivered.len() as u32 >= self.hang_after {
-                return std::future::pending().await;
+            if let StreamRequest::Pull(pull) = &mut request {
+                pull.pages_max = 1;
+                if !may_pull {
+                    return std::future::pending().await;
+                }
             }
-            let reply = inner.ask(to, SessionRequest::Pages(pages), timeout).await?;
-            let arrived = matches!(&reply, SessionReply::Pages(reply) if !reply.pages.is_empty());
-            let mut counts = self.pages.lock().expect("no panic");
-            if arrived && counts.cut.len() <= at {
+            let reply = self.inner.ask(to, request, patience).await?;
+            let StreamReply::Pulled(pulled) = &reply else { return Ok(reply) };
+            let Some(at) = pulled.pages.first().map(|page| page.head.position as usize) else { return Ok(reply) };
+            let mut counts = self.cutter.pages.lock().expect("no panic");
+            if counts.cut.len() <= at {
                 counts.cut.push(1);
                 return Err(NetworkFault::Broken { to, reason: "cut by the test".to_owned() }.into());
             }
-            if arrived {
-                let length = counts.delivered.len().max(at + 1);
-                counts.delivered.resize(length, 0);
-                counts.delivered[at] += 1;
+            let length = counts.delivered.len().max(at + 1);
+            counts.delivered.resize(length, 0);
+            counts.delivered[at] += 1;
+            Ok(reply)
+        })
+    }
+}
+
+/// Flips a bit of the third page.
+struct ChangedPage {
+    inner: Arc<dyn StreamLink>,
+}
+
+impl StreamLink for ChangedPage {
+    fn ask(
+        &self,
+        to: NodeId,
+        request: StreamRequest,
+        patience: Duration,
+    ) -> BoxFuture<'_, Result<StreamReply, StreamLinkFault>> {
+        Box::pin(async move {
+            let mut reply = self.inner.ask(to, request, patience).await?;
+            if let StreamReply::Pulled(pulled) = &mut reply {
+                for page in pulled.pages.iter_mut().filter(|page| page.head.position == 2) {
+                    let mut payload = page.payload.to_vec();
+                    payload[100] ^= 1;
+                    page.payload = payload.into();
+                }
             }
             Ok(reply)
         })

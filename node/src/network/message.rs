@@ -8,11 +8,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use wallet::units::NodeId;
 
-use super::{Handler, IN_FLIGHT_MAX, NetworkFault, PeerNetwork};
+use super::{Handler, IN_FLIGHT_MAX, NetworkFault, PeerNetwork, stream::STREAM_IN_FLIGHT_MAX};
 
-/// Requests of sessions that may wait for one peer. Below [`IN_FLIGHT_MAX`], so that long polls and pages always leave
-/// room for the ledger.
-pub const SESSION_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX * 3 / 4;
+/// Requests of sessions that may wait for one peer. With those about streams below [`IN_FLIGHT_MAX`], so that long polls
+/// and pages always leave room for the ledger.
+pub const SESSION_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX * 3 / 8;
+
+const _: () = assert!(SESSION_IN_FLIGHT_MAX + STREAM_IN_FLIGHT_MAX < IN_FLIGHT_MAX, "there is room for the ledger");
 
 /// A request between nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub enum PeerMessage {
     Ledger(Vec<u8>),
     /// For sessions: routing, tokens, transfer.
     Session(Vec<u8>),
+    /// For streams that this node offers.
+    Stream(Vec<u8>),
 }
 
 impl PeerMessage {
@@ -29,6 +33,7 @@ impl PeerMessage {
         let (kind, mut body) = match self {
             Self::Ledger(body) => (0, body),
             Self::Session(body) => (1, body),
+            Self::Stream(body) => (2, body),
         };
         body.insert(0, kind);
         body
@@ -41,6 +46,7 @@ impl PeerMessage {
         match kind {
             0 => Some(Self::Ledger(bytes)),
             1 => Some(Self::Session(bytes)),
+            2 => Some(Self::Stream(bytes)),
             _ => None,
         }
     }
@@ -49,18 +55,21 @@ impl PeerMessage {
 /// Hands each request to the part of the node that it is for. Answers carry no first byte: the asker knows what it
 /// asked. A message for nobody is answered with nothing, which no part's decoder accepts.
 #[derive(Clone, Debug)]
-pub struct Dispatch<L, S> {
+pub struct Dispatch<L, S, T> {
     /// Answers [`PeerMessage::Ledger`].
     pub ledger: L,
     /// Answers [`PeerMessage::Session`].
     pub session: S,
+    /// Answers [`PeerMessage::Stream`].
+    pub stream: T,
 }
 
-impl<L: Handler, S: Handler> Handler for Dispatch<L, S> {
+impl<L: Handler, S: Handler, T: Handler> Handler for Dispatch<L, S, T> {
     async fn handle(&self, from: NodeId, body: Vec<u8>) -> Vec<u8> {
         match PeerMessage::from_bytes(body) {
             Some(PeerMessage::Ledger(body)) => self.ledger.handle(from, body).await,
             Some(PeerMessage::Session(body)) => self.session.handle(from, body).await,
+            Some(PeerMessage::Stream(body)) => self.stream.handle(from, body).await,
             None => {
                 tracing::warn!(node = %from, "message for no part of this node");
                 Vec::new()
@@ -111,14 +120,17 @@ mod tests {
     fn a_message_is_its_kind_and_its_body() {
         assert_eq!(PeerMessage::Ledger(vec![7, 8]).into_bytes(), [0, 7, 8]);
         assert_eq!(PeerMessage::Session(vec![7, 8]).into_bytes(), [1, 7, 8]);
+        assert_eq!(PeerMessage::Stream(vec![7, 8]).into_bytes(), [2, 7, 8]);
     }
 
     #[test]
     fn what_is_written_is_read_back_and_nothing_else_is_read() {
-        for message in [PeerMessage::Ledger(vec![1, 2, 3]), PeerMessage::Session(Vec::new())] {
+        for message in
+            [PeerMessage::Ledger(vec![1, 2, 3]), PeerMessage::Session(Vec::new()), PeerMessage::Stream(vec![4])]
+        {
             assert_eq!(PeerMessage::from_bytes(message.clone().into_bytes()), Some(message));
         }
         assert_eq!(PeerMessage::from_bytes(Vec::new()), None);
-        assert_eq!(PeerMessage::from_bytes(vec![2, 1]), None);
+        assert_eq!(PeerMessage::from_bytes(vec![3, 1]), None);
     }
 }

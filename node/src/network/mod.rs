@@ -9,6 +9,7 @@ mod driver;
 pub mod frame;
 pub mod ledger_transport;
 pub mod message;
+pub mod stream;
 mod swarm;
 
 use std::{
@@ -28,7 +29,7 @@ use driver::{Command, Driver};
 use frame::BODY_BYTES_MAX;
 
 /// The protocol's name, version included.
-pub const PROTOCOL: &str = "/batchmind/peer/1";
+pub const PROTOCOL: &str = "/batchmind/peer/2";
 
 /// Requests that may wait for an answer from one peer, and as many that one peer may have waiting here.
 pub const IN_FLIGHT_MAX: usize = 128;
@@ -202,11 +203,12 @@ impl PeerNetwork {
         self.listen
     }
 
-    /// Closes all connections; requests in flight end with [`NetworkFault::Stopped`]. Dropping every handle does the
-    /// same.
+    /// Closes all connections and returns when that is done; requests in flight end with [`NetworkFault::Stopped`].
+    /// Dropping every handle does the same.
     pub async fn stop(&self) {
         // An error means that the driver has ended already.
         let _ = self.commands.send(Command::Stop).await;
+        self.commands.closed().await;
     }
 }
 

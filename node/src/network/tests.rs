@@ -13,13 +13,13 @@ use super::{
 };
 
 /// Long enough never to matter.
-const PATIENCE: Duration = Duration::from_secs(50);
-const A: NodeId = NodeId::new(0);
-const B: NodeId = NodeId::new(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(50);
+pub(super) const A: NodeId = NodeId::new(0);
+pub(super) const B: NodeId = NodeId::new(1);
 
 /// Answers with the sender's id and the body.
 #[derive(Clone, Default)]
-struct Echo {
+pub(super) struct Echo {
     handled: Arc<AtomicUsize>,
 }
 
@@ -34,31 +34,38 @@ fn key(of: u8) -> SecretKey {
     SecretKey::from_seed(&[of; 32])
 }
 
-fn loopback(port: u16) -> SocketAddr {
+pub(super) fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
 /// Where nobody listens: the other side must dial.
-fn nowhere() -> SocketAddr {
+pub(super) fn nowhere() -> SocketAddr {
     loopback(9)
 }
 
-fn options(me: NodeId, my_key: u8, listen: SocketAddr, peer: NodeId, peer_key: u8, address: SocketAddr) -> Options {
+pub(super) fn options(
+    me: NodeId,
+    my_key: u8,
+    listen: SocketAddr,
+    peer: NodeId,
+    peer_key: u8,
+    address: SocketAddr,
+) -> Options {
     let peer = Peer { node: peer, key: key(peer_key).public_key(), address };
     Options { me, key: key(my_key), listen, peers: vec![peer] }
 }
 
-async fn start<H: Handler>(options: Options, handler: H) -> PeerNetwork {
+pub(super) async fn start<H: Handler>(options: Options, handler: H) -> PeerNetwork {
     PeerNetwork::start(options, handler).await.expect("loopback has a free port")
 }
 
-async fn until_connected(network: &PeerNetwork, to: NodeId, wanted: bool) {
+pub(super) async fn until_connected(network: &PeerNetwork, to: NodeId, wanted: bool) {
     let mut connected = network.connected();
     connected.wait_for(|nodes| nodes.contains(&to) == wanted).await.expect("the network runs");
 }
 
 /// A and B, connected; only B knows the other's address.
-async fn pair<H: Handler, I: Handler>(at_a: H, at_b: I) -> (PeerNetwork, PeerNetwork) {
+pub(super) async fn pair<H: Handler, I: Handler>(at_a: H, at_b: I) -> (PeerNetwork, PeerNetwork) {
     let a = start(options(A, 1, loopback(0), B, 2, nowhere()), at_a).await;
     let b = start(options(B, 2, loopback(0), A, 1, a.listen_address()), at_b).await;
     until_connected(&a, B, true).await;
@@ -233,7 +240,8 @@ async fn requests_in_flight_end_when_the_network_stops() {
 #[tokio::test]
 async fn session_requests_leave_room_for_the_ledger() {
     let (session, mut entered, _) = gate();
-    let (a, _b) = pair(Echo::default(), Dispatch { ledger: Echo::default(), session }).await;
+    let dispatch = Dispatch { ledger: Echo::default(), session, stream: Echo::default() };
+    let (a, _b) = pair(Echo::default(), dispatch).await;
     let peers = SessionPeers::new(a.clone());
     for _ in 0..=SESSION_IN_FLIGHT_MAX {
         let peers = peers.clone();

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use gpu::Started;
 use ledger::event::{CloseReason, Event, WalletCreated};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -17,18 +18,19 @@ use wallet::{
 use super::{
     Message, PeerAsk, Session, SessionCommand, Sessions, Terms,
     context::{NodeContext, now, random},
+    continuation::NO_PARENT,
     disk::{HolderKeys, HolderSeed, SessionDir},
     evidence::Evidence,
     held::Held,
     ledger::Submissions,
     refusal::Refusal,
     request::{GenerateReply, GenerateRequest},
-    start::SessionStart,
+    start::{SessionStart, SessionTerms},
     tokens::{End, TokenLog},
     view::{HopView, SessionMode, SessionView},
 };
 use crate::{
-    engine::{Admission, EngineEvent, Sequence},
+    engine::{Arrival, EngineEvent, EngineRefusal, Sequence},
     ledger_feed::FinalFact,
     migration::{
         inbound::Inbound,
@@ -67,6 +69,8 @@ pub(crate) struct Actor {
     /// The wallet is to be closed as soon as it can be.
     pub(crate) close: Option<CloseReason>,
     pub(crate) suspended: bool,
+    /// See the view.
+    pub(crate) recomputed: Option<TokenCount>,
     pub(crate) failed: Option<String>,
     effects: VecDeque<Effect>,
     facts: mpsc::UnboundedReceiver<Arc<FinalFact>>,
@@ -118,29 +122,31 @@ impl Actor {
             rest_salt: random(),
             creation: Some(Box::new(creation.clone())),
         };
-        let admission = Admission {
-            prompt: prompt.clone(),
+        let prompt_tokens = TokenCount::new(u32::try_from(prompt.len()).unwrap_or(u32::MAX));
+        let sampling = sampling.to_engine().map_err(EngineRefusal::from)?;
+        let cached_tokens = TokenCount::ZERO;
+        let mut terms = SessionTerms { cached_tokens, pace_ms, origin: context.region.clone(), request_id };
+        // Before the engine has it.
+        terms.encode()?;
+        let arrival = Arrival {
+            tokens: prompt.clone(),
+            prompt_tokens,
             sampling: sampling.clone(),
+            pages: Vec::new(),
+            tail: None,
             pace: Duration::from_millis(u64::from(pace_ms)),
             salt: keys.prefix_salt.clone(),
         };
-        let admitted = context.engine.admit(admission).await?;
-        let start = SessionStart {
-            prompt_tokens: TokenCount::new(u32::try_from(prompt.len()).unwrap_or(u32::MAX)),
-            tokens: prompt,
-            cached_tokens: admitted.cached_tokens,
-            sampling,
-            pace_ms,
-            origin: context.region.clone(),
-            request_id,
-            model,
-            numerics,
-        };
+        let (sequence, started) = context.engine.start(arrival, false).await?;
+        terms.cached_tokens = started.cached;
+        let start = SessionStart { prompt_tokens, sampling, model, numerics, terms };
         let handoff = Handoff::create(context.me, wallet, context.boot_nonce, now());
         let mut actor = Self::new(sessions, wallet, handoff);
-        actor.sequence = Some(admitted.sequence);
+        actor.sequence = Some(sequence);
         actor.dir.save_keys(&keys)?;
-        actor.held = Some(Held::begin(&actor.dir, &keys, start, &context.engine)?);
+        let held = Held::begin(&actor.dir, &keys, start, &prompt, NO_PARENT, &context.engine)?;
+        held.sync_later();
+        actor.held = Some(held);
         actor.hold(keys);
         actor.submit_entry(creation);
         Ok(actor)
@@ -164,6 +170,7 @@ impl Actor {
             emitted: TokenPosition::ZERO,
             prompt_tokens: TokenCount::ZERO,
             cached_tokens: TokenCount::ZERO,
+            recomputed_tokens: None,
             finished: None,
             moved_to: None,
             median_step: None,
@@ -198,6 +205,7 @@ impl Actor {
             evidence: Evidence::default(),
             close: None,
             suspended: false,
+            recomputed: None,
             failed: None,
             effects: VecDeque::new(),
             facts: context.feed.subscribe(wallet),
@@ -215,7 +223,7 @@ impl Actor {
             wallet: self.wallet,
             served_by: self.context.me,
             prompt_tokens: start.map_or(TokenCount::ZERO, |start| start.prompt_tokens),
-            cached_tokens: start.map_or(TokenCount::ZERO, |start| start.cached_tokens),
+            cached_tokens: start.map_or(TokenCount::ZERO, |start| start.terms.cached_tokens),
         }
     }
 
@@ -227,7 +235,10 @@ impl Actor {
         loop {
             tokio::select! {
                 Some(fact) = self.facts.recv() => self.learn(&fact),
-                Some(event) = next_event(&mut self.sequence) => self.on_engine(event).await,
+                event = next_event(&mut self.sequence) => match event {
+                    Some(event) => self.on_engine(event).await,
+                    None => self.sequence = None,
+                },
                 message = self.inbox.recv() => match message {
                     Some(Message::Stop) | None => return,
                     Some(message) => self.on_message(message).await,
@@ -288,8 +299,7 @@ impl Actor {
         while let Some(effect) = self.effects.pop_front() {
             match effect {
                 Effect::Submit { head, intent } => self.submit(head, &intent),
-                // The receiver pulls.
-                Effect::PreCopy { .. } => {}
+                Effect::PreCopy { receiver } => self.begin_hop(receiver).await,
                 // The sequence stands already: the freeze follows from the step boundary.
                 Effect::Freeze => {}
                 Effect::CutTicket { head, epoch, receiver, next_token } => {
@@ -348,7 +358,6 @@ impl Actor {
                         self.on_reserve(from, &reserve)
                     }
                     PeerAsk::Envelope(offer) => self.on_envelope(from, offer),
-                    PeerAsk::Pages(request) => self.on_pages(from, request).await,
                     PeerAsk::Freeze(freeze) => self.on_freeze(from, freeze).await,
                     PeerAsk::Report(report) => self.on_report(from, *report),
                 };
@@ -358,6 +367,8 @@ impl Actor {
             Message::Settled(id, outcome) => self.on_settled(id, outcome),
             Message::Reserved(reserved) => self.on_reserved(reserved),
             Message::Answer(answer) => self.on_answer(answer).await,
+            Message::HopPages => self.on_hop_pages().await,
+            Message::HopRoom => self.fill_hop().await,
             // Taken up by the loop.
             Message::Stop => {}
         }
@@ -385,12 +396,20 @@ impl Actor {
         self.retry_submissions();
         self.watch_outbound();
         self.watch_inbound().await;
+        self.watch_engine().await;
         self.give_evidence();
         self.close_if_due();
     }
 
+    /// Notes what the engine had to compute again of `known` tokens. The last is computed in any case: it chooses the next.
+    pub(crate) fn note_recomputed(&mut self, known: u32, started: &Started) {
+        let again = known.saturating_sub(1).saturating_sub(started.computed.get());
+        self.recomputed = Some(TokenCount::new(again));
+    }
+
     async fn stop(&mut self, why: Stopped) {
-        self.release().await;
+        self.release();
+        self.suspended = false;
         self.held_back.clear();
         let end = match why {
             Stopped::HandedOver => self.handoff.view().holder.map(|(holder, _)| End::Moved(holder)),
@@ -451,13 +470,14 @@ impl Actor {
             moved_to: holder.filter(|_| is_elsewhere),
             median_step: self.context.engine.median_step(),
             hop,
+            recomputed_tokens: self.recomputed,
             failed: self.failed.clone(),
             ..before.clone()
         };
         if let Some(held) = &self.held {
             view.prompt_tokens = held.start.prompt_tokens;
-            view.cached_tokens = held.start.cached_tokens;
-            view.pace_ms = held.start.pace_ms;
+            view.cached_tokens = held.start.terms.cached_tokens;
+            view.pace_ms = held.start.terms.pace_ms;
             view.finished = held.finished;
         }
         if view != before {
@@ -481,6 +501,7 @@ impl Actor {
 
 pub(crate) type CommandOutcome = Result<super::CommandReply, Refusal>;
 
+/// The next token; none if the engine is lost.
 async fn next_event(sequence: &mut Option<Sequence>) -> Option<EngineEvent> {
     match sequence {
         Some(sequence) => sequence.events.recv().await,

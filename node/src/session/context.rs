@@ -18,7 +18,13 @@ use wallet::{
 };
 
 use super::disk::SessionsDir;
-use crate::{engine::EngineHandle, ledger_feed::LedgerFeed, peer::SessionLink, routing::links::Links};
+use crate::{
+    engine::EngineHandle,
+    ledger_feed::LedgerFeed,
+    network::stream::{StreamExports, StreamLink},
+    peer::SessionLink,
+    routing::links::Links,
+};
 
 /// The node's parts that sessions use.
 pub struct NodeContext {
@@ -38,6 +44,10 @@ pub struct NodeContext {
     pub engine: EngineHandle,
     /// The way to the other nodes' sessions.
     pub link: Arc<dyn SessionLink>,
+    /// The way to the other nodes' streams.
+    pub streams: Arc<dyn StreamLink>,
+    /// The streams that this node offers.
+    pub exports: StreamExports,
     /// What is measured about the ways there.
     pub links: Links,
     /// Where sessions are kept.

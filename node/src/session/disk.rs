@@ -1,16 +1,23 @@
-//! What a session keeps in `<data-dir>/sessions/<wallet>`: keys, journal, pages, and what a move towards this node has
-//! brought so far.
+//! What a session keeps in `<data-dir>/sessions/<wallet>`: keys, its continuation, its journal, its pages, and what a
+//! move towards this node has brought so far.
 //!
-//! `keys` and `hop` are sealed under a key of the node, `journal` and `pages` under the wallet's chain key of the
-//! epoch, which `keys` holds. So erasing `keys` makes the rest unreadable. docs/formats/session-files.md has the bytes.
+//! What is one value is a file, replaced in one piece; what grows is a stream on disk. `keys` and `hop` are sealed under
+//! a key of the node, `continuation`, `tail`, `journal` and `kv` under the wallet's chain key of the epoch, which `keys` holds. So
+//! erasing `keys` makes the rest unreadable. docs/formats/session-files.md has the bytes.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
+use gpu::{
+    continuation::{ContinuationRefusal, journal_descriptor, kv_descriptor},
+    stream::{Appended, Descriptor, SegmentOptions, SegmentStream, StreamFault},
+};
 use ledger::event::Entry;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wallet::{
@@ -27,18 +34,21 @@ use wallet::{
 };
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::{request::PrefixSalt, start::SessionStart, view::FinishReason};
+use super::request::PrefixSalt;
 use crate::migration::messages::Handover;
 
 const KEYS: &str = "keys";
 const HOP: &str = "hop";
+const CONTINUATION: &str = "continuation";
+const TAIL: &str = "tail";
 const JOURNAL: &str = "journal";
-const PAGES: &str = "pages";
+const KV: &str = "kv";
 const INCOMING: &str = "incoming";
 const HANDOVER: &str = "handover";
 
-/// The longest record that is read back.
-const RECORD_BYTES_MAX: usize = codec::ENCODED_BYTES_MAX;
+/// How long a stream is waited for that another is just closing: a sync in the background still has it, say.
+const CLOSING: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Why the disk did not keep or give back what a session needs.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +70,25 @@ pub enum DiskFault {
         /// What is wrong with it.
         refusal: Refusal,
     },
+    /// A stream cannot be written or read.
+    #[error("{}: {fault}", folder.display())]
+    Stream {
+        /// Which one.
+        folder: PathBuf,
+        /// What is wrong with it.
+        fault: StreamFault,
+    },
+    /// A stream does not take a page.
+    #[error("{}: it takes no page: {appended:?}", folder.display())]
+    NotTaken {
+        /// Which one.
+        folder: PathBuf,
+        /// What it says.
+        appended: Appended,
+    },
+    /// The journal does not take or give back what it should.
+    #[error("the journal: {0}")]
+    Journal(#[from] ContinuationRefusal),
 }
 
 /// The folder of all sessions, and the key that seals what no wallet's key can seal.
@@ -120,27 +149,6 @@ pub struct HopSecrets {
 /// Secret half of a one-time prekey.
 #[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct PrekeySeed(pub [u8; 32]);
-
-/// One record of the journal. The order of the variants is part of the format.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum JournalRecord {
-    /// The first record: what the holder began with.
-    Begin(Box<SessionStart>),
-    /// A token that was emitted.
-    Token(u32),
-    /// Generation ended.
-    Finished(FinishReason),
-}
-
-/// A record in plaintext, wiped on drop.
-pub type Record = Zeroizing<Vec<u8>>;
-
-/// An append-only file of sealed records.
-pub struct RecordFile {
-    path: PathBuf,
-    file: File,
-    rest: RestFile,
-}
 
 impl SessionsDir {
     /// The folder `sessions` in the node's data folder, made if it is not there.
@@ -210,7 +218,7 @@ impl SessionDir {
         self.load(HOP)
     }
 
-    /// Writes the hand-over as it came, without its pages, and syncs it.
+    /// Writes the hand-over as it came, and syncs it.
     ///
     /// # Errors
     /// [`DiskFault::Io`].
@@ -229,81 +237,106 @@ impl SessionDir {
         Ok(Some(decoded))
     }
 
-    /// A new journal or page file under the keys' rest key; an old one is replaced.
+    /// The wallet.
+    pub const fn wallet(&self) -> WalletAddress {
+        self.wallet
+    }
+
+    /// Writes `continuation` in one piece, and syncs it.
     ///
     /// # Errors
     /// [`DiskFault::Io`].
-    pub fn create_journal(&self, keys: &HolderKeys) -> Result<RecordFile, DiskFault> {
-        self.create_records(JOURNAL, keys)
+    pub fn save_continuation(&self, keys: &HolderKeys, signed: &[u8]) -> Result<(), DiskFault> {
+        self.write_sealed(rest_key(keys), CONTINUATION, signed)
     }
 
-    /// See [`Self::create_journal`].
-    ///
-    /// # Errors
-    /// [`DiskFault::Io`].
-    pub fn create_pages(&self, keys: &HolderKeys) -> Result<RecordFile, DiskFault> {
-        self.create_records(PAGES, keys)
-    }
-
-    /// The journal's records, and the file to append more. What was cut short at its end is removed.
+    /// Reads `continuation`; none if there is no such file.
     ///
     /// # Errors
     /// [`DiskFault`].
-    pub fn open_journal(&self, keys: &HolderKeys) -> Result<(Vec<JournalRecord>, RecordFile), DiskFault> {
-        let (records, file) = self.open_records(JOURNAL, keys)?;
-        let path = self.dir.join(JOURNAL);
-        let records = records
-            .iter()
-            .map(|record| codec::decode(record).map_err(|error| damaged(&path, error.into())))
-            .collect::<Result<_, _>>()?;
-        Ok((records, file))
+    pub fn load_continuation(&self, keys: &HolderKeys) -> Result<Option<Vec<u8>>, DiskFault> {
+        Ok(self.read_sealed(rest_key(keys), CONTINUATION)?.map(|mut bytes| std::mem::take(&mut *bytes)))
     }
 
-    /// The pages that survived, head included, and the file to append more.
+    /// Writes `tail`, the page after the full ones of a parked session, in one piece, and syncs it. An empty one is
+    /// removed.
+    ///
+    /// # Errors
+    /// [`DiskFault::Io`].
+    pub fn save_tail(&self, keys: &HolderKeys, page: &[u8]) -> Result<(), DiskFault> {
+        if page.is_empty() { self.remove(TAIL) } else { self.write_sealed(rest_key(keys), TAIL, page) }
+    }
+
+    /// Reads `tail`; none if there is no such file.
     ///
     /// # Errors
     /// [`DiskFault`].
-    pub fn open_pages(&self, keys: &HolderKeys) -> Result<(Vec<Record>, RecordFile), DiskFault> {
-        self.open_records(PAGES, keys)
+    pub fn load_tail(&self, keys: &HolderKeys) -> Result<Option<Vec<u8>>, DiskFault> {
+        Ok(self.read_sealed(rest_key(keys), TAIL)?.map(|mut bytes| std::mem::take(&mut *bytes)))
     }
 
-    /// Appends sealed pages of an inbound move, as they came, and syncs them.
+    /// A new journal; an old one is removed.
     ///
     /// # Errors
-    /// [`DiskFault::Io`].
-    pub fn append_incoming<'a>(&self, pages: impl Iterator<Item = &'a [u8]>) -> Result<(), DiskFault> {
-        let path = self.dir.join(INCOMING);
-        let mut bytes = Vec::new();
-        pages.for_each(|page| push_frame(&mut bytes, page));
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(io_fault(&path))?;
-        file.write_all(&bytes).and_then(|()| file.sync_data()).map_err(io_fault(&path))
+    /// [`DiskFault`].
+    pub fn create_journal(&self, keys: &HolderKeys) -> Result<SegmentStream, DiskFault> {
+        self.create_stream(JOURNAL, journal_descriptor(&self.wallet.0), Some(rest_key(keys)))
     }
 
-    /// The sealed pages of an inbound move that are on the disk. What was cut short at the end is removed.
+    /// The journal; none if there is none.
     ///
     /// # Errors
-    /// [`DiskFault::Io`].
-    pub fn load_incoming(&self) -> Result<Vec<Vec<u8>>, DiskFault> {
-        let path = self.dir.join(INCOMING);
-        let Some(bytes) = read(&path)? else { return Ok(Vec::new()) };
-        let (mut pages, mut whole) = (Vec::new(), 0);
-        while let Some(page) = frame(&bytes[whole..]) {
-            pages.push(page.to_vec());
-            whole += 4 + page.len();
+    /// [`DiskFault::Stream`].
+    pub fn open_journal(&self, keys: &HolderKeys) -> Result<Option<SegmentStream>, DiskFault> {
+        self.open_stream(JOURNAL, journal_descriptor(&self.wallet.0), Some(rest_key(keys)))
+    }
+
+    /// A new stream of full pages; an old one is removed.
+    ///
+    /// # Errors
+    /// [`DiskFault`].
+    pub fn create_kv(&self, keys: &HolderKeys, format: Digest) -> Result<SegmentStream, DiskFault> {
+        self.create_stream(KV, kv_descriptor(&self.wallet.0, format), Some(rest_key(keys)))
+    }
+
+    /// The stream of full pages; none if there is none.
+    ///
+    /// # Errors
+    /// [`DiskFault::Stream`].
+    pub fn open_kv(&self, keys: &HolderKeys, format: Digest) -> Result<Option<SegmentStream>, DiskFault> {
+        self.open_stream(KV, kv_descriptor(&self.wallet.0, format), Some(rest_key(keys)))
+    }
+
+    /// Removes the full pages: a cache miss, and no loss.
+    ///
+    /// # Errors
+    /// [`DiskFault::Stream`].
+    pub fn drop_kv(&self) -> Result<(), DiskFault> {
+        self.remove_stream(KV)
+    }
+
+    /// The copy of an inbound move's hop stream, sealed as it came: what is there, and more to come. The copy of another
+    /// offer's is removed.
+    ///
+    /// # Errors
+    /// [`DiskFault`].
+    pub fn incoming(&self, hop: &Descriptor) -> Result<SegmentStream, DiskFault> {
+        match self.open_stream(INCOMING, hop.clone(), None) {
+            Ok(Some(stream)) => Ok(stream),
+            Ok(None) | Err(DiskFault::Stream { fault: StreamFault::AnotherStream { .. }, .. }) => {
+                self.create_stream(INCOMING, hop.clone(), None)
+            }
+            Err(fault) => Err(fault),
         }
-        if whole < bytes.len() {
-            let file = OpenOptions::new().write(true).open(&path).map_err(io_fault(&path))?;
-            file.set_len(whole as u64).map_err(io_fault(&path))?;
-        }
-        Ok(pages)
     }
 
     /// Forgets the sealed pages of an inbound move: they are of another offer.
     ///
     /// # Errors
-    /// [`DiskFault::Io`].
+    /// [`DiskFault`].
     pub fn drop_incoming(&self) -> Result<(), DiskFault> {
-        [INCOMING, HANDOVER].iter().try_for_each(|name| self.remove(name))
+        self.remove_stream(INCOMING)?;
+        self.remove(HANDOVER)
     }
 
     /// Removes what an inbound move left: prekey first.
@@ -311,7 +344,8 @@ impl SessionDir {
     /// # Errors
     /// [`DiskFault::Io`].
     pub fn erase_hop(&self) -> Result<(), DiskFault> {
-        [HOP, HANDOVER, INCOMING].iter().try_for_each(|name| self.remove(name))?;
+        [HOP, HANDOVER].iter().try_for_each(|name| self.remove(name))?;
+        self.remove_stream(INCOMING)?;
         self.remove_if_empty()
     }
 
@@ -320,20 +354,31 @@ impl SessionDir {
     /// # Errors
     /// [`DiskFault::Io`].
     pub fn erase_keys(&self) -> Result<(), DiskFault> {
-        [KEYS, JOURNAL, PAGES].iter().try_for_each(|name| self.remove(name))?;
+        [KEYS, CONTINUATION, TAIL].iter().try_for_each(|name| self.remove(name))?;
+        [JOURNAL, KV].iter().try_for_each(|name| self.remove_stream(name))?;
         self.remove_if_empty()
     }
 
     fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<(), DiskFault> {
         let plain = Zeroizing::new(codec::encode(value));
-        let mut rest = RestFile::new(node_rest_key(&self.node_key, self.wallet), name);
-        self.write(name, &rest.seal(&plain, &mut draw))
+        self.write_sealed(node_rest_key(&self.node_key, self.wallet), name, &plain)
     }
 
     fn load<T: Serialize + DeserializeOwned>(&self, name: &str) -> Result<Option<T>, DiskFault> {
         let path = self.dir.join(name);
+        let Some(plain) = self.read_sealed(node_rest_key(&self.node_key, self.wallet), name)? else { return Ok(None) };
+        codec::decode(&plain).map(Some).map_err(|error| damaged(&path, error.into()))
+    }
+
+    fn write_sealed(&self, key: RestKey, name: &str, plain: &[u8]) -> Result<(), DiskFault> {
+        self.write(name, &RestFile::new(key, name).seal(plain, &mut draw))
+    }
+
+    fn read_sealed(&self, key: RestKey, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, DiskFault> {
+        let path = self.dir.join(name);
         let Some(sealed) = read(&path)? else { return Ok(None) };
-        open_sealed(&self.node_key, self.wallet, name, &sealed).map(Some).map_err(|refusal| damaged(&path, refusal))
+        let opened = RestFile::new(key, name).open(&sealed).map_err(|refusal| damaged(&path, refusal))?;
+        Ok(Some(Zeroizing::new(opened)))
     }
 
     /// In one piece: a crash leaves the old file or the new one.
@@ -350,34 +395,46 @@ impl SessionDir {
         write().map_err(io_fault(&path))
     }
 
-    fn create_records(&self, name: &str, keys: &HolderKeys) -> Result<RecordFile, DiskFault> {
+    fn create_stream(
+        &self,
+        name: &str,
+        descriptor: Descriptor,
+        seal: Option<RestKey>,
+    ) -> Result<SegmentStream, DiskFault> {
         make_dir(&self.dir)?;
-        let path = self.dir.join(name);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(io_fault(&path))?;
-        Ok(RecordFile { path, file, rest: RestFile::new(keys.chain.rest(&keys.rest_salt), name) })
+        self.remove_stream(name)?;
+        let folder = self.dir.join(name);
+        let options = SegmentOptions { seal, ..SegmentOptions::default() };
+        SegmentStream::open(&folder, descriptor, options).map_err(|fault| DiskFault::Stream { folder, fault })
     }
 
-    fn open_records(&self, name: &str, keys: &HolderKeys) -> Result<(Vec<Record>, RecordFile), DiskFault> {
-        let path = self.dir.join(name);
-        let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(io_fault(&path))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(io_fault(&path))?;
-        let mut rest = RestFile::new(keys.chain.rest(&keys.rest_salt), name);
-        let (mut records, mut whole) = (Vec::new(), 0);
-        while let Some(sealed) = frame(&bytes[whole..]) {
-            // A record that does not open ends the file: what follows it cannot open either.
-            let Ok(record) = rest.open(sealed) else { break };
-            records.push(Zeroizing::new(record));
-            whole += 4 + sealed.len();
+    fn open_stream(
+        &self,
+        name: &str,
+        descriptor: Descriptor,
+        seal: Option<RestKey>,
+    ) -> Result<Option<SegmentStream>, DiskFault> {
+        let folder = self.dir.join(name);
+        if !folder.is_dir() {
+            return Ok(None);
         }
-        file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0))).map_err(io_fault(&path))?;
-        Ok((records, RecordFile { path, file, rest }))
+        let options = SegmentOptions { seal, ..SegmentOptions::default() };
+        let mut waited = Duration::ZERO;
+        loop {
+            match SegmentStream::open(&folder, descriptor.clone(), options.clone()) {
+                Ok(stream) => return Ok(Some(stream)),
+                Err(fault) if is_busy(&fault) && waited < CLOSING => {
+                    thread::sleep(LOOK_AGAIN);
+                    waited += LOOK_AGAIN;
+                }
+                Err(fault) => return Err(DiskFault::Stream { folder, fault }),
+            }
+        }
+    }
+
+    fn remove_stream(&self, name: &str) -> Result<(), DiskFault> {
+        let folder = self.dir.join(name);
+        SegmentStream::remove(&folder).map_err(|fault| DiskFault::Stream { folder, fault })
     }
 
     fn remove(&self, name: &str) -> Result<(), DiskFault> {
@@ -398,44 +455,13 @@ impl SessionDir {
     }
 }
 
-impl RecordFile {
-    /// Appends one record. It survives this process; [`Self::sync`] makes it survive the power.
-    ///
-    /// # Errors
-    /// [`DiskFault::Io`].
-    pub fn append(&mut self, record: &[u8]) -> Result<(), DiskFault> {
-        let sealed = self.rest.seal(record, &mut draw);
-        let mut framed = Vec::with_capacity(4 + sealed.len());
-        push_frame(&mut framed, &sealed);
-        self.file.write_all(&framed).map_err(io_fault(&self.path))
-    }
-
-    /// Returns once all records are on the disk.
-    ///
-    /// # Errors
-    /// [`DiskFault::Io`].
-    pub fn sync(&self) -> Result<(), DiskFault> {
-        self.file.sync_data().map_err(io_fault(&self.path))
-    }
-
-    /// Syncs in the background, for records that can be computed again.
-    pub fn sync_later(&self) {
-        let (file, path) = (self.file.try_clone(), self.path.clone());
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = file.and_then(|file| file.sync_data()) {
-                tracing::warn!(file = %path.display(), %error, "not synced");
-            }
-        });
-    }
-}
-
 /// Opens a copy of a session's `keys` with its node's key: what a thief of both could do.
 ///
 /// # Errors
 /// [`DiskFault`].
 pub fn open_stolen_keys(path: &Path, node_key: &SecretKey, wallet: WalletAddress) -> Result<HolderKeys, DiskFault> {
     let sealed = fs::read(path).map_err(io_fault(path))?;
-    open_sealed(node_key, wallet, KEYS, &sealed).map_err(|refusal| damaged(path, refusal))
+    open_sealed(node_rest_key(node_key, wallet), KEYS, &sealed).map_err(|refusal| damaged(path, refusal))
 }
 
 impl HolderSeed {
@@ -445,14 +471,8 @@ impl HolderSeed {
     }
 }
 
-fn open_sealed<T: Serialize + DeserializeOwned>(
-    node_key: &SecretKey,
-    wallet: WalletAddress,
-    name: &str,
-    sealed: &[u8],
-) -> Result<T, Refusal> {
-    let mut rest = RestFile::new(node_rest_key(node_key, wallet), name);
-    let plain = Zeroizing::new(rest.open(sealed)?);
+fn open_sealed<T: Serialize + DeserializeOwned>(key: RestKey, name: &str, sealed: &[u8]) -> Result<T, Refusal> {
+    let plain = Zeroizing::new(RestFile::new(key, name).open(sealed)?);
     Ok(codec::decode(&plain)?)
 }
 
@@ -466,17 +486,29 @@ fn draw(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the operating system has random bytes");
 }
 
-fn push_frame(to: &mut Vec<u8>, bytes: &[u8]) {
-    let length = u32::try_from(bytes.len()).expect("records are far below 4 GiB");
-    to.extend_from_slice(&length.to_le_bytes());
-    to.extend_from_slice(bytes);
+/// Of what the holder of these keys keeps.
+fn rest_key(keys: &HolderKeys) -> RestKey {
+    keys.chain.rest(&keys.rest_salt)
 }
 
-/// The first whole frame.
-fn frame(bytes: &[u8]) -> Option<&[u8]> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let length = u32::from_le_bytes(*length) as usize;
-    rest.get(..length).filter(|_| length <= RECORD_BYTES_MAX)
+/// What is wrong with a session's stream.
+pub(crate) fn stream_fault(stream: &SegmentStream, fault: StreamFault) -> DiskFault {
+    DiskFault::Stream { folder: stream.folder().to_owned(), fault }
+}
+
+/// Whether a session's stream took a page. Nothing but a bug or a damaged disk keeps it from that.
+///
+/// # Errors
+/// [`DiskFault::Stream`].
+pub(crate) fn stream_took(stream: &SegmentStream, appended: Result<Appended, StreamFault>) -> Result<(), DiskFault> {
+    match appended.map_err(|fault| stream_fault(stream, fault))? {
+        Appended::Ok(_) | Appended::Same(_) => Ok(()),
+        appended => Err(DiskFault::NotTaken { folder: stream.folder().to_owned(), appended }),
+    }
+}
+
+fn is_busy(fault: &StreamFault) -> bool {
+    matches!(fault, StreamFault::Io { source, .. } if source.kind() == io::ErrorKind::WouldBlock)
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, DiskFault> {
@@ -502,14 +534,18 @@ fn damaged(file: &Path, refusal: Refusal) -> DiskFault {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, sync::Arc};
 
+    use gpu::{
+        continuation::Journal,
+        stream::{Cursor, Draft, Expect, Next, Stream as _, StreamWriter as _},
+    };
     use wallet::{
-        digest::sha256, identity::RegionId, policy::JurisdictionPolicy, tenant::WalletSecret, units::TokenCount,
+        digest::sha256, identity::RegionId, page::PageKind, policy::JurisdictionPolicy, tenant::WalletSecret,
     };
 
     use super::*;
-    use crate::session::request::Sampling;
+    use crate::migration::hop;
 
     const WALLET: WalletAddress = WalletAddress(Digest([1; 32]));
 
@@ -534,27 +570,6 @@ mod tests {
         }
     }
 
-    fn start() -> SessionStart {
-        SessionStart {
-            tokens: vec![1, 2, 3],
-            prompt_tokens: TokenCount::new(3),
-            cached_tokens: TokenCount::ZERO,
-            sampling: Sampling {
-                max_tokens: TokenCount::new(9),
-                temperature_ppm: 0,
-                top_p_ppm: 1_000_000,
-                seed: 5,
-                ignore_eos: false,
-                stop: vec!["x".to_owned()],
-            },
-            pace_ms: 0,
-            origin: region(),
-            request_id: "r".to_owned(),
-            model: Digest([1; 32]),
-            numerics: Digest([2; 32]),
-        }
-    }
-
     fn session() -> (tempfile::TempDir, SessionDir) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let sessions = SessionsDir::open(folder.path(), &SecretKey::from_seed(&[11; 32])).expect("writable");
@@ -568,13 +583,8 @@ mod tests {
     #[test]
     fn the_encodings_are_pinned() {
         let hop = HopSecrets { source: NodeId::new(1), blocks: 2, prekey: PrekeySeed([3; 32]) };
-        let journal = [
-            JournalRecord::Begin(Box::new(start())),
-            JournalRecord::Token(7),
-            JournalRecord::Finished(FinishReason::Length),
-        ];
-        let hashes = [codec::encode(&keys()), codec::encode(&hop), codec::encode(&journal)].map(|bytes| hash(&bytes));
-        assert_eq!(hashes, ["0b920aca47b6668f", "7dd5c9359656ca3d", "755098c8124a135e"]);
+        let hashes = [codec::encode(&keys()), codec::encode(&hop)].map(|bytes| hash(&bytes));
+        assert_eq!(hashes, ["0b920aca47b6668f", "7dd5c9359656ca3d"]);
     }
 
     #[test]
@@ -605,22 +615,84 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_cut_at_any_byte_gives_the_whole_records_and_goes_on_after_them() {
+    fn continuation_tail_and_journal_open_under_the_keys_of_their_epoch_only() {
         let (_folder, session) = session();
-        let mut journal = session.create_journal(&keys()).expect("writable");
-        let records: Vec<JournalRecord> = (0..4).map(JournalRecord::Token).collect();
-        records.iter().for_each(|record| journal.append(&codec::encode(record)).expect("writable"));
+        session.save_continuation(&keys(), b"continuation").expect("writable");
+        session.save_tail(&keys(), b"tail").expect("writable");
+        let journal = session.create_journal(&keys()).expect("writable");
+        let mut journal = Journal::open(Arc::new(journal), keys().page_hash, 2).expect("it is new");
+        journal.prompt(&[1, 2, 3]).expect("writable");
+        journal.token(1, 7).expect("writable");
         drop(journal);
-        let path = session.dir.join(JOURNAL);
-        let whole = fs::read(&path).expect("readable");
-        for cut in 0..=whole.len() {
-            fs::write(&path, &whole[..cut]).expect("writable");
-            let (read, mut journal) = session.open_journal(&keys()).expect("readable");
-            let count = cut * records.len() / whole.len();
-            assert_eq!(codec::encode(&read), codec::encode(&records[..count].to_vec()));
-            journal.append(&codec::encode(&JournalRecord::Token(9))).expect("writable");
-            let (read, _) = session.open_journal(&keys()).expect("readable");
-            assert_eq!(read.len(), count + 1);
+        let read = session.load_continuation(&keys()).expect("readable");
+        assert_eq!(read.as_deref(), Some(b"continuation".as_slice()));
+        assert_eq!(session.load_tail(&keys()).expect("readable").as_deref(), Some(b"tail".as_slice()));
+        let reopened = || session.open_journal(&keys()).expect("readable").expect("just written");
+        let journal = Journal::open(Arc::new(reopened()), keys().page_hash, 2).expect("readable");
+        assert_eq!(journal.tokens(), [1, 2, 3, 7]);
+        drop(journal);
+        for other in [
+            HolderKeys { chain: ChainKey::from_bytes([33; 32]), ..keys() },
+            HolderKeys { rest_salt: [34; 32], ..keys() },
+        ] {
+            assert!(session.load_continuation(&other).is_err());
+            assert!(session.load_tail(&other).is_err());
+            assert!(session.open_journal(&other).is_err());
         }
+        let journal = Journal::open(Arc::new(reopened()), keys().page_hash, 3);
+        drop(journal.expect("a later epoch"));
+        let stale = Journal::open(Arc::new(reopened()), keys().page_hash, 2);
+        assert!(matches!(stale, Err(ContinuationRefusal::Fenced { epoch: 3 })));
+    }
+
+    #[test]
+    fn pages_of_a_move_are_there_after_a_restart_and_more_can_follow() {
+        let (_folder, session) = session();
+        let draft = Draft { encrypted: true, ..Draft::bytes(PageKind::Kv) };
+        let hop = hop::descriptor(Digest([9; 32]));
+        for position in 0..3 {
+            let incoming = session.incoming(&hop).expect("readable");
+            assert_eq!(incoming.state().tail, position);
+            let page = [position as u8; 100];
+            stream_took(&incoming, incoming.append(4, Expect::At(position), &draft, &page)).expect("writable");
+            let stale = incoming.append(3, Expect::Any, &draft, &page);
+            assert!(matches!(stream_took(&incoming, stale), Err(DiskFault::NotTaken { .. })));
+            let Ok(Next::Item(page, _)) = incoming.next(Cursor(position)) else { panic!("no page") };
+            assert_eq!(page.payload, vec![position as u8; 100]);
+        }
+        let other = hop::descriptor(Digest([8; 32]));
+        assert_eq!(session.incoming(&other).expect("readable").state().tail, 0, "it is of another offer");
+        session.drop_incoming().expect("writable");
+        assert_eq!(session.incoming(&hop).expect("readable").state().tail, 0);
+    }
+
+    #[test]
+    fn a_stream_that_another_is_just_closing_is_waited_for() {
+        let (_folder, session) = session();
+        let open = session.create_journal(&keys()).expect("writable");
+        let closing = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(30));
+            drop(open);
+        });
+        assert!(session.open_journal(&keys()).expect("it is closed at last").is_some());
+        closing.join().expect("it ended");
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_is_erased() {
+        let (_folder, session) = session();
+        session.save_keys(&keys()).expect("writable");
+        session.save_continuation(&keys(), b"continuation").expect("writable");
+        session.save_tail(&keys(), b"tail").expect("writable");
+        let (journal, kv) = (session.create_journal(&keys()), session.create_kv(&keys(), Digest([1; 32])));
+        let secrets = HopSecrets { source: NodeId::new(1), blocks: 2, prekey: PrekeySeed([3; 32]) };
+        session.save_hop(&secrets).expect("writable");
+        let incoming = session.incoming(&hop::descriptor(Digest([9; 32]))).expect("writable");
+        session.erase_keys().expect("writable, though the streams are open");
+        let left = fs::read_dir(&session.dir).expect("readable").count();
+        assert_eq!(left, 2, "what belongs to the hop");
+        session.erase_hop().expect("writable");
+        assert!(!session.dir.exists());
+        drop((journal, kv, incoming));
     }
 }

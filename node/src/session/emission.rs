@@ -62,9 +62,9 @@ impl Actor {
     }
 
     /// Takes the sequence out of the engine.
-    pub(crate) async fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         if let Some(sequence) = self.sequence.take() {
-            self.context.engine.release(sequence.id).await;
+            self.context.engine.release(sequence.id);
         }
     }
 
@@ -106,7 +106,7 @@ impl Actor {
             // What is not in the journal is not emitted, so the session cannot go on here.
             Err(refusal) => {
                 self.give_up(CloseReason::Unrecoverable, &refusal);
-                return self.release().await;
+                return self.release();
             }
         };
         self.session.tokens.push(emitted);
@@ -117,6 +117,7 @@ impl Actor {
             // They can be computed again; only a restart takes longer.
             tracing::warn!(wallet = %self.wallet.0, %refusal, "full pages were not kept");
         }
+        self.fill_hop().await;
     }
 
     async fn finish(&mut self, reason: FinishReason) {
@@ -127,7 +128,7 @@ impl Actor {
         }
         self.close.get_or_insert(CloseReason::Finished);
         self.emit_end();
-        self.release().await;
+        self.release();
     }
 
     pub(super) fn emit_end(&mut self) {
@@ -145,7 +146,7 @@ impl Actor {
         missing.into_iter().for_each(|token| self.session.tokens.push(token));
     }
 
-    /// Moves the pages that became full into chain and page file.
+    /// Moves the pages that became full into the chain and the stream of pages.
     pub(crate) async fn keep_pages(&mut self) -> Result<(), Refusal> {
         let (Some(held), Some(keys), Some(sequence)) = (&mut self.held, &self.keys, &self.sequence) else {
             return Ok(());
@@ -156,7 +157,15 @@ impl Actor {
         if rows / u32::from(self.context.engine.stream().block) <= from {
             return Ok(());
         }
-        let (payloads, _) = self.context.engine.export_pages(sequence.id, from, u32::MAX).await?;
-        held.push_pages(&self.dir, keys, &self.context.engine.stream(), payloads)
+        let mut next = from;
+        loop {
+            let (payloads, full) = self.context.engine.pages(sequence.id, next, u32::MAX).await?;
+            next = next.saturating_add(u32::try_from(payloads.len()).unwrap_or(u32::MAX));
+            let is_all = payloads.is_empty() || next >= full;
+            held.push_pages(&self.dir, keys, &self.context.engine.stream(), payloads)?;
+            if is_all {
+                return Ok(());
+            }
+        }
     }
 }

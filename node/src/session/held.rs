@@ -1,14 +1,23 @@
-//! What the holder of a session has in memory: its tokens, its files, and the chain over its pages.
+//! What the holder of a session has: its journal with its tokens, its full pages on the disk, and the chain over them.
 
+use std::sync::Arc;
+
+use gpu::{
+    continuation::{Chosen, Journal, SignedContinuation, Status},
+    stream::{Cursor, Draft, Expect, Next, SegmentStream, Stream as _, StreamFault, StreamWriter as _},
+};
 use wallet::{
     content::ContentChain,
-    page::{Page, StreamDescriptor},
+    digest::Digest,
+    page::{HEAD_BYTES, Page, StreamDescriptor},
     units::{Micros, PageIndex, Timestamp, TokenCount, TokenPosition},
 };
 
 use super::{
     context::now,
-    disk::{HolderKeys, JournalRecord, RecordFile, SessionDir},
+    continuation,
+    disk::{DiskFault, HolderKeys, SessionDir, stream_fault, stream_took},
+    program::RunningProgram,
     refusal::Refusal,
     start::SessionStart,
     tokens::{EmittedToken, Usage},
@@ -21,20 +30,24 @@ const SAMPLES_KEPT: usize = 1024;
 
 /// A session at its holder.
 pub(crate) struct Held {
-    /// What it began with here; its tokens are those of the beginning.
+    /// What it began with here.
     pub(crate) start: SessionStart,
-    /// All tokens, the prompt's first.
-    pub(crate) tokens: Vec<u32>,
     /// How generation ended.
     pub(crate) finished: Option<FinishReason>,
-    /// The chain over the full pages that are in the page file.
+    /// The chain over the full pages that are on the disk.
     pub(crate) content: ContentChain,
     /// When it last computed anything here.
     pub(crate) active_at: Timestamp,
     /// Microseconds between tokens, in this epoch and here.
     pub(crate) intervals: Vec<u64>,
-    journal: RecordFile,
-    pages: Option<RecordFile>,
+    epoch: u32,
+    /// The continuation that is kept in the session's folder.
+    continuation: Option<SignedContinuation>,
+    /// What the first continuation of this holder follows.
+    parent: Digest,
+    program: RunningProgram,
+    journal: Journal,
+    kv: Option<SegmentStream>,
     text: TextDecoder,
     /// Whether the decoder has read the tokens of the beginning.
     is_read: bool,
@@ -42,61 +55,105 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// A holder that begins, with a new journal. `tokens` of `start` are all that are known.
+    /// A holder that begins, with a new journal. `tokens` are all that are known, the prompt's first; `parent` is the
+    /// digest of the continuation that came, [`continuation::NO_PARENT`] if none did.
     pub(crate) fn begin(
         dir: &SessionDir,
         keys: &HolderKeys,
         start: SessionStart,
+        tokens: &[u32],
+        parent: Digest,
         engine: &EngineHandle,
     ) -> Result<Self, Refusal> {
-        let mut journal = dir.create_journal(keys)?;
-        journal.append(&encode(&JournalRecord::Begin(Box::new(start.clone()))))?;
-        let tokens = start.tokens.clone();
-        Ok(Self::new(keys, start, tokens, journal, engine))
+        let stream = Arc::new(dir.create_journal(keys)?);
+        let mut journal = open_journal(stream, keys)?;
+        // One journal at all holders: what was emitted elsewhere stands in it as it does there.
+        let (prompt, emitted) = tokens.split_at(tokens.len().min(start.prompt_tokens.get() as usize));
+        journal.prompt(prompt).map_err(DiskFault::from)?;
+        for token in emitted {
+            journal.token(journal.seq(), *token).map_err(DiskFault::from)?;
+        }
+        let mut held = Self { parent, ..Self::new(dir, keys, start, journal, engine)? };
+        held.keep_continuation(dir, keys, Status::Ready, &[])?;
+        Ok(held)
     }
 
-    /// A holder that finds its journal; none if that cannot be read.
+    /// A holder that finds its journal; none if it does not find all that it began with.
     pub(crate) fn reopen(dir: &SessionDir, keys: &HolderKeys, engine: &EngineHandle) -> Result<Option<Self>, Refusal> {
-        let (records, journal) = dir.open_journal(keys)?;
-        let mut records = records.into_iter();
-        let Some(JournalRecord::Begin(start)) = records.next() else { return Ok(None) };
-        let (mut tokens, mut finished) = (start.tokens.clone(), None);
-        for record in records {
-            match record {
-                JournalRecord::Begin(_) => return Ok(None),
-                JournalRecord::Token(token) => tokens.push(token),
-                JournalRecord::Finished(reason) => finished = Some(reason),
-            }
+        let (Some(kept), Some(stream)) = (continuation::load(dir, keys)?, dir.open_journal(keys)?) else {
+            return Ok(None);
+        };
+        let (start, bounds) = SessionStart::read(&kept)?;
+        let closed = stream.state().closed.then_some(FinishReason::Closed);
+        let journal = open_journal(Arc::new(stream), keys)?;
+        let is_all_there = journal.prompt_tokens() == start.prompt_tokens.get() as usize
+            && bounds.journal.to <= u64::from(journal.seq())
+            && journal.stream().root(bounds.journal.to).is_ok_and(|root| root == bounds.journal.root);
+        if !is_all_there {
+            return Ok(None);
         }
-        let held = Self::new(keys, *start, tokens, journal, engine);
-        Ok(Some(Self { finished, ..held }))
+        let finished = journal.finished().map(FinishReason::from).or(closed);
+        Ok(Some(Self { finished, continuation: Some(kept), ..Self::new(dir, keys, start, journal, engine)? }))
     }
 
     fn new(
+        dir: &SessionDir,
         keys: &HolderKeys,
         start: SessionStart,
-        tokens: Vec<u32>,
-        journal: RecordFile,
+        journal: Journal,
         engine: &EngineHandle,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Refusal> {
+        Ok(Self {
+            program: RunningProgram::begin(dir.wallet(), &start, &journal).map_err(DiskFault::from)?,
             finished: None,
+            epoch: keys.epoch.get(),
+            continuation: None,
+            parent: continuation::NO_PARENT,
             content: ContentChain::new(keys.page_hash.clone()),
             active_at: now(),
             intervals: Vec::new(),
-            journal,
-            pages: None,
+            kv: None,
             text: engine.text_decoder(&start.sampling),
-            is_read: tokens.len() == start.prompt_tokens.get() as usize,
+            is_read: journal.tokens().len() == start.prompt_tokens.get() as usize,
             last_step_end_ns: None,
-            tokens,
+            journal,
             start,
-        }
+        })
+    }
+
+    /// The journal.
+    pub(crate) const fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The stream of full pages, if there is any.
+    pub(crate) const fn kv(&self) -> Option<&SegmentStream> {
+        self.kv.as_ref()
+    }
+
+    /// The continuation that is kept in the session's folder.
+    pub(crate) const fn continuation(&self) -> Option<&SignedContinuation> {
+        self.continuation.as_ref()
+    }
+
+    /// What the first continuation of this holder follows.
+    pub(crate) const fn parent(&self) -> Digest {
+        self.parent
+    }
+
+    /// This one is kept now.
+    pub(crate) fn set_continuation(&mut self, signed: SignedContinuation) {
+        self.continuation = Some(signed);
+    }
+
+    /// All tokens, the prompt's first.
+    pub(crate) fn tokens(&self) -> &[u32] {
+        self.journal.tokens()
     }
 
     /// Where the next token will stand.
     pub(crate) fn next(&self) -> TokenPosition {
-        TokenPosition::new(u32::try_from(self.tokens.len()).unwrap_or(u32::MAX))
+        TokenPosition::new(u32::try_from(self.tokens().len()).unwrap_or(u32::MAX))
     }
 
     /// The emitted tokens from `from` on, with their text; none if the decoder has read them before.
@@ -106,7 +163,7 @@ impl Held {
         }
         let prompt = self.start.prompt_tokens.get() as usize;
         let mut emitted = Vec::new();
-        for (at, id) in (0..).zip(self.tokens.iter().copied()).skip(prompt) {
+        for (at, id) in (0..).zip(self.journal.tokens().iter().copied()).skip(prompt) {
             let text = self.text.push(id);
             emitted.push(EmittedToken { position: TokenPosition::new(at), id, text });
         }
@@ -121,14 +178,14 @@ impl Held {
 
     /// Takes the next token in: the journal first, then everything else.
     pub(crate) fn push(&mut self, event: &EngineEvent) -> Result<EmittedToken, Refusal> {
-        self.journal.append(&encode(&JournalRecord::Token(event.token)))?;
-        self.tokens.push(event.token);
+        let chosen = Chosen { token: Some(event.token), finish: None };
+        self.program.chose(&mut self.journal, chosen).map_err(DiskFault::from)?;
         self.active_at = now();
         if let Some(before) = self.last_step_end_ns.replace(event.step_end_ns)
             && self.intervals.len() < SAMPLES_KEPT
         {
             // What a session waits for its own pace is not the node's latency.
-            let since = if self.start.pace_ms > 0 { event.step_start_ns } else { before };
+            let since = if self.start.terms.pace_ms > 0 { event.step_start_ns } else { before };
             self.intervals.push(event.step_end_ns.saturating_sub(since) / 1_000);
         }
         let mut text = self.text.push(event.token);
@@ -138,15 +195,24 @@ impl Held {
         Ok(EmittedToken { position: event.position, id: event.token, text })
     }
 
-    /// Notes how generation ended.
+    /// Notes how generation ended. What was closed from outside is no result of the program: the journal itself is.
     pub(crate) fn finish(&mut self, reason: FinishReason) -> Result<(), Refusal> {
         self.finished = Some(reason);
-        self.journal.append(&encode(&JournalRecord::Finished(reason)))?;
-        self.journal.sync_later();
+        let reason = match reason {
+            FinishReason::Stop => gpu::FinishReason::EndToken,
+            FinishReason::Length => gpu::FinishReason::MaxTokens,
+            FinishReason::Closed => {
+                self.journal.stream().close(self.epoch).map_err(journal_fault)?;
+                return Ok(());
+            }
+        };
+        let chosen = Chosen { token: None, finish: Some(reason) };
+        self.program.chose(&mut self.journal, chosen).map_err(DiskFault::from)?;
+        self.sync_later();
         Ok(())
     }
 
-    /// Appends the payloads of the next full pages to chain and page file.
+    /// Appends the payloads of the next full pages to the chain and the stream of pages.
     pub(crate) fn push_pages(
         &mut self,
         dir: &SessionDir,
@@ -160,60 +226,116 @@ impl Held {
         for payload in payloads {
             let index = PageIndex::new(self.content.pages());
             let page = Page::new(stream, index, stream.block, &payload, Some(&keys.page_hash))?;
-            self.keep_page(dir, keys, &page)?;
+            self.keep_page(dir, keys, stream, &page)?;
         }
-        self.journal.sync_later();
+        self.sync_later();
         Ok(())
     }
 
-    /// Appends one full page.
-    pub(crate) fn keep_page(&mut self, dir: &SessionDir, keys: &HolderKeys, page: &Page) -> Result<(), Refusal> {
-        let file = match &mut self.pages {
-            Some(file) => file,
-            none => none.insert(dir.create_pages(keys)?),
+    /// Appends one full page of `stream`.
+    pub(crate) fn keep_page(
+        &mut self,
+        dir: &SessionDir,
+        keys: &HolderKeys,
+        stream: &StreamDescriptor,
+        page: &Page,
+    ) -> Result<(), Refusal> {
+        let kv = match &mut self.kv {
+            Some(kv) => kv,
+            none => none.insert(dir.create_kv(keys, stream.hash())?),
         };
-        file.append(page.as_bytes())?;
+        let at = Expect::At(page.index().get());
+        stream_took(kv, kv.append(keys.epoch.get(), at, &Draft::of(page.head()), page.payload()))?;
         self.content.push(&page.head().hash);
         Ok(())
     }
 
-    /// The payloads of the pages that survived on the disk; chain and page file go on after them.
+    /// The payloads of the pages that survived on the disk; the chain goes on after them.
     pub(crate) fn surviving_pages(
         &mut self,
         dir: &SessionDir,
         keys: &HolderKeys,
         stream: &StreamDescriptor,
     ) -> Vec<Vec<u8>> {
-        self.pages = None;
-        self.content = ContentChain::new(keys.page_hash.clone());
-        // Without a page file everything is computed again.
-        let Ok((records, file)) = dir.open_pages(keys) else { return Vec::new() };
         let mut payloads = Vec::new();
-        for record in &records {
-            let parsed = Page::parse(record.to_vec(), stream, Some(&keys.page_hash)).ok();
-            let next = PageIndex::new(self.content.pages());
-            let Some(page) = parsed.filter(|page| page.is_full() && page.head().index == next) else {
-                // Chain and file must agree, so a damaged page begins a new file.
-                self.content = ContentChain::new(keys.page_hash.clone());
-                return Vec::new();
-            };
-            self.content.push(&page.head().hash);
-            payloads.push(page.payload().to_vec());
+        if !self.read_pages(dir, keys, stream, &mut |page| payloads.push(page.payload().to_vec())) {
+            payloads.clear();
         }
-        self.pages = Some(file);
         payloads
     }
 
-    /// Forgets the full pages and begins an empty file.
+    /// Brings the chain up to the pages that survived on the disk, without keeping them in memory.
+    pub(crate) fn count_pages(&mut self, dir: &SessionDir, keys: &HolderKeys, stream: &StreamDescriptor) {
+        self.read_pages(dir, keys, stream, &mut |_| ());
+    }
+
+    /// Reads and verifies the pages on the disk; false if one was damaged and all were dropped.
+    fn read_pages(
+        &mut self,
+        dir: &SessionDir,
+        keys: &HolderKeys,
+        stream: &StreamDescriptor,
+        take: &mut dyn FnMut(&Page),
+    ) -> bool {
+        self.content = ContentChain::new(keys.page_hash.clone());
+        if self.kv.is_none() {
+            // Without them everything is computed again.
+            self.kv = dir.open_kv(keys, stream.hash()).ok().flatten();
+        }
+        while let Some(page) = self.kv.as_ref().map(|kv| read_page(kv, &self.content, keys, stream)) {
+            match page {
+                Ok(Some(page)) => {
+                    self.content.push(&page.head().hash);
+                    take(&page);
+                }
+                Ok(None) => break,
+                // Chain and stream must agree, so a damaged page begins a new stream.
+                Err(refusal) => {
+                    tracing::warn!(%refusal, "full pages are dropped");
+                    self.kv = None;
+                    self.content = ContentChain::new(keys.page_hash.clone());
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// The payloads of at most `count_max` full pages on the disk, from `from` on.
+    pub(crate) fn payloads(&self, from: u32, count_max: u32) -> Result<Vec<Vec<u8>>, Refusal> {
+        let Some(kv) = &self.kv else { return Ok(Vec::new()) };
+        let mut payloads = Vec::new();
+        for position in (u64::from(from)..self.content.pages()).take(count_max as usize) {
+            match kv.next(Cursor(position)).map_err(|fault| stream_fault(kv, fault))? {
+                Next::Item(page, _) => payloads.push(page.payload.to_vec()),
+                Next::Blocked(_) | Next::End | Next::Gap { .. } => break,
+            }
+        }
+        Ok(payloads)
+    }
+
+    /// Forgets the full pages: a cache miss, and no loss.
     pub(crate) fn drop_pages(&mut self, dir: &SessionDir, keys: &HolderKeys) -> Result<(), Refusal> {
         self.content = ContentChain::new(keys.page_hash.clone());
-        self.pages = Some(dir.create_pages(keys)?);
-        Ok(())
+        self.kv = None;
+        dir.save_tail(keys, &[])?;
+        Ok(dir.drop_kv()?)
     }
 
     /// Returns once everything that was emitted is on the disk.
     pub(crate) fn sync(&self) -> Result<(), Refusal> {
-        Ok(self.journal.sync()?)
+        self.journal.stream().sync().map_err(journal_fault)?;
+        Ok(())
+    }
+
+    /// Syncs in the background, for what can be computed again.
+    pub(crate) fn sync_later(&self) {
+        let stream = Arc::clone(self.journal.stream());
+        tokio::task::spawn_blocking(move || {
+            if let Err(fault) = stream.sync() {
+                tracing::warn!(%fault, "a journal is not synced");
+            }
+        });
     }
 
     /// What the session used.
@@ -222,7 +344,7 @@ impl Held {
         Usage {
             prompt_tokens: self.start.prompt_tokens,
             completion_tokens: TokenCount::new(self.next().get().saturating_sub(prompt)),
-            cached_tokens: self.start.cached_tokens,
+            cached_tokens: self.start.terms.cached_tokens,
         }
     }
 
@@ -240,6 +362,26 @@ impl Held {
     }
 }
 
-fn encode(record: &JournalRecord) -> Vec<u8> {
-    wallet::codec::encode(record)
+fn open_journal(stream: Arc<SegmentStream>, keys: &HolderKeys) -> Result<Journal, DiskFault> {
+    Ok(Journal::open(stream, keys.page_hash.clone(), keys.epoch.get())?)
+}
+
+/// The page after those in `content`; none if there are no more.
+fn read_page(
+    kv: &SegmentStream,
+    content: &ContentChain,
+    keys: &HolderKeys,
+    stream: &StreamDescriptor,
+) -> Result<Option<Page>, Refusal> {
+    let next = kv.next(Cursor(content.pages())).map_err(|fault| stream_fault(kv, fault))?;
+    let Next::Item(page, _) = next else { return Ok(None) };
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + page.payload.len());
+    bytes.extend_from_slice(&page.head.encode());
+    bytes.extend_from_slice(&page.payload);
+    let page = Page::parse(bytes, stream, Some(&keys.page_hash))?;
+    if page.is_full() { Ok(Some(page)) } else { Err(Refusal::Disk) }
+}
+
+fn journal_fault(fault: StreamFault) -> Refusal {
+    DiskFault::Journal(fault.into()).into()
 }

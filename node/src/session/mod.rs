@@ -9,12 +9,14 @@ pub mod agent;
 mod claim;
 pub mod command;
 pub mod context;
+pub(crate) mod continuation;
 pub mod disk;
 mod emission;
 mod evidence;
 pub(crate) mod held;
 mod ledger;
 mod parking;
+mod program;
 mod record;
 pub mod refusal;
 pub mod relay;
@@ -29,11 +31,15 @@ pub mod view;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use futures::Stream;
 use scheduler::record::{BatchRecord, RankedCandidate};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
 use wallet::{
     digest::Digest,
     grant::WalletAddress,
@@ -43,7 +49,7 @@ use wallet::{
 
 use crate::{
     migration::{
-        messages::{Freeze, OfferRef, PagesRequest, Reserve},
+        messages::{Freeze, OfferRef, Reserve},
         report::MoveReport,
     },
     peer::{SessionReply, TOKENS_MAX, TokensReply, TokensRequest, WAIT_MS_MAX},
@@ -56,6 +62,9 @@ use refusal::Refusal;
 use request::{GenerateReply, GenerateRequest, ResumeSecret};
 use tokens::{StreamItem, TokenLog};
 use view::SessionView;
+
+/// How long the sessions' tasks may take to end.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// Moves whose report is kept.
 const MOVES_KEPT: usize = 1024;
@@ -71,6 +80,8 @@ struct Shared {
     sessions: Mutex<BTreeMap<WalletAddress, Arc<Session>>>,
     claims: Claims,
     moves: Mutex<VecDeque<MoveReport>>,
+    /// The sessions' own, so that a node which stopped has none left.
+    tasks: Mutex<JoinSet<()>>,
     /// One reservation is checked at a time.
     reserving: tokio::sync::Mutex<()>,
 }
@@ -108,6 +119,10 @@ pub(crate) enum Message {
     Reserved(Result<crate::migration::messages::Reserved, Refusal>),
     /// The node stops.
     Stop,
+    /// There are pages in the hop stream towards this node, or it ended.
+    HopPages,
+    /// There is room in the hop stream from this node.
+    HopRoom,
     /// The source's answer to the receiver.
     Answer(Result<SessionReply, crate::peer::PeerFault>),
 }
@@ -117,7 +132,6 @@ pub(crate) enum Message {
 pub(crate) enum PeerAsk {
     Reserve(Box<Reserve>),
     Envelope(OfferRef),
-    Pages(PagesRequest),
     Freeze(Freeze),
     Report(Box<MoveReport>),
 }
@@ -130,6 +144,7 @@ impl Sessions {
             sessions: Mutex::default(),
             claims: Claims::default(),
             moves: Mutex::default(),
+            tasks: Mutex::default(),
             reserving: tokio::sync::Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -165,7 +180,7 @@ impl Sessions {
         let mut actor = Actor::create(self, wallet, request).await?;
         let reply = actor.generate_reply();
         self.lock().insert(wallet, actor.session.clone());
-        tokio::spawn(async move { actor.run().await });
+        self.run(async move { actor.run().await });
         Ok(reply)
     }
 
@@ -182,7 +197,7 @@ impl Sessions {
             match Actor::restore(self, wallet) {
                 Ok(Some(mut actor)) => {
                     self.lock().insert(wallet, actor.session.clone());
-                    tokio::spawn(async move { actor.run_restored().await });
+                    self.run(async move { actor.run_restored().await });
                 }
                 Ok(None) => {}
                 Err(fault) => tracing::error!(wallet = %wallet.0, %fault, "the session's files cannot be read"),
@@ -201,7 +216,7 @@ impl Sessions {
             let mut actor = Actor::observe(self, reserve.wallet);
             let session = actor.session.clone();
             self.lock().insert(reserve.wallet, session.clone());
-            tokio::spawn(async move { actor.run().await });
+            self.run(async move { actor.run().await });
             session
         });
         session.ask(from, PeerAsk::Reserve(Box::new(reserve))).await
@@ -215,7 +230,7 @@ impl Sessions {
         if !session.is_resume_secret(&request.resume_secret) {
             return SessionReply::Refused(Refusal::ResumeSecretWrong.to_peer());
         }
-        let wait = std::time::Duration::from_millis(u64::from(request.wait_ms.min(WAIT_MS_MAX)));
+        let wait = Duration::from_millis(u64::from(request.wait_ms.min(WAIT_MS_MAX)));
         let polled = tokio::time::timeout(wait, session.tokens.wait(request.from, TOKENS_MAX)).await;
         let (tokens, end) = polled.unwrap_or_default();
         SessionReply::Tokens(TokensReply { tokens, end })
@@ -235,12 +250,28 @@ impl Sessions {
         }
     }
 
-    /// Ends every session's task. What is on the disk stays.
-    pub(crate) fn stop(&self) {
+    /// Ends every session's task and returns when they are over. What is on the disk stays.
+    pub(crate) async fn stop(&self) {
         for session in self.list() {
             // An error means that it has ended.
             let _ = session.inbox.send(Message::Stop);
         }
+        let mut tasks = std::mem::take(&mut *self.tasks());
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        // What does not end by itself ends where it waits.
+        let _ = tokio::time::timeout(STOP_WITHIN, ended).await;
+        tasks.shutdown().await;
+    }
+
+    /// Runs a session's task.
+    fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn remove(&self, wallet: WalletAddress) {

@@ -2,24 +2,39 @@
 
 use std::time::Duration;
 
+use gpu::continuation::Status;
 use ledger::event::{BatchEvicted, CloseReason, Event};
 use wallet::{digest::Digest, handoff::Mode};
+use zeroize::Zeroizing;
 
-use super::{actor::Actor, refusal::Refusal, view::FinishReason};
-use crate::engine::Survivor;
+use super::{actor::Actor, continuation::engine_tail, refusal::Refusal, view::FinishReason};
+use crate::engine::{Arrival, EngineRefusal, Parked};
 
 impl Actor {
-    /// Parks the session: its full pages are on the disk, sealed, and no memory of the engine is held.
+    /// Parks the session: continuation, journal and pages are on the disk, sealed, and its sequence is
+    /// gone from the engine, where its full blocks are idle until others need the room.
     pub(super) async fn suspend(&mut self) -> Result<(), Refusal> {
         self.may_park()?;
-        let Some(sequence) = &self.sequence else { return Err(Refusal::Suspended) };
-        self.context.engine.suspend(sequence.id).await?;
+        let Some(sequence) = &self.sequence else {
+            return Err(if self.suspended { Refusal::Suspended } else { EngineRefusal::Stopped.into() });
+        };
+        let parked = self.context.engine.suspend(sequence.id).await?;
         self.emit_all().await;
         self.may_park()?;
-        self.keep_pages().await?;
-        self.release().await;
+        if let Err(refusal) = self.keep_parked(&parked).await {
+            self.go_on().await;
+            return Err(refusal);
+        }
+        self.release();
         self.suspended = true;
         Ok(())
+    }
+
+    async fn keep_parked(&mut self, parked: &Parked) -> Result<(), Refusal> {
+        self.keep_pages().await?;
+        let (Some(held), Some(keys)) = (&mut self.held, &self.keys) else { return Err(Refusal::Unknown) };
+        let tail = Zeroizing::new(self.context.engine.tail_page(parked, &keys.page_hash)?);
+        held.park(&self.dir, keys, &tail)
     }
 
     /// Goes on with a parked session.
@@ -31,6 +46,12 @@ impl Actor {
         self.suspended = false;
         let rebuilt = self.rebuild().await;
         self.suspended = rebuilt.is_err();
+        if let (Ok(()), Some(held), Some(keys)) = (&rebuilt, &mut self.held, &self.keys)
+            && let Err(refusal) = held.keep_continuation(&self.dir, keys, Status::Ready, &[])
+        {
+            // Before its next token the disk still says that it is parked. That is true of nothing but a restart.
+            tracing::warn!(wallet = %self.wallet.0, %refusal, "the continuation was not kept");
+        }
         rebuilt
     }
 
@@ -64,26 +85,45 @@ impl Actor {
             self.emit_end();
             return Ok(());
         }
-        let pages = held.surviving_pages(&self.dir, keys, &self.context.engine.stream());
-        let survivor = Survivor {
-            tokens: held.tokens.clone(),
+        let stream = self.context.engine.stream();
+        let pages = held.surviving_pages(&self.dir, keys, &stream);
+        let tail = Zeroizing::new(held.parked_tail(&self.dir, keys, &stream, pages.len() as u64));
+        let arrival = Arrival {
+            tokens: held.tokens().to_vec(),
             prompt_tokens: held.start.prompt_tokens,
             sampling: held.start.sampling.clone(),
             pages,
+            tail: engine_tail(&tail),
             salt: keys.prefix_salt.clone(),
-            pace: Duration::from_millis(u64::from(held.start.pace_ms)),
+            pace: Duration::from_millis(u64::from(held.start.terms.pace_ms)),
         };
-        let (sequence, finish) = self.context.engine.rebuild(survivor).await?;
+        let (sequence, started) = self.context.engine.start(arrival, false).await?;
+        let known = held.next().get();
         self.sequence = Some(sequence);
-        if let Some(reason) = finish {
+        self.note_recomputed(known, &started);
+        if let Some(reason) = started.finish {
             if let Some(held) = &mut self.held {
-                held.finish(reason)?;
+                held.finish(reason.into())?;
             }
             self.close.get_or_insert(CloseReason::Finished);
             self.emit_end();
-            self.release().await;
+            self.release();
         }
         Ok(())
+    }
+
+    /// Brings a session back that its engine has lost. Its pages are a cache miss; it reads none of its prompt again
+    /// beyond what they do not cover.
+    pub(super) async fn watch_engine(&mut self) {
+        let is_open = self.held.as_ref().is_some_and(|held| held.finished.is_none()) && self.close.is_none();
+        let is_lost = self.sequence.is_none() && !self.suspended && self.outbound.is_none();
+        let is_back = !self.context.engine.is_lost();
+        if self.handoff.mode() != Mode::Serving || !is_open || !is_lost || !is_back {
+            return;
+        }
+        if let Err(refusal) = self.rebuild().await {
+            tracing::debug!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the engine is not back yet");
+        }
     }
 
     fn may_park(&self) -> Result<(), Refusal> {

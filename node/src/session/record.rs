@@ -42,8 +42,8 @@ impl Actor {
                 numerics: held.start.numerics,
                 // Sealing it under the wallet's keys is not built yet, so it does not travel.
                 tenant: None,
-                origin: held.start.origin.clone(),
-                requests: RequestId::try_from(held.start.request_id.clone()).into_iter().collect(),
+                origin: held.start.terms.origin.clone(),
+                requests: RequestId::try_from(held.start.terms.request_id.clone()).into_iter().collect(),
             },
             context: Context {
                 pages,

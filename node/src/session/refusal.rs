@@ -1,5 +1,8 @@
 //! Why a session does not do what it was asked. Codes are stable; each has a page in `docs/errors`.
 
+use std::sync::Arc;
+
+use gpu::continuation::ContinuationRefusal;
 use wallet::units::NodeId;
 
 use crate::{
@@ -65,6 +68,9 @@ pub enum Refusal {
     /// The node is starting. Retry.
     #[error("the node is starting")]
     Starting,
+    /// The continuation is not what it should be.
+    #[error("{0}")]
+    Continuation(Arc<ContinuationRefusal>),
     /// The engine says no.
     #[error(transparent)]
     Engine(#[from] EngineRefusal),
@@ -105,6 +111,7 @@ impl Refusal {
             Self::Stopped => "N-211",
             Self::Suspended => "N-212",
             Self::Starting => "N-213",
+            Self::Continuation(refusal) => refusal.code(),
             Self::Engine(refusal) => refusal.code(),
             Self::Wallet(refusal) => refusal.code(),
             Self::Ledger(refusal) => refusal.code(),
@@ -137,6 +144,12 @@ impl Refusal {
             PeerFault::Refused(refused) => refused.into(),
             fault => migration::refusal::Refusal::PeerFailed { node, reason: fault.to_string() }.into(),
         }
+    }
+}
+
+impl From<ContinuationRefusal> for Refusal {
+    fn from(refusal: ContinuationRefusal) -> Self {
+        Self::Continuation(Arc::new(refusal))
     }
 }
 

@@ -30,6 +30,12 @@ impl Actor {
         let handoff = Handoff::restart(context.me, wallet, context.boot_nonce, next, now());
         let mut actor = Self::new(sessions, wallet, handoff);
         actor.held = held;
+        if let (Some(held), Some(keys)) = (&mut actor.held, &keys)
+            && held.is_parked()
+        {
+            actor.suspended = true;
+            held.count_pages(&actor.dir, keys, &context.engine.stream());
+        }
         actor.close = match &actor.held {
             // Not before the ledger said that this node holds it.
             None if keys.is_some() => Some(CloseReason::Unrecoverable),

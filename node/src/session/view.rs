@@ -26,6 +26,9 @@ pub struct SessionView {
     pub prompt_tokens: TokenCount,
     /// Tokens of the prompt whose blocks were cached when it was read.
     pub cached_tokens: TokenCount,
+    /// Tokens before the next that the engine had to compute again when it last took the session in from pages: from the
+    /// disk, or from another node. None if it never did.
+    pub recomputed_tokens: Option<TokenCount>,
     /// How generation ended.
     pub finished: Option<FinishReason>,
     /// Where the session went.

@@ -1,0 +1,57 @@
+//! Sessions that are cut off: a decode session over streams on disk, which is suspended, moved and killed at any point,
+//! in this process and in processes of its own, and what its client and its tools see of that.
+//!
+//! Engine, continuation, journal, streams and pipes are those of the node. What stands for other parts: a [`World`] is
+//! the client's line and the tools, and who drives a session decides, as the ledger does, which place holds it.
+
+mod arrival;
+mod chance;
+mod client;
+mod hands;
+mod killed;
+mod place;
+mod plan;
+mod process;
+mod runner;
+mod session;
+mod tally;
+mod tool;
+mod within;
+
+pub use arrival::Arrival;
+pub use chance::Chance;
+pub use client::{Client, Verdict};
+pub use hands::{At, Point, World};
+pub use killed::{Ground, kill_processes};
+pub use place::{Parked, Place};
+pub use plan::{Plan, ToolCall};
+pub use process::{Heard, Orders, Running, Scene};
+pub use runner::{Decision, RunnerArgs, Stop, run_session};
+pub use session::{Session, Turn};
+pub use tally::{Doubts, Tally};
+pub use tool::{Tool, ToolLine};
+pub use within::cut_within;
+
+/// A session did not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionFault {
+    /// Its continuation or its journal.
+    #[error(transparent)]
+    Continuation(#[from] gpu::continuation::ContinuationRefusal),
+    /// Its streams.
+    #[error(transparent)]
+    Stream(#[from] gpu::stream::StreamFault),
+    /// Its engine.
+    #[error(transparent)]
+    Engine(#[from] gpu::Refusal),
+    /// Its model.
+    #[error(transparent)]
+    Model(#[from] gpu::ModelFault),
+    /// The system.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+    /// It is not as it should be.
+    #[error("{0}")]
+    Wrong(String),
+}

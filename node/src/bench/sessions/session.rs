@@ -1,0 +1,321 @@
+//! A session that runs at one place.
+
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use gpu::{
+    BLOCK_TOKENS, Engine, Model, Session as EngineSession, TailPage,
+    continuation::{
+        Advanced, Body, Bound, DecodeBody, DecodeProgram, EffectId, Flags, Form, Journal, Program as _, Resolution,
+        SignedContinuation, Standing, Status, Tail, Terms, Wake, advance,
+    },
+    numerics_id,
+    stream::{Stream as _, StreamWriter as _},
+};
+use wallet::{
+    digest::Digest,
+    identity::{PublicKey, SecretKey},
+    page::payload_hash,
+    units::{TokenCount, TokenPosition},
+};
+
+use super::{
+    Parked, Place, Plan, SessionFault,
+    hands::{At, Hands, OneTool, Outbox, Point, SEQUENCE, World},
+};
+
+/// A session, an engine of its own, and its streams.
+pub struct Session {
+    plan: Plan,
+    place: Place,
+    epoch: u32,
+    engine: Engine,
+    journal: Journal,
+    program: DecodeProgram,
+    wake: Wake,
+    outbox: Outbox,
+    parent: Digest,
+    /// Of the holder.
+    key: SecretKey,
+}
+
+/// How far it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// One effect further.
+    Went,
+    /// To its end.
+    Done,
+    /// Nowhere: it is not known whether these effects happened.
+    InDoubt(Vec<EffectId>),
+}
+
+impl Session {
+    /// Takes the session up as its streams have it, for the holder of `epoch`. Its client has every token before
+    /// `shown`. If it was parked just now, `parked` has the page after the full ones.
+    ///
+    /// # Errors
+    /// Those of journal, streams and engine; fenced if a later epoch was here.
+    pub fn open(
+        plan: &Plan,
+        model: &Arc<Model>,
+        place: Place,
+        epoch: u32,
+        shown: u32,
+        parked: Option<&Parked>,
+    ) -> Result<Self, SessionFault> {
+        let mut journal = Journal::open(place.journal.clone(), plan.page_hash_key(), epoch)?;
+        if journal.seq() == 0 {
+            journal.prompt(&plan.prompt)?;
+        }
+        place.kv.fence(epoch)?;
+        let mut engine = Engine::new(model.clone(), super::plan::ENGINE);
+        let tokens = journal.tokens();
+        let full = place.kv.state().tail.min((tokens.len() as u64 - 1) / BLOCK_TOKENS as u64);
+        let session = EngineSession {
+            tokens: tokens.to_vec(),
+            prompt: TokenCount::new(journal.prompt_tokens() as u32),
+            sampling: plan.sampling.clone(),
+            salt: plan.salt(),
+        };
+        // There may be more full pages here, from an earlier stay.
+        let tail = parked.filter(|parked| parked.full_pages == full).and_then(|parked| parked.tail.as_ref());
+        engine.start(SEQUENCE, &session, &place.pages(plan, full)?, tail)?;
+        let kv = Bound { root: place.kv.root(full)?, to: full };
+        let body = DecodeBody {
+            model: model.hash(),
+            sampling: plan.sampling.clone(),
+            prompt: session.prompt,
+            journal: journal.bound()?,
+            kv,
+            tail: None,
+            finish: journal.finished(),
+            terms: Terms::default(),
+        };
+        let shown = shown.max(session.prompt.get());
+        let program = DecodeProgram::from(plan.id(), &numerics_id(), body, &journal, TokenPosition::new(shown))?;
+        let outbox = Outbox { group: plan.group, waiting: Vec::new(), next: shown };
+        let (plan, wake, parent, key) = (plan.clone(), Wake::Begin, Digest::ZERO, plan.holder_key(epoch));
+        Ok(Self { plan, place, epoch, engine, journal, program, wake, outbox, parent, key })
+    }
+
+    /// All tokens so far.
+    pub fn tokens(&self) -> &[u32] {
+        self.journal.tokens()
+    }
+
+    /// The position of the first token that the client was not shown, once it is parked.
+    pub const fn shown(&self) -> u32 {
+        self.outbox.next
+    }
+
+    /// Performs the next effect.
+    ///
+    /// # Errors
+    /// Those of what performs it. The session is taken up from its streams then.
+    pub fn turn(&mut self, world: &mut dyn World) -> Result<Turn, SessionFault> {
+        if !self.journal.in_doubt().is_empty() {
+            return Ok(Turn::InDoubt(self.journal.in_doubt().iter().map(|effect| effect.id).collect()));
+        }
+        if let Some(index) = self.due()? {
+            self.call_tool(index, world)?;
+            return Ok(Turn::Went);
+        }
+        let known = self.tokens().len() as u32;
+        let at = At::Token(known - self.plan.prompt.len() as u32);
+        if self.outbox.next == known && self.journal.finished().is_none() {
+            world.reach(Point::BeforeIntent, at, &mut || {})?;
+        }
+        let wake = mem::replace(&mut self.wake, Wake::Begin);
+        let mut hands = Hands {
+            engine: &mut self.engine,
+            journal: self.place.journal.clone(),
+            outbox: &mut self.outbox,
+            world: &mut *world,
+            prompt: self.plan.prompt.len() as u32,
+        };
+        match advance(&mut self.program, &mut self.journal, &mut hands, wake)? {
+            Advanced::Next(wake) => self.wake = wake,
+            Advanced::Done(_) => {
+                self.outbox.flush(&self.place.journal, world)?;
+                self.place.journal.sync()?;
+                return Ok(Turn::Done);
+            }
+            other => return Err(SessionFault::Wrong(format!("a decode session was {other:?}"))),
+        }
+        if self.tokens().len() as u32 > known {
+            world.reach(Point::BeforeAdvance, at, &mut || {})?;
+        }
+        self.keep_pages()?;
+        Ok(Turn::Went)
+    }
+
+    /// Decides about an effect in doubt.
+    ///
+    /// # Errors
+    /// Those of the journal.
+    pub fn resolve(&mut self, id: &EffectId, how: Resolution) -> Result<(), SessionFault> {
+        self.journal.resolve(id, how)?;
+        self.go_on_behind()
+    }
+
+    /// Takes the session out of its engine, between two tokens, and signs what it is now. Says how long that took: bounds
+    /// of the streams, hash of the tail, body and signature, without copying the tail out of the engine and without
+    /// syncing the streams.
+    ///
+    /// # Errors
+    /// Those of streams and engine.
+    pub fn park(&mut self, world: &mut dyn World) -> Result<(Parked, Duration), SessionFault> {
+        self.outbox.flush(&self.place.journal, world)?;
+        let suspended = self.engine.suspend(SEQUENCE)?;
+        self.keep_pages()?;
+        self.place.journal.sync()?;
+        self.place.kv.sync()?;
+        let started = Instant::now();
+        let full = u64::from(suspended.full_pages);
+        let tail = suspended.tail.as_ref().map(|tail| self.hashed(tail));
+        let body = self.program.body_mut();
+        body.kv = Bound { root: self.place.kv.root(full)?, to: full };
+        body.tail = tail;
+        let standing = self.standing();
+        let body = self.program.encode(&self.journal)?;
+        let signed = SignedContinuation::sign(Form::Decode, self.journal.seq(), &body, &standing, &self.key)?;
+        let took = started.elapsed();
+        self.parent = signed.digest();
+        let (continuation, tail) = (signed.as_bytes().to_vec(), suspended.tail);
+        Ok((Parked { continuation, full_pages: full, tail }, took))
+    }
+
+    /// What its holder knows of it.
+    pub fn standing(&self) -> Standing {
+        let status = match (self.journal.in_doubt(), self.journal.finished()) {
+            ([], None) => Status::Parked,
+            ([], Some(_)) => Status::Done,
+            _ => Status::InDoubt,
+        };
+        Standing {
+            id: self.plan.id(),
+            epoch: self.epoch,
+            flags: Flags::default(),
+            status,
+            priority: 0,
+            parent: self.parent,
+            awaits: self.journal.in_doubt().first().map_or(EffectId::NONE, |effect| effect.id),
+            numerics: numerics_id(),
+            policy: Digest::ZERO,
+            deadline_us: 0,
+        }
+    }
+
+    /// As [`Self::park`], and keeps the parked session beside its streams.
+    ///
+    /// # Errors
+    /// Those of streams, engine and file system.
+    pub fn park_here(&mut self, world: &mut dyn World) -> Result<Parked, SessionFault> {
+        let (parked, _) = self.park(world)?;
+        self.place.park(&parked)?;
+        Ok(parked)
+    }
+
+    /// Ends the session here, and gives the place back.
+    pub fn leave(self) -> Place {
+        self.place
+    }
+
+    /// Puts the session that was parked here back into its engine. Says how long the checks took: signature, body, bounds
+    /// of the streams, hash of the tail.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn resume(&mut self, parked: &Parked) -> Result<Duration, SessionFault> {
+        let (parked, holder) = (parked.clone(), self.key.public_key());
+        let started = Instant::now();
+        check(&self.plan, self.epoch, &holder, parked, &self.place, &self.journal.bound()?)?;
+        let took = started.elapsed();
+        self.engine.resume(SEQUENCE)?;
+        Ok(took)
+    }
+
+    /// The tool that is to be called now.
+    fn due(&self) -> Result<Option<usize>, SessionFault> {
+        let generated = self.tokens().len() - self.plan.prompt.len();
+        let shown = self.outbox.next as usize == self.tokens().len();
+        let due = self.plan.tools.iter().position(|tool| tool.after as usize == generated);
+        let Some(index) = due.filter(|_| shown && self.journal.finished().is_none()) else { return Ok(None) };
+        let effect = self.plan.tool(index)?;
+        Ok(self.journal.outcome(&effect.id).is_none().then_some(index))
+    }
+
+    fn call_tool(&mut self, index: usize, world: &mut dyn World) -> Result<(), SessionFault> {
+        world.reach(Point::BeforeIntent, At::Tool(index), &mut || {})?;
+        let mut hands = Hands {
+            engine: &mut self.engine,
+            journal: self.place.journal.clone(),
+            outbox: &mut self.outbox,
+            world: &mut *world,
+            prompt: self.plan.prompt.len() as u32,
+        };
+        let mut tool = OneTool(self.plan.tool(index)?);
+        advance(&mut tool, &mut self.journal, &mut hands, Wake::Begin)?;
+        world.reach(Point::BeforeAdvance, At::Tool(index), &mut || {})?;
+        self.go_on_behind()
+    }
+
+    /// Goes on behind what was recorded in the journal beside the program.
+    fn go_on_behind(&mut self) -> Result<(), SessionFault> {
+        let (body, shown) = (self.program.body().clone(), TokenPosition::new(self.outbox.next));
+        self.program = DecodeProgram::from(self.plan.id(), &numerics_id(), body, &self.journal, shown)?;
+        self.wake = Wake::Begin;
+        Ok(())
+    }
+
+    /// Keeps every page that has become full.
+    fn keep_pages(&mut self) -> Result<(), SessionFault> {
+        for index in self.place.kv.state().tail..self.engine.full_pages(SEQUENCE)? as u64 {
+            let payload = self.engine.page(SEQUENCE, index as usize)?;
+            self.place.keep_page(&self.plan, self.epoch, index, &payload)?;
+        }
+        Ok(())
+    }
+
+    fn hashed(&self, tail: &TailPage) -> Tail {
+        Tail { rows: tail.rows, hash: payload_hash(&tail.payload, Some(&self.plan.page_hash_key())) }
+    }
+}
+
+/// Checks a continuation that `holder`, who has the session in `epoch`, has signed, and that tail and streams are those that it refers to.
+/// `journal` is how the journal stands.
+///
+/// # Errors
+/// What is wrong.
+pub(super) fn check(
+    plan: &Plan,
+    epoch: u32,
+    holder: &PublicKey,
+    parked: Parked,
+    place: &Place,
+    journal: &Bound,
+) -> Result<DecodeBody, SessionFault> {
+    let signed = SignedContinuation::decode(parked.continuation, holder)?;
+    let Body::Decode(body) = signed.body()? else { return Err(wrong("a continuation of an earlier schema")) };
+    let hashed = parked
+        .tail
+        .map(|tail| Tail { rows: tail.rows, hash: payload_hash(&tail.payload, Some(&plan.page_hash_key())) });
+    if signed.head().id != plan.id() || signed.head().epoch != epoch || signed.head().numerics != numerics_id() {
+        return Err(wrong("another continuation"));
+    }
+    if hashed != body.tail || parked.full_pages != body.kv.to {
+        return Err(wrong("another tail than the one that was signed"));
+    }
+    if body.journal != *journal || place.kv.root(body.kv.to)? != body.kv.root {
+        return Err(wrong("other streams than those that were signed"));
+    }
+    Ok(body)
+}
+
+fn wrong(what: &str) -> SessionFault {
+    SessionFault::Wrong(what.to_owned())
+}

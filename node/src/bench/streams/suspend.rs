@@ -1,0 +1,128 @@
+//! Suspending and resuming sessions of the demo model: how large their continuations are, and how long it takes.
+
+use std::{io, path::Path, sync::Arc};
+
+use gpu::{
+    Millionths, Model, SamplingParams, SessionSeed, StopStrings,
+    continuation::{Body, EffectId, Form, SignedContinuation, Terms},
+};
+use wallet::units::TokenCount;
+
+use super::{Figures, rounds::quantile};
+use crate::bench::{
+    BenchFault,
+    sessions::{At, Chance, Place, Plan, Point, Session, SessionFault, Turn, World},
+};
+
+/// Sessions whose suspensions are timed, and how often each is.
+const SESSIONS: u64 = 25;
+const SUSPENDS: u32 = 400;
+
+/// Nothing is outside, and nothing is cut off.
+struct Nowhere;
+
+/// The figures of continuations.
+///
+/// # Errors
+/// Those of sessions.
+pub fn figures(figures: &mut Figures, model: &Arc<Model>, seed: u64, dir: &Path) -> Result<(), BenchFault> {
+    figures.set("continuation_bytes_decode", largest(model, seed, dir)?);
+    let (mut suspends, mut resumes) = (Vec::new(), Vec::new());
+    for number in 0..SESSIONS {
+        // From short ones to those that fill the model's context.
+        let room = model.config().positions_max as u64 - u64::from(SUSPENDS) - 2;
+        let plan = long(seed, number, 1 + room * number / SESSIONS, SUSPENDS + 1, model);
+        let (mut session, _folder) = begin(&plan, model, dir)?;
+        for _ in 0..SUSPENDS {
+            next_token(&mut session)?;
+            let (parked, suspend) = session.park(&mut Nowhere)?;
+            let resume = session.resume(&parked)?;
+            suspends.push(suspend.as_secs_f64() * 1e6);
+            resumes.push(resume.as_secs_f64() * 1e6);
+        }
+    }
+    figures.set("suspends_timed", suspends.len());
+    figures.set("suspend_us_p50", quantile(&mut suspends, 0.5));
+    figures.set("suspend_us_p99", quantile(&mut suspends, 0.99));
+    figures.set("resume_us_p50", quantile(&mut resumes, 0.5));
+    figures.set("resume_us_p99", quantile(&mut resumes, 0.99));
+    Ok(())
+}
+
+/// The largest continuation of sessions from 16 tokens to the model's whole context, with as many and as long stop
+/// strings, and as much that the host keeps with them, as there can be.
+fn largest(model: &Arc<Model>, seed: u64, dir: &Path) -> Result<usize, BenchFault> {
+    let (mut largest, mut chance, max) = (0, Chance::new(seed, 77), model.config().positions_max as u64);
+    let mut contexts: Vec<u64> = (0..8).map(|power| 16 << power).filter(|context| *context < max).collect();
+    contexts.extend((0..8).map(|_| 16 + chance.below(max - 32)));
+    contexts.push(max - 2);
+    for (number, context) in (0..).zip(contexts) {
+        let mut plan = long(seed, 1000 + number, context.min(max - 2), u32::MAX, model);
+        let stop = (0..4).map(|text: u64| format!("{text:>64}")).collect();
+        plan.sampling = SamplingParams {
+            temperature: Millionths(99_999_999),
+            top_p: Millionths(999_999),
+            top_k: Some(u32::MAX),
+            stop: StopStrings::new(stop)?,
+            ..plan.sampling
+        };
+        let (mut session, _folder) = begin(&plan, model, dir)?;
+        next_token(&mut session)?;
+        let (parked, _) = session.park(&mut Nowhere)?;
+        let key = plan.holder_key(0);
+        let signed = SignedContinuation::decode(parked.continuation, &key.public_key())?;
+        let Body::Decode(mut body) = signed.body()? else {
+            return Err(BenchFault::Wrong("a continuation of an earlier schema".to_owned()));
+        };
+        body.terms = Terms::new(vec![u8::MAX; Terms::BYTES_MAX])?;
+        let standing = session.standing();
+        let filled = SignedContinuation::sign(Form::Decode, signed.head().seq, &body.encode(), &standing, &key)?;
+        largest = largest.max(filled.as_bytes().len());
+    }
+    Ok(largest)
+}
+
+fn long(seed: u64, number: u64, prompt: u64, tokens: u32, model: &Model) -> Plan {
+    let mut plan = Plan::random(seed, number, 64, model);
+    let mut chance = Chance::new(seed, number);
+    let vocabulary = model.config().vocabulary as u64;
+    plan.prompt = (0..prompt).map(|_| (16 + chance.below(vocabulary - 16)) as u32).collect();
+    plan.tools.clear();
+    plan.group = 1 << 20;
+    plan.sampling = SamplingParams {
+        seed: SessionSeed::from_number(number),
+        ignore_eos: true,
+        ..SamplingParams::greedy(TokenCount::new(tokens))
+    };
+    plan
+}
+
+fn begin(plan: &Plan, model: &Arc<Model>, dir: &Path) -> Result<(Session, tempfile::TempDir), BenchFault> {
+    let folder = tempfile::Builder::new().prefix("suspend-bench-").tempdir_in(dir)?;
+    let place = Place::open(&folder.path().join("place"), plan, model)?;
+    Ok((Session::open(plan, model, place, 0, 0, None)?, folder))
+}
+
+fn next_token(session: &mut Session) -> Result<(), SessionFault> {
+    let known = session.tokens().len();
+    while session.tokens().len() == known {
+        if session.turn(&mut Nowhere)? != Turn::Went {
+            return Err(SessionFault::Wrong("the session ended too early".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+impl World for Nowhere {
+    fn show(&mut self, _: u32, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn call(&mut self, _: &EffectId, _: bool, _: At) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn reach(&mut self, _: Point, _: At, _: &mut dyn FnMut()) -> io::Result<()> {
+        Ok(())
+    }
+}

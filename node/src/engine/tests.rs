@@ -1,0 +1,63 @@
+use std::collections::BTreeSet;
+
+use wallet::{digest::Digest, units::NodeId};
+
+use crate::{
+    config::EnginePlace,
+    engine::elsewhere::OpenEngine,
+    node::Seams,
+    peer::{PeerFault, SessionRequest},
+    testbed::{Testbed, control, ids, ids_to_end, prompt},
+};
+
+/// Three nodes, of which the first has its engine at the second.
+async fn guest_and_host(serves: BTreeSet<NodeId>) -> Testbed {
+    let mut testbed = Testbed::prepare(&["eu", "eu", "eu"]);
+    testbed.config(0).engine.place = EnginePlace::Node(NodeId::new(1));
+    testbed.config(1).engine.serves = serves;
+    for node in 0..3 {
+        testbed.start_node(node, Seams::default()).await;
+    }
+    testbed.until_final().await;
+    testbed
+}
+
+async fn until_engine(testbed: &Testbed, node: u32, lost: bool) {
+    let engine = &testbed.node(node).sessions().context().engine;
+    let turned = async {
+        while engine.is_lost() != lost {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(crate::testbed::PATIENCE, turned).await.expect("the engine comes or goes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_at_another_node_chooses_the_same_tokens_and_its_sessions_outlive_it() {
+    let mut testbed = guest_and_host([NodeId::new(0)].into()).await;
+    until_engine(&testbed, 0, false).await;
+    let (sampling, expected) = control(60);
+    let start = prompt().len() as u32;
+
+    let client = testbed.create(0, &["eu"], &sampling, 0).await;
+    assert_eq!(ids_to_end(testbed.follow(0, &client, start), start).await, expected);
+
+    let client = testbed.create(0, &["eu"], &sampling, 20).await;
+    let (mut seen, stream) = ids(testbed.follow(0, &client, start), start, 9).await;
+    testbed.stop_node(1).await;
+    testbed.start_node(1, Seams::default()).await;
+    seen.extend(ids_to_end(stream, start + 9).await);
+    assert_eq!(seen, expected, "no token is chosen again, and none is another one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_not_listed_gets_no_engine() {
+    let testbed = guest_and_host(BTreeSet::new()).await;
+    let context = testbed.node(0).sessions().context();
+    let served = testbed.node(1).sessions().context().engine.served();
+    let engine = OpenEngine { queue: Digest([1; 32]), model: served.model, numerics: served.numerics, blocks: 16 };
+    let answer = context.link.ask(NodeId::new(1), SessionRequest::Engine(engine), crate::testbed::PATIENCE).await;
+    let Err(PeerFault::Refused(refused)) = answer else { panic!("{answer:?}") };
+    assert_eq!((refused.code.as_str(), refused.retry), ("N-221", false));
+    assert!(context.engine.is_lost());
+}

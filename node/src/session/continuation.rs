@@ -1,0 +1,311 @@
+//! A holder's continuation: signed with its epoch key, kept in the session's folder, and given away at a hand-over.
+
+use gpu::{
+    TailPage,
+    continuation::{Bound, EffectId, Flags, SignedContinuation, Standing, Status, Tail},
+    stream::{RootLog, Stream as _},
+};
+use wallet::{
+    digest::Digest,
+    grant::WalletAddress,
+    identity::PublicKey,
+    page::{HEAD_BYTES, Page, StreamDescriptor},
+    policy::PolicyCommitment,
+    units::KeyEpoch,
+};
+
+use super::{
+    disk::{DiskFault, HolderKeys, SessionDir, stream_fault},
+    held::Held,
+    refusal::Refusal,
+    start::{SessionStart, StreamBounds},
+};
+use crate::migration::refusal::Refusal as MoveRefusal;
+
+impl Held {
+    /// The continuation of the session as it stands, signed. `tail` is the page after the full ones, head included, or
+    /// empty: it is referred to if it follows those on the disk.
+    pub(crate) fn sign(
+        &self,
+        keys: &HolderKeys,
+        wallet: WalletAddress,
+        status: Status,
+        tail: &[u8],
+    ) -> Result<SignedContinuation, Refusal> {
+        let kv = self.kv_bound()?;
+        let journal = self.journal().bound().map_err(DiskFault::from)?;
+        let tail = tail_of(tail, kv);
+        let bounds = StreamBounds { journal, kv, tail, finish: self.journal().finished() };
+        let parent = self.continuation().map_or(self.parent(), SignedContinuation::digest);
+        let standing = Standing {
+            id: wallet.0,
+            epoch: keys.epoch.get(),
+            // What it does is what its tenant agreed to: these numerics, and nobody but its holder.
+            flags: Flags { want_exact: true, confidential: true, ..Flags::default() },
+            status,
+            priority: 0,
+            parent,
+            awaits: EffectId::NONE,
+            numerics: self.start.numerics,
+            policy: keys.policy.commitment().0,
+            deadline_us: 0,
+        };
+        Ok(self.start.body(bounds)?.sign(&standing, &keys.holder.key())?)
+    }
+
+    /// Signs the continuation and keeps it: what the session goes on from after a restart.
+    pub(crate) fn keep_continuation(
+        &mut self,
+        dir: &SessionDir,
+        keys: &HolderKeys,
+        status: Status,
+        tail: &[u8],
+    ) -> Result<(), Refusal> {
+        let signed = self.sign(keys, dir.wallet(), status, tail)?;
+        dir.save_continuation(keys, signed.as_bytes())?;
+        self.set_continuation(signed);
+        Ok(())
+    }
+
+    /// Keeps everything that a parked session needs, synced: journal, full pages, tail page and continuation.
+    pub(crate) fn park(&mut self, dir: &SessionDir, keys: &HolderKeys, tail: &[u8]) -> Result<(), Refusal> {
+        self.sync()?;
+        if let Some(kv) = self.kv() {
+            gpu::stream::StreamWriter::sync(kv).map_err(|fault| stream_fault(kv, fault))?;
+        }
+        // Before the continuation that refers to it: else a crash would leave it without.
+        dir.save_tail(keys, tail)?;
+        self.keep_continuation(dir, keys, Status::Parked, tail)
+    }
+
+    /// Whether the session is parked: the kept continuation says so, and nothing has happened since.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.continuation()
+            .is_some_and(|kept| kept.head().status == Status::Parked && kept.head().seq == self.journal().seq())
+    }
+
+    /// The tail page of a parked session, head included; empty if there is none, or it does not follow the `full` pages
+    /// that are there: then its rows are computed again.
+    pub(crate) fn parked_tail(
+        &self,
+        dir: &SessionDir,
+        keys: &HolderKeys,
+        stream: &StreamDescriptor,
+        full: u64,
+    ) -> Vec<u8> {
+        let expected = self.continuation().filter(|_| self.is_parked()).and_then(|kept| SessionStart::read(kept).ok());
+        let Some((_, StreamBounds { kv, tail: Some(tail), .. })) = expected else { return Vec::new() };
+        let page = dir.load_tail(keys).ok().flatten().unwrap_or_default();
+        let parsed = Page::parse(page.clone(), stream, Some(&keys.page_hash)).ok();
+        let is_it = parsed.is_some_and(|page| {
+            let head = page.head();
+            (head.hash, head.fill, head.position) == (tail.hash, u16::from(tail.rows), kv.to) && kv.to == full
+        });
+        if is_it { page } else { Vec::new() }
+    }
+
+    /// The full pages on the disk, as a continuation refers to them.
+    pub(crate) fn kv_bound(&self) -> Result<Bound, Refusal> {
+        let to = self.content.pages();
+        let root = match self.kv() {
+            Some(kv) => kv.root(to).map_err(|fault| stream_fault(kv, fault))?,
+            None => RootLog::new().root(0).map_err(|fault| DiskFault::Journal(fault.into()))?,
+        };
+        Ok(Bound { root, to })
+    }
+}
+
+/// Reads the continuation that a holder keeps of its session; none if there is none.
+///
+/// # Errors
+/// [`DiskFault`]; if it is not this holder's, or not of this wallet.
+pub(crate) fn load(dir: &SessionDir, keys: &HolderKeys) -> Result<Option<SignedContinuation>, Refusal> {
+    let Some(bytes) = dir.load_continuation(keys)? else { return Ok(None) };
+    let signed = SignedContinuation::decode(bytes, &keys.holder.key().public_key())?;
+    let is_ours = signed.head().id == dir.wallet().0 && signed.head().epoch == keys.epoch.get();
+    if is_ours { Ok(Some(signed)) } else { Err(Refusal::Disk) }
+}
+
+/// What the ledger has of a wallet whose continuation comes with a hop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source {
+    /// The wallet.
+    pub(crate) wallet: WalletAddress,
+    /// The source's epoch.
+    pub(crate) epoch: KeyEpoch,
+    /// The source's key of that epoch.
+    pub(crate) holder_key: PublicKey,
+    /// The wallet's policy.
+    pub(crate) policy: PolicyCommitment,
+}
+
+/// A continuation that came with a hop, checked but for its journal.
+#[derive(Debug)]
+pub(crate) struct Received {
+    /// Its digest: what the next one follows.
+    pub(crate) digest: Digest,
+    /// The session.
+    pub(crate) start: SessionStart,
+    /// What its journal must be.
+    pub(crate) journal: Bound,
+}
+
+/// Reads a continuation that came with the full pages `kv` and the page after them, which is empty if there is none.
+///
+/// # Errors
+/// [`Refusal::Continuation`] if the source of record did not sign it; [`MoveRefusal::Unverified`] if it is of another wallet
+/// or epoch, has ended, or does not refer to these pages.
+pub(crate) fn receive(bytes: &[u8], source: &Source, kv: Bound, page: &[u8]) -> Result<Received, Refusal> {
+    let signed = SignedContinuation::decode(bytes.to_vec(), &source.holder_key)?;
+    let (start, bounds) = SessionStart::read(&signed)?;
+    let head = signed.head();
+    if (head.id, head.epoch, head.policy) != (source.wallet.0, source.epoch.get(), source.policy.0) {
+        return Err(unverified("the continuation is of another wallet or epoch"));
+    }
+    if bounds.kv != kv || bounds.tail != tail_of(page, kv) {
+        return Err(unverified("the pages are not those of the continuation"));
+    }
+    if bounds.finish.is_some() {
+        return Err(unverified("the session has ended"));
+    }
+    Ok(Received { digest: signed.digest(), start, journal: bounds.journal })
+}
+
+/// What came does not belong together.
+pub(crate) fn unverified(reason: &str) -> Refusal {
+    MoveRefusal::Unverified { reason: reason.to_owned() }.into()
+}
+
+/// The page after the full ones as the engine takes it; none if `page` is empty.
+pub(crate) fn engine_tail(page: &[u8]) -> Option<TailPage> {
+    let (head, payload) = page.split_first_chunk::<HEAD_BYTES>()?;
+    let rows = u8::try_from(wallet::page::PageHead::decode(head).ok()?.fill).ok()?;
+    Some(TailPage { rows, payload: payload.to_vec() })
+}
+
+/// The reference to the page after `kv`; none if this is not it.
+fn tail_of(page: &[u8], kv: Bound) -> Option<Tail> {
+    let head = wallet::page::PageHead::decode(page.first_chunk()?).ok()?;
+    let rows = u8::try_from(head.fill).ok()?;
+    (head.position == kv.to && !head.is_full()).then_some(Tail { rows, hash: head.hash })
+}
+
+/// The first continuation of a wallet has none before it.
+pub(crate) const NO_PARENT: Digest = Digest::ZERO;
+
+#[cfg(test)]
+mod tests {
+    use gpu::{SamplingParams, stream::Accumulator};
+    use wallet::{
+        chain::PageHashKey,
+        identity::{RegionId, SecretKey},
+        page::Dtype,
+        units::{PageIndex, TokenCount},
+    };
+
+    use super::*;
+    use crate::session::start::SessionTerms;
+
+    fn key() -> SecretKey {
+        SecretKey::from_seed(&[1; 32])
+    }
+
+    fn source() -> Source {
+        Source {
+            wallet: WalletAddress(Digest([2; 32])),
+            epoch: KeyEpoch::new(3),
+            holder_key: key().public_key(),
+            policy: PolicyCommitment(Digest([4; 32])),
+        }
+    }
+
+    /// Two full pages and one of 5 rows.
+    fn pages() -> (Bound, Vec<u8>) {
+        let stream = StreamDescriptor {
+            model: Digest([5; 32]),
+            dtype: Dtype::Bf16,
+            numerics: Digest([6; 32]),
+            layers: 1,
+            kv_heads: 1,
+            head_dim: 2,
+            block: 16,
+        };
+        let page = |index, fill| {
+            let hash_key = PageHashKey::from_bytes([7; 32]);
+            Page::new(&stream, PageIndex::new(index), fill, &[index as u8; 128], Some(&hash_key)).expect("a page")
+        };
+        let mut roots = Accumulator::new();
+        (0..2).for_each(|index| roots.push(page(index, 16).head()));
+        (Bound { root: roots.root(), to: 2 }, page(2, 5).as_bytes().to_vec())
+    }
+
+    fn signed(change: impl FnOnce(&mut StreamBounds, &mut Standing), key: &SecretKey) -> Vec<u8> {
+        let (kv, page) = pages();
+        let journal = Bound { root: Digest([8; 32]), to: 19 };
+        let mut bounds = StreamBounds { journal, kv, tail: tail_of(&page, kv), finish: None };
+        let mut standing = Standing {
+            id: source().wallet.0,
+            epoch: 3,
+            flags: Flags::default(),
+            status: Status::Ready,
+            priority: 0,
+            parent: NO_PARENT,
+            awaits: EffectId::NONE,
+            numerics: Digest([6; 32]),
+            policy: source().policy.0,
+            deadline_us: 0,
+        };
+        change(&mut bounds, &mut standing);
+        let start = SessionStart {
+            prompt_tokens: TokenCount::new(20),
+            sampling: SamplingParams::greedy(TokenCount::new(50)),
+            model: Digest([5; 32]),
+            numerics: standing.numerics,
+            terms: SessionTerms {
+                cached_tokens: TokenCount::ZERO,
+                pace_ms: 9,
+                origin: RegionId::try_from("eu".to_owned()).expect("a region name"),
+                request_id: "r".to_owned(),
+            },
+        };
+        start.body(bounds).and_then(|body| body.sign(&standing, key)).expect("valid").as_bytes().to_vec()
+    }
+
+    #[test]
+    fn only_what_the_source_of_record_signed_for_these_pages_is_taken() {
+        let (kv, page) = pages();
+        let taken = |bytes: &[u8]| receive(bytes, &source(), kv, &page).map_err(|refusal| refusal.code().to_owned());
+        let received = taken(&signed(|_, _| (), &key())).expect("it is the source's");
+        assert_eq!((received.start.terms.pace_ms, received.journal.to), (9, 19));
+        let other = SecretKey::from_seed(&[9; 32]);
+        assert_eq!(taken(&signed(|_, _| (), &other)).expect_err("another signer"), "E-302");
+        for change in [
+            (|_, standing| standing.id = Digest::ZERO) as fn(&mut StreamBounds, &mut Standing),
+            |_, standing| standing.epoch = 2,
+            |_, standing| standing.policy = Digest::ZERO,
+            |bounds, _| bounds.kv.root = Digest::ZERO,
+            |bounds, _| bounds.tail = None,
+            |bounds, _| bounds.tail = Some(Tail { rows: 5, hash: Digest::ZERO }),
+            |bounds, _| bounds.finish = Some(gpu::FinishReason::EndToken),
+        ] {
+            let refused = taken(&signed(change, &key())).expect_err("it is not what came");
+            assert_eq!(refused, unverified("").code());
+        }
+        let whole = signed(|_, _| (), &key());
+        for at in (0..whole.len()).step_by(7) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            assert!(taken(&damaged).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_tail_is_referred_to_only_where_it_follows_the_pages() {
+        let (kv, page) = pages();
+        assert_eq!(tail_of(&page, kv).map(|tail| tail.rows), Some(5));
+        assert_eq!(tail_of(&page, Bound { to: 1, ..kv }), None);
+        assert_eq!(tail_of(&[], kv), None);
+        assert_eq!(engine_tail(&page).map(|tail| (tail.rows, tail.payload.len())), Some((5, 128)));
+        assert!(engine_tail(&[]).is_none());
+    }
+}
