@@ -10,6 +10,10 @@ mod samples;
 use std::fmt::Debug;
 
 use genesis::Document;
+use gpu::{
+    continuation::{Body, ContinuationHead, DecodeBody, Record, SignedContinuation, v1},
+    dispatch::{Event, Request},
+};
 use ledger::{
     block::{Block, Certificate, Vote},
     bundle::{self, Bundle},
@@ -17,9 +21,12 @@ use ledger::{
     shell::transport::{PeerReply, PeerRequest},
 };
 use node::{
-    network::message::PeerMessage,
+    network::{
+        message::PeerMessage,
+        stream::message::{StreamReply, StreamRequest},
+    },
     peer::{SessionReply, SessionRequest},
-    session::{disk::JournalRecord, start::Continuation},
+    session::start::SessionTerms,
 };
 use scheduler::{decision::Decision, record::BatchRecord};
 use serde::{Serialize, de::DeserializeOwned};
@@ -43,7 +50,7 @@ pub struct Decoder {
 }
 
 /// All of them.
-pub static DECODERS: [Decoder; 20] = [
+pub static DECODERS: [Decoder; 24] = [
     Decoder { name: "genesis_text", read: genesis_text, samples: samples::ledger::genesis_texts },
     Decoder { name: "genesis_bytes", read: genesis_bytes, samples: samples::ledger::genesis_bytes },
     Decoder { name: "config", read: files::config, samples: samples::ledger::configs },
@@ -57,11 +64,15 @@ pub static DECODERS: [Decoder; 20] = [
     Decoder { name: "ledger_reply", read: canonical::<PeerReply>, samples: samples::ledger::ledger_replies },
     Decoder { name: "session_request", read: canonical::<SessionRequest>, samples: samples::peers::session_requests },
     Decoder { name: "session_reply", read: canonical::<SessionReply>, samples: samples::peers::session_replies },
+    Decoder { name: "stream_request", read: canonical::<StreamRequest>, samples: samples::peers::stream_requests },
+    Decoder { name: "stream_reply", read: stream_reply, samples: samples::peers::stream_replies },
     Decoder { name: "page", read: page, samples: samples::batch::pages },
     Decoder { name: "envelope", read: envelope, samples: samples::batch::envelopes },
     Decoder { name: "ticket", read: canonical::<SignedTicket>, samples: samples::batch::tickets },
     Decoder { name: "continuation", read: continuation, samples: samples::batch::continuations },
-    Decoder { name: "journal", read: canonical::<JournalRecord>, samples: samples::batch::journal_records },
+    Decoder { name: "journal", read: canonical::<Record>, samples: samples::batch::journal_records },
+    Decoder { name: "dispatch", read: dispatch, samples: samples::disk::messages },
+    Decoder { name: "segment", read: segment, samples: samples::disk::segments },
     Decoder { name: "record", read: record, samples: samples::batch::records },
     Decoder { name: "decision", read: decision, samples: samples::batch::decisions },
 ];
@@ -115,6 +126,13 @@ fn peer_message(bytes: &[u8]) -> bool {
     true
 }
 
+fn stream_reply(bytes: &[u8]) -> bool {
+    let Ok(reply) = StreamReply::decode(bytes.to_vec().into()) else { return false };
+    assert_eq!(reply.encode(), bytes);
+    assert!(!format!("{reply:?}").is_empty());
+    true
+}
+
 fn page(bytes: &[u8]) -> bool {
     let head = bytes.first_chunk::<HEAD_BYTES>().and_then(|head| Some((head, PageHead::decode(head).ok()?)));
     if let Some((bytes, head)) = head {
@@ -125,6 +143,18 @@ fn page(bytes: &[u8]) -> bool {
     true
 }
 
+/// What is kept of a segment is read again as the same pages.
+fn segment(bytes: &[u8]) -> bool {
+    let read = [None, Some(samples::disk::key())].map(|key| {
+        let Ok(contents) = gpu::stream::decode_segment(bytes, key.as_ref()) else { return false };
+        let kept = &bytes[..usize::try_from(contents.end).expect("not longer than the bytes")];
+        let again = gpu::stream::decode_segment(kept, key.as_ref()).expect("what was kept is whole");
+        assert_eq!((again.end, again.entries, again.after), (contents.end, contents.entries, contents.after));
+        true
+    });
+    read[0] || read[1]
+}
+
 /// What lies in an envelope was sealed by another operator, who may lie.
 fn envelope(bytes: &[u8]) -> bool {
     let (offer, tail) = (canonical::<OfferSecrets>(bytes), canonical::<TailContents>(bytes));
@@ -132,13 +162,31 @@ fn envelope(bytes: &[u8]) -> bool {
     offer || tail || policy
 }
 
-/// The engine's, and the session's around it.
+/// A signed one, and what is behind the signature: head, body of each schema, and what a host keeps in it.
 fn continuation(bytes: &[u8]) -> bool {
-    let engine = gpu::Continuation::decode(bytes);
-    if let Ok(continuation) = &engine {
-        assert_eq!(continuation.encode(), bytes);
+    let signed = SignedContinuation::decode(bytes.to_vec(), &samples::batch::signer().public_key());
+    if let Ok(signed) = &signed {
+        assert_eq!(signed.as_bytes(), bytes);
+        drop(signed.body().map(|body| format!("{body:?}")));
     }
-    canonical::<Continuation>(bytes) || engine.is_ok()
+    if let Some((head, rest)) = bytes.split_first_chunk::<{ ContinuationHead::BYTES }>()
+        && let Ok(decoded) = ContinuationHead::decode(head)
+    {
+        assert_eq!(&decoded.encode(), head);
+        drop(Body::read(&decoded, rest));
+    }
+    let first = v1::Continuation::decode(bytes);
+    if let Ok(first) = &first {
+        assert_eq!(first.encode(), bytes);
+    }
+    let parts = [canonical::<DecodeBody>(bytes), canonical::<SessionTerms>(bytes)];
+    signed.is_ok() || first.is_ok() || parts.contains(&true)
+}
+
+/// What the other side of an engine's queue says.
+fn dispatch(bytes: &[u8]) -> bool {
+    let (request, event) = (canonical::<(u64, Request)>(bytes), canonical::<(u64, Event)>(bytes));
+    request || event
 }
 
 fn record(bytes: &[u8]) -> bool {

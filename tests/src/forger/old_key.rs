@@ -6,8 +6,18 @@ use std::{fs, path::PathBuf, time::Duration};
 use genesis::Consortium;
 use ledger::event::{BatchClosed, CloseReason, Entry, EntryBody, Event, MigrationOffered, Touch};
 use node::{
-    migration::messages::{Freeze, OfferRef, PagesRequest},
-    network::{Handler, Options as NetworkOptions, Peer, PeerNetwork, message::SessionPeers},
+    migration::{
+        hop,
+        messages::{Freeze, OfferRef},
+    },
+    network::{
+        Handler, Options as NetworkOptions, Peer, PeerNetwork,
+        message::SessionPeers,
+        stream::{
+            StreamLink as _, StreamPeers,
+            message::{Pull, StreamReply, StreamRequest},
+        },
+    },
     peer::{PeerFault, SessionLink as _, SessionRequest, TokensRequest},
     session::{
         disk::{HolderKeys, SessionsDir},
@@ -137,7 +147,6 @@ impl Thief<'_> {
         let tokens = TokensRequest { wallet: offer.wallet, from: TokenPosition::ZERO, resume_secret, wait_ms: 0 };
         let requests = [
             ("envelope", SessionRequest::Envelope(offer)),
-            ("pages", SessionRequest::Pages(PagesRequest { offer, from: 0, count_max: 1 })),
             ("hand-over", SessionRequest::Freeze(Freeze { offer, have: 0 })),
             ("tokens", SessionRequest::Tokens(tokens)),
         ];
@@ -151,6 +160,23 @@ impl Thief<'_> {
             said.push(format!("{word} ({what})"));
             verdicts.push(verdict);
         }
+        let pull = Pull {
+            stream: hop::descriptor(offer.offer).id(),
+            cursor: 0,
+            pages_max: 1,
+            bytes_max: u32::MAX,
+            wait_ms: 0,
+            trim_below: None,
+            peaks: true,
+        };
+        let pages = StreamPeers::new(network.clone()).ask(holder, StreamRequest::Pull(pull), PATIENCE).await;
+        let (word, verdict) = match pages {
+            Ok(StreamReply::Refused(refusal)) => (refusal.code(), Verdict::Refused),
+            Ok(_) => ("HANDED OUT", Verdict::Taken),
+            Err(fault) => return Err(NotTried(format!("{name} on pages: {fault}"))),
+        };
+        said.push(format!("{word} (pages)"));
+        verdicts.push(verdict);
         network.stop().await;
         println!("{name}, asked by a peer with the former holder's identity: {}", said.join(", "));
         Ok(Verdict::all(verdicts))

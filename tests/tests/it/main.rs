@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod consortium;
+mod crash;
 mod decoders;
 mod dependencies;
 mod forger;
@@ -12,3 +13,4 @@ mod program;
 mod restart;
 mod secrets;
 mod votes;
+mod worker;

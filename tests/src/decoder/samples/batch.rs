@@ -1,10 +1,15 @@
 //! What travels with a session or lies on a holder's disk.
 
-use gpu::{Millionths, PageStreamRef, SamplingParams, SessionSeed, StopStrings, TokenStreamRef};
+use gpu::{
+    Millionths, SamplingParams, SessionSeed, StopStrings,
+    continuation::{
+        Bound, Effect, EffectId, EffectResult, Flags, Op, Record, Resolution, Standing, Status, Tail, Value,
+        v1::{self, PageStreamRef, TokenStreamRef},
+    },
+};
 use node::session::{
-    disk::JournalRecord,
     request::Sampling,
-    start::{Continuation, SessionStart},
+    start::{SessionStart, SessionTerms, StreamBounds},
 };
 use scheduler::{
     action::Action,
@@ -189,27 +194,62 @@ pub(super) fn sampling() -> Sampling {
     }
 }
 
-fn start() -> SessionStart {
-    SessionStart {
-        tokens: vec![1, 2, 3],
-        prompt_tokens: TokenCount::new(3),
+/// Whose continuations [`continuations`] has.
+pub(crate) fn signer() -> SecretKey {
+    SecretKey::from_seed(&[9; 32])
+}
+
+fn terms() -> SessionTerms {
+    SessionTerms {
         cached_tokens: TokenCount::ZERO,
-        sampling: sampling(),
         pace_ms: 25,
         origin: region("eu"),
         request_id: "chatcmpl-7".to_owned(),
-        model: Digest([1; 32]),
-        numerics: Digest([2; 32]),
     }
 }
 
 pub(crate) fn continuations() -> Vec<Vec<u8>> {
-    let engine = engine_continuation();
-    vec![encode(&Continuation { start: start(), engine: engine.clone() }), engine]
+    let start = SessionStart {
+        prompt_tokens: TokenCount::new(20),
+        sampling: engine_sampling(),
+        model: Digest([1; 32]),
+        numerics: Digest([2; 32]),
+        terms: terms(),
+    };
+    let bounds = StreamBounds {
+        journal: Bound { root: Digest([3; 32]), to: 19 },
+        kv: Bound { root: Digest([4; 32]), to: 2 },
+        tail: Some(Tail { rows: 5, hash: Digest([5; 32]) }),
+        finish: None,
+    };
+    let standing = Standing {
+        id: WALLET.0,
+        epoch: 3,
+        flags: Flags::default(),
+        status: Status::Parked,
+        priority: 0,
+        parent: Digest::ZERO,
+        awaits: EffectId::NONE,
+        numerics: Digest([2; 32]),
+        policy: Digest([6; 32]),
+        deadline_us: 0,
+    };
+    let body = start.body(bounds).expect("the terms fit");
+    let signed = body.sign(&standing, &signer()).expect("a valid body");
+    vec![signed.as_bytes().to_vec(), body.encode(), encode(&terms()), first_schema()]
 }
 
-fn engine_continuation() -> Vec<u8> {
-    let sampling = SamplingParams {
+pub(crate) fn journal_records() -> Vec<Vec<u8>> {
+    let arguments = vec![Value::Text("send".to_owned()), Value::Tuple(vec![Value::Int(-1), Value::Nil])];
+    let effect = Effect::new(&WALLET.0, 7, Op::Tool { idempotent: false }, arguments).expect("few arguments");
+    let result = EffectResult { id: effect.id, outcome: Ok(Value::Bool(true)) };
+    let resolved = Record::Resolved { id: effect.id, how: Resolution::Abort };
+    let finished = Record::Finished(gpu::FinishReason::MaxTokens);
+    [Record::Intent(effect), Record::Result(result), resolved, finished].iter().map(encode).collect()
+}
+
+fn engine_sampling() -> SamplingParams {
+    SamplingParams {
         temperature: Millionths(800_000),
         top_p: Millionths(950_000),
         top_k: Some(40),
@@ -217,19 +257,18 @@ fn engine_continuation() -> Vec<u8> {
         max_tokens: TokenCount::new(200),
         ignore_eos: false,
         stop: StopStrings::new(vec!["END".to_owned()]).expect("one short text"),
-    };
-    let continuation = gpu::Continuation {
+    }
+}
+
+fn first_schema() -> Vec<u8> {
+    let continuation = v1::Continuation {
         model: Digest([1; 32]),
         numerics: Digest([2; 32]),
-        sampling,
+        sampling: engine_sampling(),
         prompt: TokenCount::new(20),
         tokens: TokenStreamRef { count: TokenCount::new(38), digest: Digest([4; 32]) },
         pages: PageStreamRef { full: 2, tail_rows: 5 },
         finish: None,
     };
     continuation.encode()
-}
-
-pub(crate) fn journal_records() -> Vec<Vec<u8>> {
-    vec![encode(&JournalRecord::Begin(Box::new(start()))), encode(&JournalRecord::Token(77))]
 }

@@ -1,5 +1,6 @@
 //! Inputs that the decoders take: one of each kind at least.
 
 pub(super) mod batch;
+pub(super) mod disk;
 pub(super) mod ledger;
 pub(super) mod peers;

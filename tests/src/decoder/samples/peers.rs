@@ -1,9 +1,16 @@
 //! What nodes say to each other about sessions.
 
+use gpu::stream::{Accumulator, Page as StreamPage, StreamId};
 use ledger::testing;
 use node::{
-    migration::messages::{Freeze, OfferRef, PagesReply, PagesRequest, Reserve, Reserved, SealedPage},
-    network::message::PeerMessage,
+    migration::messages::{Freeze, OfferRef, Reserve, Reserved},
+    network::{
+        message::PeerMessage,
+        stream::{
+            message::{OriginState, Pull, Pulled, StreamReply, StreamRequest, Trim},
+            refusal::StreamRefusal,
+        },
+    },
     peer::{PeerRefused, SessionReply, SessionRequest, TokensReply, TokensRequest},
     routing::messages::{Gossip, GossipReply, LoadReport},
     schedule::messages::{DecisionsReply, DecisionsRequest},
@@ -18,6 +25,7 @@ use wallet::{
     codec::encode,
     digest::Digest,
     grant::WalletTerms,
+    page::{Dtype, Layout, PageHead, PageKind, Part},
     prekey::ExchangeSecret,
     seal::envelope::Envelope,
     tenant::TenantMaster,
@@ -27,7 +35,9 @@ use wallet::{
 use super::batch::{WALLET, policy, sampling};
 
 pub(crate) fn peer_messages() -> Vec<Vec<u8>> {
-    vec![PeerMessage::Ledger(vec![1, 2, 3]).into_bytes(), PeerMessage::Session(Vec::new()).into_bytes()]
+    let messages =
+        [PeerMessage::Ledger(vec![1, 2, 3]), PeerMessage::Session(Vec::new()), PeerMessage::Stream(vec![4, 5])];
+    messages.into_iter().map(PeerMessage::into_bytes).collect()
 }
 
 pub(crate) fn session_requests() -> Vec<Vec<u8>> {
@@ -70,7 +80,6 @@ pub(crate) fn session_requests() -> Vec<Vec<u8>> {
         SessionRequest::Tokens(tokens),
         SessionRequest::Reserve(Box::new(reserve)),
         SessionRequest::Envelope(offer),
-        SessionRequest::Pages(PagesRequest { offer, from: 2, count_max: 16 }),
         SessionRequest::Freeze(Freeze { offer, have: 3 }),
     ];
     requests.iter().map(encode).collect()
@@ -95,11 +104,60 @@ pub(crate) fn session_replies() -> Vec<Vec<u8>> {
         SessionReply::Tokens(TokensReply { tokens: Vec::new(), end: Some(End::Finished(FinishReason::Stop, used)) }),
         SessionReply::Reserved(Reserved { prekey }),
         SessionReply::Envelope(Envelope(vec![1; 80])),
-        SessionReply::Pages(PagesReply { pages: vec![SealedPage(vec![2; 100])], full: 4 }),
         SessionReply::Noted,
         SessionReply::Refused(refused),
     ];
     replies.iter().map(encode).collect()
+}
+
+pub(crate) fn stream_requests() -> Vec<Vec<u8>> {
+    let stream = StreamId(Digest([1; 32]));
+    let pull = Pull { stream, cursor: 2, pages_max: 3, bytes_max: 4, wait_ms: 5, trim_below: Some(6), peaks: true };
+    let requests = [
+        StreamRequest::Pull(pull),
+        StreamRequest::Pull(Pull { trim_below: None, peaks: false, ..pull }),
+        StreamRequest::Trim(Trim { stream, below: 7 }),
+    ];
+    requests.iter().map(encode).collect()
+}
+
+pub(crate) fn stream_replies() -> Vec<Vec<u8>> {
+    let state = OriginState { tail: 5, earliest: 1, durable: 4, epoch: 3, closed: true };
+    let page = |payload: &[u8]| StreamPage {
+        head: PageHead {
+            kind: PageKind::Journal,
+            dtype: Dtype::U8,
+            layout: Layout::Rows,
+            rows: 1,
+            layer: 0,
+            shard: 0,
+            part: Part::K,
+            sealed: true,
+            encrypted: false,
+            last: false,
+            fill: 1,
+            first: 0,
+            position: 4,
+            payload_bytes: payload.len() as u32,
+            hash: Digest([4; 32]),
+        },
+        payload: payload.to_vec().into(),
+    };
+    let pulled = Pulled {
+        stream: StreamId(Digest([1; 32])),
+        state,
+        start: Accumulator::from_peaks(3, vec![Digest([2; 32]), Digest([3; 32])]),
+        root: Digest([4; 32]),
+        pages: vec![page(b"first"), page(b"")],
+    };
+    let replies = [
+        StreamReply::Pulled(pulled.clone()),
+        StreamReply::Pulled(Pulled { start: None, pages: Vec::new(), ..pulled }),
+        StreamReply::Trimmed,
+        StreamReply::Refused(StreamRefusal::Gap { earliest: 9 }),
+        StreamReply::Refused(StreamRefusal::Failed { code: "E-202".to_owned(), title: "no".to_owned() }),
+    ];
+    replies.iter().map(StreamReply::encode).collect()
 }
 
 fn grant() -> TenantGrant {
