@@ -326,32 +326,3 @@ fn write_the_golden_continuations() {
         fs::write(file, codec::encode(&golden)).expect("writable");
     }
 }
-
-#[test]
-#[ignore = "measures; ./scripts/bench streams is what counts"]
-fn how_long_suspend_and_resume_take() {
-    let golden: Golden2 = golden("v2", "greedy-mid-decode");
-    let (holder, key, standing) = (holder(), key(), standing());
-    let public_key = holder.public_key();
-    let signed = SignedContinuation::decode(golden.continuation, &holder.public_key()).expect("signed");
-    let Body::Decode(body) = signed.body().expect("schema 2") else { panic!("schema 2") };
-    let expected = body.tail.expect("it has one").hash;
-    let (mut suspend, mut resume) = (Vec::new(), Vec::new());
-    for _ in 0..20_000 {
-        let start = std::time::Instant::now();
-        let hash = payload_hash(&golden.tail, Some(&key));
-        let body = DecodeBody { tail: Some(Tail { rows: 2, hash }), ..body.clone() };
-        let signed = body.sign(&standing, &holder).expect("valid");
-        suspend.push(start.elapsed());
-        let bytes = signed.as_bytes().to_vec();
-        let start = std::time::Instant::now();
-        let read = SignedContinuation::decode(bytes, &public_key).expect("signed").body().expect("schema 2");
-        assert_eq!(payload_hash(&golden.tail, Some(&key)), expected);
-        resume.push(start.elapsed());
-        assert!(matches!(read, Body::Decode(_)));
-    }
-    for (name, times) in [("suspend", &mut suspend), ("resume", &mut resume)] {
-        times.sort_unstable();
-        println!("{name}: p50 {:?}, p99 {:?}", times[times.len() / 2], times[times.len() * 99 / 100]);
-    }
-}

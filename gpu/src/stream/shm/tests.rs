@@ -3,7 +3,6 @@
 mod death;
 mod laws;
 mod rules;
-mod speed;
 mod wild;
 
 use wallet::{digest::Digest, page::PageKind};
