@@ -8,12 +8,12 @@
 //! turns tokens back into text, in whole characters.
 //!
 //! There is one rule for prefill, decode and recomputation: a step computes the known tokens that have no keys and
-//! values yet, and samples when it reaches the end of what is known. So a token that was emitted is never sampled
-//! again, and a suspended prompt is nothing special.
+//! values yet, and samples when it reaches the end of what is known. So a known token is never sampled again, and a
+//! suspended prompt is nothing special.
 //!
 //! # Paged memory
 //! Keys and values are bfloat16 and live in blocks of [`BLOCK_TOKENS`] tokens. A block's bytes are those of a page on
-//! the wire, `[layer][k|v][kv_head][token][dim]`, so export and import are copies. A sequence gets all blocks that it
+//! the wire, `[layer][k|v][kv_head][token][dim]`, so reading and loading a page are copies. A sequence gets all blocks that it
 //! can ever need when it is admitted; a running sequence cannot run out. Full blocks enter the prefix cache under
 //! chained hashes (`wallet::prefix`) keyed by the tenant's salt, and stay there after their sequence is gone, until
 //! the least recently used make room. [`CacheNotice`]s tell the router.
@@ -29,9 +29,12 @@
 //! pending, it is the input of the next step.
 //!
 //! # What the engine does not do
-//! It knows no ledger, keys or clocks, and it runs on its caller's thread. The CUDA backend, tiers below main memory
-//! and a worker outside the process are not built yet. Weights are kept as bfloat16: a checkpoint in another format is
-//! rounded when it is loaded.
+//! It knows no ledger, keys or clocks, and it runs on its caller's thread. The CUDA backend is not built yet. Weights are
+//! kept as bfloat16: a checkpoint in another format is rounded when it is loaded.
+//!
+//! # Around the engine
+//! [`stream`] is the one way in which state flows, [`dispatch`] the engine behind two streams, so that it may stand in
+//! another process or at another host, and [`continuation`] what is left of a session when it has left the engine.
 
 pub mod backend;
 pub mod continuation;
