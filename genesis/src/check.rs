@@ -44,13 +44,8 @@ fn parameters(parameters: &Parameters) -> Result<(), GenesisError> {
     }
     let ordered = [
         ("block_interval_ms", parameters.block_interval_ms, "idle_block_ms", parameters.idle_block_ms),
-        ("heartbeat_ms", parameters.heartbeat_ms, "election_timeout_ms_min", parameters.election_timeout_ms_min),
-        (
-            "election_timeout_ms_min",
-            parameters.election_timeout_ms_min,
-            "election_timeout_ms_max",
-            parameters.election_timeout_ms_max,
-        ),
+        ("heartbeat_ms", parameters.heartbeat_ms, "leader_timeout_ms", parameters.leader_timeout_ms),
+        ("view_timeout_ms", parameters.view_timeout_ms, "view_timeout_max_ms", parameters.view_timeout_max_ms),
     ];
     for (smaller, small, larger, large) in ordered {
         if small >= large {

@@ -52,18 +52,22 @@ macro_rules! parameters {
 }
 
 parameters! {
-    /// A leader waits this long for more entries before it proposes a block.
+    /// Of many entries, a leader waits at most this long for more before it proposes a block. A lone one does not wait.
     block_interval_ms = 20 in 1..=10_000;
     /// With nothing to order, a leader proposes an empty block this often, so that time goes on.
     idle_block_ms = 10_000 in 100..=600_000;
     /// A leader shows this often that it is alive.
     heartbeat_ms = 200 in 10..=10_000;
-    /// A follower stands for election after hearing nothing for at least this long.
-    election_timeout_ms_min = 1_000 in 50..=60_000;
-    /// And after this long at most: each follower draws its own time between the two.
-    election_timeout_ms_max = 2_000 in 51..=120_000;
+    /// A validator gives up a leader that it has not heard for longer than this; candidates come half of it apart.
+    leader_timeout_ms = 1_000 in 50..=60_000;
     /// A block's time may be this far ahead of a validator's own clock.
     clock_ahead_ms = 2_000 in 100..=60_000;
+    /// A validator complains of a leader whose block's time lags its own clock by more than this.
+    clock_behind_ms = 2_000 in 100..=60_000;
+    /// A validator gives up a view in which something was due for this long. Doubled for each term that failed.
+    view_timeout_ms = 1_000 in 50..=60_000;
+    /// But never later than after this long.
+    view_timeout_max_ms = 10_000 in 51..=600_000;
     /// The deadline of an offer is at most this many blocks away. Afterwards anybody may abort it.
     offer_deadline_blocks = 1_000 in 2..=1_000_000;
     /// Credits for each millisecond of latency that a move saved. 0 mints none.

@@ -159,7 +159,7 @@ mod tests {
     fn bad_hexadecimal_is_refused_with_its_place() {
         let (code, message) = refusal_of("key = \"", "key = \"0x");
         assert_eq!(code, "G-102");
-        assert!(message.starts_with("line 57, column 7: expected 64 hexadecimal digits, found \"0x"), "{message}");
+        assert!(message.starts_with("line 63, column 7: expected 64 hexadecimal digits, found \"0x"), "{message}");
     }
 
     #[test]
@@ -249,10 +249,8 @@ mod tests {
     fn parameters_in_conflict_are_refused() {
         let message = "parameters.block_interval_ms must be less than parameters.idle_block_ms";
         refused("block_interval_ms = 20\n", "block_interval_ms = 10000\n", "G-108", message);
-        let message = "parameters.heartbeat_ms must be less than parameters.election_timeout_ms_min";
+        let message = "parameters.heartbeat_ms must be less than parameters.leader_timeout_ms";
         refused("heartbeat_ms = 200", "heartbeat_ms = 1000", "G-108", message);
-        let message = "parameters.election_timeout_ms_min must be less than parameters.election_timeout_ms_max";
-        refused("election_timeout_ms_max = 2000", "election_timeout_ms_max = 1000", "G-108", message);
     }
 
     #[test]

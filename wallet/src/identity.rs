@@ -17,8 +17,18 @@ pub mod context {
     pub const GENESIS: &str = "batchmind/v1/genesis";
     /// A node authors a ledger entry.
     pub const LEDGER_ENTRY: &str = "batchmind/v1/ledger/entry";
+    /// A node authors several ledger entries at once: over the root of the tree of their ids.
+    pub const LEDGER_BATCH: &str = "batchmind/v1/ledger/batch";
     /// A validator notarizes or finalizes a block.
     pub const LEDGER_VOTE: &str = "batchmind/v1/ledger/vote";
+    /// A validator gives up views of a term.
+    pub const LEDGER_NULLIFY: &str = "batchmind/v1/ledger/nullify";
+    /// A validator follows a leader for a term.
+    pub const LEDGER_GRANT: &str = "batchmind/v1/ledger/grant";
+    /// A leader proposes a block.
+    pub const LEDGER_PROPOSAL: &str = "batchmind/v1/ledger/proposal";
+    /// A leader promises to take entries into its blocks.
+    pub const LEDGER_PROMISE: &str = "batchmind/v1/ledger/promise";
     /// A tenant's wallet key grants a wallet to its first holder.
     pub const WALLET_GRANT: &str = "batchmind/v1/wallet/grant";
     /// A node offers a one-time X25519 prekey.
