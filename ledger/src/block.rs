@@ -6,11 +6,15 @@ use serde::{Deserialize, Serialize};
 use wallet::{
     codec,
     digest::{Digest, sha256},
-    identity::Signature,
+    identity::{PublicKey, SecretKey, Signature, context},
     units::{BlockHeight, NodeId, Timestamp},
 };
 
-use crate::event::Entry;
+use crate::{
+    certificate::{Certificate, Nullification},
+    event::Entry,
+    vote::verify,
+};
 
 /// Where a block was proposed: the raft term and the number of the block within it, from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,6 +26,9 @@ pub struct View {
 }
 
 impl View {
+    /// Where genesis stands.
+    pub const START: Self = Self { term: 0, number: 0 };
+
     /// The view after this one when its term or a later one leads; none for an earlier term.
     pub fn next_in(self, term: u64) -> Option<Self> {
         let number = match term.cmp(&self.term) {
@@ -30,6 +37,11 @@ impl View {
             Ordering::Greater => 1,
         };
         Some(Self { term, number })
+    }
+
+    /// The view after this one in its term; none after the last number.
+    pub fn next(self) -> Option<Self> {
+        self.next_in(self.term)
     }
 }
 
@@ -42,12 +54,19 @@ pub struct Header {
     pub height: BlockHeight,
     /// Where it was proposed.
     pub view: View,
+    /// Who proposed it: the leader of the view's term, whose key signs the digest.
+    pub leader: NodeId,
     /// Which validator set votes: 0 is that of genesis.
     pub epoch: u64,
     /// Digest of the parent's header; zero at height 1.
     pub parent: Digest,
     /// Digest of the parent's certificate, which the block carries; zero at height 1.
     pub parent_certificate: Digest,
+    /// Digest of the nullification of the views between the parent's and this one; zero if there is none between.
+    pub skipped: Digest,
+    /// Chain hash of the leader's raft log before the entry that holds this block; zero in an empty log. So a quorum of
+    /// votes proves one common log up to the block, and not only the block.
+    pub after: Digest,
     /// Number of leaves after this block.
     pub log_size: u64,
     /// RFC 9162 root of these leaves.
@@ -65,6 +84,16 @@ impl Header {
     pub fn digest(&self) -> Digest {
         sha256("batchmind/v1/ledger/header", &[&codec::encode(self)])
     }
+
+    /// The leader's word that it proposes this block in this view. Two of them in one view are evidence.
+    pub fn sign(&self, leader: &SecretKey) -> Signature {
+        leader.sign(context::LEDGER_PROPOSAL, self.digest().as_bytes())
+    }
+
+    /// Whether `leader` signed this header as its proposal.
+    pub fn is_proposed_by(&self, leader: &PublicKey, proposal: &Signature) -> bool {
+        verify(leader, context::LEDGER_PROPOSAL, self.digest().as_bytes(), proposal).is_ok()
+    }
 }
 
 /// A header with what it covers. One raft log entry holds one block.
@@ -72,65 +101,12 @@ impl Header {
 pub struct Block {
     /// What is signed for.
     pub header: Header,
-    /// What made the parent final; none at height 1.
+    /// By the leader's key, over the header's digest.
+    pub proposal: Signature,
+    /// A quorum's word for the parent, notarized or final; none at height 1.
     pub parent_certificate: Option<Certificate>,
+    /// Why no view between the parent's and this one can make another block final; none if there is none between.
+    pub skipped: Option<Nullification>,
     /// The leaves that this block adds.
     pub entries: Vec<Entry>,
-}
-
-/// The two rounds of a view. `Nullify` is not built yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum VoteKind {
-    /// "I hold this block, executed it, and its roots are right."
-    Notarize,
-    /// "I saw a quorum of notarizations of it."
-    Finalize,
-}
-
-/// What a vote says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Ballot {
-    /// Hash of the genesis document.
-    pub consortium: Digest,
-    /// Which validator set votes.
-    pub epoch: u64,
-    /// Which round.
-    pub kind: VoteKind,
-    /// The block's view.
-    pub view: View,
-    /// The block's height.
-    pub height: BlockHeight,
-    /// The block's digest.
-    pub block: Digest,
-}
-
-/// A ballot that one validator signed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Vote {
-    /// What is said.
-    pub ballot: Ballot,
-    /// Who says it.
-    pub validator: NodeId,
-    /// By the validator's key, over the encoded ballot.
-    pub signature: Signature,
-}
-
-/// A quorum of finalize votes for one block: proof that it is final.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Certificate {
-    /// The block's view.
-    pub view: View,
-    /// The block's height.
-    pub height: BlockHeight,
-    /// The block's digest.
-    pub block: Digest,
-    /// Who signed, in ascending order, each once.
-    pub signatures: Vec<(NodeId, Signature)>,
-}
-
-impl Certificate {
-    /// What the next header names.
-    pub fn digest(&self) -> Digest {
-        sha256("batchmind/v1/ledger/certificate", &[&codec::encode(self)])
-    }
 }

@@ -20,11 +20,7 @@ pub use self::{
     build::{FinalView, NotProvable, build},
     verify::{Assurance, Failure, Move, Report, verify},
 };
-use crate::{
-    block::{Certificate, Header},
-    event::Entry,
-    tree::state::StateProof,
-};
+use crate::{block::Header, certificate::Certificate, event::Entry, tree::state::StateProof};
 
 /// The format that this build writes and reads.
 pub const VERSION: u32 = 1;

@@ -1,84 +1,167 @@
-//! Signing and checking votes, and the certificates that a quorum of them makes.
+//! What a quorum of signed statements proves: that a block is certified, that views are over, that a node leads.
 
 use genesis::ValidatorSet;
+use serde::{Deserialize, Serialize};
 use wallet::{
     codec,
-    digest::Digest,
-    identity::{PublicKey, SecretKey, context},
-    units::NodeId,
+    digest::{Digest, sha256},
+    identity::Signature,
+    units::{BlockHeight, NodeId},
 };
 
-use crate::block::{Ballot, Certificate, Header, Vote, VoteKind};
+use crate::{
+    block::View,
+    planted::planted,
+    vote::{Ballot, Grant, Signed, SignedNullify, Statement, VoteKind},
+};
 
-impl Ballot {
-    /// What a vote of `kind` for `header` says.
-    pub fn for_header(kind: VoteKind, header: &Header) -> Self {
-        Self {
-            consortium: header.consortium,
-            epoch: header.epoch,
-            kind,
-            view: header.view,
-            height: header.height,
-            block: header.digest(),
-        }
-    }
-}
-
-impl Vote {
-    /// Signs `ballot`. The caller has made it durable before.
-    pub fn sign(ballot: Ballot, validator: NodeId, key: &SecretKey) -> Self {
-        Self { ballot, validator, signature: key.sign(context::LEDGER_VOTE, &codec::encode(&ballot)) }
-    }
-
-    /// Checks that a member of `validators` signed this, in this consortium and epoch.
-    ///
-    /// # Errors
-    /// [`CertificateInvalid`] says what is wrong.
-    pub fn verify(&self, validators: &ValidatorSet, consortium: &Digest) -> Result<(), CertificateInvalid> {
-        if self.ballot.consortium != *consortium {
-            return Err(CertificateInvalid::ForeignConsortium { found: self.ballot.consortium });
-        }
-        if self.ballot.epoch != validators.epoch {
-            return Err(CertificateInvalid::OtherEpoch { found: self.ballot.epoch, expected: validators.epoch });
-        }
-        let signer = self.validator;
-        validator_key(validators, signer)?
-            .verify(context::LEDGER_VOTE, &codec::encode(&self.ballot), &self.signature)
-            .map_err(|_| CertificateInvalid::BadSignature { signer })
-    }
+/// A quorum of equal ballots. Of kind `Finalize`: the block and its ancestors are final. Of kind `Notarize`: it may be
+/// built on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Which round.
+    pub kind: VoteKind,
+    /// The block's view.
+    pub view: View,
+    /// The block's height.
+    pub height: BlockHeight,
+    /// The block's digest.
+    pub block: Digest,
+    /// Who signed, in ascending order, each once.
+    pub signatures: Vec<(NodeId, Signature)>,
 }
 
 impl Certificate {
-    /// Checks that a quorum of `validators` finalized the block: distinct members in ascending order, each with a valid
-    /// signature of the finalize ballot. One bad signature spoils it, however many good ones there are.
+    /// What the next header names.
+    pub fn digest(&self) -> Digest {
+        sha256("batchmind/v1/ledger/certificate", &[&codec::encode(self)])
+    }
+
+    /// The ballot that all of them cast.
+    pub fn ballot(&self, validators: &ValidatorSet, consortium: &Digest) -> Ballot {
+        Ballot {
+            consortium: *consortium,
+            epoch: validators.epoch,
+            kind: self.kind,
+            view: self.view,
+            height: self.height,
+            block: self.block,
+        }
+    }
+
+    /// Checks that a quorum of `validators` cast the ballot: distinct members in ascending order, each with a valid
+    /// signature. One bad signature spoils it, however many good ones there are.
     ///
     /// # Errors
     /// [`CertificateInvalid`] says what is wrong.
     pub fn verify(&self, validators: &ValidatorSet, consortium: &Digest) -> Result<(), CertificateInvalid> {
-        if !self.signatures.is_sorted_by(|(one, _), (next, _)| one < next) {
-            return Err(CertificateInvalid::Unordered);
+        verify_equal(self.ballot(validators, consortium), &self.signatures, validators, consortium)
+    }
+
+    /// As [`Self::verify`], and that it makes its block final.
+    ///
+    /// # Errors
+    /// [`CertificateInvalid`] says what is wrong.
+    pub fn verify_final(&self, validators: &ValidatorSet, consortium: &Digest) -> Result<(), CertificateInvalid> {
+        if self.kind != VoteKind::Finalize {
+            return Err(CertificateInvalid::NotFinal);
         }
-        let (found, quorum) = (self.signatures.len(), validators.quorum());
-        if found < quorum {
-            return Err(CertificateInvalid::BelowQuorum { found, quorum });
-        }
-        let ballot = Ballot {
-            consortium: *consortium,
-            epoch: validators.epoch,
-            kind: VoteKind::Finalize,
-            view: self.view,
-            height: self.height,
-            block: self.block,
-        };
-        self.signatures.iter().try_for_each(|&(validator, signature)| {
-            Vote { ballot, validator, signature }.verify(validators, consortium)
-        })
+        self.verify(validators, consortium)
     }
 }
 
-/// The key with which `node` votes.
-fn validator_key(validators: &ValidatorSet, node: NodeId) -> Result<PublicKey, CertificateInvalid> {
-    validators.key(node).ok_or(CertificateInvalid::NotAValidator { signer: node })
+/// A quorum of nullify votes: proof that views are over in which nothing can become final any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nullification {
+    /// Of distinct validators, in ascending order. They need not be equal.
+    pub votes: Vec<SignedNullify>,
+}
+
+impl Nullification {
+    /// What the header of the block that carries it names.
+    pub fn digest(&self) -> Digest {
+        sha256("batchmind/v1/ledger/nullification", &[&codec::encode(self)])
+    }
+
+    /// Checks that a quorum of distinct `validators` signed these votes.
+    ///
+    /// # Errors
+    /// [`CertificateInvalid`] says what is wrong.
+    pub fn verify(&self, validators: &ValidatorSet, consortium: &Digest) -> Result<(), CertificateInvalid> {
+        self.check_signers(validators)?;
+        self.votes.iter().try_for_each(|vote| vote.verify(validators, consortium))
+    }
+
+    /// Checks that these are a quorum of distinct signers, but not that they signed.
+    ///
+    /// # Errors
+    /// [`CertificateInvalid`] says what is wrong.
+    pub(crate) fn check_signers(&self, validators: &ValidatorSet) -> Result<(), CertificateInvalid> {
+        check_signers(self.votes.iter().map(|vote| vote.validator), validators)
+    }
+
+    /// Whether every vote covers all views after `parent` up to the end of the terms before `term`: then a block in
+    /// `(term, 1)` may follow one in `parent`.
+    pub fn bridges(&self, parent: View, term: u64) -> bool {
+        parent.next().is_some_and(|next| self.votes.iter().all(|vote| vote.statement.from <= next))
+            && self.permits(term)
+    }
+
+    /// Whether every vote ends all terms before `term`, so that it may have a leader.
+    pub fn permits(&self, term: u64) -> bool {
+        self.votes.iter().all(|vote| vote.statement.through.checked_add(1).is_some_and(|next| term <= next))
+    }
+}
+
+/// A quorum of grants: proof that a node leads a term. No other node can have one for the same term.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leadership {
+    /// The raft term.
+    pub term: u64,
+    /// Who leads it.
+    pub leader: NodeId,
+    /// Who granted it, in ascending order, each once.
+    pub grants: Vec<(NodeId, Signature)>,
+}
+
+impl Leadership {
+    /// Checks that a quorum of `validators` granted the term.
+    ///
+    /// # Errors
+    /// [`CertificateInvalid`] says what is wrong.
+    pub fn verify(&self, validators: &ValidatorSet, consortium: &Digest) -> Result<(), CertificateInvalid> {
+        let (term, candidate) = (self.term, self.leader);
+        let grant = Grant { consortium: *consortium, epoch: validators.epoch, term, candidate };
+        verify_equal(grant, &self.grants, validators, consortium)
+    }
+}
+
+/// Whether a quorum signed one and the same statement.
+fn verify_equal<S: Statement>(
+    statement: S,
+    signatures: &[(NodeId, Signature)],
+    validators: &ValidatorSet,
+    consortium: &Digest,
+) -> Result<(), CertificateInvalid> {
+    check_signers(signatures.iter().map(|(node, _)| *node), validators)?;
+    signatures.iter().try_for_each(|&(validator, signature)| {
+        Signed { statement, validator, signature }.verify(validators, consortium)
+    })
+}
+
+/// Whether the signers ascend, which makes them distinct, and are a quorum.
+fn check_signers(
+    signers: impl ExactSizeIterator<Item = NodeId> + Clone,
+    validators: &ValidatorSet,
+) -> Result<(), CertificateInvalid> {
+    let (found, quorum) = (signers.len(), validators.quorum());
+    if !signers.is_sorted_by(|one, next| one < next || (planted!(RepeatedSigner) && one == next)) {
+        return Err(CertificateInvalid::Unordered);
+    }
+    if found + usize::from(planted!(QuorumOneShort)) < quorum {
+        return Err(CertificateInvalid::BelowQuorum { found, quorum });
+    }
+    Ok(())
 }
 
 /// Why a vote or a certificate proves nothing.
@@ -122,4 +205,13 @@ pub enum CertificateInvalid {
         /// How many must.
         quorum: usize,
     },
+    /// A nullify vote covers no view.
+    #[error("the vote of node {signer} ends before it begins")]
+    EmptySpan {
+        /// Who signed.
+        signer: NodeId,
+    },
+    /// It certifies a block, but does not make it final.
+    #[error("the certificate notarizes, but does not finalize")]
+    NotFinal,
 }

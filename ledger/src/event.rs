@@ -16,7 +16,7 @@ use wallet::{
     units::{BlockHeight, KeyEpoch, Micros, NodeId},
 };
 
-use crate::tree::log;
+use crate::{author::AuthorSignature, tree::log};
 
 /// An event in the words of its author, for one consortium, once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub struct Entry {
     /// What is said.
     pub body: EntryBody,
     /// By the author's node key.
-    pub signature: Signature,
+    pub signature: AuthorSignature,
     /// By the wallet's epoch key, where the event speaks for the wallet's holder: the key of record, or the new key in
     /// [`Event::WalletCreated`] and [`Event::KeyConfirmed`].
     pub holder_signature: Option<Signature>,
@@ -46,14 +46,14 @@ pub struct Entry {
 impl EntryBody {
     /// Names the entry. It does not cover the signatures, so that signing again makes no new entry.
     pub fn id(&self) -> Digest {
-        sha256("batchmind/v1/ledger/entry", &[&codec::encode(self)])
+        id_of(&codec::encode(self))
     }
 
     /// The entry, signed by its author and, where the event speaks for the wallet's holder, by the epoch key.
     pub fn sign(self, author: &SecretKey, holder: Option<&SecretKey>) -> Entry {
         let bytes = codec::encode(&self);
         Entry {
-            signature: author.sign(context::LEDGER_ENTRY, &bytes),
+            signature: AuthorSignature::Direct(author.sign(context::LEDGER_ENTRY, &bytes)),
             holder_signature: holder.map(|key| key.sign(context::WALLET_HOLDER, &bytes)),
             body: self,
         }
@@ -70,6 +70,52 @@ impl Entry {
     pub fn leaf_hash(&self) -> Digest {
         log::leaf_hash(&codec::encode(self))
     }
+}
+
+/// An entry with its encoding: it is encoded once for its size, id, leaf and signatures.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoded<'a> {
+    /// The entry.
+    pub(crate) entry: &'a Entry,
+    bytes: Vec<u8>,
+    body: usize,
+}
+
+impl<'a> From<&'a Entry> for Encoded<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        let Entry { body, signature, holder_signature } = entry;
+        let mut bytes = codec::encode(body);
+        let body = bytes.len();
+        // The fields of a value follow each other without anything between.
+        bytes.extend(codec::encode(&(signature, holder_signature)));
+        Self { entry, bytes, body }
+    }
+}
+
+impl Encoded<'_> {
+    /// The whole entry, as it is in the log.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What the signatures are over.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.bytes[..self.body]
+    }
+
+    /// See [`EntryBody::id`].
+    pub(crate) fn id(&self) -> Digest {
+        id_of(self.body())
+    }
+
+    /// See [`Entry::leaf_hash`].
+    pub(crate) fn leaf_hash(&self) -> Digest {
+        log::leaf_hash(&self.bytes)
+    }
+}
+
+fn id_of(body: &[u8]) -> Digest {
+    sha256("batchmind/v1/ledger/entry", &[body])
 }
 
 /// A wallet's head after an entry that advances it.
@@ -102,10 +148,12 @@ pub enum Event {
     DecisionAnchored(DecisionAnchored),
     /// The wallet is over.
     BatchClosed(BatchClosed),
+    /// A validator comes back without all that its key has signed.
+    ValidatorResumed(ValidatorResumed),
 }
 
 impl Event {
-    /// The wallet that it is about; none for [`Event::DecisionAnchored`].
+    /// The wallet that it is about; none for what is about a node.
     pub fn wallet(&self) -> Option<WalletAddress> {
         Some(match self {
             Self::WalletCreated(event) => event.grant.terms.address(),
@@ -117,12 +165,12 @@ impl Event {
             Self::BaselineCommitted(event) => event.wallet,
             Self::LatencyDelta(event) => event.wallet,
             Self::BatchEvicted(event) => event.wallet,
-            Self::DecisionAnchored(_) => return None,
+            Self::DecisionAnchored(_) | Self::ValidatorResumed(_) => return None,
             Self::BatchClosed(event) => event.wallet,
         })
     }
 
-    /// The head that the event expects and advances; none for evidence and for anchors.
+    /// The head that the event expects and advances; none for evidence and for what is about a node.
     pub fn swaps_head(&self) -> Option<Digest> {
         match self {
             Self::WalletCreated(_) => Some(Digest::ZERO),
@@ -132,9 +180,11 @@ impl Event {
             Self::MigrationAborted(event) => Some(event.head),
             Self::Touch(event) => Some(event.head),
             Self::BatchClosed(event) => Some(event.head),
-            Self::BaselineCommitted(_) | Self::LatencyDelta(_) | Self::BatchEvicted(_) | Self::DecisionAnchored(_) => {
-                None
-            }
+            Self::BaselineCommitted(_)
+            | Self::LatencyDelta(_)
+            | Self::BatchEvicted(_)
+            | Self::DecisionAnchored(_)
+            | Self::ValidatorResumed(_) => None,
         }
     }
 
@@ -152,6 +202,7 @@ impl Event {
             Self::BatchEvicted(_) => "BatchEvicted",
             Self::DecisionAnchored(_) => "DecisionAnchored",
             Self::BatchClosed(_) => "BatchClosed",
+            Self::ValidatorResumed(_) => "ValidatorResumed",
         }
     }
 }
@@ -316,6 +367,13 @@ pub struct BatchClosed {
     pub head: Digest,
     /// Why.
     pub reason: CloseReason,
+}
+
+/// See [`Event::ValidatorResumed`]. Author: the validator, whose key votes only in terms after that of this entry's block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidatorResumed {
+    /// Drawn by the process that resumes: two processes with one key are told apart by it.
+    pub nonce: [u8; 16],
 }
 
 /// Why a wallet is over.

@@ -2,19 +2,21 @@
 
 use genesis::Consortium;
 use wallet::{
-    codec,
     digest::Digest,
-    units::{BlockHeight, Timestamp},
+    units::{BlockHeight, NodeId, Timestamp},
 };
 
 use crate::{
     apply::BlockContext,
-    block::{Block, Certificate, Header, View},
-    certificate::CertificateInvalid,
-    event::Entry,
+    block::{Block, Header, View},
+    certificate::{Certificate, CertificateInvalid, Nullification},
+    checks::{Checks, Direct},
+    event::{Encoded, Entry},
+    planted::planted,
     refusal::Refusal,
     state::State,
     tree::log::LogTree,
+    vote::Signer,
 };
 
 /// A block holds at most this many entries.
@@ -55,6 +57,21 @@ impl Executed {
     }
 }
 
+/// Where a leader's next block goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What it is executed on.
+    pub parent: Executed,
+    /// Of the parent; none at genesis.
+    pub certificate: Option<Certificate>,
+    /// Of the views between the parent's and this one; none if there is none between.
+    pub skipped: Option<Nullification>,
+    /// Its view.
+    pub view: View,
+    /// Chain hash of the raft log in which it becomes the next entry.
+    pub after: Digest,
+}
+
 /// A block as its leader made it, with what executing it gave.
 #[derive(Clone, Debug)]
 pub struct Proposal {
@@ -68,30 +85,43 @@ pub struct Proposal {
     pub left_over: Vec<Entry>,
 }
 
-/// Makes the next block in `view` from those `candidates` that apply, in their order. Its time is `now`, or just after
-/// the parent's if the clock is behind that.
+/// Makes the block of `place` from those `candidates` that apply, in their order, signed by `leader`. Its time is `now`,
+/// or just after the parent's if the clock is behind that.
 pub fn propose(
     consortium: &Consortium,
-    parent: &Executed,
-    parent_certificate: Option<Certificate>,
-    view: View,
+    place: Place,
+    leader: &Signer,
     now: Timestamp,
     candidates: Vec<Entry>,
 ) -> Proposal {
+    propose_with(consortium, place, leader, now, candidates, &Direct)
+}
+
+/// [`propose`] with a memory of what was checked before.
+pub fn propose_with(
+    consortium: &Consortium,
+    place: Place,
+    leader: &Signer,
+    now: Timestamp,
+    candidates: Vec<Entry>,
+    checks: &dyn Checks,
+) -> Proposal {
+    let Place { parent, certificate, skipped, view, after } = place;
     let time = now.max(Timestamp::new(parent.time.get() + 1));
-    let mut executed = Executed { height: next_height(parent), view, time, ..parent.clone() };
+    let mut executed = Executed { height: next_height(&parent), view, time, ..parent.clone() };
     let (mut entries, mut refused, mut bytes) = (Vec::new(), Vec::new(), 0);
     let mut candidates = candidates.into_iter();
     let mut left_over = Vec::new();
     for entry in candidates.by_ref() {
-        let encoded = codec::encode(&entry).len();
-        if entries.len() == BLOCK_ENTRIES_MAX || (encoded <= ENTRY_BYTES_MAX && bytes + encoded > BLOCK_BYTES_MAX) {
+        let encoded = Encoded::from(&entry);
+        let size = encoded.bytes().len();
+        if entries.len() == BLOCK_ENTRIES_MAX || (size <= ENTRY_BYTES_MAX && bytes + size > BLOCK_BYTES_MAX) {
             left_over.push(entry);
             break;
         }
-        match append(consortium, &mut executed, &entry) {
+        match append(consortium, &mut executed, &encoded, checks) {
             Ok(()) => {
-                bytes += encoded;
+                bytes += size;
                 entries.push(entry);
             }
             Err(refusal) => refused.push((entry, refusal)),
@@ -102,9 +132,12 @@ pub fn propose(
         consortium: consortium.id(),
         height: executed.height,
         view,
+        leader: leader.node,
         epoch: consortium.validators().epoch,
         parent: parent.digest,
-        parent_certificate: certificate_digest(parent_certificate.as_ref()),
+        parent_certificate: certificate_digest(certificate.as_ref()),
+        skipped: skipped_digest(skipped.as_ref()),
+        after,
         log_size: executed.log.size(),
         log_root: executed.log.root(),
         state_root: executed.state.root(),
@@ -112,31 +145,39 @@ pub fn propose(
         time,
     };
     executed.digest = header.digest();
-    Proposal { block: Block { header, parent_certificate, entries }, executed, refused, left_over }
+    let proposal = header.sign(&leader.key);
+    let block = Block { header, proposal, parent_certificate: certificate, skipped, entries };
+    Proposal { block, executed, refused, left_over }
 }
 
-/// Executes `block` on `parent` and checks everything that its header claims. `clock` is the validator's own time when it
-/// is to vote, none when the block is certified already.
+/// Executes `block` on `parent` and checks everything that its header claims, but not its time against any clock.
 ///
 /// # Errors
 /// [`BlockInvalid`] names the first claim that does not hold.
-pub fn execute(
+pub fn execute(consortium: &Consortium, parent: &Executed, block: &Block) -> Result<Executed, BlockInvalid> {
+    execute_with(consortium, parent, block, &Direct)
+}
+
+/// [`execute`] with a memory of what was checked before.
+///
+/// # Errors
+/// Those of [`execute`].
+pub fn execute_with(
     consortium: &Consortium,
     parent: &Executed,
     block: &Block,
-    clock: Option<Timestamp>,
+    checks: &dyn Checks,
 ) -> Result<Executed, BlockInvalid> {
     let header = &block.header;
     check_place(consortium, parent, block)?;
     if header.time <= parent.time {
         return Err(BlockInvalid::TimeNotAfterParent { time: header.time, parent: parent.time });
     }
-    let ahead_ms_max = consortium.parameters().clock_ahead_ms;
-    let ahead = |clock: &Timestamp| header.time.get() > clock.get().saturating_add(ahead_ms_max);
-    if let Some(clock) = clock.filter(ahead) {
-        return Err(BlockInvalid::TimeAhead { time: header.time, clock });
+    if let Some(executed) = checks.executed(block) {
+        return Ok(executed);
     }
-    check_size(&block.entries)?;
+    let entries: Vec<Encoded<'_>> = block.entries.iter().take(BLOCK_ENTRIES_MAX + 1).map(Encoded::from).collect();
+    check_size(&entries)?;
     let mut executed = Executed {
         digest: header.digest(),
         height: header.height,
@@ -144,16 +185,31 @@ pub fn execute(
         time: header.time,
         ..parent.clone()
     };
-    for (index, entry) in block.entries.iter().enumerate() {
-        append(consortium, &mut executed, entry).map_err(|refusal| BlockInvalid::EntryRefused { index, refusal })?;
+    for (index, entry) in entries.iter().enumerate() {
+        append(consortium, &mut executed, entry, checks)
+            .map_err(|refusal| BlockInvalid::EntryRefused { index, refusal })?;
     }
     if executed.log.size() != header.log_size || executed.log.root() != header.log_root {
         return Err(BlockInvalid::LogRoot { claimed: header.log_root, found: executed.log.root() });
     }
-    if executed.state.root() != header.state_root {
+    if executed.state.root() != header.state_root && !planted!(StateRootFromLeader) {
         return Err(BlockInvalid::StateRoot { claimed: header.state_root, found: executed.state.root() });
     }
     Ok(executed)
+}
+
+/// Whether the leader signed the header of this block, which stands on `parent`, and the header names all else in the
+/// block. Whoever passes a block on can put another body under a true header: that says nothing about the leader, and
+/// nothing about the block that a quorum votes for.
+pub(crate) fn is_bound(consortium: &Consortium, parent: &Executed, block: &Block) -> bool {
+    let header = &block.header;
+    let key = consortium.validators().key(header.leader);
+    let mut log = parent.log.clone();
+    block.entries.iter().for_each(|entry| log.append(entry.leaf_hash()));
+    key.is_some_and(|key| header.is_proposed_by(&key, &block.proposal))
+        && header.parent_certificate == certificate_digest(block.parent_certificate.as_ref())
+        && header.skipped == skipped_digest(block.skipped.as_ref())
+        && (log.size(), log.root()) == (header.log_size, header.log_root)
 }
 
 /// Whether the header names its consortium, place, validators and parent rightly, and the parent is certified.
@@ -168,46 +224,99 @@ fn check_place(consortium: &Consortium, parent: &Executed, block: &Block) -> Res
     if header.parent != parent.digest {
         return Err(BlockInvalid::Parent { found: header.parent, expected: parent.digest });
     }
-    if parent.view.next_in(header.view.term) != Some(header.view) {
+    if header.view.term == 0 || parent.view.next_in(header.view.term) != Some(header.view) {
         return Err(BlockInvalid::View { found: header.view, parent: parent.view });
     }
     if header.epoch != validators.epoch || header.validators != validators.hash() {
         return Err(BlockInvalid::Validators);
     }
+    let leader = header.leader;
+    if !validators.key(leader).is_some_and(|key| header.is_proposed_by(&key, &block.proposal)) {
+        return Err(BlockInvalid::Proposal { leader });
+    }
     if header.parent_certificate != certificate_digest(block.parent_certificate.as_ref()) {
         return Err(BlockInvalid::ParentCertificateDigest);
     }
+    check_parent(consortium, parent, block)?;
+    check_skipped(consortium, parent, block)
+}
+
+/// Whether the block carries a quorum's word for its parent.
+fn check_parent(consortium: &Consortium, parent: &Executed, block: &Block) -> Result<(), BlockInvalid> {
     match &block.parent_certificate {
+        _ if planted!(ParentNotCertified) => Ok(()),
         None if parent.height == BlockHeight::ZERO => Ok(()),
         Some(certificate)
             if parent.height > BlockHeight::ZERO
                 && (certificate.block, certificate.height, certificate.view)
                     == (parent.digest, parent.height, parent.view) =>
         {
-            certificate.verify(validators, &consortium.id()).map_err(BlockInvalid::ParentCertificate)
+            certificate.verify(consortium.validators(), &consortium.id()).map_err(BlockInvalid::ParentCertificate)
         }
         _ => Err(BlockInvalid::ParentNotCertified),
     }
 }
 
-fn check_size(entries: &[Entry]) -> Result<(), BlockInvalid> {
-    let bytes: usize = entries.iter().map(|entry| codec::encode(entry).len()).sum();
+/// Whether no view between the parent's and the block's can make another block final: a later term begins with a
+/// quorum's word that all that came after the parent is over. Before term 1 there was nothing.
+fn check_skipped(consortium: &Consortium, parent: &Executed, block: &Block) -> Result<(), BlockInvalid> {
+    let header = &block.header;
+    if header.skipped != skipped_digest(block.skipped.as_ref()) {
+        return Err(BlockInvalid::SkippedDigest);
+    }
+    let between = header.view.term > parent.view.term.max(1);
+    match &block.skipped {
+        _ if planted!(BridgeNotChecked) => Ok(()),
+        None if !between => Ok(()),
+        Some(skipped) if between && skipped.bridges(parent.view, header.view.term) => {
+            skipped.verify(consortium.validators(), &consortium.id()).map_err(BlockInvalid::Skipped)
+        }
+        _ => Err(BlockInvalid::NotSkipped { found: header.view, parent: parent.view }),
+    }
+}
+
+fn check_size(entries: &[Encoded<'_>]) -> Result<(), BlockInvalid> {
+    let bytes: usize = entries.iter().map(|entry| entry.bytes().len()).sum();
     if entries.len() > BLOCK_ENTRIES_MAX || bytes > BLOCK_BYTES_MAX {
         return Err(BlockInvalid::TooLarge { entries: entries.len(), bytes });
     }
     Ok(())
 }
 
+/// Applies entries at the end of the log, as [`execute`] does, whatever block they are in.
+///
+/// # Errors
+/// The index of the first entry that the rules refuse, and why.
+pub fn append_all(
+    consortium: &Consortium,
+    executed: &mut Executed,
+    entries: &[Entry],
+    checks: &dyn Checks,
+) -> Result<(), (usize, Refusal)> {
+    entries.iter().enumerate().try_for_each(|(index, entry)| {
+        append(consortium, executed, &entry.into(), checks).map_err(|refusal| (index, refusal))
+    })
+}
+
 /// Applies one entry at the end of the log.
-fn append(consortium: &Consortium, executed: &mut Executed, entry: &Entry) -> Result<(), Refusal> {
+fn append(
+    consortium: &Consortium,
+    executed: &mut Executed,
+    entry: &Encoded<'_>,
+    checks: &dyn Checks,
+) -> Result<(), Refusal> {
     let at = BlockContext { height: executed.height, time: executed.time, log_index: executed.log.next_index() };
-    executed.state.apply(consortium, entry, at)?;
-    executed.log.append(entry.leaf_hash());
+    executed.state.apply_encoded(consortium, entry, at, checks)?;
+    executed.log.append(if planted!(LeafHashSkipped) { Digest::ZERO } else { entry.leaf_hash() });
     Ok(())
 }
 
 fn next_height(parent: &Executed) -> BlockHeight {
     parent.height.next().expect("2^64 blocks take longer than the sun has")
+}
+
+fn skipped_digest(skipped: Option<&Nullification>) -> Digest {
+    skipped.map_or(Digest::ZERO, Nullification::digest)
 }
 
 fn certificate_digest(certificate: Option<&Certificate>) -> Digest {
@@ -251,6 +360,26 @@ pub enum BlockInvalid {
     /// Not the epoch or the validator set that votes.
     #[error("the header names another epoch or validator set")]
     Validators,
+    /// The leader that the header names did not sign it.
+    #[error("the header is not signed by its leader {leader}")]
+    Proposal {
+        /// Who it names.
+        leader: NodeId,
+    },
+    /// The header's digest of a nullification is not of the one in the block.
+    #[error("the header names another nullification")]
+    SkippedDigest,
+    /// The block skips views that are not proven to be over, or proves what it does not need.
+    #[error("no quorum gave up exactly the views between {parent:?} and {found:?}")]
+    NotSkipped {
+        /// What its header names.
+        found: View,
+        /// The parent's.
+        parent: View,
+    },
+    /// The nullification proves nothing.
+    #[error("the nullification: {0}")]
+    Skipped(#[source] CertificateInvalid),
     /// The header's digest of the parent's certificate is not of the one in the block.
     #[error("the header names another certificate of its parent")]
     ParentCertificateDigest,
@@ -276,14 +405,15 @@ pub enum BlockInvalid {
         /// The validator's.
         clock: Timestamp,
     },
-    /// Proposed in a later term than the one whose leader put it in the log.
-    #[error("the view's term {view} is after the log entry's term {log}")]
-    TermAhead {
-        /// Of the view.
-        view: u64,
-        /// Of the raft log entry.
-        log: u64,
-    },
+    /// The own raft log does not hold it where its leader put it. It says nothing about the block elsewhere.
+    #[error("the block stands in another place of the log than its header says")]
+    Misplaced,
+    /// It is not what its header names. It says nothing about the block elsewhere.
+    #[error("the header names another body")]
+    OtherBody,
+    /// Another block of its view was there before. It says nothing about the block elsewhere.
+    #[error("another block of this view came before it")]
+    ViewTaken,
     /// Too many entries or bytes.
     #[error("{entries} entries with {bytes} bytes exceed a block")]
     TooLarge {

@@ -7,12 +7,16 @@ use wallet::{
 };
 
 use crate::{
-    block::{Ballot, Vote, VoteKind},
+    author::sign_batch,
+    block::View,
+    certificate::{Leadership, Nullification},
     credits::{Account, Lot},
     event::{AbortReason, BatchEvicted, Event},
+    execute::{Place, propose},
     finality::VoteRecord,
     state::{Record, StateKey},
-    testing::{Chain, Session, consortium, node_key},
+    testing::{self, Chain, Session, certify_as, consortium, signer},
+    vote::{Ballot, Grant, Nullify, Signed, Vote, VoteKind},
 };
 
 fn golden(value: &impl serde::Serialize) -> String {
@@ -39,19 +43,39 @@ fn the_encodings_are_pinned() {
         session.touched(&moved, 1),
         session.anchored(1, 1, Digest([2; 32])),
         session.closed(&moved),
+        session.resumed(1, 3),
     ];
     let mut found: Vec<(&str, String)> = Vec::new();
     let entries: Vec<_> = chain.entries().map(|(_, entry)| entry.clone()).chain(others).collect();
     found.extend(entries.iter().map(|entry| (entry.body.event.name(), golden(entry))));
+    let anchors = (1..=3).map(|decisions| (session.anchored(1, decisions, Digest([2; 32])).body, None)).collect();
+    found.push(("Batch", golden(&sign_batch(anchors, &testing::node_key(1)))));
     let (block, certificate) = chain.blocks.last().expect("blocks");
     let ballot = Ballot::for_header(VoteKind::Notarize, &block.header);
     let mut record = VoteRecord::default();
     record.sign(&ballot).expect("the first vote");
+    let after = block.header.view.next().expect("few blocks");
+    record.nullify(after, 3).expect("not finalized");
+    record.grant(4, NodeId::new(2)).expect("the first grant");
+    let (id, epoch) = (consortium.id(), consortium.validators().epoch);
+    let nullify = |node| Signed::sign(Nullify { consortium: id, epoch, from: after, through: 3 }, &signer(node));
+    let skipped = Nullification { votes: [1, 2, 3].map(nullify).to_vec() };
+    let leader = NodeId::new(2);
+    let grant = |node| Signed::sign(Grant { consortium: id, epoch, term: 4, candidate: leader }, &signer(node));
+    let grants = [1, 2, 3].map(|node| (NodeId::new(node), grant(node).signature)).to_vec();
+    let place = Place { skipped: Some(skipped.clone()), ..chain.place(View { term: 4, number: 1 }) };
+    let skipping = propose(&consortium, place, &signer(2), chain.tip.time, Vec::new()).block;
     found.extend([
         ("Header", golden(&block.header)),
         ("Block", golden(block)),
-        ("Vote", golden(&Vote::sign(ballot, NodeId::new(1), &node_key(1)))),
+        ("Vote", golden(&Vote::sign(ballot, &signer(1)))),
         ("Certificate", golden(certificate)),
+        ("Notarized", golden(&certify_as(VoteKind::Notarize, block, [0, 1, 2]))),
+        ("SignedNullify", golden(&nullify(1))),
+        ("Nullification", golden(&skipped)),
+        ("SignedGrant", golden(&grant(1))),
+        ("Leadership", golden(&Leadership { term: 4, leader, grants })),
+        ("SkippingBlock", golden(&skipping)),
         ("VoteRecord", golden(&record)),
         ("LogTree", golden(&chain.tip.log)),
         ("Account", golden(&Account { lots: vec![Lot { amount: 7, expires_at: BlockHeight::new(9) }] })),
@@ -60,27 +84,35 @@ fn the_encodings_are_pinned() {
         ("StateKey", golden(&StateKey::Award(wallet.address, KeyEpoch::new(1)).digest())),
     ]);
     let expected = [
-        ("WalletCreated", "e29c2f80e48bf08f"),
-        ("BaselineCommitted", "dfac7d24db5e2243"),
-        ("MigrationOffered", "81f1d83f26433cd9"),
-        ("MigrationAccepted", "f64a2495100663a2"),
-        ("KeyConfirmed", "c5319fd432c660be"),
-        ("BatchEvicted", "915f3f3d37b23549"),
-        ("LatencyDelta", "87da8190345792e6"),
-        ("MigrationAborted", "8410e795da3d6af3"),
-        ("Touch", "cd11c0d54ae09050"),
-        ("DecisionAnchored", "014b4cf397b4d163"),
-        ("BatchClosed", "db2604c1c85bb750"),
-        ("Header", "845a9ba339f3c44d"),
-        ("Block", "a68a456a48ebf0d1"),
-        ("Vote", "47b43dae220eefed"),
-        ("Certificate", "8b39479d1142fc1e"),
-        ("VoteRecord", "d46511ffcd7d6b5f"),
-        ("LogTree", "15fcc11858ac0242"),
+        ("WalletCreated", "4fb456e2289fba14"),
+        ("BaselineCommitted", "17aef22bb30b5ad9"),
+        ("MigrationOffered", "cc8716b3a99bced9"),
+        ("MigrationAccepted", "74809a43a269ceef"),
+        ("KeyConfirmed", "00a4ba046bd6d603"),
+        ("BatchEvicted", "b2bef9844c8229ba"),
+        ("LatencyDelta", "85c25df826b13bd6"),
+        ("MigrationAborted", "59e2bdde6b5e0fc0"),
+        ("Touch", "d25d3833d9ef6454"),
+        ("DecisionAnchored", "09f962bf86e75f7f"),
+        ("BatchClosed", "189751fdf056d4ac"),
+        ("ValidatorResumed", "013754348bd33cfc"),
+        ("Batch", "7d9208d069e857dc"),
+        ("Header", "3704381d39f67662"),
+        ("Block", "1e25eae0f45e7ad9"),
+        ("Vote", "444499e918a7eec5"),
+        ("Certificate", "6fd9ef77142d5c6a"),
+        ("Notarized", "c1c2d9d5b592cc87"),
+        ("SignedNullify", "12f3b8872cc42bcd"),
+        ("Nullification", "53d737b0055a5e8e"),
+        ("SignedGrant", "a2199eff6de3974e"),
+        ("Leadership", "61d1589aa338604b"),
+        ("SkippingBlock", "fd1cb16628de34a0"),
+        ("VoteRecord", "af82e115816cc6df"),
+        ("LogTree", "7e50fe6fd2d506fc"),
         ("Account", "fa7bef6d4b11dd00"),
-        ("Record", "374939d44cbdc607"),
-        ("StateProof", "f66755071783face"),
-        ("StateKey", "7181744c044bbeac"),
+        ("Record", "0f69ec7555f831f2"),
+        ("StateProof", "099d6d627a6fc62b"),
+        ("StateKey", "1e52d2d2cdc3313a"),
     ];
     assert_eq!(found, expected.map(|(name, hash)| (name, hash.to_owned())));
 }

@@ -3,20 +3,26 @@
 //! Everything outside `shell` is sans-IO: time, keys and bytes come in as arguments, effects go out as values.
 
 pub mod apply;
+pub mod author;
 pub mod block;
 pub mod bundle;
 pub mod certificate;
+pub mod checks;
 pub mod credits;
 pub mod event;
+pub mod evidence;
 pub mod execute;
 pub mod finality;
+pub mod planted;
 pub mod refusal;
 #[cfg(feature = "shell")]
 pub mod shell;
+
 pub mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tree;
+pub mod vote;
 
 #[cfg(test)]
 mod golden;

@@ -40,6 +40,8 @@ pub enum StateKey {
     Account(NodeId),
     /// Where a node's decision log is anchored.
     Anchor(NodeId),
+    /// Since when a validator may not know all that its key has signed.
+    Resumption(NodeId),
 }
 
 impl StateKey {
@@ -68,6 +70,8 @@ pub enum Record {
     Account(Account),
     /// See [`StateKey::Anchor`].
     Anchor(AnchorRecord),
+    /// See [`StateKey::Resumption`].
+    Resumption(ResumptionRecord),
 }
 
 /// Which consortium this is the state of.
@@ -112,6 +116,17 @@ pub struct AnchorRecord {
     pub decisions: u64,
     /// Hash of the last one.
     pub log_head: Digest,
+    /// The entry that says so.
+    pub entry: Digest,
+}
+
+/// A validator came back without all that its key has signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumptionRecord {
+    /// Of the process that resumed.
+    pub nonce: [u8; 16],
+    /// Height at which it became final. The key votes in later terms only.
+    pub height: BlockHeight,
     /// The entry that says so.
     pub entry: Digest,
 }
@@ -199,6 +214,14 @@ impl State {
     pub fn anchor(&self, node: NodeId) -> Option<AnchorRecord> {
         match self.record(StateKey::Anchor(node))? {
             Record::Anchor(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// When the key of `node` last resumed; none if it always knew what it had signed.
+    pub fn resumption(&self, node: NodeId) -> Option<ResumptionRecord> {
+        match self.record(StateKey::Resumption(node))? {
+            Record::Resumption(record) => Some(record),
             _ => None,
         }
     }

@@ -1,5 +1,8 @@
 //! A small consortium with all its keys, a chain that everybody signs, and a session that moves. For tests only.
 
+pub mod evidence;
+pub mod remembered;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use genesis::{Consortium, Document, Draft, Heading, Node, Operator, Parameters, Region};
@@ -16,15 +19,18 @@ use wallet::{
 };
 
 use crate::{
-    block::{Ballot, Block, Certificate, View, Vote, VoteKind},
+    block::{Block, View},
     bundle::FinalView,
+    certificate::Certificate,
     event::{
         AbortReason, BaselineCommitted, BatchClosed, CloseReason, DecisionAnchored, Entry, EntryBody, Event,
-        KeyConfirmed, LatencyDelta, MigrationAborted, MigrationAccepted, MigrationOffered, Touch, WalletCreated,
+        KeyConfirmed, LatencyDelta, MigrationAborted, MigrationAccepted, MigrationOffered, Touch, ValidatorResumed,
+        WalletCreated,
     },
-    execute::{Executed, Proposal, propose},
+    execute::{Executed, Place, Proposal, propose},
     refusal::Refusal,
     state::WalletRecord,
+    vote::{Ballot, Signer, Vote, VoteKind},
 };
 
 /// When the sample consortium was made, in ms since 1970.
@@ -35,6 +41,11 @@ pub fn node_key(node: u32) -> SecretKey {
     key(&format!("node {node}"))
 }
 
+/// Operator `node`'s only node, as it votes and proposes.
+pub fn signer(node: u32) -> Signer {
+    Signer { node: NodeId::new(node), key: node_key(node) }
+}
+
 /// A key that belongs to a name.
 pub fn key(name: &str) -> SecretKey {
     SecretKey::from_seed(&sha256("test-key", &[name.as_bytes()]).0)
@@ -42,11 +53,16 @@ pub fn key(name: &str) -> SecretKey {
 
 /// `nodes` operators with a node each; the last one of four or more in region us, the others in eu.
 pub fn consortium(nodes: u32) -> Arc<Consortium> {
+    consortium_with(nodes, Parameters::default())
+}
+
+/// The same with other parameters.
+pub fn consortium_with(nodes: u32, parameters: Parameters) -> Arc<Consortium> {
     let region = |id: &str| RegionId::try_from(id.to_owned()).expect("a region name");
     let place = |node| if nodes >= 4 && node == nodes - 1 { "us" } else { "eu" };
     let draft = Draft {
         consortium: Heading { name: "Test consortium".to_owned(), created_ms: Timestamp::new(CREATED_MS) },
-        parameters: Parameters::default(),
+        parameters,
         regions: ["eu", "us"].map(|id| Region { id: region(id), name: id.to_owned() }).to_vec(),
         operators: (0..nodes)
             .map(|i| Operator {
@@ -77,11 +93,17 @@ pub fn consortium(nodes: u32) -> Arc<Consortium> {
     Arc::new(document.verify().expect("signed by all"))
 }
 
-/// The certificate that `signers` of the sample consortium make for `block`.
+/// The certificate with which `signers` of the sample consortium make `block` final.
 pub fn certify(block: &Block, signers: impl IntoIterator<Item = u32>) -> Certificate {
-    let ballot = Ballot::for_header(VoteKind::Finalize, &block.header);
-    let sign = |node| (NodeId::new(node), Vote::sign(ballot, NodeId::new(node), &node_key(node)).signature);
+    certify_as(VoteKind::Finalize, block, signers)
+}
+
+/// The certificate of a kind that `signers` of the sample consortium make for `block`.
+pub fn certify_as(kind: VoteKind, block: &Block, signers: impl IntoIterator<Item = u32>) -> Certificate {
+    let ballot = Ballot::for_header(kind, &block.header);
+    let sign = |node| (NodeId::new(node), Vote::sign(ballot, &signer(node)).signature);
     Certificate {
+        kind,
         view: ballot.view,
         height: ballot.height,
         block: ballot.block,
@@ -109,10 +131,15 @@ impl Chain {
 
     /// The next block with those of `entries` that apply, not final yet.
     pub fn propose(&self, entries: Vec<Entry>) -> Proposal {
-        let parent = self.blocks.last().map(|(_, certificate)| certificate.clone());
         let view = View { term: 1, number: self.tip.view.number + 1 };
         let now = Timestamp::new(CREATED_MS + 100 * view.number);
-        propose(&self.consortium, &self.tip, parent, view, now, entries)
+        propose(&self.consortium, self.place(view), &signer(0), now, entries)
+    }
+
+    /// A place for a block on the final state, in `view`.
+    pub fn place(&self, view: View) -> Place {
+        let certificate = self.blocks.last().map(|(_, certificate)| certificate.clone());
+        Place { parent: self.tip.clone(), certificate, skipped: None, view, after: Digest::ZERO }
     }
 
     /// Makes one entry final in a block of its own.
@@ -349,6 +376,11 @@ impl Session {
     /// An anchor of the decision log of node `author`.
     pub fn anchored(&self, author: u32, decisions: u64, log_head: Digest) -> Entry {
         self.sign(author, Event::DecisionAnchored(DecisionAnchored { decisions, log_head }), None)
+    }
+
+    /// The word of node `author` that it resumes.
+    pub fn resumed(&self, author: u32, nonce: u8) -> Entry {
+        self.sign(author, Event::ValidatorResumed(ValidatorResumed { nonce: [nonce; 16] }), None)
     }
 
     /// The wallet as `chain` has it.

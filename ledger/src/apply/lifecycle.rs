@@ -1,12 +1,12 @@
-//! The beginning, the restarts and the end of a wallet, and the anchors of decision logs.
+//! The beginning, the restarts and the end of a wallet; and what a node says of itself.
 
 use wallet::digest::Digest;
 
 use super::Step;
 use crate::{
-    event::{BatchClosed, DecisionAnchored, Touch, WalletCreated},
+    event::{BatchClosed, DecisionAnchored, Touch, ValidatorResumed, WalletCreated},
     refusal::Refusal,
-    state::{AnchorRecord, Boot, Cause, KeyRotated, Phase, Record, StateKey, WalletRecord},
+    state::{AnchorRecord, Boot, Cause, KeyRotated, Phase, Record, ResumptionRecord, StateKey, WalletRecord},
 };
 
 impl Step<'_> {
@@ -81,6 +81,14 @@ impl Step<'_> {
         }
         let record = AnchorRecord { decisions: event.decisions, log_head: event.log_head, entry: self.id };
         self.state.put(StateKey::Anchor(self.author()), Record::Anchor(record));
+        Ok(())
+    }
+
+    /// Nobody but the node can say it, and it costs nobody else anything: the last word stands.
+    pub(super) fn validator_resumed(&mut self, event: &ValidatorResumed) -> Result<(), Refusal> {
+        self.not_signed_by_holder()?;
+        let record = ResumptionRecord { nonce: event.nonce, height: self.at.height, entry: self.id };
+        self.state.put(StateKey::Resumption(self.author()), Record::Resumption(record));
         Ok(())
     }
 }

@@ -10,7 +10,8 @@ use wallet::{
 
 use super::{Bundle, ProvenEntry, VERSION, decision_hash};
 use crate::{
-    block::{Certificate, Header},
+    block::Header,
+    certificate::Certificate,
     event::{Entry, Event},
     state::{State, StateKey},
     tree::log::inclusion_proof,

@@ -193,7 +193,7 @@ fn certificate(bundle: &Bundle, consortium: &Consortium) -> Result<(), String> {
     if (certificate.block, certificate.height, certificate.view) != (header.digest(), header.height, header.view) {
         return Err("it certifies another header".to_owned());
     }
-    certificate.verify(consortium.validators(), &consortium.id()).map_err(|invalid| invalid.to_string())
+    certificate.verify_final(consortium.validators(), &consortium.id()).map_err(|invalid| invalid.to_string())
 }
 
 fn header(bundle: &Bundle, consortium: &Consortium) -> Result<(), &'static str> {

@@ -1,25 +1,28 @@
 //! What goes into a voter and what comes out.
 
+use std::time::Duration;
+
 use wallet::{
     digest::Digest,
-    identity::SecretKey,
     units::{BlockHeight, NodeId, Timestamp},
 };
 
-use super::{HEIGHT_WINDOW, PENDING_BLOCKS_MAX, VoteRecord};
+use super::{HEIGHT_WINDOW, PENDING_BLOCKS_MAX, VoteRecord, WouldEquivocate};
 use crate::{
-    block::{Block, Certificate, View, Vote},
-    certificate::CertificateInvalid,
+    block::{Block, View},
+    certificate::{Certificate, CertificateInvalid, Nullification},
+    evidence::Evidence,
     execute::{BlockInvalid, Executed},
+    vote::{SignedGrant, SignedNullify, Vote},
 };
 
-/// The key with which this node votes.
-#[derive(Clone, Debug)]
-pub struct Signer {
-    /// Who votes.
-    pub node: NodeId,
-    /// The node's key of genesis.
-    pub key: SecretKey,
+/// What time it is at this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Time of day: compared with block times, and with nothing else.
+    pub wall: Timestamp,
+    /// A clock that nobody sets, from any beginning: what view timers run on.
+    pub steady: Duration,
 }
 
 /// What the shell tells.
@@ -29,8 +32,12 @@ pub enum Input {
     Flushed {
         /// Position in the raft log.
         log_index: u64,
-        /// Term of the raft log entry: not before that of the block's view, which a carried-over block keeps.
+        /// Term of the raft log entry, as its id says.
         term: u64,
+        /// Who led that term, as the id says.
+        leader: NodeId,
+        /// Chain hash of the raft log before the entry; zero at its beginning.
+        after: Digest,
         /// The block.
         block: Box<Block>,
     },
@@ -39,10 +46,39 @@ pub enum Input {
         /// The first index that is gone.
         from: u64,
     },
-    /// A vote from a peer.
+    /// A vote for a block, from a peer.
     Vote(Vote),
-    /// A certificate from a peer or from the own disk.
+    /// A vote against views, from a peer.
+    Nullify(SignedNullify),
+    /// A certificate of either kind, from a peer or from the own disk.
     Certificate(Certificate),
+    /// A quorum of nullify votes, as peers show it for a permit.
+    Nullification(Nullification),
+    /// A node stands for leader of `term`.
+    Candidate {
+        /// The raft term.
+        term: u64,
+        /// Who.
+        candidate: NodeId,
+        /// Why nothing after the parent's view and before that term can become final; none for term 1.
+        permit: Option<Nullification>,
+        /// Of the block that it will build on, which it holds; none if that is genesis.
+        parent: Option<Certificate>,
+    },
+    /// A quorum granted a term to a node. The shell has verified that.
+    Leads {
+        /// The raft term.
+        term: u64,
+        /// Who leads it.
+        leader: NodeId,
+    },
+    /// The guard saw the leader of this term lie: it cut what is final, or its log forked.
+    Complaint {
+        /// The raft term.
+        term: u64,
+    },
+    /// Whether entries wait here to be put into a block.
+    Demand(bool),
     /// Time passed; about four a second.
     Tick,
 }
@@ -54,6 +90,31 @@ pub enum Effect {
     Record(VoteRecord),
     /// Send a vote of this node to all peers.
     Broadcast(Vote),
+    /// Send this node's nullify vote to all peers, with the certificate that says from where on.
+    BroadcastNullify {
+        /// The vote.
+        vote: SignedNullify,
+        /// Of the highest certified view that this node knows; none before the first.
+        best: Option<Certificate>,
+    },
+    /// A quorum ended all terms before this one.
+    Entered {
+        /// The raft term.
+        term: u64,
+        /// The proof.
+        permit: Nullification,
+    },
+    /// Stand for leader of this term.
+    Campaign {
+        /// The raft term.
+        term: u64,
+        /// Why nothing after the parent's view and before that term can become final; none for term 1.
+        permit: Option<Nullification>,
+        /// Of the block to build on, which the own log holds; none if that is genesis.
+        parent: Option<Certificate>,
+    },
+    /// The answer to [`Input::Candidate`].
+    Grant(SignedGrant),
     /// The next block is final: store it, let openraft apply up to `log_index`, and tell whoever waits.
     Final(Box<Final>),
     /// A certificate contradicts the own raft log: cut it from this index on, which is above the final one.
@@ -61,13 +122,18 @@ pub enum Effect {
         /// The first index to cut.
         from: u64,
     },
+    /// Tell the blocks of the log from this index on once more: a certificate that came later says more of one of them.
+    ReadAgain {
+        /// The first index to tell.
+        from: u64,
+    },
     /// Ask peers for the certificate of this height, and the block if the log lacks it.
     AskFor {
         /// What is missing.
         height: BlockHeight,
     },
-    /// A validator voted for two blocks in one view: portable evidence.
-    Equivocation(Box<[Vote; 2]>),
+    /// A key contradicted itself: portable evidence.
+    Evidence(Box<Evidence>),
     /// The consortium's rules are broken beyond what f liars can do. The voter has stopped; show the evidence.
     Conflict(Box<Conflict>),
 }
@@ -75,7 +141,7 @@ pub enum Effect {
 /// A block that became final.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Final {
-    /// The proof.
+    /// What certifies it. Of kind `Notarize` where a later block's certificate made it final as an ancestor.
     pub certificate: Certificate,
     /// The block.
     pub block: Block,
@@ -113,10 +179,40 @@ pub struct Status {
     pub since: Timestamp,
     /// The block that is voted on.
     pub open: Option<OpenBlock>,
+    /// The term that this node is in.
+    pub term: u64,
+    /// Who leads it, as far as this node knows.
+    pub leader: Option<NodeId>,
+    /// Who gave up the rest of this term.
+    pub gave_up: Vec<NodeId>,
+    /// Why this node gave it up, if it did.
+    pub complaint: Option<Complaint>,
+    /// When this node gives the term up if nothing happens, in ms from now.
+    pub patience_ms: u64,
+    /// How many terms ended in a row without a final block.
+    pub failed_terms: u32,
     /// Why blocks of the log at the next height are not voted for, with their raft index.
     pub invalid: Vec<(u64, BlockInvalid)>,
     /// Whether a conflict stopped this node.
     pub halted: bool,
+}
+
+/// Why a node gave up the rest of a term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Complaint {
+    /// Something was due for too long.
+    TimeUp,
+    /// A block of the term is invalid.
+    InvalidBlock,
+    /// A block's time lags the clock.
+    LateBlock,
+    /// The guard saw the leader lie.
+    Guard,
+    /// More than f others gave it up.
+    Others,
+    /// Its leader was replaced before this node saw why.
+    Replaced,
 }
 
 /// The block that is voted on.
@@ -141,17 +237,55 @@ pub enum Refusal {
     /// The vote or certificate proves nothing.
     #[error(transparent)]
     Invalid(#[from] CertificateInvalid),
-    /// Too far above the final height to be kept. Send it again when the node has caught up.
-    #[error("height {height} is beyond the {HEIGHT_WINDOW} above final height {final_height}")]
+    /// Too far above the best block of this node's log to be kept. Send it again when the node has caught up.
+    #[error("height {height} is beyond the {HEIGHT_WINDOW} above height {best}")]
     BeyondWindow {
         /// Of the vote or certificate.
         height: BlockHeight,
-        /// Of this node.
-        final_height: BlockHeight,
+        /// Of the highest certified block of the log, or of the final one.
+        best: BlockHeight,
     },
-    /// More blocks in the log than a certified chain needs.
+    /// So many blocks of the log are valid and not final that this one has to wait until some are.
     #[error("{PENDING_BLOCKS_MAX} blocks wait already")]
     TooManyBlocks,
+    /// The term is over: others have entered a later one.
+    #[error("this node is in term {term}")]
+    TermOver {
+        /// Of this node.
+        term: u64,
+    },
+    /// The candidate shows no quorum's word that what came after its parent is over.
+    #[error("the candidate's permit does not reach from its parent to its term")]
+    NotPermitted,
+    /// The candidate's parent is older than what is final here.
+    #[error("the candidate builds on view {parent:?}, and {tip:?} is final")]
+    ParentBehind {
+        /// The view that it builds on.
+        parent: View,
+        /// The final one.
+        tip: View,
+    },
+    /// The candidate led a recent term that failed.
+    #[error("node {candidate} led a recent term that failed")]
+    Barred {
+        /// Who.
+        candidate: NodeId,
+    },
+    /// It is not yet that candidate's turn in this term.
+    #[error("it is not the turn of node {candidate} yet")]
+    NotItsTurn {
+        /// Who.
+        candidate: NodeId,
+    },
+    /// The term has a leader, or this node does not vote.
+    #[error("term {term} is not to be granted")]
+    NotGranted {
+        /// The term.
+        term: u64,
+    },
+    /// A signature would contradict an earlier one.
+    #[error(transparent)]
+    WouldEquivocate(#[from] WouldEquivocate),
     /// This node has seen a conflict and does nothing more.
     #[error("the node stopped at conflicting certificates")]
     Halted,

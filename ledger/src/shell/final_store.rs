@@ -1,26 +1,30 @@
 //! What is final, on RocksDB: one synced batch for each block, and read access for bundles, REST and catching up.
 
-use std::{ops::Range, path::Path, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use genesis::Consortium;
 use serde::{Deserialize, Serialize};
 use wallet::{
     digest::Digest,
     grant::WalletAddress,
+    identity::Signature,
     units::{BlockHeight, LogIndex, NodeId},
 };
 
 use super::{
+    disk::Disk,
     fault::Fault,
     raft::RaftLogId,
-    rocks::{Batch, Rocks, Scan, number_key},
+    store::{Batch, Scan, Store, number_key},
 };
 use crate::{
-    block::{Block, Certificate, Header},
+    block::{Block, Header},
     bundle::FinalView,
-    event::{Entry, Event},
+    certificate::{Certificate, Nullification},
+    event::{Encoded, Entry, Event},
     execute::Executed,
     finality::Final,
+    planted::planted,
     state::State,
     tree::{log::LogTree, state::StateTree},
 };
@@ -40,7 +44,7 @@ const POINTER: &[u8] = b"pointer";
 
 /// The final chain. Cheap to clone; all clones are one store.
 #[derive(Clone)]
-pub struct FinalStore(Arc<Rocks>);
+pub struct FinalStore(Arc<Store>);
 
 /// Where a node goes on after a start.
 #[derive(Clone, Debug)]
@@ -77,11 +81,13 @@ struct Pointer {
     log_id: RaftLogId,
 }
 
-/// A header as stored, with the certificate that it names.
+/// A header as stored, with what its block carries beside the entries.
 #[derive(Serialize, Deserialize)]
 struct StoredHeader {
     header: Header,
+    proposal: Signature,
     parent_certificate: Option<Certificate>,
+    skipped: Option<Nullification>,
     entries: u64,
 }
 
@@ -91,9 +97,9 @@ impl FinalStore {
     /// # Errors
     /// [`Fault::StateDiffers`] or [`Fault::Damaged`] if the disk does not hold what a quorum certified,
     /// [`Fault::OtherConsortium`] if it is the wrong folder.
-    pub fn open(dir: &Path, consortium: &Consortium) -> Result<(Self, Tip), Fault> {
+    pub fn open(dir: impl Into<Disk>, consortium: &Consortium) -> Result<(Self, Tip), Fault> {
         let families = [HEADERS, CERTIFICATES, ENTRIES, LEAVES, STATE, META, WALLETS, ANCHORS];
-        let store = Self(Arc::new(Rocks::open(dir, STORE, &families)?));
+        let store = Self(Arc::new(Store::open(&dir.into(), STORE, &families)?));
         let tip = store.load(consortium)?;
         Ok((store, tip))
     }
@@ -103,20 +109,23 @@ impl FinalStore {
     /// # Errors
     /// [`Fault`] of the disk; nothing of the block is stored then.
     pub fn commit(&self, finalized: &Final, before: &Executed, log_id: RaftLogId) -> Result<(), Fault> {
-        let Block { header, parent_certificate, entries } = &finalized.block;
+        let Block { header, proposal, parent_certificate, skipped, entries } = &finalized.block;
         let height = number_key(header.height.get());
         let first = before.log.size();
         let mut batch = Batch::default();
         let header_value = StoredHeader {
             header: header.clone(),
+            proposal: *proposal,
             parent_certificate: parent_certificate.clone(),
+            skipped: skipped.clone(),
             entries: entries.len() as u64,
         };
         batch.put(HEADERS, &height, &header_value);
         batch.put(CERTIFICATES, &height, &finalized.certificate);
         for (entry, index) in entries.iter().zip(first..) {
-            batch.put(ENTRIES, &number_key(index), entry);
-            batch.put(LEAVES, &number_key(index), &entry.leaf_hash());
+            let encoded = Encoded::from(entry);
+            batch.put_bytes(ENTRIES, &number_key(index), encoded.bytes());
+            batch.put(LEAVES, &number_key(index), &encoded.leaf_hash());
             if let Some(wallet) = entry.body.event.wallet() {
                 batch.put_bytes(WALLETS, &indexed(wallet.0.as_bytes(), index), &[]);
             }
@@ -134,7 +143,9 @@ impl FinalStore {
             }
         }
         let pointer = Pointer { consortium: header.consortium, height: header.height, log_id };
-        batch.put(META, POINTER, &pointer);
+        if !planted!(PointerNotWritten) {
+            batch.put(META, POINTER, &pointer);
+        }
         self.0.write(batch)
     }
 
@@ -147,7 +158,8 @@ impl FinalStore {
         let size = stored.header.log_size;
         let entries = self.entries(size.saturating_sub(stored.entries)..size)?;
         let certificate = self.certificate(height)?.ok_or_else(|| missing(format!("certificate {height}")))?;
-        let block = Block { header: stored.header, parent_certificate: stored.parent_certificate, entries };
+        let StoredHeader { header, proposal, parent_certificate, skipped, .. } = stored;
+        let block = Block { header, proposal, parent_certificate, skipped, entries };
         Ok(Some(FinalBlock { block, certificate }))
     }
 

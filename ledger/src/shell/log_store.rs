@@ -4,14 +4,15 @@
 //! [`LogStore::flushed`] watch is raised where openraft's callback is called.
 
 use std::{
+    collections::VecDeque,
     fmt::Debug,
     ops::{Bound, RangeBounds},
-    path::Path,
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use genesis::ValidatorSet;
 use openraft::{
-    AnyError, LogState, OptionalSend, RaftLogReader, StorageError, StorageIOError,
+    AnyError, EntryPayload, LogState, OptionalSend, RaftLogReader, StorageError, StorageIOError,
     storage::{LogFlushed, RaftLogStorage},
 };
 use serde::{Deserialize, Serialize};
@@ -22,9 +23,10 @@ use wallet::{
 };
 
 use super::{
+    disk::Disk,
     fault::Fault,
     raft::{RaftEntry, RaftLogId, RaftVote, TypeConfig},
-    rocks::{Batch, Rocks, Scan, key_number, number_key},
+    store::{Batch, Scan, Store, key_number, number_key},
 };
 
 const STORE: &str = "log";
@@ -36,12 +38,19 @@ const PURGED: &[u8] = b"purged";
 /// Bytes of entries after which a read for replication ends: one request stays far below the codec's bound.
 const READ_BYTES_MAX: usize = 4 << 20;
 
+/// Entries that are kept in memory beside the disk, the last ones of the log. What is replicated, voted for and applied
+/// is read again soon after it was written.
+const RECENT_MAX: usize = 32;
+
+/// And as many bytes of them, but at least one.
+const RECENT_BYTES_MAX: usize = 32 << 20;
+
 /// Entries and votes. Cheap to clone; all clones are one store.
 #[derive(Clone)]
 pub struct LogStore(Arc<Inner>);
 
 struct Inner {
-    rocks: Rocks,
+    store: Store,
     /// Held while writing, so that writes happen one after the other.
     tail: Mutex<Tail>,
     flushed: watch::Sender<Flushed>,
@@ -55,6 +64,8 @@ struct Tail {
     cuts: Vec<u64>,
     /// Index of the last final entry: nothing at or below is ever cut.
     final_index: Option<u64>,
+    /// The last entries as they are on the disk, at most [`RECENT_MAX`] and without a gap up to `last`.
+    recent: VecDeque<Chained>,
 }
 
 /// A place in the log and the hash of everything up to there.
@@ -85,8 +96,26 @@ pub struct Chained {
 }
 
 /// Chain hash of `entry` after a log with chain hash `before` (zero for the empty log).
+///
+/// It leaves out with which signature the leader proposed a block. A key can sign one header in many ways, and votes name
+/// the header: else a leader could show two signatures, and logs with the same final blocks would part below them for
+/// ever. Who takes entries from others checks that signature instead: see [`is_signed`].
 pub fn chain_hash(before: Digest, entry: &RaftEntry) -> Digest {
-    sha256("batchmind/v1/ledger/raft-chain", &[before.as_bytes(), &codec::encode(entry)])
+    const DOMAIN: &str = "batchmind/v1/ledger/raft-chain";
+    match &entry.payload {
+        EntryPayload::Normal(block) => {
+            let [head, rest] = block.without_proposal();
+            sha256(DOMAIN, &[before.as_bytes(), &codec::encode(&entry.log_id), head, rest])
+        }
+        _ => sha256(DOMAIN, &[before.as_bytes(), &codec::encode(entry)]),
+    }
+}
+
+/// Whether the leader that a block names signed its header; true of entries without a block.
+pub fn is_signed(entry: &RaftEntry, validators: &ValidatorSet) -> bool {
+    let EntryPayload::Normal(packed) = &entry.payload else { return true };
+    let block = packed.block();
+    validators.key(block.header.leader).is_some_and(|key| block.header.is_proposed_by(&key, &block.proposal))
 }
 
 impl LogStore {
@@ -94,19 +123,19 @@ impl LogStore {
     ///
     /// # Errors
     /// [`Fault`] if RocksDB refuses or the last entry is damaged.
-    pub fn open(dir: &Path) -> Result<Self, Fault> {
-        let rocks = Rocks::open(dir, STORE, &[ENTRIES, META])?;
-        let purged: Option<Link> = rocks.get(META, PURGED)?;
-        let last = match rocks.last(ENTRIES)? {
+    pub fn open(dir: impl Into<Disk>) -> Result<Self, Fault> {
+        let store = Store::open(&dir.into(), STORE, &[ENTRIES, META])?;
+        let purged: Option<Link> = store.get(META, PURGED)?;
+        let last = match store.last(ENTRIES)? {
             Some((key, value)) => {
                 let stored = decode(&key, &value)?;
                 Some(Link { log_id: stored.entry.log_id, chain: stored.chain })
             }
             None => purged,
         };
-        let tail = Tail { purged, last, cuts: Vec::new(), final_index: None };
+        let tail = Tail { purged, last, cuts: Vec::new(), final_index: None, recent: VecDeque::new() };
         let flushed = Flushed { generation: 0, index: last.map(|link| link.log_id.index) };
-        Ok(Self(Arc::new(Inner { rocks, tail: Mutex::new(tail), flushed: watch::channel(flushed).0 })))
+        Ok(Self(Arc::new(Inner { store, tail: Mutex::new(tail), flushed: watch::channel(flushed).0 })))
     }
 
     /// Tells of every append and every truncation that reached the disk.
@@ -136,9 +165,11 @@ impl LogStore {
     /// # Errors
     /// [`Fault`] if it is damaged.
     pub fn entry(&self, index: u64) -> Result<Option<Chained>, Fault> {
-        let key = number_key(index);
-        let bytes = self.0.rocks.get_bytes(ENTRIES, &key)?;
-        bytes.map(|bytes| decode(&key, &bytes)).transpose()
+        let recent = self.0.tail().recent_from(index).next().cloned();
+        if recent.is_some() {
+            return Ok(recent);
+        }
+        self.0.stored(index)
     }
 
     /// The link at `index`, also where only the purged log's end is known.
@@ -148,12 +179,16 @@ impl LogStore {
     pub fn link(&self, index: u64) -> Result<Option<Link>, Fault> {
         let known = {
             let tail = self.0.tail();
-            [tail.last, tail.purged].into_iter().flatten().find(|link| link.log_id.index == index)
+            if tail.last.is_none_or(|last| last.log_id.index < index) {
+                return Ok(None);
+            }
+            let ends = [tail.last, tail.purged].into_iter().flatten().find(|link| link.log_id.index == index);
+            ends.or_else(|| tail.recent_from(index).next().map(Chained::link))
         };
         if known.is_some() {
             return Ok(known);
         }
-        Ok(self.entry(index)?.map(|stored| Link { log_id: stored.entry.log_id, chain: stored.chain }))
+        Ok(self.entry(index)?.map(|stored| stored.link()))
     }
 
     /// The entries from `from` to the end of what is on the disk, at most [`READ_BYTES_MAX`] at once but at least one.
@@ -164,10 +199,21 @@ impl LogStore {
         self.0.read(from, None, READ_BYTES_MAX)
     }
 
-    /// Declares everything up to `index` final.
-    pub fn set_final(&self, index: u64) {
+    /// Declares everything up to the entry `log_id` final: from here on nothing cuts it.
+    ///
+    /// # Errors
+    /// [`Fault::Missing`] if the log does not hold it; [`Fault`] of the disk.
+    pub fn set_final(&self, log_id: RaftLogId) -> Result<(), Fault> {
         let mut tail = self.0.tail();
-        tail.final_index = tail.final_index.max(Some(index));
+        let held = match tail.recent_from(log_id.index).next() {
+            Some(recent) => Some(recent.entry.log_id),
+            None => self.0.stored(log_id.index)?.map(|stored| stored.entry.log_id),
+        };
+        if held != Some(log_id) {
+            return Err(Fault::Missing { store: STORE, what: format!("the block that became final at {log_id}") });
+        }
+        tail.final_index = tail.final_index.max(Some(log_id.index));
+        Ok(())
     }
 
     /// Removes the entry at `from` and all after it.
@@ -186,12 +232,20 @@ impl LogStore {
         self.0.append(&[entry]).map(|flushed| self.0.raise(flushed))
     }
 
+    /// Writes entries after the last one, past openraft, which must not run then.
+    ///
+    /// # Errors
+    /// [`Fault`] of the disk, or if they do not follow the last one.
+    pub fn append_proven(&self, entries: Vec<RaftEntry>) -> Result<(), Fault> {
+        self.0.append(&entries).map(|flushed| self.0.raise(flushed))
+    }
+
     /// The raft vote on the disk.
     ///
     /// # Errors
     /// [`Fault`] if it is damaged.
     pub fn vote(&self) -> Result<Option<RaftVote>, Fault> {
-        self.0.rocks.get(META, VOTE)
+        self.0.store.get(META, VOTE)
     }
 
     /// Puts the raft vote on the disk.
@@ -202,7 +256,7 @@ impl LogStore {
         let mut batch = Batch::default();
         batch.put(META, VOTE, vote);
         let _writing = self.0.tail();
-        self.0.rocks.write(batch)
+        self.0.store.write(batch)
     }
 }
 
@@ -212,10 +266,18 @@ impl Inner {
         self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// The entry at `index` on the disk.
+    fn stored(&self, index: u64) -> Result<Option<Chained>, Fault> {
+        let key = number_key(index);
+        let bytes = self.store.get_bytes(ENTRIES, &key)?;
+        bytes.map(|bytes| decode(&key, &bytes)).transpose()
+    }
+
     fn append(&self, entries: &[RaftEntry]) -> Result<Flushed, Fault> {
         let mut tail = self.tail();
         let mut last = tail.last;
         let mut batch = Batch::default();
+        let mut written = VecDeque::new();
         for entry in entries {
             let index = entry.log_id.index;
             if last.is_some_and(|last| index != last.log_id.index + 1) {
@@ -224,9 +286,15 @@ impl Inner {
             let chain = chain_hash(last.map_or(Digest::ZERO, |link| link.chain), entry);
             batch.put_bytes(ENTRIES, &number_key(index), &codec::encode(&(chain, entry)));
             last = Some(Link { log_id: entry.log_id, chain });
+            written.push_back(Chained { chain, entry: entry.clone() });
+            if written.len() > RECENT_MAX {
+                written.pop_front();
+            }
         }
-        self.rocks.write(batch)?;
+        self.store.write(batch)?;
         tail.last = last;
+        tail.recent.extend(written);
+        tail.forget_old();
         Ok(tail.flushed())
     }
 
@@ -237,13 +305,7 @@ impl Inner {
         }
         let Some(last) = tail.last.filter(|last| from <= last.log_id.index) else { return Ok(()) };
         let before = match from.checked_sub(1) {
-            Some(index) => match self.rocks.get_bytes(ENTRIES, &number_key(index))? {
-                Some(bytes) => {
-                    let stored = decode(&number_key(index), &bytes)?;
-                    Some(Link { log_id: stored.entry.log_id, chain: stored.chain })
-                }
-                None => tail.purged,
-            },
+            Some(index) => self.stored(index)?.map(|stored| stored.link()).or(tail.purged),
             None => None,
         };
         let mut batch = Batch::default();
@@ -251,8 +313,9 @@ impl Inner {
         for index in (from..=last.log_id.index).rev() {
             batch.delete(ENTRIES, &number_key(index));
         }
-        self.rocks.write(batch)?;
+        self.store.write(batch)?;
         tail.last = before;
+        tail.recent.retain(|recent| recent.entry.log_id.index < from);
         tail.cuts.push(from);
         let flushed = tail.flushed();
         drop(tail);
@@ -265,16 +328,15 @@ impl Inner {
         if tail.final_index.is_some_and(|final_index| upto.index > final_index) {
             return Err(Fault::Impossible(format!("purge of the raft log up to {upto}, above the final block")));
         }
-        let chain = match self.rocks.get_bytes(ENTRIES, &number_key(upto.index))? {
-            Some(bytes) => decode(&number_key(upto.index), &bytes)?.chain,
-            None => tail.last.map_or(Digest::ZERO, |link| link.chain),
-        };
+        let stored = self.stored(upto.index)?;
+        let chain = stored.map_or_else(|| tail.last.map_or(Digest::ZERO, |link| link.chain), |stored| stored.chain);
         let link = Link { log_id: upto, chain };
         let mut batch = Batch::default();
         batch.put(META, PURGED, &link);
         batch.delete_range(ENTRIES, &number_key(0), &number_key(upto.index + 1));
-        self.rocks.write(batch)?;
+        self.store.write(batch)?;
         tail.purged = Some(link);
+        tail.recent.retain(|recent| recent.entry.log_id.index > upto.index);
         if tail.last.is_none_or(|last| last.log_id.index <= upto.index) {
             tail.last = Some(link);
         }
@@ -285,8 +347,18 @@ impl Inner {
     fn read(&self, from: u64, to: Option<u64>, bytes_max: usize) -> Result<Vec<Chained>, Fault> {
         let mut entries = Vec::new();
         let mut bytes = 0;
+        for recent in self.tail().recent_from(from).take_while(|recent| to.is_none_or(|to| recent.index() < to)) {
+            bytes += recent.size();
+            if !entries.is_empty() && bytes > bytes_max {
+                break;
+            }
+            entries.push(recent.clone());
+        }
+        if !entries.is_empty() {
+            return Ok(entries);
+        }
         let to = to.map(number_key);
-        self.rocks.scan(ENTRIES, &number_key(from), to.as_ref().map(|key| key.as_slice()), |key, value| {
+        self.store.scan(ENTRIES, &number_key(from), to.as_ref().map(|key| key.as_slice()), |key, value| {
             bytes += value.len();
             if !entries.is_empty() && bytes > bytes_max {
                 return Ok(Scan::Stop);
@@ -302,7 +374,40 @@ impl Inner {
     }
 }
 
+impl Chained {
+    fn index(&self) -> u64 {
+        self.entry.log_id.index
+    }
+
+    fn link(&self) -> Link {
+        Link { log_id: self.entry.log_id, chain: self.chain }
+    }
+
+    /// About how many bytes it has on the disk.
+    fn size(&self) -> usize {
+        match &self.entry.payload {
+            EntryPayload::Normal(block) => block.bytes().len(),
+            _ => 0,
+        }
+    }
+}
+
 impl Tail {
+    fn forget_old(&mut self) {
+        let mut bytes: usize = self.recent.iter().map(Chained::size).sum();
+        while self.recent.len() > RECENT_MAX || (self.recent.len() > 1 && bytes > RECENT_BYTES_MAX) {
+            bytes -= self.recent.pop_front().map_or(0, |old| old.size());
+        }
+    }
+
+    /// The recent entries from `index` on; nothing if `index` is not one of them.
+    fn recent_from(&self, index: u64) -> impl Iterator<Item = &Chained> {
+        let first = self.recent.front().map(Chained::index);
+        let skipped =
+            first.and_then(|first| index.checked_sub(first)).and_then(|skipped| usize::try_from(skipped).ok());
+        self.recent.iter().skip(skipped.unwrap_or(usize::MAX))
+    }
+
     fn flushed(&self) -> Flushed {
         Flushed { generation: self.cuts.len() as u64, index: self.last.map(|link| link.log_id.index) }
     }
@@ -402,6 +507,11 @@ impl LogStore {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
+    #[cfg(any(test, feature = "testing"))]
+    if super::simulated::is_on() {
+        tokio::time::sleep(super::simulated::disk_latency()).await;
+        return work();
+    }
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -418,69 +528,4 @@ pub(crate) fn any(fault: &Fault) -> AnyError {
 }
 
 #[cfg(test)]
-mod tests {
-    use openraft::CommittedLeaderId;
-
-    use super::*;
-
-    fn entry(index: u64) -> RaftEntry {
-        RaftEntry {
-            log_id: RaftLogId::new(CommittedLeaderId::new(1, 0), index),
-            payload: openraft::EntryPayload::Blank,
-        }
-    }
-
-    #[test]
-    fn holes_and_overlaps_are_refused() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let log = LogStore::open(dir.path()).expect("opens");
-        log.append_first(entry(0)).expect("appends");
-        for wrong in [0, 2] {
-            let fault = log.0.append(&[entry(wrong)]).expect_err("refused");
-            assert!(matches!(fault, Fault::NotConsecutive { last: Some(0), .. }), "{fault}");
-        }
-        log.0.append(&[entry(1)]).expect("appends");
-    }
-
-    #[test]
-    fn a_reader_learns_the_first_cut_since_it_last_looked() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let log = LogStore::open(dir.path()).expect("opens");
-        log.0.append(&[entry(0), entry(1), entry(2), entry(3)]).map(|end| log.0.raise(end)).expect("appends");
-        let seen = log.end().generation;
-        log.cut(3).expect("cuts");
-        log.cut(1).expect("cuts");
-        log.0.append(&[entry(1), entry(2)]).map(|end| log.0.raise(end)).expect("appends");
-        assert_eq!(log.cut_since(seen), Some(1));
-        assert_eq!(log.end(), Flushed { generation: 2, index: Some(2) });
-        assert_eq!(log.cut_since(log.end().generation), None);
-    }
-
-    #[test]
-    fn chain_hashes_are_kept_over_a_reopening() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let before = {
-            let log = LogStore::open(dir.path()).expect("opens");
-            log.0.append(&[entry(0), entry(1)]).expect("appends");
-            log.last()
-        };
-        let log = LogStore::open(dir.path()).expect("opens again");
-        assert_eq!(log.last(), before);
-        let first = chain_hash(Digest::ZERO, &entry(0));
-        assert_eq!(log.link(1).expect("reads").map(|link| link.chain), Some(chain_hash(first, &entry(1))));
-    }
-
-    #[test]
-    fn nothing_at_or_below_final_is_cut_and_nothing_above_it_is_purged() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let log = LogStore::open(dir.path()).expect("opens");
-        log.0.append(&[entry(0), entry(1), entry(2)]).expect("appends");
-        log.set_final(1);
-        assert!(matches!(log.cut(1), Err(Fault::CutsFinal { at: 1, final_index: 1 })));
-        assert!(log.0.purge(entry(2).log_id).is_err());
-        log.cut(2).expect("cuts above final");
-        log.0.purge(entry(0).log_id).expect("purges below final");
-        assert_eq!(log.entry(0).expect("reads"), None);
-        assert!(log.link(0).expect("reads").is_some());
-    }
-}
+mod tests;

@@ -8,14 +8,14 @@ use std::{
 use wallet::units::{BlockHeight, NodeId, Timestamp};
 
 use super::{fault::Fault, raft::node_id, shared::Shared};
-use crate::finality::Status;
+use crate::{block::View, finality::Status};
 
 /// How a replica stands.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     /// Who leads, as far as this node knows.
     pub leader: Option<NodeId>,
-    /// The raft term.
+    /// The term that this node is in.
     pub term: u64,
     /// The final height.
     pub final_height: BlockHeight,
@@ -25,8 +25,10 @@ pub struct Metrics {
     pub entries_open: usize,
     /// Final heights that other nodes told last.
     pub peers: BTreeMap<NodeId, BlockHeight>,
-    /// Whether this node votes. It does not if its vote record is missing.
+    /// Whether this node votes. It does not before it knows that its vote record is the last one.
     pub votes: bool,
+    /// Signatures of entries that this node verified since its start. Each is verified once.
+    pub signatures_verified: u64,
     /// The voter's own words.
     pub finality: Status,
     /// Since when and why nothing becomes final although something waits.
@@ -42,7 +44,7 @@ pub struct Stalled {
     pub since: Timestamp,
     /// In words.
     pub reason: String,
-    /// Validators whose vote is missing.
+    /// Validators whose vote is missing, or the leader that proposes nothing.
     pub missing: Vec<NodeId>,
 }
 
@@ -55,41 +57,54 @@ impl Shared {
         let leader = raft.as_ref().and_then(|raft| raft.current_leader).and_then(node_id);
         Metrics {
             leader,
-            term: raft.map_or(0, |raft| raft.current_term),
+            term: self.terms.entered().term,
             final_height: finality.height,
             raft_entries_not_final,
             entries_open: self.outbox.len(),
             peers: self.peers.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            votes: self.votes,
-            stalled: self.stalled(&finality, leader, raft_entries_not_final),
+            votes: *self.votes.borrow(),
+            signatures_verified: self.checks.verified(),
+            stalled: self.stalled(&finality, raft_entries_not_final),
             finality,
             fault: self.fault.borrow().clone(),
         }
     }
 
-    fn stalled(&self, finality: &Status, leader: Option<NodeId>, raft_entries_not_final: u64) -> Option<Stalled> {
+    fn stalled(&self, finality: &Status, raft_entries_not_final: u64) -> Option<Stalled> {
         let validators = self.consortium.validators();
         let quorum = validators.quorum();
-        let (reason, missing) = if let Some(open) = &finality.open {
-            let silent = |voted: &[NodeId]| {
-                let members = validators.members.iter().map(|(node, _)| *node);
-                members.filter(|node| !voted.contains(node)).collect::<Vec<_>>()
-            };
+        let silent = |voted: &[NodeId]| {
+            let members = validators.members.iter().map(|(node, _)| *node);
+            members.filter(|node| !voted.contains(node)).collect::<Vec<_>>()
+        };
+        let term = finality.term;
+        let (what, missing) = if !finality.gave_up.is_empty() {
+            let because =
+                finality.complaint.map_or(String::new(), |complaint| format!(", this node because of {complaint:?}"));
+            (format!("{} of {quorum} gave up term {term}{because}", finality.gave_up.len()), silent(&finality.gave_up))
+        } else if let Some(open) = &finality.open {
             let (kind, voted) = if open.notarized.len() < quorum {
                 ("notarize", &open.notarized)
             } else {
                 ("finalize", &open.finalized)
             };
-            (format!("{} of {quorum} {kind} votes for block {}", voted.len(), open.block), silent(voted))
+            let View { term, number } = open.view;
+            let votes = voted.len();
+            (
+                format!("{votes} of {quorum} {kind} votes for block {} in view {term}.{number}", open.block),
+                silent(voted),
+            )
         } else if let Some((index, invalid)) = finality.invalid.last() {
             (format!("the block at raft index {index} is invalid: {invalid}"), Vec::new())
-        } else if leader.is_none() && (raft_entries_not_final > 0 || self.outbox.len() > 0) {
-            ("no leader is known".to_owned(), Vec::new())
-        } else if raft_entries_not_final > 0 || self.outbox.len() > 0 {
-            ("the leader has proposed no valid block yet".to_owned(), Vec::new())
-        } else {
+        } else if raft_entries_not_final == 0 && self.outbox.len() == 0 {
             return None;
+        } else if let Some(leader) = finality.leader {
+            (format!("node {leader} leads term {term} and has proposed no valid block yet"), vec![leader])
+        } else {
+            (format!("term {term} has no leader yet"), Vec::new())
         };
+        let Status { patience_ms, failed_terms, .. } = finality;
+        let reason = format!("{what}; this term's time is up in {patience_ms} ms, after {failed_terms} that failed");
         Some(Stalled { since: finality.since, reason, missing })
     }
 }

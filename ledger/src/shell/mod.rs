@@ -4,25 +4,43 @@
 //! One block is one raft log entry. The leader appends the next block once the last one is final; each validator reads
 //! it from its own log, before raft commits it, and votes. [`Replica`](replica::Replica) is the way in.
 
+mod adoption;
+mod blame;
 pub mod clock;
+mod core;
+pub mod disk;
+mod divergence;
+mod election;
 mod errands;
 pub mod fault;
 pub mod final_store;
 mod guard;
 pub mod log_store;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
 pub mod metrics;
 mod network;
+pub mod packed;
+mod promises;
 mod proposer;
 pub mod raft;
 pub mod replica;
+mod resumption;
 mod rocks;
+mod sending;
 mod serving;
 mod shared;
+mod sight;
+#[cfg(any(test, feature = "testing"))]
+pub mod simulated;
 mod start;
 pub mod state_machine;
+mod store;
 mod submission;
+pub mod terms;
 #[cfg(test)]
 mod tests;
 pub mod transport;
 mod validator;
 pub mod vote_record;
+mod window;

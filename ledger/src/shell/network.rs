@@ -1,5 +1,5 @@
 //! What openraft sends, and the outbound guard: an acknowledgement counts once this node's own final covers it, and
-//! answers that would make openraft panic or follow a stranger are dropped.
+//! answers that would make openraft panic or follow a stranger never reach it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,17 +12,18 @@ use openraft::{
         VoteResponse,
     },
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::{mpsc, watch};
 use wallet::{digest::Digest, units::NodeId};
 
 use super::{
     log_store::LogStore,
     raft::{RaftLogId, RaftVote, TypeConfig, node_id},
-    transport::{PeerReply, PeerRequest, Transport},
+    terms::{Proof, Terms},
+    transport::{PeerRefusal, PeerReply, PeerRequest, Transport},
+    validator::Message,
+    window::Window,
 };
-
-/// A term that is further ahead than this is no election's work. At one election a second it takes twelve days.
-pub(crate) const TERM_AHEAD_MAX: u64 = 1 << 20;
+use crate::{finality::Input, planted::planted};
 
 type RpcError<E = RaftError<u64>> = RPCError<u64, EmptyNode, E>;
 
@@ -32,8 +33,12 @@ pub(crate) struct Peers {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) log: LogStore,
     pub(crate) final_at: watch::Receiver<Option<RaftLogId>>,
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) validator: mpsc::Sender<Message>,
     /// How long to leave an unreachable peer alone.
     pub(crate) backoff: Duration,
+    /// How long an acknowledgement waits for the own final.
+    pub(crate) hold: Duration,
 }
 
 /// openraft's line to one node.
@@ -42,13 +47,16 @@ pub(crate) struct Peer {
     peers: Peers,
     /// The last entry that the peer acknowledged in the term of this vote.
     acknowledged: Option<(RaftVote, RaftLogId)>,
+    /// The term in which the peer knows that this node leads.
+    proven_in: Option<u64>,
+    window: Window,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, _: &EmptyNode) -> Peer {
-        Peer { to: node_id(target), peers: self.clone(), acknowledged: None }
+        Peer { to: node_id(target), peers: self.clone(), acknowledged: None, proven_in: None, window: Window::new() }
     }
 }
 
@@ -58,23 +66,27 @@ impl RaftNetwork<TypeConfig> for Peer {
         mut rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError> {
-        let hold_until = Instant::now() + option.hard_ttl().mul_f32(0.8);
-        let covered = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
-        let (vote, asked_prev, sent_from) = (rpc.vote, rpc.prev_log_id, rpc.prev_log_id);
-        self.skip_acknowledged(&mut rpc);
+        let asked = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
+        let (vote, asked_prev) = (rpc.vote, rpc.prev_log_id);
+        self.go_on_from_acknowledged(&mut rpc).map_err(RPCError::Network)?;
+        let sent = self.window.narrow(&mut rpc.entries);
         let prev = rpc.prev_log_id;
-        let prev_chain = self.chain_at(prev).map_err(RPCError::Network)?;
-        let reply = self.request(PeerRequest::Append { rpc, prev_chain }, option.hard_ttl()).await?;
-        let PeerReply::Append(response) = reply else { return Err(self.unexpected()) };
-        match response {
+        let covered = rpc.entries.last().map(|entry| entry.log_id).or(prev);
+        let answer = self.append(rpc, option.hard_ttl()).await?;
+        if sent > 0 {
+            self.window.answered(sent);
+        }
+        match answer {
             AppendEntriesResponse::Success => {
                 self.acknowledged = covered.map(|log_id| (vote, log_id));
-                self.hold(covered, hold_until).await?;
-                Ok(AppendEntriesResponse::Success)
-            }
-            AppendEntriesResponse::PartialSuccess(matching) if sent_from <= matching && matching <= covered => {
-                self.hold(matching, hold_until).await?;
-                Ok(AppendEntriesResponse::PartialSuccess(matching))
+                // openraft knows of nothing beyond what it asked for.
+                let told = covered.min(asked);
+                self.hold(told, covered).await?;
+                Ok(if told == asked {
+                    AppendEntriesResponse::Success
+                } else {
+                    AppendEntriesResponse::PartialSuccess(told)
+                })
             }
             AppendEntriesResponse::Conflict if prev != asked_prev => {
                 // The peer lost what it had acknowledged: let openraft send it again.
@@ -85,9 +97,7 @@ impl RaftNetwork<TypeConfig> for Peer {
                 self.acknowledged = None;
                 Ok(AppendEntriesResponse::Conflict)
             }
-            AppendEntriesResponse::HigherVote(higher) if higher > vote && !wild(&vote, &higher) => {
-                Ok(AppendEntriesResponse::HigherVote(unproven(higher)))
-            }
+            // Also for a part, which no honest peer says, and for a higher vote: a peer's word deposes nobody. A permit does, and comes as `TermOver`.
             _ => Err(self.unexpected()),
         }
     }
@@ -100,12 +110,9 @@ impl RaftNetwork<TypeConfig> for Peer {
         Err(RPCError::Unreachable(Unreachable::new(&AnyError::error("snapshots are not built yet"))))
     }
 
-    async fn vote(&mut self, rpc: VoteRequest<u64>, option: RPCOption) -> Result<VoteResponse<u64>, RpcError> {
-        let asked = rpc.vote;
-        match self.request(PeerRequest::RequestVote(rpc), option.hard_ttl()).await? {
-            PeerReply::RequestVote(response) if !wild(&asked, &response.vote) => Ok(response),
-            _ => Err(self.unexpected()),
-        }
+    /// openraft holds no elections here; see `terms`.
+    async fn vote(&mut self, _: VoteRequest<u64>, _: RPCOption) -> Result<VoteResponse<u64>, RpcError> {
+        Err(RPCError::Unreachable(Unreachable::new(&AnyError::error("elections are not openraft's"))))
     }
 
     fn backoff(&self) -> Backoff {
@@ -114,15 +121,63 @@ impl RaftNetwork<TypeConfig> for Peer {
 }
 
 impl Peer {
-    /// While finality stalls openraft sends the same range again and again: what the peer has acknowledged is only
-    /// pointed at.
-    fn skip_acknowledged(&self, rpc: &mut AppendEntriesRequest<TypeConfig>) {
-        let Some((vote, acknowledged)) = self.acknowledged else { return };
-        let Some(known) = rpc.entries.iter().rposition(|entry| entry.log_id == acknowledged) else { return };
-        if vote == rpc.vote {
-            rpc.prev_log_id = Some(acknowledged);
-            rpc.entries.drain(..=known);
+    /// Sends an append, with the proof of the leadership until the peer has it.
+    async fn append(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        ttl: Duration,
+    ) -> Result<AppendEntriesResponse<u64>, RpcError> {
+        let term = rpc.vote.leader_id.term;
+        let proof = self.peers.terms.proof_of(term);
+        let proof = proof.ok_or_else(|| network("this node's leadership is not proven, or is over"))?;
+        let prev_chain = self.chain_at(rpc.prev_log_id).map_err(RPCError::Network)?;
+        let shown: Option<Box<Proof>> = (self.proven_in != Some(term)).then(|| Box::new((*proof).clone()));
+        let was_shown = shown.is_some();
+        match self.request(PeerRequest::Append { rpc, prev_chain, proof: shown }, ttl).await? {
+            PeerReply::Append(response) => {
+                self.proven_in = Some(term);
+                Ok(response)
+            }
+            PeerReply::TermOver(permit) => {
+                // When the voter cannot keep up this is dropped: the peer says it again.
+                let _ = self.peers.validator.try_send(Message::Input(Input::Nullification(*permit)));
+                Err(RPCError::Unreachable(Unreachable::new(&AnyError::error("the term is over"))))
+            }
+            PeerReply::Refused(PeerRefusal::Unproven) if !was_shown => {
+                // It restarted. openraft repeats the request at once.
+                self.proven_in = None;
+                Err(network("the peer does not know that this node leads"))
+            }
+            PeerReply::Refused(refusal) => Err(RPCError::Unreachable(Unreachable::new(&refusal))),
+            _ => Err(self.unexpected()),
         }
+    }
+
+    /// openraft learns of an acknowledgement when it is final. Until then it sends the same range again and again, which
+    /// may end before the block that would make all of it final: what follows on what the peer has is sent instead.
+    fn go_on_from_acknowledged(&self, rpc: &mut AppendEntriesRequest<TypeConfig>) -> Result<(), NetworkError> {
+        let Some((vote, acknowledged)) = self.acknowledged.filter(|(vote, _)| *vote == rpc.vote) else { return Ok(()) };
+        let (Some(first), Some(last)) = (rpc.entries.first(), rpc.entries.last()) else { return Ok(()) };
+        if let Some(known) = rpc.entries.iter().rposition(|entry| entry.log_id == acknowledged)
+            && acknowledged != last.log_id
+        {
+            rpc.entries.drain(..=known);
+        } else if vote == rpc.vote
+            && first.log_id.index <= acknowledged.index
+            && last.log_id.index <= acknowledged.index
+        {
+            let log = &self.peers.log;
+            let own = log.link(acknowledged.index).map_err(|fault| NetworkError::new(&fault))?;
+            if own.is_none_or(|own| own.log_id != acknowledged) {
+                return Ok(());
+            }
+            let rest = log.entries_from(acknowledged.index + 1).map_err(|fault| NetworkError::new(&fault))?;
+            rpc.entries = rest.into_iter().map(|stored| stored.entry).collect();
+        } else {
+            return Ok(());
+        }
+        rpc.prev_log_id = Some(acknowledged);
+        Ok(())
     }
 
     fn chain_at(&self, log_id: Option<RaftLogId>) -> Result<Digest, NetworkError> {
@@ -137,26 +192,23 @@ impl Peer {
     async fn request(&self, request: PeerRequest, timeout: Duration) -> Result<PeerReply, RpcError> {
         let to = self.to.ok_or_else(|| self.unexpected())?;
         let reply = self.peers.transport.request(to, request, timeout).await;
-        match reply {
-            Ok(PeerReply::Refused(refusal)) => Err(RPCError::Unreachable(Unreachable::new(&refusal))),
-            Ok(reply) => Ok(reply),
-            // Also for a broken request: openraft repeats other errors at once, and without end.
-            Err(fault) => Err(RPCError::Unreachable(Unreachable::new(&fault))),
-        }
+        // Also for a broken request: openraft repeats other errors at once, and without end.
+        reply.map_err(|fault| RPCError::Unreachable(Unreachable::new(&fault)))
     }
 
-    /// The gate: waits until the own final block covers `log_id`, until there is more to send, or until time is up.
-    async fn hold(&self, log_id: Option<RaftLogId>, until: Instant) -> Result<(), RpcError> {
-        let Some(log_id) = log_id else { return Ok(()) };
+    /// The gate: waits until the own final block covers `told`, until there is more to send than `sent`, or until time is
+    /// up.
+    async fn hold(&self, told: Option<RaftLogId>, sent: Option<RaftLogId>) -> Result<(), RpcError> {
+        let Some(told) = told.filter(|_| !planted!(AckGateOff)) else { return Ok(()) };
         let (mut final_at, mut flushed) = (self.peers.final_at.clone(), self.peers.log.flushed());
         let held = || network("held: not final here yet");
         tokio::select! {
             biased;
-            covered = final_at.wait_for(|at| at.is_some_and(|at| log_id.index <= at.index)) => {
+            covered = final_at.wait_for(|at| at.is_some_and(|at| told.index <= at.index)) => {
                 covered.map(|_| ()).map_err(|_| held())
             }
-            _ = flushed.wait_for(|flushed| flushed.index > Some(log_id.index)) => Err(held()),
-            () = tokio::time::sleep_until(until) => Err(held()),
+            _ = flushed.wait_for(|flushed| flushed.index > sent.map(|at| at.index)) => Err(held()),
+            () = tokio::time::sleep(self.peers.hold) => Err(held()),
         }
     }
 
@@ -164,17 +216,6 @@ impl Peer {
         let error = AnyError::error(format!("node {:?} gave an answer that no honest node gives", self.to));
         RPCError::Unreachable(Unreachable::new(&error))
     }
-}
-
-/// Whether `found` is in a term that elections since `own` cannot explain.
-pub(crate) fn wild(own: &RaftVote, found: &RaftVote) -> bool {
-    found.leader_id.term > own.leader_id.term.saturating_add(TERM_AHEAD_MAX)
-}
-
-/// A peer's word alone names no leader: only the leader's own append does.
-fn unproven(mut vote: RaftVote) -> RaftVote {
-    vote.committed = false;
-    vote
 }
 
 fn network(reason: &str) -> RpcError {

@@ -6,12 +6,13 @@ use genesis::Consortium;
 use openraft::EmptyNode;
 use wallet::units::NodeId;
 
+use super::packed::PackedBlock;
 use crate::block::Block;
 
 openraft::declare_raft_types!(
     /// openraft's type parameters.
     pub TypeConfig:
-        D = Block,
+        D = PackedBlock,
         R = (),
         NodeId = u64,
         Node = EmptyNode,
@@ -48,7 +49,7 @@ pub(crate) fn leader_of(vote: &RaftVote) -> Option<NodeId> {
 /// The block in a raft log entry, if it is not one of raft's own.
 pub(crate) fn block_of(entry: RaftEntry) -> Option<Block> {
     match entry.payload {
-        openraft::EntryPayload::Normal(block) => Some(block),
+        openraft::EntryPayload::Normal(block) => Some(block.into_block()),
         _ => None,
     }
 }

@@ -1,9 +1,6 @@
 //! A node's copy of the ledger: orders with the others, votes, stores what is final, and answers for it.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, Stream};
 use genesis::Consortium;
@@ -16,6 +13,7 @@ use wallet::{
 
 use super::{
     clock::Clock,
+    disk::Disk,
     fault::Fault,
     final_store::{FinalBlock, FinalStore, StoredView},
     log_store::blocking,
@@ -30,7 +28,7 @@ use crate::{event::Entry, execute::Executed, refusal::Refusal};
 /// What a replica needs to start.
 pub struct ReplicaOptions {
     /// Where it keeps its files. Nobody else may use the folder.
-    pub dir: PathBuf,
+    pub dir: Disk,
     /// The consortium.
     pub consortium: Arc<Consortium>,
     /// Which node it is.
@@ -52,6 +50,7 @@ pub struct Replica {
 #[derive(Default)]
 pub(crate) struct Tasks {
     pub(crate) tasks: JoinSet<()>,
+    /// The voting thread; none where voting is one of the tasks.
     pub(crate) validator: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -119,15 +118,35 @@ impl Replica {
     /// # Errors
     /// [`SubmitError`] if the final state refuses it, or the replica stopped.
     pub fn submit(&self, entry: Entry) -> Result<Submission, SubmitError> {
-        let (shared, id) = (&self.shared, entry.id());
+        let mut submissions = self.submit_batch(vec![entry])?;
+        Ok(submissions.pop().expect("one for each entry"))
+    }
+
+    /// Takes several entries as [`Replica::submit`] takes one. They are sent in this order, and may build on each other:
+    /// those that one signature covers ([`sign_batch`](crate::author::sign_batch)), say.
+    ///
+    /// # Errors
+    /// [`SubmitError`] if the final state and those before refuse one of them, or the replica stopped; none is sent then.
+    pub fn submit_batch(&self, entries: Vec<Entry>) -> Result<Vec<Submission>, SubmitError> {
+        let shared = &self.shared;
         shared.check_running()?;
-        match self.status(id) {
-            EntryStatus::Unknown | EntryStatus::Refused(_) => {}
-            status => return Ok(Submission { id, status }),
+        let mut submissions = Vec::with_capacity(entries.len());
+        let mut new = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let id = entry.id();
+            let status = match self.status(id) {
+                // Submitted: perhaps only for another node, which leaves the result to that.
+                EntryStatus::Unknown | EntryStatus::Refused(_) | EntryStatus::Submitted => {
+                    new.push((id, entry));
+                    EntryStatus::Submitted
+                }
+                status => status,
+            };
+            submissions.push(Submission { id, status });
         }
-        shared.check(&entry)?;
-        shared.outbox.add(id, entry);
-        Ok(Submission { id, status: EntryStatus::Submitted })
+        shared.check_all(new.iter().map(|(_, entry)| entry))?;
+        shared.outbox.add_all(new);
+        Ok(submissions)
     }
 
     /// Waits until an entry is final. Without a submission here it waits for somebody else's.
@@ -178,6 +197,11 @@ impl Replica {
     /// The final state as it grows. Steps may be skipped; [`Replica::subscribe`] skips none.
     pub fn watch_state(&self) -> watch::Receiver<Arc<Executed>> {
         self.shared.tip.subscribe()
+    }
+
+    /// Stops it for a fault that a reader met.
+    pub fn fail(&self, fault: Fault) {
+        self.shared.fail(fault);
     }
 
     /// The final blocks from a height on, each once and in order, for as long as the replica runs.
@@ -235,13 +259,9 @@ impl Replica {
         };
         tasks.shutdown().await;
         if let Some(validator) = validator {
-            let stop = self.shared.validator.clone();
-            let _ = tokio::task::spawn_blocking(move || {
-                // An error means that the thread has ended by itself.
-                let _ = stop.send(Message::Stop);
-                validator.join()
-            })
-            .await;
+            // An error means that the thread has ended by itself.
+            let _ = self.shared.validator.send(Message::Stop).await;
+            let _ = tokio::task::spawn_blocking(move || validator.join()).await;
         }
     }
 }

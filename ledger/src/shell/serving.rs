@@ -5,48 +5,92 @@ use wallet::units::{BlockHeight, NodeId};
 use super::{
     log_store::blocking,
     shared::Shared,
-    transport::{CERTIFICATES_MAX, ENTRIES_MAX, PeerRefusal, PeerReply, PeerRequest, SubmitReply, VOTES_MAX},
+    transport::{CERTIFICATES_MAX, ENTRIES_MAX, PeerRefusal, PeerReply, PeerRequest, SubmitReply, VOTES_MAX, Word},
     validator::Message,
 };
-use crate::{apply::check_author, block::Vote, event::Entry, finality::Input};
+use crate::{apply::check_author_with, event::Entry, finality::Input};
 
 impl Shared {
     /// Answers a request of node `from`.
     pub(crate) async fn serve(&self, from: NodeId, request: PeerRequest) -> Result<PeerReply, PeerRefusal> {
+        // Whatever the leader says shows that it is alive.
+        let term = self.terms.entered().term;
+        if self.terms.is_led_by(term, from) {
+            self.heard.hear(term);
+        }
         match request {
-            PeerRequest::Append { rpc, prev_chain } => {
-                self.guarded_append(from, rpc, prev_chain).await.map(PeerReply::Append)
-            }
-            PeerRequest::RequestVote(rpc) => self.guarded_vote(from, rpc).await.map(PeerReply::RequestVote),
-            PeerRequest::Votes(votes) => self.take_votes(from, votes),
-            PeerRequest::Submit(entries) => self.take_entries(entries).map(PeerReply::Submit),
+            PeerRequest::Append { rpc, prev_chain, proof } => self.guarded_append(from, rpc, prev_chain, proof).await,
+            PeerRequest::Candidate(candidacy) => self.ask_for_grant(from, *candidacy).await,
+            PeerRequest::Votes(words) => self.take_words(from, words).await,
+            PeerRequest::Submit(entries) => self.take_entries(entries).await.map(PeerReply::Submit),
             PeerRequest::Certificates { from } => self.certificates(from).await,
+            PeerRequest::LogEntries { after } => self.log_entries(after).await,
+            PeerRequest::Statements => self.statements_of(from).await.map(PeerReply::Statements),
         }
     }
 
-    fn take_votes(&self, from: NodeId, votes: Vec<Vote>) -> Result<PeerReply, PeerRefusal> {
-        if votes.len() > VOTES_MAX {
+    async fn take_words(&self, from: NodeId, words: Vec<Word>) -> Result<PeerReply, PeerRefusal> {
+        if words.len() > VOTES_MAX {
             return Err(PeerRefusal::Malformed);
         }
-        if votes.iter().any(|vote| vote.validator != from) {
+        if words.iter().any(|word| word.speaker() != from) {
             return Err(PeerRefusal::NotSender);
         }
-        for vote in votes {
-            self.tell_validator(Message::Input(Input::Vote(vote)));
+        let mut gave_up_through = None;
+        for word in words {
+            match word {
+                Word::Vote(vote) => self.say(from, Input::Vote(vote)).await?,
+                Word::Nullify { vote, best } => {
+                    gave_up_through = gave_up_through.max(Some(vote.statement.through));
+                    // First what says from where on the vote holds.
+                    if let Some(best) = best {
+                        self.say(from, Input::Certificate(best)).await?;
+                    }
+                    self.say(from, Input::Nullify(vote)).await?;
+                }
+            }
         }
-        Ok(PeerReply::Votes { final_height: self.tip.borrow().height })
+        // The sender gives up terms that are over here: it missed why.
+        let entered = self.terms.entered();
+        let is_behind = gave_up_through.is_some_and(|through| through.saturating_add(1) < entered.term);
+        let permit = entered.permit.filter(|_| is_behind).map(|permit| Box::new((*permit).clone()));
+        Ok(PeerReply::Votes { final_height: self.tip.borrow().height, permit })
     }
 
-    fn take_entries(&self, entries: Vec<Entry>) -> Result<SubmitReply, PeerRefusal> {
+    /// Tells the voting thread what a peer said, once the peer's share has room.
+    async fn say(&self, from: NodeId, input: Input) -> Result<(), PeerRefusal> {
+        let share = self.shares.get(&from).cloned().ok_or(PeerRefusal::NotSender)?;
+        let share = share.acquire_owned().await.map_err(|_| PeerRefusal::NotReady)?;
+        self.tell_validator(Message::Said { input, _share: share });
+        Ok(())
+    }
+
+    async fn take_entries(&self, entries: Vec<Entry>) -> Result<SubmitReply, PeerRefusal> {
         if entries.len() > ENTRIES_MAX {
             return Err(PeerRefusal::Malformed);
         }
+        // Not on the runtime's threads: what carries blocks and votes must not wait for signatures.
+        let (consortium, checks, whole) = (self.consortium.clone(), self.checks.clone(), entries.len());
+        let checked = blocking(move || {
+            let known = |entry: &Entry| check_author_with(&consortium, entry, &*checks).is_ok();
+            Ok(entries.into_iter().filter(known).collect::<Vec<Entry>>())
+        });
+        let known = checked.await.map_err(|_| PeerRefusal::NotReady)?;
         let leader = self.leader();
         if leader != Some(self.me) {
+            let is_due =
+                |entry: &Entry| self.tip.borrow().state.entry(entry.id()).is_none() && self.check(entry).is_ok();
+            known.into_iter().filter(is_due).for_each(|entry| self.outbox.send_on(entry));
             return Ok(SubmitReply::NotLeader(leader));
         }
-        let known = |entry: &Entry| check_author(&self.consortium, entry).is_ok();
-        Ok(self.queue.push(entries.into_iter().filter(known).collect()))
+        // A promise is for all entries of a request, or for none.
+        let promised = self.leads().filter(|_| known.len() == whole).map(|term| (term, known.clone()));
+        Ok(match self.queue.push(known) {
+            SubmitReply::Queued(_) => SubmitReply::Queued(
+                promised.and_then(|(term, entries)| self.promises.give(&self.consortium, term, &entries)),
+            ),
+            reply => reply,
+        })
     }
 
     async fn certificates(&self, from: BlockHeight) -> Result<PeerReply, PeerRefusal> {

@@ -2,29 +2,35 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock, mpsc::SyncSender},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use genesis::Consortium;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use wallet::units::{BlockHeight, NodeId};
 
 use super::{
     clock::Clock,
+    core::Cut,
+    disk::Disk,
     fault::Fault,
     final_store::FinalStore,
     log_store::LogStore,
+    promises::Promises,
     raft::{Raft, RaftEntry, RaftLogId, node_id},
     replica::SubmitError,
     submission::{Ordered, Outbox, Queue},
-    transport::Transport,
+    terms::{Candidacy, Terms},
+    transport::{Transport, Word},
     validator::Message,
 };
 use crate::{
     apply::BlockContext,
-    block::Vote,
+    checks::Remembered,
     event::Entry,
     execute::Executed,
     finality::Status,
@@ -33,18 +39,27 @@ use crate::{
 
 /// What the parts of a replica share.
 pub(crate) struct Shared {
-    pub(crate) dir: PathBuf,
+    pub(crate) dir: Disk,
     pub(crate) consortium: Arc<Consortium>,
     pub(crate) me: NodeId,
-    pub(crate) votes: bool,
+    /// Whether this node signs with its key.
+    pub(crate) votes: watch::Sender<bool>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) transport: Arc<dyn Transport>,
+    /// What was checked already, wherever that was.
+    pub(crate) checks: Arc<Remembered>,
     pub(crate) log: LogStore,
     pub(crate) store: FinalStore,
     /// The entry with which every log begins.
     pub(crate) first_entry: RaftEntry,
     /// None while it starts, stops or restarts.
     pub(crate) raft: RwLock<Option<Raft>>,
+    /// In which term this node is, and who leads.
+    pub(crate) terms: Arc<Terms>,
+    /// For which term this node stands for leader.
+    pub(crate) campaign: watch::Sender<Option<Candidacy>>,
+    /// When the leader was heard.
+    pub(crate) heard: Heard,
     /// Held while one message from a peer is checked and passed to openraft.
     pub(crate) guard: tokio::sync::Mutex<()>,
     /// The final state.
@@ -57,10 +72,13 @@ pub(crate) struct Shared {
     pub(crate) fault: watch::Sender<Option<Arc<Fault>>>,
     pub(crate) outbox: Outbox,
     pub(crate) queue: Queue,
+    pub(crate) promises: Promises,
     pub(crate) ordered: Ordered,
-    pub(crate) validator: SyncSender<Message>,
-    pub(crate) outgoing_votes: BTreeMap<NodeId, mpsc::Sender<Vote>>,
-    pub(crate) cuts: mpsc::UnboundedSender<u64>,
+    pub(crate) validator: mpsc::Sender<Message>,
+    pub(crate) outgoing_votes: BTreeMap<NodeId, mpsc::Sender<Word>>,
+    /// How much of each peer may wait for the voting thread, so that nobody fills its inbox.
+    pub(crate) shares: BTreeMap<NodeId, Arc<Semaphore>>,
+    pub(crate) cuts: mpsc::UnboundedSender<Cut>,
     pub(crate) asked: watch::Sender<Option<BlockHeight>>,
     pub(crate) peers: Mutex<BTreeMap<NodeId, BlockHeight>>,
 }
@@ -68,19 +86,37 @@ pub(crate) struct Shared {
 impl Shared {
     /// Whether the final state takes an entry as it is.
     pub(crate) fn check(&self, entry: &Entry) -> Result<(), Refusal> {
+        self.check_all([entry])
+    }
+
+    /// Whether the final state takes these entries as they are, one after the other.
+    pub(crate) fn check_all<'a>(&self, entries: impl IntoIterator<Item = &'a Entry>) -> Result<(), Refusal> {
         let tip = self.tip.borrow().clone();
         let height = tip.height.next().unwrap_or(tip.height);
         let at = BlockContext { height, time: self.clock.now().max(tip.time), log_index: tip.log.next_index() };
-        match tip.state.clone().apply(&self.consortium, entry, at) {
-            Err(refusal) if refusal.retry() != Retry::Later => Err(refusal),
-            _ => Ok(()),
+        let mut state = tip.state.clone();
+        for entry in entries {
+            match state.apply_encoded(&self.consortium, &entry.into(), at, &*self.checks) {
+                Err(refusal) if refusal.retry() != Retry::Later => return Err(refusal),
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     /// Who leads, as far as this node knows.
     pub(crate) fn leader(&self) -> Option<NodeId> {
-        let leader = self.raft()?.metrics().borrow().current_leader;
-        leader.and_then(node_id)
+        let leader = self.raft().and_then(|raft| raft.metrics().borrow().current_leader);
+        // openraft knows it from the appends that it is shown: a leader that starves this node is none to it.
+        let proven = || self.terms.proof_of(self.terms.entered().term).map(|proof| proof.leadership.leader);
+        leader.and_then(node_id).or_else(|| proven().filter(|leader| *leader != self.me))
+    }
+
+    /// The term that this node leads.
+    pub(crate) fn leads(&self) -> Option<u64> {
+        let metrics = self.raft()?.metrics().borrow().clone();
+        let leads = metrics.state.is_leader() && metrics.current_leader.and_then(node_id) == Some(self.me);
+        leads.then_some(metrics.current_term)
     }
 
     pub(crate) fn raft(&self) -> Option<Raft> {
@@ -95,9 +131,14 @@ impl Shared {
         self.raft.write().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The raft entry that a candidate must hold to get this node's vote.
-    pub(crate) fn must_hold(&self) -> Option<RaftLogId> {
-        (*self.final_at.borrow()).max(*self.finalized_at.borrow())
+    /// Whether the own core leads `term`.
+    pub(crate) fn leads_in(&self, term: u64) -> bool {
+        self.leads() == Some(term)
+    }
+
+    /// Whether entries wait here to become final.
+    pub(crate) fn has_demand(&self) -> bool {
+        self.outbox.len() > 0 || !self.queue.is_empty()
     }
 
     /// Tells the voting thread. When it cannot keep up the message is dropped: votes are sent again at each tick, and
@@ -106,16 +147,16 @@ impl Shared {
         let _ = self.validator.try_send(message);
     }
 
-    /// Sends a vote to every other node. What a full line drops is sent again at the next tick.
-    pub(crate) fn broadcast(&self, vote: &Vote) {
+    /// Sends a word to every other node. What a full line drops is sent again at the next tick.
+    pub(crate) fn broadcast(&self, word: &Word) {
         for line in self.outgoing_votes.values() {
-            let _ = line.try_send(vote.clone());
+            let _ = line.try_send(word.clone());
         }
     }
 
-    pub(crate) fn ask_to_cut(&self, from: u64) {
+    pub(crate) fn ask_to_cut(&self, cut: Cut) {
         // An error means that the replica shuts down.
-        let _ = self.cuts.send(from);
+        let _ = self.cuts.send(cut);
     }
 
     pub(crate) fn ask_for(&self, height: BlockHeight) {
@@ -139,18 +180,31 @@ impl Shared {
         }
     }
 
-    /// Writes portable evidence into the folder `evidence`, once for each name.
-    pub(crate) fn keep_evidence(&self, name: &str, bytes: &[u8]) -> Result<(), Fault> {
+    /// Writes a file into the folder `evidence`, once for each name: whether it was written now.
+    pub(crate) fn keep_evidence(&self, name: &str, bytes: &[u8]) -> Result<bool, Fault> {
         let dir = self.dir.join("evidence");
-        let path = dir.join(name);
-        if path.exists() {
-            return Ok(());
+        let fault = |source| Fault::File { path: dir.path(name), source };
+        if dir.read(name).map_err(fault)?.is_some() {
+            return Ok(false);
         }
-        let write = || {
-            std::fs::create_dir_all(&dir)?;
-            std::fs::write(&path, bytes)
-        };
-        write().map_err(|source| Fault::File { path: path.clone(), source })
+        dir.replace(name, bytes).map_err(fault)?;
+        Ok(true)
+    }
+}
+
+/// Whether the leader was heard since somebody looked.
+#[derive(Default)]
+pub(crate) struct Heard(AtomicU64);
+
+impl Heard {
+    /// The proven leader of `term` was heard.
+    pub(crate) fn hear(&self, term: u64) {
+        self.0.store(term, Ordering::Relaxed);
+    }
+
+    /// Whether the leader of `term` was heard since the last time.
+    pub(crate) fn take(&self, term: u64) -> bool {
+        self.0.swap(0, Ordering::Relaxed) == term
     }
 }
 

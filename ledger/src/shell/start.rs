@@ -1,40 +1,47 @@
-//! Starting a replica: from the files to a running core, and its core again after a self-cut.
+//! Starting a replica: from the files to a running core.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, RwLock, mpsc::sync_channel},
-    time::Duration,
+    collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, RwLock},
 };
 
-use openraft::{Config, SnapshotPolicy};
+use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
 };
 use wallet::units::NodeId;
 
 use super::{
-    errands,
+    disk::Disk,
+    election, errands,
     fault::Fault,
     final_store::{FinalStore, Tip},
     log_store::{LogStore, blocking},
-    network::Peers,
+    promises::Promises,
     proposer,
-    raft::{Raft, RaftLogId, RaftVote, block_of, first_entry, leader_of, membership, raft_id},
+    raft::{RaftLogId, block_of, first_entry},
     replica::{Replica, ReplicaOptions, Tasks},
-    shared::Shared,
-    state_machine::FinalStateMachine,
+    resumption::{self, Custody},
+    sending,
+    shared::{Heard, Shared},
+    terms::Terms,
     transport::{Transport, VOTES_MAX},
-    validator::Validator,
+    validator::{Message, Validator, moment},
     vote_record::{VoteFile, Votes},
 };
-use crate::finality::{Signer, VoteRecord, Voter};
+use crate::{
+    checks::Remembered,
+    finality::{VoteRecord, Voter},
+    planted::planted,
+    vote::Signer,
+};
 
 /// Messages that wait for the voting thread at most.
 const MESSAGES_MAX: usize = 4096;
-
-/// Raft entries in one request at most; the log store bounds their bytes as well.
-const RAFT_ENTRIES_MAX: u64 = 256;
+/// And of what one peer said.
+const SHARE: usize = 256;
 
 /// What the files hold.
 struct Files {
@@ -58,14 +65,21 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         blocking(move || Files::open(&dir, &consortium, me)).await?
     };
     let Files { log, store, tip, vote_file, votes, may_vote } = files;
-    if !may_vote {
-        tracing::error!("the vote record is missing: this node follows, but does not vote");
-    }
-    let signer = may_vote.then(|| Signer { node: me, key: node_key });
+    let key = Signer { node: me, key: node_key };
+    let steady = tokio::time::Instant::now();
     let tip_executed = Arc::new(tip.executed.clone());
-    let voter =
-        Voter::new(consortium.clone(), signer, tip.executed, tip.certificate, votes.record.clone(), clock.now());
-    let (messages, inbox) = sync_channel(MESSAGES_MAX);
+    let checks = Arc::new(Remembered::default());
+    let voter = Voter::new(
+        consortium.clone(),
+        // It speaks once the peers have said that the record is the last one.
+        None,
+        tip.executed,
+        tip.certificate,
+        votes.record.clone(),
+        moment(&*clock, steady),
+    )
+    .with_checks(checks.clone());
+    let (messages, inbox) = mpsc::channel(MESSAGES_MAX);
     let (cuts, cuts_inbox) = mpsc::unbounded_channel();
     let others = (0..).map(NodeId::new).take(consortium.nodes().len()).filter(|node| *node != me);
     let (outgoing_votes, lines): (BTreeMap<_, _>, Vec<_>) = others
@@ -77,12 +91,17 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
     let shared = Arc::new(Shared {
         dir,
         me,
-        votes: may_vote,
+        votes: watch::Sender::new(false),
         clock,
         transport,
+        checks,
         first_entry: first_entry(&consortium),
         consortium,
         raft: RwLock::new(None),
+        // What is in the log was appended by a leader of a term that this node had entered.
+        terms: Arc::new(Terms::new(voter.status().term.max(log.last().map_or(0, |last| last.log_id.leader_id.term)))),
+        campaign: watch::Sender::new(None),
+        heard: Heard::default(),
         guard: tokio::sync::Mutex::new(()),
         tip: watch::Sender::new(tip_executed),
         final_at: watch::Sender::new(tip.log_id),
@@ -91,8 +110,10 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         fault: watch::Sender::new(None),
         outbox: Default::default(),
         queue: Default::default(),
+        promises: Promises::new(key.clone()),
         ordered: Default::default(),
         validator: messages,
+        shares: outgoing_votes.keys().map(|node| (*node, Arc::new(Semaphore::new(SHARE)))).collect(),
         outgoing_votes,
         cuts,
         asked: watch::Sender::new(None),
@@ -100,44 +121,93 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         log: log.clone(),
         store,
     });
-    let validator = Validator {
+    let mut validator = Validator {
         shared: shared.clone(),
         voter,
         votes,
         file: vote_file,
         open: BTreeMap::new(),
         next_index: tip.log_id.map_or(0, |at| at.index + 1),
+        reread: None,
         generation: log.end().generation,
+        signer: None,
+        key,
+        custody: Custody::Asking(BTreeSet::new()),
+        steady,
+        next_tick: tokio::time::Instant::now(),
+        silent_ticks: 0,
+        told_leader_of: 0,
+        told_demand: false,
+        granted: None,
     };
-    let thread = std::thread::Builder::new()
-        .name("ledger-validator".to_owned())
-        .spawn(move || validator.run(&inbox))
-        .map_err(|source| Fault::File { path: "the voting thread".into(), source })?;
+    validator.begin_custody(may_vote)?;
+    validator.restore_best()?;
     let mut tasks = JoinSet::new();
-    tasks.spawn(errands::tell_of_log(shared.clone()));
-    tasks.spawn(errands::send_entries(shared.clone()));
-    tasks.spawn(errands::fetch_certificates(shared.clone()));
-    tasks.spawn(errands::cut_on_demand(shared.clone(), cuts_inbox));
-    tasks.spawn(errands::watch_core(shared.clone()));
-    tasks.spawn(errands::stop_core_on_fault(shared.clone()));
-    tasks.spawn(proposer::run(shared.clone()));
+    let thread = start_validator(validator, inbox, &mut tasks)?;
+    let mut spawn = |task: BoxFuture<'static, ()>| tasks.spawn(or_fail(shared.clone(), task));
+    spawn(errands::tick(shared.clone()).boxed());
+    spawn(errands::heartbeat(shared.clone()).boxed());
+    spawn(errands::tell_of_log(shared.clone()).boxed());
+    spawn(resumption::ask(shared.clone()).boxed());
+    spawn(sending::run(shared.clone()).boxed());
+    spawn(errands::fetch_certificates(shared.clone()).boxed());
+    spawn(errands::cut_on_demand(shared.clone(), cuts_inbox).boxed());
+    spawn(errands::watch_core(shared.clone()).boxed());
+    spawn(errands::stop_core_on_fault(shared.clone()).boxed());
+    spawn(election::run(shared.clone()).boxed());
+    spawn(election::leave_ended_terms(shared.clone()).boxed());
+    spawn(proposer::run(shared.clone()).boxed());
     for (node, votes) in lines {
-        tasks.spawn(errands::send_votes(shared.clone(), node, votes));
+        spawn(errands::send_votes(shared.clone(), node, votes).boxed());
     }
-    let replica = Replica { shared, tasks: Arc::new(Mutex::new(Tasks { tasks, validator: Some(thread) })) };
-    if let Err(fault) = replica.shared.start_core().await {
+    let replica = Replica { shared, tasks: Arc::new(Mutex::new(Tasks { tasks, validator: thread })) };
+    if let Err(fault) = replica.shared.start().await {
         replica.shutdown().await;
         return Err(fault);
     }
     Ok(replica)
 }
 
+/// A task that panics stops the replica: without it the rest would go on as if nothing were missing.
+async fn or_fail(shared: Arc<Shared>, task: BoxFuture<'static, ()>) {
+    if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        shared.fail(Fault::Impossible("a task of the replica panicked".to_owned()));
+    }
+}
+
+/// Starts the voting thread. In a simulation, which has one thread, voting is a task.
+fn start_validator(
+    validator: Validator,
+    inbox: mpsc::Receiver<Message>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Option<std::thread::JoinHandle<()>>, Fault> {
+    #[cfg(any(test, feature = "testing"))]
+    if super::simulated::is_on() {
+        tasks.spawn(validator.run_as_task(inbox));
+        return Ok(None);
+    }
+    let _ = tasks;
+    let thread = std::thread::Builder::new()
+        .name("ledger-validator".to_owned())
+        .spawn(move || {
+            let shared = validator.shared.clone();
+            if catch_unwind(AssertUnwindSafe(|| validator.run(inbox))).is_err() {
+                shared.fail(Fault::Impossible("the voting thread panicked".to_owned()));
+            }
+        })
+        .map_err(|source| Fault::File { path: "the voting thread".into(), source })?;
+    Ok(Some(thread))
+}
+
 impl Files {
-    fn open(dir: &std::path::Path, consortium: &genesis::Consortium, me: NodeId) -> Result<Self, Fault> {
-        let (store, tip) = FinalStore::open(&dir.join("final"), consortium)?;
-        let log = LogStore::open(&dir.join("log"))?;
-        let vote_file = VoteFile::new(dir);
-        let found = vote_file.load()?;
+    fn open(dir: &Disk, consortium: &genesis::Consortium, me: NodeId) -> Result<Self, Fault> {
+        let (store, tip) = FinalStore::open(dir.join("final"), consortium)?;
+        let log = LogStore::open(dir.join("log"))?;
+        let vote_file = VoteFile::new(dir.clone());
+        let mut found = vote_file.load()?;
+        if let Some(votes) = found.as_mut().filter(|_| planted!(VoteRecordForgotten)) {
+            votes.record = VoteRecord::default();
+        }
         let is_new = tip.log_id.is_none() && log.last().is_none();
         let may_vote = is_new || found.is_some();
         let votes = match found {
@@ -145,21 +215,26 @@ impl Files {
                 return Err(Fault::OtherConsortium { expected: consortium.id(), found: votes.consortium });
             }
             Some(votes) => votes,
-            None => Votes { consortium: consortium.id(), node: me, record: VoteRecord::default(), finalized_at: None },
+            None => Votes {
+                consortium: consortium.id(),
+                node: me,
+                record: VoteRecord::default(),
+                finalized_at: None,
+                best: None,
+                silent: None,
+                drawn: Vec::new(),
+            },
         };
         if is_new {
             // Before anything else, so that a folder with a log but no record is one that lost it.
             vote_file.save(&votes)?;
             log.append_first(first_entry(consortium))?;
         }
-        match tip.log_id {
-            Some(log_id) => {
-                check_holds(&log, log_id, &tip)?;
-                log.set_final(log_id.index);
-            }
-            None if log.last().is_none() => log.append_first(first_entry(consortium))?,
-            None => {}
+        if let Some(log_id) = tip.log_id {
+            check_holds(&log, log_id, &tip)?;
         }
+        // Before the first block, entry 0 is every log's.
+        log.set_final(tip.log_id.unwrap_or(first_entry(consortium).log_id))?;
         Ok(Self { log, store, tip, vote_file, votes, may_vote })
     }
 }
@@ -172,54 +247,4 @@ fn check_holds(log: &LogStore, log_id: RaftLogId, tip: &Tip) -> Result<(), Fault
         return Ok(());
     }
     Err(Fault::Missing { store: "log", what: format!("the final block at raft index {}", log_id.index) })
-}
-
-impl Shared {
-    /// Starts openraft on the log as it is.
-    pub(crate) async fn start_core(&self) -> Result<(), Fault> {
-        let parameters = self.consortium.parameters();
-        let config = Config {
-            cluster_name: self.consortium.name().to_owned(),
-            heartbeat_interval: parameters.heartbeat_ms,
-            election_timeout_min: parameters.election_timeout_ms_min,
-            election_timeout_max: parameters.election_timeout_ms_max,
-            snapshot_policy: SnapshotPolicy::Never,
-            max_payload_entries: RAFT_ENTRIES_MAX,
-            ..Config::default()
-        };
-        let config = config.validate().map_err(|error| Fault::Raft(error.to_string()))?;
-        let peers = Peers {
-            transport: self.transport.clone(),
-            log: self.log.clone(),
-            final_at: self.final_at.subscribe(),
-            backoff: Duration::from_millis(parameters.heartbeat_ms / 2),
-        };
-        let alone = self.consortium.nodes().len() == 1;
-        let machine = FinalStateMachine::new(membership(&self.first_entry), self.final_at.subscribe(), alone);
-        let raft = Raft::new(raft_id(self.me), Arc::new(config), peers, self.log.clone(), machine)
-            .await
-            .map_err(|error| Fault::Raft(error.to_string()))?;
-        self.set_raft(raft);
-        Ok(())
-    }
-
-    /// Cuts the log from `from`, which a certificate contradicts, and starts the core again on what is left.
-    ///
-    /// A leader does not come back as leader of its term: it would reuse log ids for other content.
-    pub(crate) async fn self_cut(&self, from: u64) -> Result<(), Fault> {
-        let _one_at_a_time = self.guard.lock().await;
-        tracing::warn!(from, "a certificate contradicts the own log: cutting it and restarting the core");
-        let Some(raft) = self.take_raft() else { return Ok(()) };
-        // An error means that the core has ended by itself.
-        let _ = raft.shutdown().await;
-        let (log, me) = (self.log.clone(), self.me);
-        blocking(move || {
-            if let Some(vote) = log.vote()?.filter(|vote| leader_of(vote) == Some(me)) {
-                log.set_vote(&RaftVote::new(vote.leader_id.term + 1, raft_id(me)))?;
-            }
-            log.cut(from)
-        })
-        .await?;
-        self.start_core().await
-    }
 }

@@ -2,8 +2,8 @@
 //!
 //! The applied state that openraft sees is the final one. Commit never passes final on an honest node: followers clamp
 //! the leader's commit to their own final entry, and a leader counts an acknowledgement only once its own final covers
-//! it. A commit that passed final anyway stops the core. A consortium of one has nobody to wait for but itself: its
-//! commit waits here until its own certificate is there.
+//! it. A commit that passed final anyway waits here until the block is final, or until the guard cuts it from the log
+//! and starts the core again. In a consortium of one, which has nobody to wait for but itself, every commit does.
 
 use std::io::Cursor;
 
@@ -21,28 +21,23 @@ pub struct FinalStateMachine {
     applied: Option<RaftLogId>,
     membership: RaftMembership,
     final_at: watch::Receiver<Option<RaftLogId>>,
-    alone: bool,
 }
 
 impl FinalStateMachine {
     /// A state machine that stands at the final block, which the watch holds. The membership is that of genesis, and
-    /// no other is ever in the log. `alone` in a consortium of one node.
-    pub fn new(membership: RaftMembership, final_at: watch::Receiver<Option<RaftLogId>>, alone: bool) -> Self {
+    /// no other is ever in the log.
+    pub fn new(membership: RaftMembership, final_at: watch::Receiver<Option<RaftLogId>>) -> Self {
         let applied = *final_at.borrow();
-        Self { applied, membership, final_at, alone }
+        Self { applied, membership, final_at }
     }
 
-    async fn check_final(&mut self, log_id: RaftLogId) -> Result<(), StorageError<u64>> {
+    async fn wait_until_final(&mut self, log_id: RaftLogId) -> Result<(), StorageError<u64>> {
         let covers = |at: &Option<RaftLogId>| at.is_some_and(|at| log_id.index <= at.index);
-        if self.alone {
-            // An error means that the replica shuts down.
-            let _ = self.final_at.wait_for(covers).await;
+        match self.final_at.wait_for(covers).await {
+            Ok(_) => Ok(()),
+            // The replica is gone.
+            Err(closed) => Err(StorageIOError::apply(log_id, AnyError::new(&closed)).into()),
         }
-        if covers(&self.final_at.borrow()) {
-            return Ok(());
-        }
-        let error = AnyError::error(format!("raft committed {log_id}, which is not final here"));
-        Err(StorageIOError::apply(log_id, error).into())
     }
 }
 
@@ -63,7 +58,7 @@ impl RaftStateMachine<TypeConfig> for FinalStateMachine {
     {
         let mut applied = Vec::new();
         for RaftEntry { log_id, .. } in entries.into_iter().collect::<Vec<_>>() {
-            self.check_final(log_id).await?;
+            self.wait_until_final(log_id).await?;
             self.applied = Some(log_id);
             applied.push(());
         }

@@ -3,17 +3,26 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use wallet::{digest::Digest, units::NodeId};
 
-use super::transport::{ENTRIES_MAX, SubmitReply};
-use crate::{event::Entry, refusal::Refusal};
+use super::transport::{ENTRIES_BYTES_MAX, ENTRIES_MAX, SubmitReply};
+use crate::{
+    event::{Encoded, Entry},
+    refusal::Refusal,
+};
 
 /// Entries that one author may have in the leader's queue.
 const QUEUED_PER_AUTHOR_MAX: usize = 4096;
+
+/// Entries of one author that a node sends on for it: see [`Outbox::send_on`].
+const SENT_ON_PER_AUTHOR_MAX: usize = 64;
 
 /// Refused entries whose refusal is remembered.
 const REFUSED_KEPT: usize = 4096;
@@ -35,12 +44,17 @@ struct Open {
     entries: BTreeMap<u64, Outgoing>,
     numbers: HashMap<Digest, u64>,
     next_number: u64,
+    /// How many entries of an author this node sends on.
+    sent_on: HashMap<NodeId, usize>,
 }
 
 struct Outgoing {
     id: Digest,
     entry: Entry,
+    /// Its encoded bytes.
+    size: usize,
     sent: Option<Instant>,
+    for_other: bool,
 }
 
 #[derive(Default)]
@@ -49,21 +63,37 @@ struct Refused {
     order: VecDeque<Digest>,
 }
 
+impl Outgoing {
+    fn new(id: Digest, entry: Entry, for_other: bool) -> Self {
+        let size = Encoded::from(&entry).bytes().len();
+        Self { id, entry, size, sent: None, for_other }
+    }
+}
+
 /// An entry to send now.
 pub(crate) struct Due {
     pub(crate) id: Digest,
     pub(crate) entry: Entry,
     pub(crate) sent_before: bool,
+    /// Whether another node asked this one to send it, too.
+    pub(crate) for_other: bool,
 }
 
 impl Outbox {
-    pub(crate) fn add(&self, id: Digest, entry: Entry) {
+    pub(crate) fn add_all(&self, entries: Vec<(Digest, Entry)>) {
         let mut open = lock(&self.open);
-        if !open.numbers.contains_key(&id) {
-            let number = open.next_number;
-            open.next_number += 1;
-            open.numbers.insert(id, number);
-            open.entries.insert(number, Outgoing { id, entry, sent: None });
+        entries.into_iter().for_each(|(id, entry)| open.add(Outgoing::new(id, entry, false)));
+        drop(open);
+        self.added.notify_one();
+    }
+
+    /// Another node's entry, which the leader was late with: this node sends it to the leader as well, and if it does
+    /// not become final then, complains as if it were its own. What is too much of one author is dropped.
+    pub(crate) fn send_on(&self, entry: Entry) {
+        let mut open = lock(&self.open);
+        let count = open.sent_on.get(&entry.body.author).copied().unwrap_or(0);
+        if count < SENT_ON_PER_AUTHOR_MAX {
+            open.add(Outgoing::new(entry.id(), entry, true));
         }
         drop(open);
         self.added.notify_one();
@@ -71,6 +101,12 @@ impl Outbox {
 
     pub(crate) fn holds(&self, id: &Digest) -> bool {
         lock(&self.open).numbers.contains_key(id)
+    }
+
+    /// An entry that is on its way.
+    pub(crate) fn get(&self, id: &Digest) -> Option<Entry> {
+        let open = lock(&self.open);
+        open.entries.get(open.numbers.get(id)?).map(|out| out.entry.clone())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -82,9 +118,19 @@ impl Outbox {
         let now = Instant::now();
         let mut open = lock(&self.open);
         let is_due = |out: &&mut Outgoing| out.sent.is_none_or(|sent| now.duration_since(sent) >= again);
-        let due = open.entries.values_mut().filter(is_due).take(ENTRIES_MAX);
-        due.map(|out| Due { id: out.id, entry: out.entry.clone(), sent_before: out.sent.replace(now).is_some() })
-            .collect()
+        let mut bytes = 0;
+        let due = open.entries.values_mut().filter(is_due).take(ENTRIES_MAX).take_while(|out| {
+            let has_room = bytes < ENTRIES_BYTES_MAX;
+            bytes += out.size;
+            has_room
+        });
+        due.map(|out| Due {
+            id: out.id,
+            entry: out.entry.clone(),
+            sent_before: out.sent.replace(now).is_some(),
+            for_other: out.for_other,
+        })
+        .collect()
     }
 
     /// Sends everything anew: the leader changed.
@@ -94,10 +140,10 @@ impl Outbox {
     }
 
     /// These are final.
-    pub(crate) fn settle(&self, entries: &[Entry]) {
+    pub(crate) fn settle(&self, ids: &[Digest]) {
         let mut open = lock(&self.open);
         if !open.entries.is_empty() {
-            entries.iter().for_each(|entry| open.remove(&entry.id()));
+            ids.iter().for_each(|id| open.remove(id));
         }
     }
 
@@ -122,9 +168,35 @@ impl Outbox {
 }
 
 impl Open {
+    fn add(&mut self, out: Outgoing) {
+        if let Some(number) = self.numbers.get(&out.id) {
+            if !out.for_other
+                && let Some(known) = self.entries.get_mut(number)
+                && std::mem::take(&mut known.for_other)
+            {
+                self.count_down(&out.entry);
+            }
+            return;
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        if out.for_other {
+            *self.sent_on.entry(out.entry.body.author).or_default() += 1;
+        }
+        self.numbers.insert(out.id, number);
+        self.entries.insert(number, out);
+    }
+
     fn remove(&mut self, id: &Digest) {
-        if let Some(number) = self.numbers.remove(id) {
-            self.entries.remove(&number);
+        let removed = self.numbers.remove(id).and_then(|number| self.entries.remove(&number));
+        if let Some(out) = removed.filter(|out| out.for_other) {
+            self.count_down(&out.entry);
+        }
+    }
+
+    fn count_down(&mut self, sent_on: &Entry) {
+        if let Some(count) = self.sent_on.get_mut(&sent_on.body.author) {
+            *count -= 1;
         }
     }
 }
@@ -161,7 +233,7 @@ impl Queue {
             waiting.entries.push_back(entry);
         }
         self.filled.notify_one();
-        SubmitReply::Queued
+        SubmitReply::Queued(None)
     }
 
     pub(crate) fn take(&self, count: usize) -> Vec<Entry> {
@@ -188,10 +260,15 @@ impl Queue {
         }
     }
 
-    pub(crate) async fn wait_for_entries(&self) {
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.waiting).entries.is_empty()
+    }
+
+    /// Returns when at least `count` entries wait.
+    pub(crate) async fn wait_for(&self, count: usize) {
         loop {
             let filled = self.filled.notified();
-            if !lock(&self.waiting).entries.is_empty() {
+            if lock(&self.waiting).entries.len() >= count {
                 return;
             }
             filled.await;

@@ -3,40 +3,59 @@
 //! It is a thread of its own because it executes blocks, checks signatures and waits for the disk.
 
 use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError},
-    },
-    time::{Duration, Instant},
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
 };
 
-use tokio::sync::oneshot;
-use wallet::{codec, digest::Digest};
+use openraft::CommittedLeaderId;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    time::Instant,
+};
+use wallet::{digest::Digest, units::NodeId};
 
 use super::{
+    clock::Clock,
+    core::Cut,
     fault::Fault,
-    raft::{RaftLogId, block_of},
+    log_store::Link,
+    raft::{RaftLogId, raft_id},
+    resumption::Custody,
     shared::Shared,
+    terms::Candidacy,
+    transport::Word,
     vote_record::{VoteFile, Votes},
 };
 use crate::{
-    block::{View, Vote},
     event::Entry,
-    execute::{Proposal, propose},
-    finality::{Conflict, Effect, Final, Input, Refusal, Voter},
+    execute::{Proposal, propose_with},
+    finality::{Effect, Final, Input, Moment, Refusal, Statements, VoteRecord, Voter},
+    planted::planted,
+    vote::{SignedGrant, Signer},
 };
 
-const TICK: Duration = Duration::from_millis(250);
+/// How often the voter is told that time passed.
+pub(crate) const TICK: Duration = Duration::from_millis(250);
 
 /// What the thread is told.
 pub(crate) enum Message {
     /// The log on the disk changed.
     Log,
-    /// From a peer: a vote or a certificate.
+    /// Time passed. The voter is told at the right time even if this message is dropped because others wait.
+    Tick,
+    /// From a peer: a vote or a certificate. From the guard: a complaint.
     Input(Input),
+    /// What a peer said, with its share of the messages that may wait.
+    Said { input: Input, _share: OwnedSemaphorePermit },
+    /// Somebody stands for leader, perhaps this node.
+    Candidate { candidate: NodeId, candidacy: Box<Candidacy>, reply: oneshot::Sender<Option<SignedGrant>> },
     /// The leader of `term` wants a block of `candidates`.
     Propose { term: u64, candidates: Vec<Entry>, reply: oneshot::Sender<Result<Box<Proposal>, Vec<Entry>>> },
+    /// Somebody asks what this node holds signed by its key.
+    Statements { of: NodeId, reply: oneshot::Sender<Statements> },
+    /// A peer told what it holds signed by this node's key.
+    Heard { from: NodeId, statements: Statements },
     /// The replica shuts down.
     Stop,
 }
@@ -51,176 +70,249 @@ pub(crate) struct Validator {
     pub(crate) open: BTreeMap<u64, OpenBlock>,
     /// The first raft index that the voter has not been told of.
     pub(crate) next_index: u64,
+    /// From where on it wants to be told once more.
+    pub(crate) reread: Option<u64>,
     /// Generation of the log that it was told of.
     pub(crate) generation: u64,
+    /// With what this node proposes; none if it may sign nothing.
+    pub(crate) signer: Option<Signer>,
+    /// When the clock of view timers began.
+    pub(crate) steady: Instant,
+    /// With what it signs once it may.
+    pub(crate) key: Signer,
+    /// Whether it may.
+    pub(crate) custody: Custody,
+    /// When the voter is told the next time that time passed.
+    pub(crate) next_tick: Instant,
+    /// For how many ticks the leader of this term was not heard.
+    pub(crate) silent_ticks: u32,
+    /// The highest term whose leader the voter was told of.
+    pub(crate) told_leader_of: u64,
+    /// Whether the voter was told that entries wait.
+    pub(crate) told_demand: bool,
+    /// What the voter granted in the step under way.
+    pub(crate) granted: Option<SignedGrant>,
+}
+
+/// What time it is, with `began` as the beginning of the steady clock.
+pub(crate) fn moment(clock: &dyn Clock, began: Instant) -> Moment {
+    Moment { wall: clock.now(), steady: began.elapsed() }
 }
 
 /// A block in the raft log.
 pub(crate) struct OpenBlock {
-    log_id: RaftLogId,
-    digest: Digest,
+    pub(super) log_id: RaftLogId,
+    pub(super) digest: Digest,
+    /// Of its entries.
+    pub(super) ids: Arc<[Digest]>,
 }
 
 impl Validator {
-    /// Works until it is told to stop or something fails.
-    pub(crate) fn run(mut self, messages: &Receiver<Message>) {
-        if let Err(fault) = self.work(messages) {
+    /// Works on a thread of its own until it is told to stop or something fails.
+    pub(crate) fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+        let mut next = Some(Message::Log);
+        while let Some(message) = next {
+            if !self.go_on(message) {
+                return;
+            }
+            next = messages.blocking_recv();
+        }
+    }
+
+    /// The same as a task, for a simulation. The disk takes its time before the next message.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) async fn run_as_task(mut self, mut messages: mpsc::Receiver<Message>) {
+        let mut next = Some(Message::Log);
+        while let Some(message) = next {
+            if !self.go_on(message) {
+                return;
+            }
+            tokio::time::sleep(super::simulated::disk_latency()).await;
+            next = messages.recv().await;
+        }
+    }
+
+    /// Handles one message: false if it was the last one.
+    fn go_on(&mut self, message: Message) -> bool {
+        self.handle(message).unwrap_or_else(|fault| {
             self.shared.fail(fault);
-        }
+            false
+        })
     }
 
-    fn work(&mut self, messages: &Receiver<Message>) -> Result<(), Fault> {
-        let mut next_tick = Instant::now();
-        loop {
+    fn handle(&mut self, message: Message) -> Result<bool, Fault> {
+        match message {
+            Message::Log | Message::Tick => {}
+            Message::Input(input) => self.take(input)?,
+            Message::Said { input, .. } => self.take(input)?,
+            Message::Candidate { candidate, candidacy, reply } => {
+                self.read_log()?;
+                // A candidate that is gone asks again.
+                let _ = reply.send(self.grant(candidate, *candidacy)?);
+            }
+            Message::Propose { term, candidates, reply } => {
+                self.read_log()?;
+                // The proposer may be gone: then it is no leader any more.
+                let _ = reply.send(self.propose(term, candidates));
+            }
+            Message::Statements { of, reply } => {
+                // Who is gone asks again.
+                let _ = reply.send(self.held_of(of));
+            }
+            Message::Heard { from, statements } => self.heard(from, &statements)?,
+            Message::Stop => return Ok(false),
+        }
+        self.read_leader()?;
+        if Instant::now() >= self.next_tick {
+            self.next_tick = Instant::now() + TICK;
+            self.watch_leader()?;
+            let _ = self.step(Input::Tick)?;
+            self.tell_term();
+        }
+        self.read_log()?;
+        self.read_demand()?;
+        self.shared.status.send_replace(self.voter.status());
+        Ok(true)
+    }
+
+    /// Something that came from outside. What was cut from the log is gone for the voter before it hears more.
+    fn take(&mut self, input: Input) -> Result<(), Fault> {
+        if self.shared.log.end().generation != self.generation {
             self.read_log()?;
-            self.shared.status.send_replace(self.voter.status());
-            let until_tick = next_tick.saturating_duration_since(Instant::now());
-            if until_tick.is_zero() {
-                next_tick = Instant::now() + TICK;
-                let _ = self.step(Input::Tick)?;
-                continue;
-            }
-            let message = match messages.recv_timeout(until_tick) {
-                Ok(message) => message,
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            };
-            match message {
-                Message::Log => {}
-                Message::Input(input) => {
-                    if let Err(refusal) = self.step(input)? {
-                        tracing::debug!(%refusal, "finality input refused");
-                    }
-                }
-                Message::Propose { term, candidates, reply } => {
-                    self.read_log()?;
-                    // The proposer may be gone: then it is no leader any more.
-                    let _ = reply.send(self.propose(term, candidates));
-                }
-                Message::Stop => return Ok(()),
-            }
         }
-    }
-
-    /// Tells the voter what was cut from the log and what was added to it.
-    fn read_log(&mut self) -> Result<(), Fault> {
-        let log = self.shared.log.clone();
-        let flushed = log.end();
-        if flushed.generation != self.generation {
-            if let Some(from) = log.cut_since(self.generation) {
-                self.open.split_off(&from);
-                self.shared.ordered.forget_from(from);
-                self.next_index = self.next_index.min(from);
-                let _ = self.step(Input::Truncated { from })?;
-            }
-            self.generation = flushed.generation;
-        }
-        while flushed.index >= Some(self.next_index) {
-            let entries = log.entries_from(self.next_index)?;
-            if entries.is_empty() {
-                break;
-            }
-            for stored in entries {
-                let log_id = stored.entry.log_id;
-                if let Some(block) = block_of(stored.entry) {
-                    let digest = block.header.digest();
-                    let ids = block.entries.iter().map(Entry::id).collect();
-                    self.open.insert(log_id.index, OpenBlock { log_id, digest });
-                    let term = log_id.leader_id.term;
-                    let input = Input::Flushed { log_index: log_id.index, term, block: Box::new(block) };
-                    match self.step(input)? {
-                        // Goes on after the next final block.
-                        Err(Refusal::TooManyBlocks | Refusal::Halted) => return Ok(()),
-                        _ => self.shared.ordered.note(log_id.index, ids),
-                    }
-                }
-                self.next_index = log_id.index + 1;
-            }
+        if let Err(refusal) = self.step(input)? {
+            tracing::debug!(%refusal, "finality input refused");
         }
         Ok(())
     }
 
-    fn step(&mut self, input: Input) -> Result<Result<(), Refusal>, Fault> {
+    /// Tells the voter after a start which block was certified when it last signed something.
+    pub(super) fn restore_best(&mut self) -> Result<(), Fault> {
+        if let Some(best) = self.votes.best.clone() {
+            // One that is no news is refused, which is as well.
+            let _ = self.step(Input::Certificate(best))?;
+        }
+        Ok(())
+    }
+
+    /// The voter's answer to a candidate.
+    fn grant(&mut self, candidate: NodeId, candidacy: Candidacy) -> Result<Option<SignedGrant>, Fault> {
+        let Candidacy { term, permit, parent } = candidacy;
+        self.granted = None;
+        if let Err(refusal) = self.step(Input::Candidate { term, candidate, permit, parent })? {
+            tracing::info!(node = %candidate, term, %refusal, "candidate refused");
+        }
+        Ok(self.granted.take())
+    }
+
+    pub(super) fn step(&mut self, input: Input) -> Result<Result<(), Refusal>, Fault> {
+        self.check_input(&input)?;
         let mut effects = Vec::new();
-        let taken = self.voter.step(self.shared.clock.now(), input, &mut effects);
+        let taken = self.voter.step(moment(&*self.shared.clock, self.steady), input, &mut effects);
+        // A later record holds what the ones before it do: one write is enough, before anything leaves.
+        let mut last = effects.iter().rev().find_map(|effect| match effect {
+            Effect::Record(record) => Some(record.clone()),
+            _ => None,
+        });
         for effect in effects {
-            self.carry_out(effect)?;
+            match effect {
+                Effect::Record(_) => {
+                    if let Some(record) = last.take() {
+                        self.write_record(record)?;
+                    }
+                }
+                effect => self.carry_out(effect)?,
+            }
         }
         Ok(taken)
     }
 
     fn carry_out(&mut self, effect: Effect) -> Result<(), Fault> {
         match effect {
-            Effect::Record(record) => {
-                if let Some((_, digest)) = record.highest_finalized()
-                    && let Some(block) = self.open.values().find(|block| block.digest == digest)
-                {
-                    self.votes.finalized_at = self.votes.finalized_at.max(Some(block.log_id));
-                }
-                self.votes.record = record;
-                self.file.save(&self.votes)?;
-                self.shared.finalized_at.send_replace(self.votes.finalized_at);
+            Effect::Record(record) => self.write_record(record)?,
+            Effect::Broadcast(vote) => self.shared.broadcast(&Word::Vote(vote)),
+            Effect::BroadcastNullify { vote, best } => self.shared.broadcast(&Word::Nullify { vote, best }),
+            Effect::Entered { term, permit } => {
+                tracing::info!(term, "entered a term");
+                self.silent_ticks = 0;
+                self.shared.terms.enter(term, permit.into());
             }
-            Effect::Broadcast(vote) => self.shared.broadcast(&vote),
+            Effect::Campaign { term, permit, parent } => {
+                self.shared.campaign.send_replace(Some(Candidacy { term, permit, parent }));
+            }
+            Effect::Grant(grant) => self.granted = Some(grant),
             Effect::Final(finalized) => self.make_final(&finalized)?,
-            Effect::SelfCut { from } => self.shared.ask_to_cut(from),
+            Effect::SelfCut { from } => self.shared.ask_to_cut(Cut { from, generation: self.generation }),
+            Effect::ReadAgain { from } => self.reread = Some(self.reread.map_or(from, |reread| reread.min(from))),
             Effect::AskFor { height } => self.shared.ask_for(height),
-            Effect::Equivocation(votes) => self.keep_equivocation(&votes)?,
-            Effect::Conflict(conflict) => return Err(self.keep_conflict(&conflict)?),
+            Effect::Evidence(evidence) => self.shared.keep_proof(&evidence)?,
+            Effect::Conflict(conflict) => return Err(self.shared.keep_conflict(&conflict)?),
         }
+        Ok(())
+    }
+
+    fn write_record(&mut self, record: VoteRecord) -> Result<(), Fault> {
+        if let Some((_, digest)) = record.highest_finalized()
+            && let Some(block) = self.open.values().find(|block| block.digest == digest)
+        {
+            self.votes.finalized_at = self.votes.finalized_at.max(Some(block.log_id));
+        }
+        self.votes.record = record;
+        self.votes.best = self.voter.best_certificate().cloned();
+        if !planted!(VoteRecordNotWritten) {
+            self.file.save(&self.votes)?;
+        }
+        self.shared.finalized_at.send_replace(self.votes.finalized_at);
         Ok(())
     }
 
     fn make_final(&mut self, finalized: &Final) -> Result<(), Fault> {
         let shared = &self.shared;
         let open = self.open.get(&finalized.log_index);
-        let log_id = open
-            .ok_or_else(|| Fault::Impossible(format!("raft entry {} became final unseen", finalized.log_index)))?
-            .log_id;
+        let OpenBlock { log_id, ids, .. } =
+            open.ok_or_else(|| Fault::Impossible(format!("raft entry {} became final unseen", finalized.log_index)))?;
+        let (log_id, ids) = (*log_id, ids.clone());
         let before = shared.tip.borrow().clone();
+        // First of all, so that nobody cuts meanwhile what becomes final.
+        shared.log.set_final(log_id)?;
         shared.store.commit(finalized, &before, log_id)?;
-        shared.log.set_final(log_id.index);
         self.open = self.open.split_off(&(log_id.index + 1));
         shared.ordered.forget_up_to(log_id.index);
         // In this order: who waits for the state may look at the log's final entry next.
         shared.final_at.send_replace(Some(log_id));
         shared.tip.send_replace(Arc::new(finalized.executed.clone()));
-        shared.outbox.settle(&finalized.block.entries);
-        Ok(())
+        shared.check_promises(finalized, &before)?;
+        shared.outbox.settle(&ids);
+        self.look_for_resumption(finalized)
     }
 
     fn propose(&self, term: u64, candidates: Vec<Entry>) -> Result<Box<Proposal>, Vec<Entry>> {
-        let Some((parent, certificate)) = self.voter.may_propose() else { return Err(candidates) };
-        let number = match parent.view {
-            View { term: before, .. } if before > term => return Err(candidates),
-            View { term: before, number } if before == term => number + 1,
-            _ => 1,
+        // The block names what is before it in the raft log. Nobody but this leader writes there, one block at a time,
+        // so that is the log's end, once it holds the first entry of the term.
+        let leads = |link: &Link| link.log_id.leader_id == CommittedLeaderId::new(term, raft_id(self.shared.me));
+        let Some(end) = self.shared.log.last().filter(leads) else { return Err(candidates) };
+        let Some((place, signer)) = self.voter.may_propose(term, end.chain).zip(self.signer.as_ref()) else {
+            return Err(candidates);
         };
-        let (view, now) = (View { term, number }, self.shared.clock.now());
-        Ok(Box::new(propose(&self.shared.consortium, parent, certificate.cloned(), view, now, candidates)))
-    }
-
-    fn keep_equivocation(&self, votes: &[Vote; 2]) -> Result<(), Fault> {
-        let node = votes[0].validator;
-        tracing::error!(%node, height = %votes[0].ballot.height, "a validator voted for two blocks in one view");
-        // The first pair of a node is proof enough.
-        self.shared.keep_evidence(&format!("equivocation-{node}"), &codec::encode(votes))
-    }
-
-    fn keep_conflict(&self, conflict: &Conflict) -> Result<Fault, Fault> {
-        let (name, evidence, fault) = match conflict {
-            Conflict::TwoCertificates { ours, theirs } => (
-                format!("fork-{}", ours.height),
-                codec::encode(&(ours, theirs)),
-                Fault::Fork { height: ours.height, ours: ours.block, theirs: theirs.block },
-            ),
-            Conflict::CertifiedInvalid { certificate, reason } => (
-                format!("invalid-{}", certificate.height),
-                codec::encode(certificate),
-                Fault::CertifiedInvalid { height: certificate.height, reason: reason.to_string() },
-            ),
+        if !self.votes.record.may_lead(term) {
+            return Err(candidates);
+        }
+        let Some(due) = self.shared.promises.begin(place.view) else {
+            tracing::debug!(view = ?place.view, "a block of this view was proposed before: not again");
+            return Err(candidates);
         };
-        self.shared.keep_evidence(&name, &evidence)?;
-        Ok(fault)
+        let mut due: Vec<Entry> =
+            due.into_iter().filter(|entry| place.parent.state.entry(entry.id()).is_none()).collect();
+        let candidates = if due.is_empty() {
+            candidates
+        } else {
+            let first: BTreeSet<Digest> = due.iter().map(Entry::id).collect();
+            due.extend(candidates.into_iter().filter(|entry| !first.contains(&entry.id())));
+            due
+        };
+        let (now, checks) = (self.shared.clock.now(), &*self.shared.checks);
+        let proposal = propose_with(&self.shared.consortium, place, signer, now, candidates, checks);
+        checks.note_proposal(proposal.block.clone(), proposal.executed.clone());
+        Ok(Box::new(proposal))
     }
 }

@@ -1,16 +1,10 @@
 //! The voter's record in a file of its own: on the disk before a vote leaves.
 
-use std::{
-    fs::{self, File},
-    io::{ErrorKind, Write},
-    path::{Path, PathBuf},
-};
-
 use serde::{Deserialize, Serialize};
 use wallet::{codec, digest::Digest, units::NodeId};
 
-use super::{fault::Fault, raft::RaftLogId};
-use crate::finality::VoteRecord;
+use super::{disk::Disk, fault::Fault, raft::RaftLogId};
+use crate::{certificate::Certificate, finality::VoteRecord};
 
 /// The file's name in the ledger's folder.
 const FILE: &str = "votes";
@@ -24,20 +18,28 @@ pub struct Votes {
     pub node: NodeId,
     /// What was signed.
     pub record: VoteRecord,
-    /// Raft log entry of the highest block that `Finalize` was signed for: a candidate must hold it.
+    /// Raft log entry of the highest block that `Finalize` was signed for: the guard does not cut it at a leader's
+    /// word.
     pub finalized_at: Option<RaftLogId>,
+    /// Of the highest certified block that the log held when a vote was last signed. Whoever finalized a block must be
+    /// able to show its notarizations: those who gave up its view meanwhile sign them no more.
+    pub best: Option<Certificate>,
+    /// While the key is silent: of its `ValidatorResumed`.
+    pub silent: Option<[u8; 16]>,
+    /// Of all its `ValidatorResumed`, the last ones: those of others than these are by another process.
+    pub drawn: Vec<[u8; 16]>,
 }
 
 /// Writes the record, each time in place of the one before.
 #[derive(Debug)]
 pub struct VoteFile {
-    path: PathBuf,
+    dir: Disk,
 }
 
 impl VoteFile {
     /// The record file in `dir`.
-    pub fn new(dir: &Path) -> Self {
-        Self { path: dir.join(FILE) }
+    pub fn new(dir: impl Into<Disk>) -> Self {
+        Self { dir: dir.into() }
     }
 
     /// Reads the record; none if there is no file.
@@ -45,11 +47,7 @@ impl VoteFile {
     /// # Errors
     /// [`Fault::File`] if it cannot be read, [`Fault::Damaged`] if it is not what was written.
     pub fn load(&self) -> Result<Option<Votes>, Fault> {
-        let bytes = match fs::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(self.fault(source)),
-        };
+        let Some(bytes) = self.dir.read(FILE).map_err(|source| self.fault(source))? else { return Ok(None) };
         let damaged = |reason: String| Fault::damaged("votes", "file", b"", reason);
         let (sum, body) = bytes.split_first_chunk::<4>().ok_or_else(|| damaged("too short".into()))?;
         if u32::from_le_bytes(*sum) != crc32c::crc32c(body) {
@@ -64,26 +62,19 @@ impl VoteFile {
     /// [`Fault::File`]; the old record is still there then, and nothing may be signed.
     pub fn save(&self, votes: &Votes) -> Result<(), Fault> {
         let body = codec::encode(votes);
-        let next = self.path.with_extension("next");
-        let write = || -> std::io::Result<()> {
-            let mut file = File::create(&next)?;
-            file.write_all(&crc32c::crc32c(&body).to_le_bytes())?;
-            file.write_all(&body)?;
-            file.sync_all()?;
-            fs::rename(&next, &self.path)?;
-            let dir = self.path.parent().unwrap_or(Path::new("."));
-            File::open(dir)?.sync_all()
-        };
-        write().map_err(|source| self.fault(source))
+        let bytes = [&crc32c::crc32c(&body).to_le_bytes(), body.as_slice()].concat();
+        self.dir.replace(FILE, &bytes).map_err(|source| self.fault(source))
     }
 
     fn fault(&self, source: std::io::Error) -> Fault {
-        Fault::File { path: self.path.clone(), source }
+        Fault::File { path: self.dir.path(FILE), source }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn votes() -> Votes {
@@ -91,6 +82,9 @@ mod tests {
             consortium: Digest([7; 32]),
             node: NodeId::new(2),
             record: VoteRecord::default(),
+            best: None,
+            silent: None,
+            drawn: Vec::new(),
             finalized_at: Some(RaftLogId::new(openraft::CommittedLeaderId::new(3, 2), 9)),
         }
     }

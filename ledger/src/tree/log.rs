@@ -42,6 +42,11 @@ impl LogTree {
         self.size
     }
 
+    /// Whether it has one peak for each complete subtree. One that was decoded from foreign bytes may not.
+    pub const fn is_whole(&self) -> bool {
+        self.peaks.len() as u64 == self.size.count_ones() as u64
+    }
+
     /// Where the next leaf will stand.
     pub const fn next_index(&self) -> LogIndex {
         LogIndex::new(self.size)
@@ -135,6 +140,14 @@ pub fn verify_inclusion(
     leaf: &Digest,
     proof: &[Digest],
 ) -> Result<(), ProofInvalid> {
+    if implied_root(size, index, leaf, proof)? == *root { Ok(()) } else { Err(ProofInvalid) }
+}
+
+/// The root of the tree of `size` leaves in which `proof` leads from `leaf` at `index` to the top.
+///
+/// # Errors
+/// [`ProofInvalid`] if a proof in such a tree has another form.
+pub fn implied_root(size: u64, index: LogIndex, leaf: &Digest, proof: &[Digest]) -> Result<Digest, ProofInvalid> {
     if index.get() >= size || proof.len() > PROOF_HASHES_MAX {
         return Err(ProofInvalid);
     }
@@ -156,7 +169,7 @@ pub fn verify_inclusion(
         position >>= 1;
         last >>= 1;
     }
-    if last == 0 && hash == *root { Ok(()) } else { Err(ProofInvalid) }
+    if last == 0 { Ok(hash) } else { Err(ProofInvalid) }
 }
 
 /// Checks that the tree of `new_size` leaves under `new_root` only appended to the one of `old_size` under `old_root`

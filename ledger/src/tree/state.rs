@@ -3,9 +3,10 @@
 //! The root depends on the content alone, not on the order in which it came about. An empty subtree is 32 zero bytes. A
 //! subtree with a single leaf is that leaf, whatever its height: SHA-256(0x00 || key || SHA-256(value)). Every other
 //! subtree is SHA-256(0x01 || left || right); bit 0 of a key is the most significant bit of its first byte, and 0 goes
-//! left. Nodes are shared, so a clone is cheap and a change copies one path.
+//! left. Nodes are shared, so a clone is cheap and a change copies one path. Inner nodes are hashed when somebody asks for
+//! the root: of the nodes that a block's entries replace again and again, only the last ones are.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -27,7 +28,7 @@ type Subtree = Option<Arc<Node>>;
 #[derive(Debug)]
 enum Node {
     Leaf { key: Digest, value: Vec<u8>, hash: Digest },
-    Inner { left: Subtree, right: Subtree, hash: Digest },
+    Inner { left: Subtree, right: Subtree, hash: OnceLock<Digest> },
 }
 
 impl StateTree {
@@ -208,7 +209,8 @@ fn collect_changes<'a>(old: Option<&'a Node>, new: Option<&'a Node>, changes: &m
         Some(Node::Inner { left, right, .. }) => Some((left.as_deref(), right.as_deref())),
         _ => None,
     };
-    if node_hash_of(old) == node_hash_of(new) {
+    let same_node = matches!((old, new), (Some(old), Some(new)) if std::ptr::eq(old, new));
+    if same_node || node_hash_of(old) == node_hash_of(new) {
         return;
     }
     if let (Some((old_left, old_right)), Some((new_left, new_right))) = (children(old), children(new)) {
@@ -236,8 +238,7 @@ fn collect_changes<'a>(old: Option<&'a Node>, new: Option<&'a Node>, changes: &m
 }
 
 fn inner(left: Subtree, right: Subtree) -> Arc<Node> {
-    let hash = inner_hash(&hash_of(&left), &hash_of(&right));
-    Arc::new(Node::Inner { left, right, hash })
+    Arc::new(Node::Inner { left, right, hash: OnceLock::new() })
 }
 
 fn hash_of(subtree: &Subtree) -> Digest {
@@ -247,7 +248,8 @@ fn hash_of(subtree: &Subtree) -> Digest {
 fn node_hash_of(node: Option<&Node>) -> Digest {
     match node {
         None => Digest::ZERO,
-        Some(Node::Leaf { hash, .. } | Node::Inner { hash, .. }) => *hash,
+        Some(Node::Leaf { hash, .. }) => *hash,
+        Some(Node::Inner { left, right, hash }) => *hash.get_or_init(|| inner_hash(&hash_of(left), &hash_of(right))),
     }
 }
 

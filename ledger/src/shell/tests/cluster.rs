@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -13,25 +14,34 @@ use tokio::time::{Instant, sleep, timeout};
 use wallet::{codec, digest::Digest, units::NodeId};
 
 use crate::{
-    block::{View, Vote, VoteKind},
+    block::View,
     event::{DecisionAnchored, Entry, EntryBody, Event},
     shell::{
         clock::SystemClock,
         fault::Fault,
         replica::{Replica, ReplicaOptions},
-        transport::{PeerReply, PeerRequest, Transport, TransportFault},
+        transport::{PeerReply, PeerRequest, Transport, TransportFault, Word},
     },
     testing,
+    vote::{Nullify, Vote, VoteKind},
 };
 
 /// Whether a request may pass.
 type Filter = Box<dyn Fn(NodeId, NodeId, &PeerRequest) -> bool + Send>;
+/// What a liar makes of a request of its own node.
+type Lie = Box<dyn Fn(NodeId, NodeId, &mut PeerRequest) + Send>;
+/// What a liar makes of an answer to a node: who asked, who answers.
+type FalseReply = Box<dyn Fn(NodeId, NodeId, &mut PeerReply) + Send>;
 
 #[derive(Default)]
 pub struct Switchboard {
     replicas: Mutex<BTreeMap<NodeId, Replica>>,
     filter: Mutex<Option<Filter>>,
+    lie: Mutex<Option<Lie>>,
+    false_reply: Mutex<Option<FalseReply>>,
     votes: Mutex<HashMap<(NodeId, VoteKind, View), Vote>>,
+    nullified: Mutex<HashMap<NodeId, Vec<Nullify>>>,
+    granted: Mutex<HashMap<(NodeId, u64), NodeId>>,
 }
 
 impl Switchboard {
@@ -42,6 +52,21 @@ impl Switchboard {
 
     pub fn heal(&self) {
         *self.filter.lock().expect("lock") = None;
+    }
+
+    /// From now on requests are what `lie` makes of them.
+    pub fn lie(&self, lie: impl Fn(NodeId, NodeId, &mut PeerRequest) + Send + 'static) {
+        *self.lie.lock().expect("lock") = Some(Box::new(lie));
+    }
+
+    /// From now on answers are what `lie` makes of them; it is told who asked and who answers.
+    pub fn answer_falsely(&self, lie: impl Fn(NodeId, NodeId, &mut PeerReply) + Send + 'static) {
+        *self.false_reply.lock().expect("lock") = Some(Box::new(lie));
+    }
+
+    pub fn be_honest(&self) {
+        *self.lie.lock().expect("lock") = None;
+        *self.false_reply.lock().expect("lock") = None;
     }
 
     /// No line to or from `node`.
@@ -61,20 +86,50 @@ impl Switchboard {
         self.filter.lock().expect("lock").as_ref().is_none_or(|passes| passes(from, to, request))
     }
 
-    fn remember(&self, request: &PeerRequest) {
-        let PeerRequest::Votes(votes) = request else { return };
-        let mut seen = self.votes.lock().expect("lock");
-        for vote in votes {
-            let ballot = vote.ballot;
-            let first = seen.entry((vote.validator, ballot.kind, ballot.view)).or_insert_with(|| vote.clone());
-            assert_eq!(first.ballot, ballot, "node {} signed twice in one view", vote.validator);
+    fn tell_lies(&self, from: NodeId, to: NodeId, request: &mut PeerRequest) {
+        if let Some(lie) = &*self.lie.lock().expect("lock") {
+            lie(from, to, request);
         }
+    }
+
+    fn answer(&self, from: NodeId, to: NodeId, reply: &mut PeerReply) {
+        if let Some(lie) = &*self.false_reply.lock().expect("lock") {
+            lie(from, to, reply);
+        }
+    }
+
+    fn remember(&self, request: &PeerRequest) {
+        let PeerRequest::Votes(words) = request else { return };
+        let (mut seen, mut nullified) = (self.votes.lock().expect("lock"), self.nullified.lock().expect("lock"));
+        for word in words {
+            match word {
+                Word::Vote(vote) => {
+                    let ballot = vote.statement;
+                    let first = seen.entry((vote.validator, ballot.kind, ballot.view)).or_insert(*vote);
+                    assert_eq!(first.statement, ballot, "node {} signed twice in one view", vote.validator);
+                }
+                Word::Nullify { vote, .. } => nullified.entry(vote.validator).or_default().push(vote.statement),
+            }
+        }
+        for ((node, kind, view), _) in seen.iter().filter(|((_, kind, _), _)| *kind == VoteKind::Finalize) {
+            let gave_up = nullified.get(node).into_iter().flatten().find(|nullify| nullify.covers(*view));
+            assert_eq!(gave_up, None, "node {node} signed {kind:?} in view {view:?} and gave it up");
+        }
+    }
+
+    fn remember_reply(&self, reply: &PeerReply) {
+        let PeerReply::Granted(grant) = reply else { return };
+        let mut granted = self.granted.lock().expect("lock");
+        let first = *granted.entry((grant.validator, grant.statement.term)).or_insert(grant.statement.candidate);
+        assert_eq!(first, grant.statement.candidate, "node {} granted a term twice", grant.validator);
     }
 }
 
 struct Line {
     from: NodeId,
     board: Arc<Switchboard>,
+    /// Whether the board remembers what goes out here: not what a second process with a node's key says.
+    is_remembered: bool,
 }
 
 impl Transport for Line {
@@ -85,19 +140,25 @@ impl Transport for Line {
         limit: Duration,
     ) -> BoxFuture<'_, Result<PeerReply, TransportFault>> {
         async move {
-            self.board.remember(&request);
+            if self.is_remembered {
+                self.board.remember(&request);
+            }
             if !self.board.passes(self.from, to, &request) {
                 return Err(TransportFault::Unreachable(to));
             }
             let replica = self.board.replicas.lock().expect("lock").get(&to).cloned();
             let replica = replica.ok_or(TransportFault::Unreachable(to))?;
-            let request: PeerRequest = codec::decode(&codec::encode(&request)).expect("the wire form is canonical");
+            let mut request: PeerRequest = codec::decode(&codec::encode(&request)).expect("the wire form is canonical");
+            self.board.tell_lies(self.from, to, &mut request);
             let from = self.from;
             // As on a real line, the other side finishes even if nobody waits any more.
             let serving = tokio::spawn(async move { replica.serve(from, request).await });
             let failed = |reason: &str| TransportFault::Failed { to, reason: reason.to_owned() };
             let reply = timeout(limit, serving).await.map_err(|_| failed("time is up"))?.map_err(|_| failed("gone"))?;
-            Ok(codec::decode(&codec::encode(&reply)).expect("the wire form is canonical"))
+            let mut reply: PeerReply = codec::decode(&codec::encode(&reply)).expect("the wire form is canonical");
+            self.board.remember_reply(&reply);
+            self.board.answer(self.from, to, &mut reply);
+            Ok(reply)
         }
         .boxed()
     }
@@ -122,17 +183,31 @@ impl Cluster {
 
     /// Starts a node on its files.
     pub async fn open(&self, node: u32) -> Result<Replica, Fault> {
+        let replica = self.open_on(node, self.dir(node), true).await?;
+        self.board.replicas.lock().expect("lock").insert(NodeId::new(node), replica.clone());
+        Ok(replica)
+    }
+
+    /// Starts a second process of a node on other files. What is sent to the node does not reach it.
+    pub async fn open_beside(&self, node: u32, dir: &Path) -> Result<Replica, Fault> {
+        self.open_on(node, dir, false).await
+    }
+
+    /// From now on this process gets what is sent to its node.
+    pub fn redirect(&self, replica: &Replica) {
+        self.board.replicas.lock().expect("lock").insert(replica.shared.me, replica.clone());
+    }
+
+    async fn open_on(&self, node: u32, dir: &Path, is_remembered: bool) -> Result<Replica, Fault> {
         let me = NodeId::new(node);
         let options = ReplicaOptions {
-            dir: self.dir(node).to_owned(),
+            dir: dir.into(),
             consortium: self.consortium.clone(),
             me,
             node_key: testing::node_key(node),
             clock: Arc::new(SystemClock),
         };
-        let replica = Replica::open(options, Arc::new(Line { from: me, board: self.board.clone() })).await?;
-        self.board.replicas.lock().expect("lock").insert(me, replica.clone());
-        Ok(replica)
+        Replica::open(options, Arc::new(Line { from: me, board: self.board.clone(), is_remembered })).await
     }
 
     pub async fn close(&self, node: u32) {
@@ -143,7 +218,7 @@ impl Cluster {
         until("the files are free", || shared.strong_count() == 0).await;
     }
 
-    pub fn dir(&self, node: u32) -> &std::path::Path {
+    pub fn dir(&self, node: u32) -> &Path {
         self.dirs[node as usize].path()
     }
 

@@ -1,0 +1,169 @@
+//! A block with what it takes to execute it offline: its parent's header, the log's frontier and the state's leaves.
+//!
+//! The leader's signature covers the header alone. So everything else is believed only where the header names its digest:
+//! the parent, the parent's certificate, the nullification, and the entries by the log root. What the header does not
+//! bind says nothing about the leader.
+
+use genesis::Consortium;
+use serde::{Deserialize, Serialize};
+use wallet::{codec, digest::Digest, units::BlockHeight};
+
+use super::{Culprit, EVIDENCE_BYTES_MAX, EvidenceInvalid, Rule, check_proposal, culprit};
+use crate::{
+    block::{Block, Header, View},
+    certificate::{Certificate, Nullification},
+    event::Entry,
+    execute::{BlockInvalid, Executed, execute},
+    state::{Record, State},
+    tree::log::LogTree,
+};
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Execution {
+    /// The parent's header; none where the parent is genesis.
+    pub parent: Option<Header>,
+    /// The log before the block.
+    pub log: LogTree,
+    /// The leaves of the state before the block, ascending by key.
+    pub state: Vec<(Digest, Vec<u8>)>,
+    /// The block.
+    pub block: Block,
+}
+
+/// The state before a block does not fit into evidence. The other kinds do not need it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{bytes} bytes of state and block do not fit into the {EVIDENCE_BYTES_MAX} of evidence")]
+pub struct StateTooLarge {
+    /// How many there are, or more.
+    pub bytes: usize,
+}
+
+/// What evidence needs beside state and block, at most: the genesis document, headers, and the heads of lists.
+const REST_BYTES: usize = 2 << 20;
+
+/// Whether a leader whose block is refused for this reason has broken a rule that its signature shows. A time never is
+/// one, because clocks differ, nor is anything that its header does not bind.
+pub const fn blames_leader(reason: &BlockInvalid) -> bool {
+    !matches!(
+        reason,
+        BlockInvalid::TimeNotAfterParent { .. }
+            | BlockInvalid::TimeAhead { .. }
+            | BlockInvalid::Misplaced
+            | BlockInvalid::OtherBody
+            | BlockInvalid::ViewTaken
+            | BlockInvalid::Proposal { .. }
+            | BlockInvalid::SkippedDigest
+            | BlockInvalid::Parent { .. }
+            | BlockInvalid::ParentCertificateDigest
+            | BlockInvalid::LogRoot { .. }
+    )
+}
+
+impl Execution {
+    /// What it takes to execute `block` on `parent`, whose header is `header`; none at genesis.
+    ///
+    /// # Errors
+    /// [`StateTooLarge`].
+    pub fn of(header: Option<&Header>, parent: &Executed, block: &Block) -> Result<Self, StateTooLarge> {
+        let mut bytes = REST_BYTES + codec::encode(block).len();
+        let mut state = Vec::new();
+        for (key, value) in parent.state.tree().iter() {
+            bytes += size_of::<Digest>() + size_of::<u64>() + value.len();
+            if bytes > EVIDENCE_BYTES_MAX {
+                return Err(StateTooLarge { bytes });
+            }
+            state.push((*key, value.to_vec()));
+        }
+        Ok(Self { parent: header.cloned(), log: parent.log.clone(), state, block: block.clone() })
+    }
+
+    /// Executes the block. The leader is to blame if a rule refuses it that its header binds it to.
+    pub(super) fn verify(&self, consortium: &Consortium) -> Result<Vec<Culprit>, EvidenceInvalid> {
+        self.check_bound(consortium)?;
+        let header = &self.block.header;
+        if self.check_parent(consortium).is_ok() {
+            let parent = self.parent_executed(consortium)?;
+            match execute(consortium, &parent, &self.block) {
+                Ok(_) => return Err(EvidenceInvalid::BlockHolds),
+                Err(reason) if !blames_leader(&reason) => return Err(EvidenceInvalid::NoFault(reason)),
+                Err(_) => {}
+            }
+        }
+        Ok(vec![culprit(consortium, header.leader, Rule::ValidProposal, header.view)?])
+    }
+
+    /// Whether the leader signed the header, and the header names everything else in this.
+    pub(super) fn check_bound(&self, consortium: &Consortium) -> Result<(), EvidenceInvalid> {
+        let Block { header, proposal, parent_certificate, skipped, entries } = &self.block;
+        check_proposal(consortium, header, proposal)?;
+        let not_bound = |what| Err(EvidenceInvalid::NotBound(what));
+        if header.parent != self.parent.as_ref().map_or(Digest::ZERO, Header::digest) {
+            return not_bound("the block names another parent");
+        }
+        if header.parent_certificate != parent_certificate.as_ref().map_or(Digest::ZERO, Certificate::digest) {
+            return not_bound("the block names another certificate of its parent");
+        }
+        if header.skipped != skipped.as_ref().map_or(Digest::ZERO, Nullification::digest) {
+            return not_bound("the block names another nullification");
+        }
+        let mut log = self.log.clone();
+        if !log.is_whole() || log.size() > u64::MAX / 2 {
+            return not_bound("the log's frontier does not have a peak for each complete subtree");
+        }
+        entries.iter().for_each(|entry| log.append(Entry::leaf_hash(entry)));
+        if (log.size(), log.root()) != (header.log_size, header.log_root) {
+            return not_bound("the block names another log");
+        }
+        Ok(())
+    }
+
+    /// Whether a quorum certified the parent, so that its roots are right. If not, the leader built on what it had no
+    /// proof for.
+    pub(super) fn check_parent(&self, consortium: &Consortium) -> Result<(), EvidenceInvalid> {
+        match (&self.parent, &self.block.parent_certificate) {
+            (None, None) => Ok(()),
+            (Some(parent), Some(certificate)) => {
+                if (certificate.block, certificate.height, certificate.view)
+                    != (parent.digest(), parent.height, parent.view)
+                {
+                    return Err(EvidenceInvalid::NotBound("the certificate is of another block than the parent"));
+                }
+                Ok(certificate.verify(consortium.validators(), &consortium.id())?)
+            }
+            _ => Err(EvidenceInvalid::NotBound("the parent is not certified")),
+        }
+    }
+
+    /// The parent as its validators executed it. Only after [`Self::check_parent`]: a root that nobody certified could
+    /// stand for records that no execution makes.
+    pub(super) fn parent_executed(&self, consortium: &Consortium) -> Result<Executed, EvidenceInvalid> {
+        let genesis = Executed::genesis(consortium);
+        let not_bound = |what| Err(EvidenceInvalid::NotBound(what));
+        if !self.state.is_sorted_by(|(one, _), (next, _)| one < next)
+            || self.state.iter().any(|(_, value)| codec::decode::<Record>(value).is_err())
+        {
+            return not_bound("the state's leaves do not ascend, or one is no record");
+        }
+        let state = State::from_leaves(self.state.iter().cloned());
+        let (digest, height, view, time, roots) = match &self.parent {
+            None => (Digest::ZERO, BlockHeight::ZERO, View::default(), genesis.time, roots_of(&genesis)),
+            Some(parent) => {
+                let roots = (parent.log_size, parent.log_root, parent.state_root);
+                (parent.digest(), parent.height, parent.view, parent.time, roots)
+            }
+        };
+        let executed = Executed { digest, height, view, time, log: self.log.clone(), state };
+        if roots_of(&executed) != roots {
+            return not_bound("log or state are not the parent's");
+        }
+        if height.next().is_none() || time.get() == u64::MAX {
+            return not_bound("nothing follows the parent");
+        }
+        Ok(executed)
+    }
+}
+
+fn roots_of(executed: &Executed) -> (u64, Digest, Digest) {
+    (executed.log.size(), executed.log.root(), executed.state.root())
+}

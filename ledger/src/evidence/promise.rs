@@ -1,0 +1,111 @@
+//! The leader's promise to an author, and the proof that it was broken.
+//!
+//! Who takes entries as the leader signs in which of its blocks they will be at the latest. It tries what it promised
+//! for a block before anything else, and promises no more for a block than half of it, so that an honest leader never
+//! breaks a promise. Left out without a breach is what the rules of the ledger refuse: the entry must apply before the
+//! block and after it.
+//!
+//! A promise names leaves and not ids: an id does not cover the signatures of an entry. Of two entries with one id the
+//! leader may have got the one that a rule refuses, and the author could then show the other.
+
+use genesis::Consortium;
+use serde::{Deserialize, Serialize};
+use wallet::{
+    codec,
+    digest::{Digest, sha256},
+    identity::context,
+};
+
+use super::{Culprit, EvidenceInvalid, Execution, Rule, culprit};
+use crate::{
+    apply::BlockContext,
+    block::View,
+    event::Entry,
+    execute::{Executed, execute},
+    vote::{Signed, Statement},
+};
+
+/// One promise names at most this many entries.
+pub const PROMISED_MAX: usize = 128;
+
+/// "These entries are in my block of this number at the latest, if they apply to it."
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Promise {
+    /// Hash of the genesis document.
+    pub consortium: Digest,
+    /// Which validator set the leader belongs to.
+    pub epoch: u64,
+    /// The raft term that it leads.
+    pub term: u64,
+    /// The number of the block within the term.
+    pub through: u64,
+    /// What [`entries_digest`] gives for the leaves of the entries.
+    pub entries: Digest,
+}
+
+impl Statement for Promise {
+    const CONTEXT: &'static str = context::LEDGER_PROMISE;
+
+    fn consortium(&self) -> Digest {
+        self.consortium
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}
+
+/// A leader's promise.
+pub type SignedPromise = Signed<Promise>;
+
+/// What a promise names: the leaf hashes of the entries, in the order in which they were submitted.
+pub fn entries_digest(leaves: &[Digest]) -> Digest {
+    sha256("batchmind/v1/ledger/promised", &[&codec::encode(leaves)])
+}
+
+/// A promise, and the block that was to keep it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokenPromise {
+    /// What the leader signed when it took the entries.
+    pub promise: SignedPromise,
+    /// The leaf hashes of all entries that it names.
+    pub leaves: Vec<Digest>,
+    /// The one that was left out.
+    pub entry: Entry,
+    /// The block, and what it was executed on.
+    pub execution: Execution,
+}
+
+impl BrokenPromise {
+    pub(super) fn verify(&self, consortium: &Consortium) -> Result<Vec<Culprit>, EvidenceInvalid> {
+        let Self { promise, leaves, entry, execution } = self;
+        let Promise { term, through, entries, .. } = promise.statement;
+        promise.verify(consortium.validators(), &consortium.id())?;
+        if leaves.len() > PROMISED_MAX || entries_digest(leaves) != entries || !leaves.contains(&entry.leaf_hash()) {
+            return Err(EvidenceInvalid::NotBound("the promise does not name the entry"));
+        }
+        let (header, view) = (&execution.block.header, View { term, number: through });
+        if (header.leader, header.view) != (promise.validator, view) {
+            return Err(EvidenceInvalid::NotBound("the block is not the one that the promise names"));
+        }
+        execution.check_bound(consortium)?;
+        execution.check_parent(consortium)?;
+        let parent = execution.parent_executed(consortium)?;
+        let after = execute(consortium, &parent, &execution.block).map_err(EvidenceInvalid::NoFault)?;
+        for executed in [&parent, &after] {
+            applies(consortium, executed, &after, entry)?;
+        }
+        Ok(vec![culprit(consortium, promise.validator, Rule::KeptPromise, view)?])
+    }
+}
+
+/// Whether the entry applies on `executed` in the block of `after`.
+fn applies(
+    consortium: &Consortium,
+    executed: &Executed,
+    after: &Executed,
+    entry: &Entry,
+) -> Result<(), EvidenceInvalid> {
+    let at = BlockContext { height: after.height, time: after.time, log_index: executed.log.next_index() };
+    executed.state.clone().apply(consortium, entry, at).map(drop).map_err(EvidenceInvalid::PromiseKept)
+}

@@ -1,0 +1,106 @@
+//! What is read is what was written, whatever is kept in memory.
+
+use openraft::CommittedLeaderId;
+use proptest::prelude::*;
+
+use super::*;
+
+fn entry(index: u64) -> RaftEntry {
+    RaftEntry { log_id: RaftLogId::new(CommittedLeaderId::new(1, 0), index), payload: openraft::EntryPayload::Blank }
+}
+
+/// Everything that the log says of itself.
+fn seen(log: &LogStore) -> Vec<(Vec<Chained>, Option<Chained>, Option<Link>)> {
+    let read = |from: u64| {
+        let entries = log.entries_from(from).expect("reads");
+        (entries, log.entry(from).expect("reads"), log.link(from).expect("reads"))
+    };
+    (0..3 * RECENT_MAX as u64).map(read).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// After each step the log in memory is compared with what another start finds on the disk.
+    #[test]
+    fn what_is_kept_in_memory_is_what_is_on_the_disk(
+        steps in prop::collection::vec((0..4_u8, 0..2 * RECENT_MAX as u64), 1..10),
+    ) {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut log = LogStore::open(dir.path()).expect("opens");
+        log.append_first(entry(0)).expect("appends");
+        let mut purged = 0;
+        for (what, count) in steps {
+            let last = log.last().map_or(0, |link| link.log_id.index);
+            match what {
+                0 | 1 => {
+                    let entries: Vec<_> = (last + 1..=last + count).map(entry).collect();
+                    log.0.append(&entries).map(|end| log.0.raise(end)).expect("appends");
+                }
+                2 => log.cut((last + 1).saturating_sub(count).max(purged + 1)).expect("cuts"),
+                _ => {
+                    purged = last.saturating_sub(count).max(purged);
+                    log.0.purge(entry(purged).log_id).expect("purges");
+                }
+            }
+            let warm = seen(&log);
+            drop(log);
+            log = LogStore::open(dir.path()).expect("opens again");
+            prop_assert_eq!(warm, seen(&log));
+        }
+    }
+}
+
+#[test]
+fn holes_and_overlaps_are_refused() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let log = LogStore::open(dir.path()).expect("opens");
+    log.append_first(entry(0)).expect("appends");
+    for wrong in [0, 2] {
+        let fault = log.0.append(&[entry(wrong)]).expect_err("refused");
+        assert!(matches!(fault, Fault::NotConsecutive { last: Some(0), .. }), "{fault}");
+    }
+    log.0.append(&[entry(1)]).expect("appends");
+}
+
+#[test]
+fn a_reader_learns_the_first_cut_since_it_last_looked() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let log = LogStore::open(dir.path()).expect("opens");
+    log.0.append(&[entry(0), entry(1), entry(2), entry(3)]).map(|end| log.0.raise(end)).expect("appends");
+    let seen = log.end().generation;
+    log.cut(3).expect("cuts");
+    log.cut(1).expect("cuts");
+    log.0.append(&[entry(1), entry(2)]).map(|end| log.0.raise(end)).expect("appends");
+    assert_eq!(log.cut_since(seen), Some(1));
+    assert_eq!(log.end(), Flushed { generation: 2, index: Some(2) });
+    assert_eq!(log.cut_since(log.end().generation), None);
+}
+
+#[test]
+fn chain_hashes_are_kept_over_a_reopening() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let before = {
+        let log = LogStore::open(dir.path()).expect("opens");
+        log.0.append(&[entry(0), entry(1)]).expect("appends");
+        log.last()
+    };
+    let log = LogStore::open(dir.path()).expect("opens again");
+    assert_eq!(log.last(), before);
+    let first = chain_hash(Digest::ZERO, &entry(0));
+    assert_eq!(log.link(1).expect("reads").map(|link| link.chain), Some(chain_hash(first, &entry(1))));
+}
+
+#[test]
+fn nothing_at_or_below_final_is_cut_and_nothing_above_it_is_purged() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let log = LogStore::open(dir.path()).expect("opens");
+    log.0.append(&[entry(0), entry(1), entry(2)]).expect("appends");
+    log.set_final(entry(1).log_id).expect("it is there");
+    assert!(matches!(log.cut(1), Err(Fault::CutsFinal { at: 1, final_index: 1 })));
+    assert!(log.0.purge(entry(2).log_id).is_err());
+    log.cut(2).expect("cuts above final");
+    log.0.purge(entry(0).log_id).expect("purges below final");
+    assert_eq!(log.entry(0).expect("reads"), None);
+    assert!(log.link(0).expect("reads").is_some());
+}

@@ -1,0 +1,305 @@
+//! The promises that this node gives as a leader, and those that it got as an author.
+//!
+//! A leader tries what it promised for a block before anything else in it, and promises no more for one block than half
+//! of it holds. So what it promised is in the block, or a rule of the ledger refused it. It begins each view once: a
+//! second proposal of one view would be evidence against it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use genesis::Consortium;
+use wallet::{digest::Digest, units::NodeId};
+
+use super::{fault::Fault, shared::Shared, transport::Given};
+use crate::{
+    apply::BlockContext,
+    block::View,
+    event::{Encoded, Entry},
+    evidence::{BrokenPromise, Evidence, Execution, PROMISED_MAX, Promise, SignedPromise, entries_digest},
+    execute::{BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, Executed},
+    finality::Final,
+    vote::{Signed, Signer},
+};
+
+/// Of a block, what may be promised beforehand.
+const PROMISED_ENTRIES_MAX: usize = BLOCK_ENTRIES_MAX / 2;
+/// See [`PROMISED_ENTRIES_MAX`].
+const PROMISED_BYTES_MAX: usize = BLOCK_BYTES_MAX / 2;
+/// A promise names a block at most this far ahead. A leader that is busier than that promises nothing.
+const AHEAD_MAX: u64 = 16;
+/// Promises that an author keeps at most.
+const KEPT_MAX: usize = 4096;
+
+/// See the module.
+pub(crate) struct Promises {
+    signer: Signer,
+    given: Mutex<Book>,
+    kept: Mutex<VecDeque<Kept>>,
+}
+
+/// What this node promised in the last term that it led.
+#[derive(Default)]
+struct Book {
+    term: u64,
+    /// The number of the last view that it began.
+    begun: u64,
+    due: BTreeMap<u64, Due>,
+}
+
+#[derive(Default)]
+struct Due {
+    entries: Vec<Entry>,
+    bytes: usize,
+}
+
+/// A promise that this node got, with the entries that it names.
+#[derive(Clone)]
+struct Kept {
+    promise: SignedPromise,
+    entries: Vec<Named>,
+}
+
+/// How a promise names an entry, and how the author finds it.
+#[derive(Clone, Copy)]
+pub(crate) struct Named {
+    id: Digest,
+    leaf: Digest,
+}
+
+impl From<&Entry> for Named {
+    fn from(entry: &Entry) -> Self {
+        let entry = Encoded::from(entry);
+        Self { id: entry.id(), leaf: entry.leaf_hash() }
+    }
+}
+
+impl Promises {
+    pub(crate) fn new(signer: Signer) -> Self {
+        Self { signer, given: Mutex::default(), kept: Mutex::default() }
+    }
+
+    /// Promises entries that this node has taken as the leader of `term`; none if it would promise too much.
+    pub(crate) fn give(&self, consortium: &Consortium, term: u64, entries: &[Entry]) -> Option<Given> {
+        if entries.is_empty() || entries.len() > PROMISED_MAX {
+            return None;
+        }
+        let (sizes, leaves): (Vec<usize>, Vec<Digest>) =
+            entries.iter().map(Encoded::from).map(|entry| (entry.bytes().len(), entry.leaf_hash())).unzip();
+        let bytes: usize = sizes.iter().sum();
+        let through = {
+            let mut book = lock(&self.given);
+            book.turn_to(term)?;
+            // The next block takes what was queued before; the one after it takes these, or one later.
+            let first = book.begun.checked_add(2)?;
+            let fits = |number: &u64| {
+                book.due.get(number).is_none_or(|due| {
+                    due.entries.len() + entries.len() <= PROMISED_ENTRIES_MAX && due.bytes + bytes <= PROMISED_BYTES_MAX
+                })
+            };
+            let through = (first..first.checked_add(AHEAD_MAX)?).find(fits)?;
+            let due = book.due.entry(through).or_default();
+            due.entries.extend_from_slice(entries);
+            due.bytes += bytes;
+            through
+        };
+        let signed = Signed::sign(promise(consortium, term, through, &leaves), &self.signer);
+        Some(Given { term, through, signature: signed.signature })
+    }
+
+    /// This node proposes in `view` now: what it promised for that block. None if it did so before, or led a later term
+    /// since: then it must not.
+    pub(crate) fn begin(&self, view: View) -> Option<Vec<Entry>> {
+        let mut book = lock(&self.given);
+        book.turn_to(view.term)?;
+        if view.number <= book.begun {
+            return None;
+        }
+        book.begun = view.number;
+        let later = book.due.split_off(&(view.number.checked_add(1)?));
+        let due = std::mem::replace(&mut book.due, later);
+        Some(due.into_values().flat_map(|due| due.entries).collect())
+    }
+
+    /// Keeps what a leader promised for `entries`. Whether it signed that is seen when the promise is broken.
+    pub(crate) fn keep(&self, consortium: &Consortium, leader: NodeId, given: Given, entries: Vec<Named>) {
+        let Given { term, through, signature } = given;
+        let leaves: Vec<Digest> = entries.iter().map(|named| named.leaf).collect();
+        let promise = Signed { statement: promise(consortium, term, through, &leaves), validator: leader, signature };
+        let mut kept = lock(&self.kept);
+        if kept.len() >= KEPT_MAX {
+            kept.pop_front();
+        }
+        kept.push_back(Kept { promise, entries });
+    }
+
+    /// The promises for the block of `view`. They are forgotten, with those of views before it.
+    fn for_view(&self, view: View) -> Vec<Kept> {
+        let mut kept = lock(&self.kept);
+        let of = |kept: &Kept| View { term: kept.promise.statement.term, number: kept.promise.statement.through };
+        let due = kept.iter().filter(|kept| of(kept) == view).cloned().collect();
+        kept.retain(|kept| of(kept) > view);
+        due
+    }
+}
+
+impl Book {
+    /// Begins an empty book for a later term. None for an earlier one, which this node does not lead any more.
+    fn turn_to(&mut self, term: u64) -> Option<()> {
+        if term > self.term {
+            *self = Self { term, ..Self::default() };
+        }
+        (term == self.term).then_some(())
+    }
+}
+
+impl Shared {
+    /// Whether the block that became final keeps the promises for it. What does not is kept as evidence.
+    pub(crate) fn check_promises(&self, finalized: &Final, before: &Executed) -> Result<(), Fault> {
+        let (header, after) = (&finalized.block.header, &finalized.executed);
+        for Kept { promise, entries } in self.promises.for_view(header.view) {
+            for Named { id, leaf } in entries.iter().filter(|named| after.state.entry(named.id).is_none()) {
+                // The same entry under another signature was not promised.
+                let Some(entry) = self.outbox.get(id).filter(|entry| entry.leaf_hash() == *leaf) else { continue };
+                let applies = |executed: &Executed| {
+                    let (height, time, log_index) = (after.height, after.time, executed.log.next_index());
+                    let at = BlockContext { height, time, log_index };
+                    executed.state.clone().apply(&self.consortium, &entry, at).is_ok()
+                };
+                if promise.validator != header.leader || !applies(before) || !applies(after) {
+                    continue;
+                }
+                let parent = self.store.header(before.height)?;
+                let execution = match Execution::of(parent.as_ref(), before, &finalized.block) {
+                    Ok(execution) => execution,
+                    Err(too_large) => {
+                        tracing::error!(leader = %header.leader, %too_large, "a broken promise cannot be proven");
+                        return Ok(());
+                    }
+                };
+                let leaves = entries.iter().map(|named| named.leaf).collect();
+                let broken = BrokenPromise { promise, leaves, entry, execution };
+                self.keep_proof(&Evidence::BrokenPromise(Box::new(broken)))?;
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn promise(consortium: &Consortium, term: u64, through: u64, leaves: &[Digest]) -> Promise {
+    let (id, epoch) = (consortium.id(), consortium.validators().epoch);
+    Promise { consortium: id, epoch, term, through, entries: entries_digest(leaves) }
+}
+
+/// Every holder of these locks leaves them consistent at each step, so a panic elsewhere does not spoil them.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Chain, Session, consortium, evidence::anchor, signer};
+
+    fn view(term: u64, number: u64) -> View {
+        View { term, number }
+    }
+
+    #[test]
+    fn what_was_promised_for_a_block_is_due_in_it() {
+        let consortium = consortium(4);
+        let promises = Promises::new(signer(0));
+        let entries = [anchor(&consortium, 1), anchor(&consortium, 2)];
+        assert_eq!(promises.begin(view(3, 1)), Some(Vec::new()));
+        let given = promises.give(&consortium, 3, &entries).expect("little was promised");
+        assert_eq!((given.term, given.through), (3, 3));
+        assert_eq!(promises.begin(view(3, 2)), Some(Vec::new()));
+        assert_eq!(promises.begin(view(3, 3)), Some(entries.to_vec()));
+        // A view that is left out does not lose what was due in it.
+        let given = promises.give(&consortium, 3, &entries[..1]).expect("little was promised");
+        assert!(promises.begin(view(3, given.through + 1)).is_some_and(|due| due == entries[..1]));
+    }
+
+    #[test]
+    fn a_view_begins_once_and_a_promise_is_never_for_one_that_began() {
+        let consortium = consortium(4);
+        let promises = Promises::new(signer(0));
+        assert!(promises.begin(view(3, 7)).is_some());
+        for number in [1, 6, 7] {
+            assert_eq!(promises.begin(view(3, number)), None);
+        }
+        assert!(promises.give(&consortium, 3, &[anchor(&consortium, 1)]).expect("little").through > 7);
+        assert_eq!(promises.begin(view(2, 9)), None);
+        assert_eq!(promises.give(&consortium, 2, &[anchor(&consortium, 1)]), None);
+        // A later term begins with an empty book.
+        assert_eq!(promises.begin(view(4, 1)), Some(Vec::new()));
+    }
+
+    #[test]
+    fn no_more_is_promised_for_a_block_than_half_of_it() {
+        let consortium = consortium(4);
+        let promises = Promises::new(signer(0));
+        let entries: Vec<Entry> = (1..=128).map(|number| anchor(&consortium, number)).collect();
+        let through: Vec<u64> =
+            std::iter::from_fn(|| Some(promises.give(&consortium, 1, &entries)?.through)).take(10_000).collect();
+        let (first, last) = (through[0], through[through.len() - 1]);
+        assert_eq!(last - first + 1, AHEAD_MAX, "then it promises nothing");
+        for number in first..=last {
+            let count = through.iter().filter(|through| **through == number).count();
+            assert_eq!(count * entries.len(), PROMISED_ENTRIES_MAX);
+        }
+        let due = promises.begin(view(1, first)).expect("not begun");
+        assert_eq!(due.len(), PROMISED_ENTRIES_MAX);
+    }
+
+    #[test]
+    fn an_author_forgets_promises_that_are_over() {
+        let consortium = consortium(4);
+        let (leader, author) = (Promises::new(signer(0)), Promises::new(signer(1)));
+        let entry = anchor(&consortium, 1);
+        for _ in 0..KEPT_MAX + 1 {
+            let given = leader.give(&consortium, 1, std::slice::from_ref(&entry)).expect("little was promised");
+            author.keep(&consortium, NodeId::ZERO, given, vec![Named::from(&entry)]);
+            leader.begin(view(1, given.through - 1)).expect("not begun");
+        }
+        assert_eq!(lock(&author.kept).len(), KEPT_MAX);
+        assert!(author.for_view(view(1, 2)).is_empty(), "the oldest is gone");
+        assert_eq!(author.for_view(view(1, 3)).len(), 1);
+        assert!(author.for_view(view(1, 3)).is_empty());
+        assert!(author.for_view(view(2, 1)).is_empty());
+        assert_eq!(lock(&author.kept).len(), 0, "the term is over");
+    }
+
+    #[test]
+    fn a_leader_that_tries_what_is_due_first_breaks_no_promise() {
+        let consortium = consortium(4);
+        let (mut chain, session) = (Chain::new(consortium.clone()), Session::in_eu(&consortium, 0));
+        let promises = Promises::new(signer(0));
+        // It comes before the entry that makes it possible, which arrives last of all.
+        let created = session.created();
+        let mut later = chain.clone();
+        later.push(created.clone()).expect("valid");
+        let early = session.touched(&session.record(&later), 1);
+        let given = promises.give(&consortium, 1, std::slice::from_ref(&early)).expect("little was promised");
+        for number in 1..=given.through {
+            let mut candidates = promises.begin(view(1, number)).expect("not begun");
+            candidates.extend((number + 1 == given.through).then(|| created.clone()));
+            let parent = chain.blocks.last().map(|(block, _)| block.header.clone());
+            let before = chain.tip.clone();
+            let proposal = chain.propose(candidates);
+            let execution = Execution::of(parent.as_ref(), &before, &proposal.block).expect("small");
+            let (leaves, entry) = (vec![early.leaf_hash()], early.clone());
+            let statement = promise(&consortium, 1, given.through, &leaves);
+            let promise = Signed { statement, validator: NodeId::ZERO, signature: given.signature };
+            let broken = BrokenPromise { promise, leaves, entry, execution };
+            assert!(Evidence::BrokenPromise(Box::new(broken)).verify(&consortium).is_err(), "block {number}");
+            let block = proposal.block;
+            let certificate = crate::testing::certify(&block, [1, 2, 3]);
+            chain.tip = proposal.executed;
+            chain.blocks.push((block, certificate));
+        }
+        assert!(chain.tip.state.entry(early.id()).is_some());
+    }
+}

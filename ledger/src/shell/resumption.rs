@@ -1,0 +1,251 @@
+//! A vote record that is lost, older than the last one, or used by two processes.
+//!
+//! At its start a node asks the others what they hold signed by its key, and says nothing before a quorum, itself
+//! included, has answered. It asks again every now and then. Where somebody shows what its record does not know, or the
+//! record is missing, the node falls silent: it follows, and neither votes nor proposes. It submits `ValidatorResumed`
+//! and votes again in terms after the one in which that became final; see [`Statements`](crate::finality::Statements).
+//! Where a `ValidatorResumed` of its key becomes final that it did not submit, another process has its key and its
+//! record. Then it stays silent until it is started again, so that one of both is left.
+
+use std::{
+    collections::BTreeSet,
+    hash::{BuildHasher as _, Hasher as _},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, time::sleep};
+use wallet::{codec, digest::sha256, units::NodeId};
+
+use super::{
+    fault::Fault,
+    shared::{PEER_TIMEOUT, Shared},
+    transport::{PeerRefusal, PeerReply, PeerRequest},
+    validator::{Message, Validator},
+};
+use crate::{
+    block::Block,
+    event::{EntryBody, Event, ValidatorResumed},
+    finality::{Final, Input, Statements},
+};
+
+/// How often the peers are asked until enough have answered.
+const ASK_EVERY: Duration = Duration::from_millis(250);
+/// How often one of them is asked afterwards.
+const ASK_LATER: Duration = Duration::from_secs(2);
+
+/// So many numbers of the own `ValidatorResumed` are remembered.
+const DRAWN_MAX: usize = 64;
+
+/// Whether this process may sign with the node's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Custody {
+    /// These peers have answered, and hold nothing that the record does not know.
+    Asking(BTreeSet<NodeId>),
+    /// The record is the last one, as far as anybody knows.
+    Trusted,
+    /// It is not. The node submitted `ValidatorResumed`.
+    Silent,
+    /// Another process has this key.
+    Doubled,
+}
+
+impl Validator {
+    /// The first thing that the voting thread does. `may_vote`: whether there is a record, or nothing to be recorded.
+    pub(crate) fn begin_custody(&mut self, may_vote: bool) -> Result<(), Fault> {
+        let on_ledger = self.shared.tip.borrow().state.resumption(self.shared.me).map(|record| record.nonce);
+        let foreign = on_ledger.is_some_and(|nonce| !self.votes.drawn.contains(&nonce));
+        if !may_vote || self.votes.silent.is_some() || foreign {
+            return self.fall_silent("the vote record is missing or not the last one");
+        }
+        self.trust_if_answered();
+        Ok(())
+    }
+
+    /// A peer told what it holds signed by this node's key.
+    pub(crate) fn heard(&mut self, from: NodeId, statements: &Statements) -> Result<(), Fault> {
+        self.check_own(statements, "a peer holds what the vote record does not")?;
+        if let Custody::Asking(answered) = &mut self.custody {
+            answered.insert(from);
+            self.trust_if_answered();
+        }
+        Ok(())
+    }
+
+    /// Falls silent if this node's key signed something here that its record does not know.
+    pub(crate) fn check_own(&mut self, statements: &Statements, why: &str) -> Result<(), Fault> {
+        let shared = &self.shared;
+        let beyond = statements.are_beyond(&self.votes.record, shared.me, &shared.consortium);
+        if beyond { self.fall_silent(why) } else { Ok(()) }
+    }
+
+    /// See [`Self::check_own`], for what this node hears of itself in an input.
+    pub(crate) fn check_input(&mut self, input: &Input) -> Result<(), Fault> {
+        if matches!(self.custody, Custody::Silent | Custody::Doubled) {
+            return Ok(());
+        }
+        if let Input::Flushed { block, .. } = input {
+            // Before this process votes for anything that stands on it.
+            for nonce in self.resumptions(block) {
+                self.yield_to(nonce)?;
+            }
+        }
+        let statements = Statements::within(input, self.shared.me, &self.shared.consortium);
+        self.check_own(&statements, "a peer shows what the vote record does not hold")
+    }
+
+    /// What this node holds signed by the key of `node`, the last of it.
+    pub(crate) fn held_of(&self, node: NodeId) -> Statements {
+        let (votes, nullifies, grant) = self.voter.statements_of(node);
+        let mut held = Statements { votes, nullifies, grants: grant.into_iter().collect() };
+        let certificates = [self.voter.tip_certificate(), self.voter.best_certificate()];
+        for certificate in certificates.into_iter().flatten() {
+            held.take_certificate(certificate, node, &self.shared.consortium);
+        }
+        held.keep_last();
+        held
+    }
+
+    fn trust_if_answered(&mut self) {
+        let Custody::Asking(answered) = &self.custody else { return };
+        if answered.len() + 1 >= self.shared.consortium.validators().quorum() {
+            self.speak();
+        }
+    }
+
+    fn speak(&mut self) {
+        self.custody = Custody::Trusted;
+        self.signer = Some(self.key.clone());
+        self.voter.set_signer(self.signer.clone());
+        self.shared.votes.send_replace(true);
+    }
+
+    fn fall_silent(&mut self, why: &str) -> Result<(), Fault> {
+        if matches!(self.custody, Custody::Silent | Custody::Doubled) {
+            return Ok(());
+        }
+        self.hush();
+        self.custody = Custody::Silent;
+        // Drawn anew at each start, so that a copy of this folder is told apart.
+        let nonce = self.draw();
+        self.votes.silent = Some(nonce);
+        if self.votes.drawn.len() >= DRAWN_MAX {
+            self.votes.drawn.remove(0);
+        }
+        self.votes.drawn.push(nonce);
+        self.file.save(&self.votes)?;
+        tracing::error!(why, "this node falls silent until its ValidatorResumed is final");
+        if self.shared.consortium.validators().quorum() == self.shared.consortium.nodes().len() {
+            tracing::error!("the others have no quorum without this node: nothing becomes final any more");
+        }
+        let (consortium, author) = (self.shared.consortium.id(), self.shared.me);
+        let event = Event::ValidatorResumed(ValidatorResumed { nonce });
+        let entry = EntryBody { consortium, author, nonce, event }.sign(&self.key.key, None);
+        self.shared.outbox.add_all(vec![(entry.id(), entry)]);
+        Ok(())
+    }
+
+    fn hush(&mut self) {
+        self.signer = None;
+        self.voter.set_signer(None);
+        self.shared.votes.send_replace(false);
+    }
+
+    /// Looks for `ValidatorResumed` of this node's key in a block that became final.
+    pub(crate) fn look_for_resumption(&mut self, finalized: &Final) -> Result<(), Fault> {
+        for nonce in self.resumptions(&finalized.block) {
+            if self.votes.silent != Some(nonce) || self.custody != Custody::Silent {
+                self.yield_to(nonce)?;
+                continue;
+            }
+            let view = finalized.block.header.view;
+            tracing::warn!(term = view.term, "this node resumes: it votes in later terms");
+            self.votes.record = self.voter.resume(view);
+            self.votes.silent = None;
+            self.file.save(&self.votes)?;
+            self.speak();
+        }
+        Ok(())
+    }
+
+    /// The nonces of this key's `ValidatorResumed` in a block.
+    fn resumptions(&self, block: &Block) -> Vec<[u8; 16]> {
+        let own = block.entries.iter().filter(|entry| entry.body.author == self.shared.me);
+        own.filter_map(|entry| match &entry.body.event {
+            Event::ValidatorResumed(event) => Some(event.nonce),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// Another process resumes with this key, or did so before this folder's time.
+    fn yield_to(&mut self, nonce: [u8; 16]) -> Result<(), Fault> {
+        match self.custody {
+            // It is one that this process does not know of: the folder is older.
+            Custody::Asking(_) if !self.votes.drawn.contains(&nonce) => {
+                self.fall_silent("this key resumed, and the vote record does not know it")
+            }
+            Custody::Trusted if !self.votes.drawn.contains(&nonce) => {
+                tracing::error!("another process resumes with this node's key: this one stays silent");
+                self.hush();
+                self.custody = Custody::Doubled;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A number that no other process draws.
+    fn draw(&self) -> [u8; 16] {
+        let now = self.shared.clock.now().get();
+        let mut seed = codec::encode(&(self.shared.me, now, self.shared.tip.borrow().digest));
+        #[cfg(any(test, feature = "testing"))]
+        let is_simulated = super::simulated::is_on();
+        #[cfg(not(any(test, feature = "testing")))]
+        let is_simulated = false;
+        if !is_simulated {
+            // The operating system's randomness, by the one way that the standard library has to it.
+            let random = std::hash::RandomState::new().build_hasher().finish();
+            seed.extend_from_slice(&random.to_le_bytes());
+        }
+        let drawn = sha256("batchmind/v1/ledger/resumption", &[&seed]);
+        drawn.0.first_chunk::<16>().copied().unwrap_or_default()
+    }
+}
+
+impl Shared {
+    /// What this node holds signed by the key of `node`.
+    pub(crate) async fn statements_of(&self, node: NodeId) -> Result<Statements, PeerRefusal> {
+        let (reply, held) = oneshot::channel();
+        self.tell_validator(Message::Statements { of: node, reply });
+        held.await.map_err(|_| PeerRefusal::NotReady)
+    }
+}
+
+/// Asks the peers what they hold signed by this node's key: all of them until enough have answered, then one in turn.
+pub(crate) async fn ask(shared: Arc<Shared>) {
+    let others: Vec<NodeId> = shared.outgoing_votes.keys().copied().collect();
+    let mut turn = 0;
+    loop {
+        let is_trusted = *shared.votes.borrow();
+        let asked: Vec<NodeId> = match others.get(turn % others.len().max(1)) {
+            None => return,
+            Some(peer) if is_trusted => vec![*peer],
+            Some(_) => others.clone(),
+        };
+        turn += 1;
+        let ask = |peer| {
+            let shared = shared.clone();
+            async move {
+                let reply = shared.transport.request(peer, PeerRequest::Statements, PEER_TIMEOUT).await;
+                if let Ok(PeerReply::Statements(statements)) = reply
+                    && statements.are_bounded()
+                {
+                    shared.tell_validator(Message::Heard { from: peer, statements });
+                }
+            }
+        };
+        futures::future::join_all(asked.into_iter().map(ask)).await;
+        sleep(if is_trusted { ASK_LATER } else { ASK_EVERY }).await;
+    }
+}

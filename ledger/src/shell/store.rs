@@ -1,0 +1,249 @@
+//! Column families of sealed values, as both stores use them: strict, and with a checksum of our own on every value.
+//!
+//! RocksDB checks its blocks; our checksum also covers the way from there to here and catches a value that was copied
+//! to another key's place, because the key is part of what is summed.
+
+use serde::{Serialize, de::DeserializeOwned};
+use wallet::codec;
+
+use super::{disk::Disk, fault::Fault, rocks::Rocks};
+
+#[cfg(any(test, feature = "testing"))]
+use super::memory::MemoryStore;
+
+/// A database with named column families.
+pub(crate) struct Store {
+    backend: Backend,
+    /// The folder's name, for messages.
+    name: &'static str,
+}
+
+/// What holds the bytes.
+enum Backend {
+    Rocks(Rocks),
+    #[cfg(any(test, feature = "testing"))]
+    Memory(MemoryStore),
+}
+
+/// A key and its value, as bytes.
+pub(crate) type KeyValue = (Vec<u8>, Vec<u8>);
+
+/// Puts and deletes that reach the disk together or not at all.
+#[derive(Default)]
+pub(crate) struct Batch(pub(super) Vec<Change>);
+
+/// One of them. Values are sealed.
+pub(super) enum Change {
+    Put { family: &'static str, key: Vec<u8>, value: Vec<u8> },
+    Delete { family: &'static str, key: Vec<u8> },
+    DeleteRange { family: &'static str, from: Vec<u8>, to: Vec<u8> },
+}
+
+impl Batch {
+    /// Stores the encoding of `value`.
+    pub(crate) fn put<T: Serialize + ?Sized>(&mut self, family: &'static str, key: &[u8], value: &T) {
+        self.put_bytes(family, key, &codec::encode(value));
+    }
+
+    /// Stores bytes as they are.
+    pub(crate) fn put_bytes(&mut self, family: &'static str, key: &[u8], bytes: &[u8]) {
+        self.0.push(Change::Put { family, key: key.to_vec(), value: seal(key, bytes) });
+    }
+
+    /// Removes one key.
+    pub(crate) fn delete(&mut self, family: &'static str, key: &[u8]) {
+        self.0.push(Change::Delete { family, key: key.to_vec() });
+    }
+
+    /// Removes the keys from `from` up to, but without, `to`.
+    pub(crate) fn delete_range(&mut self, family: &'static str, from: &[u8], to: &[u8]) {
+        self.0.push(Change::DeleteRange { family, from: from.to_vec(), to: to.to_vec() });
+    }
+}
+
+impl Store {
+    /// Opens or creates the database on `disk`, which is its own folder there.
+    pub(crate) fn open(disk: &Disk, name: &'static str, families: &[&'static str]) -> Result<Self, Fault> {
+        let backend = match disk {
+            Disk::Folder(folder) => Backend::Rocks(Rocks::open(folder, name, families)?),
+            #[cfg(any(test, feature = "testing"))]
+            Disk::Memory(memory, _) => Backend::Memory(memory.store(name)),
+        };
+        Ok(Self { backend, name })
+    }
+
+    /// Reads and decodes one value.
+    pub(crate) fn get<T: Serialize + DeserializeOwned>(
+        &self,
+        family: &'static str,
+        key: &[u8],
+    ) -> Result<Option<T>, Fault> {
+        let Some(bytes) = self.get_bytes(family, key)? else { return Ok(None) };
+        codec::decode(&bytes).map(Some).map_err(|error| Fault::undecodable(self.name, family, key, error))
+    }
+
+    /// Reads one value as it was stored.
+    pub(crate) fn get_bytes(&self, family: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        let unseal = |value: &[u8]| self.unseal(family, key, value).map(<[u8]>::to_vec);
+        match &self.backend {
+            Backend::Rocks(rocks) => rocks.get(family, key, unseal)?,
+            #[cfg(any(test, feature = "testing"))]
+            Backend::Memory(memory) => memory.get(family, key, unseal),
+        }
+        .transpose()
+    }
+
+    /// Visits the values with `from <= key < to` in the order of their keys, until `visit` says to stop.
+    pub(crate) fn scan(
+        &self,
+        family: &'static str,
+        from: &[u8],
+        to: Option<&[u8]>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<Scan, Fault>,
+    ) -> Result<(), Fault> {
+        let visit = |key: &[u8], value: &[u8]| visit(key, self.unseal(family, key, value)?);
+        match &self.backend {
+            Backend::Rocks(rocks) => rocks.scan(family, from, to, visit),
+            #[cfg(any(test, feature = "testing"))]
+            Backend::Memory(memory) => memory.scan(family, from, to, visit),
+        }
+    }
+
+    /// The last key and value of a family.
+    pub(crate) fn last(&self, family: &'static str) -> Result<Option<KeyValue>, Fault> {
+        let pair = match &self.backend {
+            Backend::Rocks(rocks) => rocks.last(family)?,
+            #[cfg(any(test, feature = "testing"))]
+            Backend::Memory(memory) => memory.last(family),
+        };
+        let Some((key, value)) = pair else { return Ok(None) };
+        let value = self.unseal(family, &key, &value)?.to_vec();
+        Ok(Some((key, value)))
+    }
+
+    /// Writes a batch and returns when it is on the disk.
+    pub(crate) fn write(&self, batch: Batch) -> Result<(), Fault> {
+        match &self.backend {
+            Backend::Rocks(rocks) => rocks.write(batch.0),
+            #[cfg(any(test, feature = "testing"))]
+            Backend::Memory(memory) => memory.write(batch.0),
+        }
+    }
+
+    fn unseal<'a>(&self, family: &'static str, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Fault> {
+        let Some((sum, bytes)) = value.split_first_chunk::<4>() else {
+            return Err(Fault::damaged(self.name, family, key, "too short for its checksum"));
+        };
+        if u32::from_le_bytes(*sum) != checksum(key, bytes) {
+            return Err(Fault::damaged(self.name, family, key, "its checksum does not match"));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Whether a scan goes on.
+pub(crate) enum Scan {
+    More,
+    Stop,
+}
+
+/// Numbers as keys that sort like numbers.
+pub(crate) fn number_key(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
+}
+
+/// The number in such a key.
+pub(crate) fn key_number(key: &[u8]) -> Option<u64> {
+    key.try_into().ok().map(u64::from_be_bytes)
+}
+
+fn seal(key: &[u8], bytes: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(4 + bytes.len());
+    value.extend_from_slice(&checksum(key, bytes).to_le_bytes());
+    value.extend_from_slice(bytes);
+    value
+}
+
+fn checksum(key: &[u8], bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(key), bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn open(dir: &Path) -> Store {
+        Store::open(&dir.into(), "test", &["values"]).expect("a fresh folder opens")
+    }
+
+    fn put(store: &Store, key: &[u8], value: u64) {
+        let mut batch = Batch::default();
+        batch.put("values", key, &value);
+        store.write(batch).expect("writes");
+    }
+
+    /// Puts a value past the seal.
+    fn put_raw(store: &Store, key: &[u8], value: Vec<u8>) {
+        store.write(Batch(vec![Change::Put { family: "values", key: key.to_vec(), value }])).expect("writes");
+    }
+
+    #[test]
+    fn a_changed_bit_in_a_value_is_a_fault_that_names_the_key() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = open(dir.path());
+        let mut value = seal(b"k", &codec::encode(&7_u64));
+        *value.last_mut().expect("not empty") ^= 1;
+        put_raw(&store, b"k", value);
+        let fault = store.get::<u64>("values", b"k").expect_err("damaged");
+        assert_eq!(fault.to_string(), "test: the value at values/6b is damaged: its checksum does not match");
+    }
+
+    #[test]
+    fn a_value_moved_to_another_key_is_a_fault() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = open(dir.path());
+        put_raw(&store, b"b", seal(b"a", &codec::encode(&7_u64)));
+        assert!(matches!(store.get::<u64>("values", b"b"), Err(Fault::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_record_cut_short_by_a_crash_is_dropped_and_the_rest_is_kept() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = open(dir.path());
+        put(&store, b"kept", 1);
+        put(&store, b"torn", 2);
+        drop(store);
+        let wal = newest_wal(dir.path());
+        let bytes = std::fs::read(&wal).expect("the write-ahead log");
+        std::fs::write(&wal, &bytes[..bytes.len() - 3]).expect("writes");
+        let store = open(dir.path());
+        assert_eq!(store.get::<u64>("values", b"kept").expect("reads"), Some(1));
+        assert_eq!(store.get::<u64>("values", b"torn").expect("reads"), None);
+    }
+
+    #[test]
+    fn a_damaged_write_ahead_log_refuses_to_open() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = open(dir.path());
+        put(&store, b"first", 1);
+        put(&store, b"second", 2);
+        drop(store);
+        let wal = newest_wal(dir.path());
+        let mut bytes = std::fs::read(&wal).expect("the write-ahead log");
+        bytes[10] ^= 1;
+        std::fs::write(&wal, &bytes).expect("writes");
+        assert!(matches!(Store::open(&dir.path().into(), "test", &["values"]), Err(Fault::Rocks { .. })));
+    }
+
+    fn newest_wal(dir: &Path) -> std::path::PathBuf {
+        let mut logs: Vec<_> = std::fs::read_dir(dir)
+            .expect("the folder")
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+            .collect();
+        logs.sort();
+        logs.pop().expect("a write-ahead log")
+    }
+}
