@@ -11,7 +11,7 @@ use std::{
 use futures::StreamExt as _;
 use ledger::{
     event::{Entry, Event, next_head},
-    shell::{fault::Fault, final_store::FinalBlock, replica::Replica},
+    shell::{final_store::FinalBlock, replica::Replica},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -95,7 +95,8 @@ impl LedgerFeed {
         while let Some(block) = blocks.next().await {
             match block {
                 Ok(block) => self.take(&block),
-                Err(fault) => return tell(&fault),
+                // Sessions would learn nothing more.
+                Err(fault) => return replica.fail(fault),
             }
         }
     }
@@ -148,12 +149,10 @@ fn change(event: &Event) -> Option<Change> {
         Event::MigrationAborted(_) => Change::Aborted,
         Event::Touch(touch) => Change::Touched { boot_nonce: touch.boot_nonce },
         Event::BatchClosed(_) => Change::Closed,
-        Event::BaselineCommitted(_) | Event::LatencyDelta(_) | Event::BatchEvicted(_) | Event::DecisionAnchored(_) => {
-            return None;
-        }
+        Event::BaselineCommitted(_)
+        | Event::LatencyDelta(_)
+        | Event::BatchEvicted(_)
+        | Event::DecisionAnchored(_)
+        | Event::ValidatorResumed(_) => return None,
     })
-}
-
-fn tell(fault: &Fault) {
-    tracing::error!(%fault, "final blocks cannot be read: sessions learn nothing more");
 }

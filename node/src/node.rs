@@ -11,7 +11,6 @@ use ledger::shell::{
     clock::SystemClock,
     fault::Fault,
     replica::{Replica, ReplicaOptions},
-    transport::{PeerRefusal, PeerReply},
 };
 use scheduler::decision::LogHead;
 use tokio::{
@@ -31,6 +30,7 @@ use crate::{
     ledger_feed::LedgerFeed,
     network::{
         Handler, NetworkFault, Options, Peer, PeerNetwork,
+        ledger_transport::LedgerHandler,
         message::{Dispatch, SessionPeers},
         stream::{StreamExports, StreamLink, StreamPeers},
     },
@@ -132,18 +132,17 @@ impl RunningNode {
         let streams = StreamExports::default();
         let session = SessionHandler(parts.clone());
         let handler = Dispatch { ledger: LedgerHandler::default(), session, stream: streams.clone() };
-        let replica_slot = handler.ledger.0.clone();
+        let ledger = handler.ledger.clone();
         let network = PeerNetwork::start(network_options(&config), handler).await?;
         let options = ReplicaOptions {
-            dir: config.data_dir.join("ledger"),
+            dir: config.data_dir.join("ledger").into(),
             consortium: consortium.clone(),
             me: config.me,
             node_key: config.key.clone(),
             clock: Arc::new(SystemClock),
         };
         let replica = Replica::open(options, Arc::new(network.clone())).await?;
-        // Set here and nowhere else.
-        let _ = replica_slot.set(replica.clone());
+        ledger.attach(replica.clone());
 
         let region = consortium.node(config.me).map(|node| node.region.clone());
         let links = Links::default();
@@ -307,25 +306,6 @@ async fn failed<T: ToString>(mut fault: watch::Receiver<Option<T>>) -> String {
         }
         if fault.changed().await.is_err() {
             tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    }
-}
-
-/// Answers the ledger's requests once the replica is open.
-#[derive(Clone, Default)]
-struct LedgerHandler(Arc<OnceLock<Replica>>);
-
-impl Handler for LedgerHandler {
-    async fn handle(&self, from: NodeId, body: Vec<u8>) -> Vec<u8> {
-        let Some(replica) = self.0.get() else {
-            return codec::encode(&PeerReply::Refused(PeerRefusal::NotReady));
-        };
-        match codec::decode(&body) {
-            Ok(request) => codec::encode(&replica.serve(from, request).await),
-            Err(error) => {
-                tracing::warn!(node = %from, %error, "malformed ledger request");
-                codec::encode(&PeerReply::Refused(PeerRefusal::Malformed))
-            }
         }
     }
 }

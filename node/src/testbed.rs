@@ -250,8 +250,7 @@ fn consortium(regions: &[&str]) -> (Document, Vec<SecretKey>) {
         consortium: Heading { name: "Testbed".into(), created_ms: Timestamp::new(1_700_000_000_000) },
         parameters: Parameters {
             heartbeat_ms: 100,
-            election_timeout_ms_min: 400,
-            election_timeout_ms_max: 800,
+            leader_timeout_ms: 400,
             idle_block_ms: 1_000,
             ..Parameters::default()
         },

@@ -257,8 +257,11 @@ impl Api {
     fn ledger_status(&self) -> Value {
         let (context, executed, ledger) = (self.sessions.context(), self.replica().state(), self.replica().metrics());
         let stopped = match (&ledger.fault, &ledger.stalled) {
-            (Some(fault), _) => json!({"since_ms": executed.time, "reason": fault.to_string()}),
-            (None, Some(stalled)) => json!({"since_ms": stalled.since, "reason": stalled.reason}),
+            (Some(fault), _) => json!({"since_ms": executed.time, "reason": fault.to_string(), "missing": []}),
+            (None, Some(stalled)) => {
+                let missing: Vec<String> = stalled.missing.iter().map(|node| self.node_name(*node)).collect();
+                json!({"since_ms": stalled.since, "reason": stalled.reason, "missing": missing})
+            }
             (None, None) => Value::Null,
         };
         json!({

@@ -12,8 +12,9 @@ use std::{
 use futures::StreamExt as _;
 use genesis::Consortium;
 use ledger::{
-    block::{Certificate, Header},
+    block::Header,
     bundle::{Bundle, FinalView, NotProvable, build},
+    certificate::Certificate,
     event::{Entry, Event},
     execute::Executed,
     shell::{

@@ -4,6 +4,7 @@
 //! one machine from minute to minute. The other benches that the design names come with the parts that they measure.
 
 mod engine;
+pub mod ledger;
 mod router;
 pub mod sessions;
 pub mod streams;
@@ -69,6 +70,14 @@ pub fn engine(folder: &Path, commit: &str) -> Result<BenchFigures, BenchFault> {
 /// [`BenchFault`].
 pub fn streams(args: &streams::StreamsArgs, commit: &str) -> Result<BenchFigures, BenchFault> {
     Ok(BenchFigures::new(commit, args.seed, streams::figures(args)?))
+}
+
+/// The ledger of four validators, and of raft alone. It takes minutes.
+///
+/// # Errors
+/// [`BenchFault`].
+pub fn ledger(args: &ledger::LedgerArgs, commit: &str) -> Result<BenchFigures, BenchFault> {
+    Ok(BenchFigures::new(commit, args.seed, ledger::figures(args)?))
 }
 
 /// Placing requests by cached prefixes.

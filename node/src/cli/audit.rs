@@ -1,5 +1,7 @@
 //! `batchmind audit`: checking what operators claim.
 
+mod blame;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -36,20 +38,37 @@ pub(super) enum Command {
         #[arg(long, value_name = "HASH")]
         genesis: Digest,
     },
+    /// Verify evidence, and name whose key broke which rule.
+    ///
+    /// Needs the file and the genesis document or its hash, and nothing else: no network, no clock, no node. A node
+    /// keeps such files in the folder `evidence` of its ledger. What proves nothing fails with a code, and blames nobody.
+    Blame {
+        /// The evidence.
+        file: PathBuf,
+        /// The genesis document that you trust: its file, or its hash of 64 hexadecimal digits.
+        #[arg(long, value_name = "HASH|FILE")]
+        genesis: blame::Genesis,
+    },
 }
 
 impl Command {
     pub(super) fn run(self) -> Result<Output, Failure> {
-        let Self::Verify { file, genesis } = self;
-        let bytes = read(&file).map_err(|error| Failure::new("N-150", error, file.display()))?;
-        let report = bundle::verify(&bytes, &genesis)
-            .map_err(|failure| Failure::new("N-151", format!("the bundle is not proven: {failure}"), file.display()))?;
-        let decision = Decision::decode(&report.moved.decision)
-            .map_err(|error| Failure::new("N-151", format!("the decision cannot be read: {error}"), file.display()))?;
-        let Decision { rule, chosen, inputs, .. } = decision;
-        let decision = Decided { hash: bundle::decision_hash(&report.moved.decision), rule, chosen, inputs };
-        Ok(Output::new(&Verified::of(report, decision)))
+        match self {
+            Self::Verify { file, genesis } => verify(&file, &genesis),
+            Self::Blame { file, genesis } => blame::run(&file, &genesis),
+        }
     }
+}
+
+fn verify(file: &Path, genesis: &Digest) -> Result<Output, Failure> {
+    let bytes = read(file).map_err(|error| Failure::new("N-150", error, file.display()))?;
+    let report = bundle::verify(&bytes, genesis)
+        .map_err(|failure| Failure::new("N-151", format!("the bundle is not proven: {failure}"), file.display()))?;
+    let decision = Decision::decode(&report.moved.decision)
+        .map_err(|error| Failure::new("N-151", format!("the decision cannot be read: {error}"), file.display()))?;
+    let Decision { rule, chosen, inputs, .. } = decision;
+    let decision = Decided { hash: bundle::decision_hash(&report.moved.decision), rule, chosen, inputs };
+    Ok(Output::new(&Verified::of(report, decision)))
 }
 
 /// Reads no more than a bundle may have, and one byte, by which the verifier sees that it is too large.

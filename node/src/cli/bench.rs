@@ -28,6 +28,8 @@ enum Name {
         #[arg(long, value_name = "DIR")]
         model: PathBuf,
     },
+    /// Events that four validators make final, and what a dead leader costs.
+    Ledger(bench::ledger::LedgerArgs),
     /// Placing requests by cached prefixes.
     Router,
     /// Streams, continuations, and sessions that are cut off.
@@ -39,6 +41,9 @@ impl Command {
         let figures = match self.name {
             Name::Engine { model } => {
                 bench::engine(&model, &self.commit).map_err(|fault| Failure::new("N-171", fault, model.display()))?
+            }
+            Name::Ledger(args) => {
+                bench::ledger(&args, &self.commit).map_err(|fault| Failure::new("N-171", fault, "ledger"))?
             }
             Name::Router => bench::router(&self.commit),
             Name::Streams(args) => bench::streams(&args, &self.commit)

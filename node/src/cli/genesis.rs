@@ -113,7 +113,8 @@ impl New {
     }
 }
 
-fn read(file: &Path) -> Result<Document, Failure> {
+/// The document of a file: its rules are checked, its signatures are not.
+pub(super) fn read(file: &Path) -> Result<Document, Failure> {
     let text = fs::read_to_string(file).map_err(|error| Failure::new("N-150", error, file.display()))?;
     genesis::parse(&text).map_err(|error| refused(file, &error))
 }

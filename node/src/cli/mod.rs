@@ -64,6 +64,9 @@ enum Command {
     Genesis(genesis::Command),
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Is a validator of a bench; the bench starts it
+    #[command(hide = true)]
+    LedgerMember(crate::bench::ledger::MemberArgs),
     #[command(subcommand)]
     Node(node::Command),
     #[command(subcommand)]
@@ -98,6 +101,10 @@ impl Command {
             },
             Self::Genesis(command) => command.run(),
             Self::Keys(command) => command.run(),
+            Self::LedgerMember(args) => {
+                let run = crate::bench::ledger::run_member(args).await;
+                run.map(|()| Output::new(&String::new())).map_err(|fault| Failure::new("N-171", fault, "ledger"))
+            }
             Self::Node(command) => command.run().await,
             Self::Scheduler(command) => command.run().await,
             Self::SessionRunner(args) => {

@@ -1,12 +1,19 @@
 //! What a tenant, an auditor and an operator do with a running node, as HTTP clients.
 
-use std::{collections::BTreeMap, path::Path, time::Instant};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt as _;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::StepFailed;
+
+/// An auditor's question that is not answered by then never will be: its node was killed.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One token as the tenant's client saw it.
 #[derive(Clone, Debug)]
@@ -217,7 +224,9 @@ pub struct Problem {
 impl Auditor {
     /// An auditor with `api_key` at the node whose API is at `base`.
     pub fn new(base: &str, api_key: &str) -> Self {
-        Self { http: reqwest::Client::new(), base: base.to_owned(), api_key: api_key.to_owned() }
+        // With its defaults and a limit it can always be built.
+        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap_or_default();
+        Self { http, base: base.to_owned(), api_key: api_key.to_owned() }
     }
 
     /// Any JSON resource under `/ledger/v1/`.

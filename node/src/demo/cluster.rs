@@ -3,9 +3,8 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -21,11 +20,12 @@ use wallet::{
 use super::{
     StepFailed,
     client::{Admin, Auditor, Tenant},
+    setup::{Launch, Place, Setup},
 };
 use crate::keys;
 
 /// Name of each operator and of its one node, and its region.
-const OPERATORS: [(&str, &str); 4] = [("eu-1", "eu"), ("eu-2", "eu"), ("eu-3", "eu"), ("us-1", "us")];
+pub(super) const OPERATORS: [(&str, &str); 4] = [("eu-1", "eu"), ("eu-2", "eu"), ("eu-3", "eu"), ("us-1", "us")];
 /// KV blocks of each engine: small enough that one operator can be filled while people watch.
 const BLOCKS: u32 = 320;
 
@@ -39,6 +39,7 @@ pub struct Cluster {
     api_key: String,
     auditor_key: String,
     api: BTreeMap<&'static str, String>,
+    launches: BTreeMap<&'static str, Launch>,
     children: BTreeMap<&'static str, Child>,
 }
 
@@ -56,20 +57,30 @@ impl Cluster {
     /// # Errors
     /// Those of [`Cluster::start`].
     pub async fn start_logging(binary: &Path, model: &Path, log: Option<&str>) -> Result<Self, StepFailed> {
+        let mut cluster = Self::prepare(Setup { log: log.map(str::to_owned), ..Setup::on_loopback(binary, model)? })?;
+        cluster.restart_all().await?;
+        Ok(cluster)
+    }
+
+    /// Makes keys, genesis document and configurations, and starts nothing yet.
+    ///
+    /// # Errors
+    /// [`StepFailed`] if a file cannot be written.
+    pub fn prepare(setup: Setup) -> Result<Self, StepFailed> {
+        let Setup { binary, model, log, places } = setup;
         let folder = tempfile::Builder::new().prefix("batchmind-demo-").tempdir()?;
         let (api_key, auditor_key) = (random_hex()?, random_hex()?);
-        let (peers, apis) = (free_addresses()?, free_addresses()?);
         let api: BTreeMap<_, _> =
-            OPERATORS.iter().zip(&apis).map(|((name, _), address)| (*name, format!("http://{address}"))).collect();
-        let document = sign_genesis(folder.path(), &peers, &api, &auditor_key)?;
+            OPERATORS.iter().zip(&places).map(|((name, _), place)| (*name, format!("http://{}", place.api))).collect();
+        let document = sign_genesis(folder.path(), &places, &api, &auditor_key)?;
         fs::write(folder.path().join("genesis.toml"), document.to_toml())?;
         let model = fs::canonicalize(model)?;
-        for ((name, _), address) in OPERATORS.iter().zip(&apis) {
+        for ((name, _), Place { listens, api, .. }) in OPERATORS.iter().zip(&places) {
             fs::write(
                 folder.path().join(format!("{name}.toml")),
                 format!(
                     "data-dir = \"{name}\"\ngenesis = \"genesis.toml\"\nnode = \"{name}\"\nkey-file = \"{name}.key\"\n\
-                     api-listen = \"{address}\"\nmodel-dir = {model:?}\ntick = \"500ms\"\n\n\
+                     peer-listen = \"{listens}\"\napi-listen = \"{api}\"\nmodel-dir = {model:?}\ntick = \"500ms\"\n\n\
                      [engine]\nblock-count = {BLOCKS}\n\n\
                      [[tenants]]\nname = \"demo\"\napi-key-hash = \"{}\"\nregions = [\"eu\"]\nmaster-key-file = \"demo.key\"\n",
                     sha256(&api_key)
@@ -78,12 +89,23 @@ impl Cluster {
         }
         keys::create(&folder.path().join("demo.key")).map_err(|fault| StepFailed::new(fault.to_string()))?;
         let consortium = document.hash().to_string();
-        let binary = fs::canonicalize(binary)?;
-        let log = log.map(str::to_owned);
-        let mut cluster =
-            Self { folder, binary, log, document, consortium, api_key, auditor_key, api, children: BTreeMap::new() };
-        cluster.restart_all().await?;
-        Ok(cluster)
+        Ok(Self {
+            folder,
+            binary: fs::canonicalize(binary)?,
+            log,
+            document,
+            consortium,
+            api_key,
+            auditor_key,
+            api,
+            launches: BTreeMap::new(),
+            children: BTreeMap::new(),
+        })
+    }
+
+    /// How `node` is started from its next start on.
+    pub fn launch(&mut self, node: &'static str, launch: Launch) {
+        self.launches.insert(node, launch);
     }
 
     /// Names of the nodes.
@@ -164,6 +186,28 @@ impl Cluster {
         Ok(copy)
     }
 
+    /// The process that runs `node`, if it was not killed.
+    pub fn process_id(&self, node: &str) -> Option<u32> {
+        self.children.get(node)?.id()
+    }
+
+    /// Waits until a node's process ends by itself, and says how it did.
+    ///
+    /// # Errors
+    /// [`StepFailed`] if it was killed before.
+    pub async fn ended(&mut self, node: &str) -> Result<ExitStatus, StepFailed> {
+        let child = self.children.get_mut(node).ok_or_else(|| StepFailed::new(format!("{node} does not run")))?;
+        let status = child.wait().await?;
+        self.children.remove(node);
+        Ok(status)
+    }
+
+    /// What `node` has logged.
+    pub fn log(&self, node: &str) -> String {
+        let bytes = fs::read(self.folder().join(format!("{node}.log"))).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Kills a node's process with SIGKILL.
     ///
     /// # Errors
@@ -220,7 +264,7 @@ impl Cluster {
     /// Prints the last lines of each node's log.
     pub fn print_log_tails(&self) {
         for (name, _) in OPERATORS {
-            let log = fs::read_to_string(self.folder().join(format!("{name}.log"))).unwrap_or_default();
+            let log = self.log(name);
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("-- {name}.log\n{}", lines[lines.len().saturating_sub(25)..].join("\n"));
         }
@@ -243,7 +287,10 @@ impl Cluster {
 
     fn spawn(&mut self, node: &'static str) -> Result<(), StepFailed> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.folder().join(format!("{node}.log")))?;
-        let mut command = Command::new(&self.binary);
+        let Launch { through, variables } = self.launches.get(node).cloned().unwrap_or_default();
+        let mut program = through.into_iter().chain([self.binary.clone().into_os_string()]);
+        let mut command = Command::new(program.next().unwrap_or_default());
+        command.args(program).envs(variables);
         if let Some(filter) = &self.log {
             command.env("BATCHMIND_LOG", filter);
         }
@@ -277,14 +324,14 @@ impl Cluster {
 /// Draws the keys of operators and nodes, writes them, and lets each operator sign.
 fn sign_genesis(
     folder: &Path,
-    peers: &[SocketAddr],
+    places: &[Place],
     api: &BTreeMap<&'static str, String>,
     auditor_key: &str,
 ) -> Result<Document, StepFailed> {
     let failed = |fault: &dyn std::fmt::Display| StepFailed::new(fault.to_string());
     let region = |name: &str| RegionId::try_from(name.to_owned()).map_err(|fault| failed(&fault));
     let (mut operators, mut nodes, mut signers) = (Vec::new(), Vec::new(), Vec::new());
-    for ((name, home), peer) in OPERATORS.iter().zip(peers) {
+    for ((name, home), place) in OPERATORS.iter().zip(places) {
         let operator: OperatorId = name.parse().map_err(|fault| failed(&fault))?;
         let operator_key =
             keys::create(&folder.join(format!("{name}.operator.key"))).map_err(|fault| failed(&fault))?;
@@ -299,7 +346,7 @@ fn sign_genesis(
             operator: operator.clone(),
             region: region(home)?,
             key: node_key.public_key(),
-            peer: *peer,
+            peer: place.announced,
             api: api[name].clone(),
         });
         signers.push((operator, operator_key));
@@ -338,11 +385,4 @@ fn random_hex() -> Result<String, StepFailed> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|fault| StepFailed::new(fault.to_string()))?;
     Ok(to_hex(&bytes))
-}
-
-/// One loopback address for each operator, free a moment ago.
-fn free_addresses() -> Result<Vec<SocketAddr>, StepFailed> {
-    let held: Vec<TcpListener> =
-        OPERATORS.iter().map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-    Ok(held.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
 }

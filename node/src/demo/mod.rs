@@ -7,6 +7,7 @@
 pub mod client;
 pub mod cluster;
 mod figures;
+pub mod setup;
 mod steps;
 
 use std::path::PathBuf;

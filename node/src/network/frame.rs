@@ -19,6 +19,9 @@ const CHUNK_BYTES: usize = 64 << 10;
 
 const _: () = assert!(BODY_BYTES_MAX <= u32::MAX as usize, "a length must fit the frame's head");
 
+/// A body of up to so many bytes is written together with its length: each write is a packet, and copying is cheaper.
+const SMALL_BYTES_MAX: usize = 4 << 10;
+
 /// Reads and writes the frames of [`PROTOCOL`]; the same for requests and responses.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FrameCodec;
@@ -92,8 +95,14 @@ async fn read<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<Vec<u8>> {
 async fn write<T: AsyncWrite + Unpin + Send>(io: &mut T, body: &[u8]) -> io::Result<()> {
     let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= BODY_BYTES_MAX);
     let length = length.ok_or_else(|| too_large(body.len()))?;
-    io.write_all(&length.to_le_bytes()).await?;
-    io.write_all(body).await
+    if body.len() > SMALL_BYTES_MAX {
+        io.write_all(&length.to_le_bytes()).await?;
+        return io.write_all(body).await;
+    }
+    let mut frame = Vec::with_capacity(4 + body.len());
+    frame.extend_from_slice(&length.to_le_bytes());
+    frame.extend_from_slice(body);
+    io.write_all(&frame).await
 }
 
 fn too_large(count: usize) -> io::Error {

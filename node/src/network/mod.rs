@@ -29,7 +29,7 @@ use driver::{Command, Driver};
 use frame::BODY_BYTES_MAX;
 
 /// The protocol's name, version included.
-pub const PROTOCOL: &str = "/batchmind/peer/2";
+pub const PROTOCOL: &str = "/batchmind/peer/3";
 
 /// Requests that may wait for an answer from one peer, and as many that one peer may have waiting here.
 pub const IN_FLIGHT_MAX: usize = 128;

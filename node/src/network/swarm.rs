@@ -7,7 +7,9 @@ use std::{
 
 use futures::StreamExt as _;
 use libp2p::{
-    Multiaddr, PeerId, Swarm, SwarmBuilder, allow_block_list, connection_limits, identity,
+    Multiaddr, PeerId, Swarm, SwarmBuilder, allow_block_list, connection_limits,
+    core::upgrade,
+    identity,
     multiaddr::Protocol,
     noise,
     request_response::{self, ProtocolSupport},
@@ -73,6 +75,8 @@ pub(super) fn build(key: &SecretKey, allowed: impl Iterator<Item = PeerId>) -> S
             config
                 .with_idle_connection_timeout(Duration::from_secs(u64::MAX))
                 .with_max_negotiating_inbound_streams(STREAMS_MAX)
+                // There is one protocol, so a request need not wait for the peer to agree to it: a round trip less.
+                .with_substream_upgrade_protocol_override(upgrade::Version::V1Lazy)
         })
         .build()
 }

@@ -27,6 +27,7 @@ use serde_json::Value;
 use super::{BenchFault, sessions::Ground};
 use pages::Source;
 use rounds::Rates;
+pub(super) use rounds::{median, quantile};
 pub use shm::{SideArgs, side};
 
 /// What the bench of streams is told.
@@ -73,7 +74,7 @@ pub enum Part {
 pub struct Figures(pub BTreeMap<&'static str, Value>);
 
 impl Figures {
-    fn set(&mut self, name: &'static str, value: impl Into<Value>) {
+    pub(super) fn set(&mut self, name: &'static str, value: impl Into<Value>) {
         self.0.insert(name, value.into());
     }
 

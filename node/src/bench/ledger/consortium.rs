@@ -1,0 +1,249 @@
+//! Four validators, each a process of its own on loopback, and what the driver tells them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::{self, BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use genesis::{Document, Draft, Heading, Node, Operator, OperatorId, Parameters, Region};
+use tempfile::TempDir;
+use wallet::{
+    digest::to_hex,
+    identity::{RegionId, SecretKey},
+    units::Timestamp,
+};
+
+use super::{
+    member::wrong,
+    orders::{Load, Loaded, Order, Word},
+};
+use crate::{bench::BenchFault, demo::setup::free_addresses, session::context::random};
+
+/// Nodes of the consortium.
+pub(super) const NODES: u32 = 4;
+/// After this a process does not do what it is there for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a validator said, and when that was heard.
+pub(super) struct Heard {
+    pub(super) node: u32,
+    pub(super) at: Instant,
+    pub(super) word: Word,
+}
+
+/// The running validators.
+pub(super) struct Validators {
+    folder: TempDir,
+    program: PathBuf,
+    keys: Vec<String>,
+    seed: u64,
+    ordering_alone: bool,
+    running: BTreeMap<u32, Running>,
+    words: Receiver<Heard>,
+    speak: Sender<Heard>,
+}
+
+struct Running {
+    child: Child,
+    orders: ChildStdin,
+}
+
+impl Validators {
+    /// Starts all of them on new files under `dir` and waits until each has a final block.
+    pub(super) fn start(program: &Path, dir: &Path, seed: u64, ordering_alone: bool) -> Result<Self, BenchFault> {
+        let folder = tempfile::Builder::new().prefix("ledger-bench-").tempdir_in(dir)?;
+        let (document, keys) = genesis()?;
+        let consortium = document.verify().map_err(wrong)?;
+        fs::write(folder.path().join("genesis"), consortium.to_bytes())?;
+        let (speak, words) = channel();
+        let mut validators = Self {
+            folder,
+            program: program.to_owned(),
+            keys,
+            seed,
+            ordering_alone,
+            running: BTreeMap::new(),
+            words,
+            speak,
+        };
+        (0..NODES).try_for_each(|node| validators.spawn(node))?;
+        let mut ready = BTreeSet::new();
+        while ready.len() < NODES as usize {
+            let heard = validators.hear(PATIENCE)?.ok_or_else(|| silent("a validator's first final block"))?;
+            ready.insert(heard.node);
+        }
+        Ok(validators)
+    }
+
+    /// Starts one on its files.
+    pub(super) fn spawn(&mut self, node: u32) -> Result<(), BenchFault> {
+        let log =
+            fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join(format!("{node}.log")))?;
+        let mut command = Command::new(&self.program);
+        command.arg("ledger-member").arg("--genesis").arg(self.folder.path().join("genesis"));
+        command.arg("--dir").arg(self.folder.path().join(format!("node-{node}")));
+        command.args(["--node", &node.to_string(), "--key", &self.keys[node as usize]]);
+        command.args(["--seed", &self.seed.to_string()]);
+        if self.ordering_alone {
+            command.arg("--ordering-alone");
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn()?;
+        let output = child.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
+        let orders = child.stdin.take().ok_or_else(|| io::Error::other("no standard input"))?;
+        let speak = self.speak.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let at = Instant::now();
+                // What the command prints when it has ended is no word.
+                let Ok(word) = serde_json::from_str(&line) else { continue };
+                if speak.send(Heard { node, at, word }).is_err() {
+                    return;
+                }
+            }
+        });
+        self.running.insert(node, Running { child, orders });
+        Ok(())
+    }
+
+    /// Those that run.
+    pub(super) fn nodes(&self) -> Vec<u32> {
+        self.running.keys().copied().collect()
+    }
+
+    /// Tells one of them.
+    pub(super) fn tell(&mut self, node: u32, order: &Order) -> Result<(), BenchFault> {
+        let running = self.running.get_mut(&node).ok_or_else(|| wrong(format!("validator {node} does not run")))?;
+        let mut line = serde_json::to_vec(order).map_err(io::Error::other)?;
+        line.push(b'\n');
+        Ok(running.orders.write_all(&line)?)
+    }
+
+    /// What comes next from any of them; none when `patience` is over.
+    pub(super) fn hear(&mut self, patience: Duration) -> Result<Option<Heard>, BenchFault> {
+        match self.words.recv_timeout(patience) {
+            Ok(heard) => Ok(Some(heard)),
+            Err(RecvTimeoutError::Timeout) => self.check_running().map(|()| None),
+            Err(RecvTimeoutError::Disconnected) => Err(silent("anything")),
+        }
+    }
+
+    /// Gives each its load and waits until all loads are over: what came of them, by validator.
+    pub(super) fn load(&mut self, loads: &BTreeMap<u32, Load>) -> Result<BTreeMap<u32, Loaded>, BenchFault> {
+        for (node, load) in loads {
+            self.tell(*node, &Order::Load(*load))?;
+        }
+        let longest = loads.values().map(|load| load.lead_ms + load.ms).max().unwrap_or_default();
+        let deadline = Instant::now() + Duration::from_millis(longest) + PATIENCE;
+        let mut over = BTreeMap::new();
+        while over.len() < loads.len() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let heard = self.hear(left)?.ok_or_else(|| silent("the end of a load"))?;
+            if let Word::Loaded(loaded) = heard.word {
+                over.insert(heard.node, loaded);
+            }
+        }
+        Ok(over)
+    }
+
+    /// Whom most of those that run follow, once more than half of all follow the same.
+    pub(super) fn leader(&mut self) -> Result<u32, BenchFault> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let nodes = self.nodes();
+            for node in &nodes {
+                self.tell(*node, &Order::Leader)?;
+            }
+            let (mut answers, mut votes) = (0, BTreeMap::<u32, usize>::new());
+            while answers < nodes.len() {
+                let heard = self.hear(PATIENCE)?.ok_or_else(|| silent("whom a validator follows"))?;
+                if let Word::Leader(leader) = heard.word {
+                    answers += 1;
+                    leader.into_iter().for_each(|leader| *votes.entry(leader).or_default() += 1);
+                }
+            }
+            let found = votes.into_iter().find(|(leader, votes)| 2 * votes > NODES as usize && nodes.contains(leader));
+            if let Some((leader, _)) = found {
+                return Ok(leader);
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Err(silent("a leader"))
+    }
+
+    /// Kills one with SIGKILL; the moment before.
+    pub(super) fn kill(&mut self, node: u32) -> Result<Instant, BenchFault> {
+        let mut running = self.running.remove(&node).ok_or_else(|| wrong(format!("validator {node} does not run")))?;
+        let at = Instant::now();
+        running.child.kill()?;
+        running.child.wait()?;
+        Ok(at)
+    }
+
+    fn check_running(&mut self) -> Result<(), BenchFault> {
+        for (node, running) in &mut self.running {
+            if let Some(status) = running.child.try_wait()? {
+                let log = fs::read_to_string(self.folder.path().join(format!("{node}.log"))).unwrap_or_default();
+                let last = log.lines().last().unwrap_or_default();
+                return Err(wrong(format!("validator {node} ended with {status}: {last}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Validators {
+    fn drop(&mut self) {
+        for running in self.running.values_mut() {
+            // It may be gone already.
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+        }
+    }
+}
+
+fn silent(what: &str) -> BenchFault {
+    BenchFault::Wrong(format!("{what} did not come in time"))
+}
+
+/// A signed genesis document for addresses that were free a moment ago, and the seeds of the nodes' keys.
+fn genesis() -> Result<(Document, Vec<String>), BenchFault> {
+    let addresses = free_addresses(NODES as usize).map_err(wrong)?;
+    let region = RegionId::try_from("eu".to_owned()).map_err(wrong)?;
+    let (mut operators, mut nodes, mut signers, mut keys) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (index, address) in (0..NODES).zip(addresses) {
+        let id: OperatorId = format!("op-{index}").parse().map_err(wrong)?;
+        let (operator_key, seed) = (SecretKey::from_seed(&random()), random());
+        operators.push(Operator { id: id.clone(), name: format!("Operator {index}"), key: operator_key.public_key() });
+        nodes.push(Node {
+            name: format!("node-{index}").parse().map_err(wrong)?,
+            operator: id.clone(),
+            region: region.clone(),
+            key: SecretKey::from_seed(&seed).public_key(),
+            peer: address,
+            api: format!("http://127.0.0.1:{}", 9 + index),
+        });
+        signers.push((id, operator_key));
+        keys.push(to_hex(&seed));
+    }
+    let mut document = Document::new(Draft {
+        consortium: Heading { name: "Bench".into(), created_ms: Timestamp::new(1_700_000_000_000) },
+        parameters: Parameters::default(),
+        regions: vec![Region { id: region, name: "European Union".into() }],
+        operators,
+        nodes,
+        auditors: Vec::new(),
+        models: Vec::new(),
+        signatures: BTreeMap::new(),
+    })
+    .map_err(wrong)?;
+    for (id, key) in signers {
+        document.sign(&id, &key).map_err(wrong)?;
+    }
+    Ok((document, keys))
+}

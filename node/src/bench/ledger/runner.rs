@@ -1,0 +1,114 @@
+//! The process of one validator of the bench: it does what it is told on standard input and answers on standard output.
+
+use std::{
+    fs,
+    io::{self, BufRead as _, BufReader, Write as _, stdin, stdout},
+    path::PathBuf,
+    sync::Arc,
+    thread,
+};
+
+use genesis::Consortium;
+use rustix::process::{Signal, set_parent_process_death_signal};
+use tokio::sync::mpsc;
+use wallet::{
+    digest::from_hex,
+    identity::SecretKey,
+    units::{BlockHeight, NodeId},
+};
+
+use super::{
+    author::Author,
+    clients,
+    member::{Identity, Member, wrong},
+    orders::{Order, Word},
+};
+use crate::bench::BenchFault;
+
+/// What the process is told at its start.
+#[derive(Clone, Debug, clap::Args)]
+pub struct MemberArgs {
+    /// The genesis document, encoded
+    #[arg(long)]
+    pub genesis: PathBuf,
+    /// Folder of its files
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// Which node it is
+    #[arg(long)]
+    pub node: u32,
+    /// Seed of its key, in hexadecimal: a key of the bench and of nothing else
+    #[arg(long)]
+    pub key: String,
+    /// Where the randomness starts
+    #[arg(long)]
+    pub seed: u64,
+    /// Raft alone, without the vote
+    #[arg(long)]
+    pub ordering_alone: bool,
+}
+
+/// Runs the process until it is told to stop, or whoever started it is gone.
+///
+/// # Errors
+/// [`BenchFault`].
+pub async fn run_member(args: MemberArgs) -> Result<(), BenchFault> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let consortium = Arc::new(Consortium::from_bytes(&fs::read(&args.genesis)?).map_err(wrong)?);
+    let key = SecretKey::from_seed(&from_hex(&args.key).map_err(wrong)?);
+    let me = NodeId::new(args.node);
+    let author = Arc::new(Author::new(consortium.id(), me, key.clone()));
+    let member = Member::open(&Identity { consortium, me, key }, &args.dir, args.ordering_alone).await?;
+    let mut orders = orders();
+    let first = member.watch_state().wait_for(|tip| tip.height > BlockHeight::ZERO).await.map(drop);
+    first.map_err(wrong)?;
+    say(&Word::Ready)?;
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Load(load) => {
+                // What is watched goes on meanwhile, and so does everything else.
+                let (member, author) = (member.clone(), author.clone());
+                tokio::spawn(async move {
+                    let loaded = clients::run(&member, &author, load, args.seed ^ u64::from(args.node)).await;
+                    say(&Word::Loaded(loaded))
+                });
+            }
+            Order::Leader => say(&Word::Leader(member.leader().map(NodeId::get)))?,
+            Order::Watch => drop(tokio::spawn(watch(member.clone()))),
+        }
+    }
+    member.stop().await;
+    Ok(())
+}
+
+async fn watch(member: Member) {
+    let mut state = member.watch_state();
+    while state.changed().await.is_ok() {
+        let word = {
+            let tip = state.borrow_and_update();
+            Word::Final { height: tip.height.get(), term: tip.view.term }
+        };
+        if say(&word).is_err() {
+            return;
+        }
+    }
+}
+
+fn orders() -> mpsc::UnboundedReceiver<Order> {
+    let (sender, orders) = mpsc::unbounded_channel();
+    thread::spawn(move || {
+        let lines = BufReader::new(stdin()).lines().map_while(Result::ok);
+        // Whoever speaks nonsense is not heard any further.
+        let orders = lines.map_while(|line| serde_json::from_str(&line).ok());
+        orders.into_iter().try_for_each(|order| sender.send(order))
+    });
+    orders
+}
+
+fn say(word: &Word) -> io::Result<()> {
+    let mut line = serde_json::to_vec(word).map_err(io::Error::other)?;
+    line.push(b'\n');
+    let mut out = stdout().lock();
+    out.write_all(&line)?;
+    out.flush()
+}

@@ -1,0 +1,172 @@
+//! `batchmind audit blame`: whose key broke which rule.
+
+use std::{
+    fmt,
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use ledger::evidence::{Culprit, EVIDENCE_BYTES_MAX, EvidenceFile, Rule};
+use serde::Serialize;
+use wallet::{digest::Digest, identity::PublicKey, units::NodeId};
+
+use crate::cli::{Failure, Output, genesis};
+
+/// The genesis document that the auditor trusts: its hash, or the document itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Genesis {
+    /// Its hash.
+    Hash(Digest),
+    /// The file that holds it.
+    File(PathBuf),
+}
+
+impl FromStr for Genesis {
+    type Err = std::convert::Infallible;
+
+    /// What is no hash is a file.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(text.parse().map_or_else(|_| Self::File(text.into()), Self::Hash))
+    }
+}
+
+impl Genesis {
+    fn hash(&self) -> Result<Digest, Failure> {
+        match self {
+            Self::Hash(hash) => Ok(*hash),
+            Self::File(file) => Ok(genesis::read(file)?.hash()),
+        }
+    }
+}
+
+pub(super) fn run(file: &Path, genesis: &Genesis) -> Result<Output, Failure> {
+    let genesis = genesis.hash()?;
+    let bytes = read(file).map_err(|error| Failure::new("N-150", error, file.display()))?;
+    let evidence = EvidenceFile::from_bytes(&bytes);
+    let verdict = evidence.and_then(|evidence| Ok((evidence.evidence().kind(), evidence.verify(&genesis)?)));
+    let (kind, (consortium, culprits)) = verdict.map_err(|invalid| {
+        Failure::new(invalid.code(), format!("the file blames nobody: {invalid}"), file.display())
+    })?;
+    let named = culprits.into_iter().map(|culprit| Named::of(&consortium, culprit)).collect();
+    let (genesis, name) = (consortium.id(), consortium.name().to_owned());
+    Ok(Output::new(&Blamed { kind, consortium: genesis, name, culprits: named }))
+}
+
+/// Reads no more than evidence may have, and one byte, by which the decoder sees that it is too large.
+fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(EVIDENCE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[derive(Serialize)]
+struct Blamed {
+    kind: &'static str,
+    consortium: Digest,
+    name: String,
+    culprits: Vec<Named>,
+}
+
+/// A culprit, in the names of the genesis document.
+#[derive(Serialize)]
+struct Named {
+    node: NodeId,
+    node_name: String,
+    operator: String,
+    key: PublicKey,
+    rule: Rule,
+    term: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    view: Option<u64>,
+}
+
+impl Named {
+    fn of(consortium: &::genesis::Consortium, culprit: Culprit) -> Self {
+        let Culprit { node, key, rule, term, number: view } = culprit;
+        let node_name = consortium.node(node).map(|node| node.name.to_string()).unwrap_or_default();
+        let operator = consortium.operator_of(node).map(|operator| operator.id.to_string()).unwrap_or_default();
+        Self { node, node_name, operator, key, rule, term, view }
+    }
+}
+
+impl fmt::Display for Blamed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, consortium, name, culprits } = self;
+        writeln!(f, "evidence     {kind}, every signature holds")?;
+        write!(f, "consortium   {name:?} {consortium}")?;
+        for Named { node, node_name, operator, key, rule, term, view } in culprits {
+            write!(f, "\nculprit      node {node} ({node_name}) of operator {operator}")?;
+            write!(f, "\n  key        {key}")?;
+            write!(f, "\n  broke      {rule}")?;
+            write!(f, "\n  where      term {term}")?;
+            if let Some(view) = view {
+                write!(f, ", view {view}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::testing::{self, evidence::samples};
+
+    use super::*;
+
+    fn blame(bytes: &[u8], genesis: &str) -> Result<Output, Failure> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("case.evidence");
+        std::fs::write(&file, bytes).expect("our own folder");
+        run(&file, &genesis.parse().expect("a hash or a file"))
+    }
+
+    #[test]
+    fn node_operator_key_view_and_rule_are_named_for_each_kind() {
+        let consortium = testing::consortium(4);
+        for (evidence, nodes) in samples(&consortium) {
+            let kind = evidence.kind();
+            let output = blame(&EvidenceFile::new(&consortium, evidence).to_bytes(), &consortium.id().to_string());
+            let output = output.expect("evidence");
+            let culprits = output.json()["culprits"].as_array().expect("a list").clone();
+            assert_eq!((output.json()["kind"].as_str(), culprits.len()), (Some(kind), nodes.len()));
+            for (culprit, node) in culprits.iter().zip(nodes) {
+                let key = testing::node_key(node).public_key();
+                assert_eq!(culprit["node"], node);
+                assert_eq!(culprit["operator"], format!("op-{node:02}"));
+                assert_eq!(culprit["node_name"], format!("node-{node:02}"));
+                assert_eq!(culprit["key"], serde_json::json!(key));
+                assert!(culprit["rule"].is_string() && culprit["term"].is_u64(), "{culprit}");
+                assert!(output.text().contains(&key.to_string()), "{}", output.text());
+            }
+        }
+    }
+
+    #[test]
+    fn the_genesis_document_itself_serves_as_its_hash() {
+        let consortium = testing::consortium(4);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let genesis = folder.path().join("genesis.toml");
+        std::fs::write(&genesis, consortium.document().to_toml()).expect("our own folder");
+        let (evidence, _) = samples(&consortium).swap_remove(0);
+        let bytes = EvidenceFile::new(&consortium, evidence).to_bytes();
+        assert!(blame(&bytes, &genesis.display().to_string()).is_ok());
+        let missing = blame(&bytes, "no-such.toml").expect_err("no such file");
+        assert_eq!((missing.code.as_str(), missing.detail.as_str()), ("N-150", "no-such.toml"));
+    }
+
+    #[test]
+    fn what_proves_nothing_fails_with_the_code_of_what_is_wrong() {
+        let consortium = testing::consortium(4);
+        let (evidence, _) = samples(&consortium).swap_remove(1);
+        let bytes = EvidenceFile::new(&consortium, evidence).to_bytes();
+        let code = |bytes: &[u8], genesis: Digest| blame(bytes, &genesis.to_string()).expect_err("nothing").code;
+        assert_eq!(code(&bytes, Digest::ZERO), "L-305");
+        assert_eq!(code(b"no evidence", consortium.id()), "L-301");
+        let mut forged = bytes;
+        // A bit of the first vote's signature.
+        forged[44 + 4 + 32 + 8 + 4 + 16 + 8 + 32 + 4] ^= 1;
+        assert_eq!(code(&forged, consortium.id()), "L-307");
+    }
+}

@@ -1,0 +1,81 @@
+//! What the operators of a demo or a test start from: the program, their addresses, and what stands around a process.
+
+use std::{
+    ffi::OsString,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use super::{StepFailed, cluster::OPERATORS};
+
+/// What a [`Cluster`](super::cluster::Cluster) is made from.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The program that every node runs.
+    pub binary: PathBuf,
+    /// Folder of the model.
+    pub model: PathBuf,
+    /// A filter for the nodes' logs; without it that of the environment.
+    pub log: Option<String>,
+    /// The places of the nodes, in the order of their names in genesis.
+    pub places: [Place; OPERATORS.len()],
+}
+
+/// Where a node is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where genesis says that its peers reach it.
+    pub announced: SocketAddr,
+    /// Where it listens for them.
+    pub listens: SocketAddr,
+    /// Where it answers HTTP.
+    pub api: SocketAddr,
+}
+
+/// How a node's process is started.
+#[derive(Clone, Debug, Default)]
+pub struct Launch {
+    /// A program and its arguments, which then runs the node's program with the arguments that follow. Empty for none.
+    pub through: Vec<OsString>,
+    /// Environment variables that it gets in addition.
+    pub variables: Vec<(OsString, OsString)>,
+}
+
+impl Setup {
+    /// Nodes that talk on loopback, each at free ports, and log what the environment says.
+    ///
+    /// # Errors
+    /// [`StepFailed`] if the system gives no ports.
+    pub fn on_loopback(binary: &Path, model: &Path) -> Result<Self, StepFailed> {
+        let addresses = free_addresses(2 * OPERATORS.len())?;
+        let (peers, apis) = addresses.split_at(OPERATORS.len());
+        let place = |index: usize| Place { announced: peers[index], listens: peers[index], api: apis[index] };
+        Ok(Self { binary: binary.to_owned(), model: model.to_owned(), log: None, places: std::array::from_fn(place) })
+    }
+}
+
+/// Below the range from which systems give ports to whoever dials: the port of a node that is dead for a while would else
+/// be somebody's when the node comes back.
+const PORTS: Range<u16> = 16_000..32_000;
+
+/// Loopback addresses that were free a moment ago, each another.
+///
+/// # Errors
+/// [`StepFailed`] if the system gives no ports.
+pub fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, StepFailed> {
+    let mut held = Vec::new();
+    for _ in PORTS {
+        if held.len() == count {
+            break;
+        }
+        let drawn = getrandom::u32().map_err(|fault| StepFailed::new(fault.to_string()))?;
+        let port = PORTS.start + (drawn % PORTS.len() as u32) as u16;
+        // An error means that somebody has it.
+        held.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
+    }
+    if held.len() < count {
+        return Err(StepFailed::new(format!("no {count} free ports in {PORTS:?}")));
+    }
+    Ok(held.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
+}
