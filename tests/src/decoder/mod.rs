@@ -15,10 +15,13 @@ use gpu::{
     dispatch::{Event, Request},
 };
 use ledger::{
-    block::{Block, Certificate, Vote},
+    block::Block,
     bundle::{self, Bundle},
+    certificate::Certificate,
     event::Entry,
+    evidence::EvidenceFile,
     shell::transport::{PeerReply, PeerRequest},
+    vote::Vote,
 };
 use node::{
     network::{
@@ -50,7 +53,7 @@ pub struct Decoder {
 }
 
 /// All of them.
-pub static DECODERS: [Decoder; 24] = [
+pub static DECODERS: [Decoder; 25] = [
     Decoder { name: "genesis_text", read: genesis_text, samples: samples::ledger::genesis_texts },
     Decoder { name: "genesis_bytes", read: genesis_bytes, samples: samples::ledger::genesis_bytes },
     Decoder { name: "config", read: files::config, samples: samples::ledger::configs },
@@ -59,6 +62,7 @@ pub static DECODERS: [Decoder; 24] = [
     Decoder { name: "vote", read: canonical::<Vote>, samples: samples::ledger::votes },
     Decoder { name: "certificate", read: canonical::<Certificate>, samples: samples::ledger::certificates },
     Decoder { name: "bundle", read: bundle, samples: samples::ledger::bundles },
+    Decoder { name: "evidence", read: evidence, samples: samples::ledger::evidence },
     Decoder { name: "peer_message", read: peer_message, samples: samples::peers::peer_messages },
     Decoder { name: "ledger_request", read: canonical::<PeerRequest>, samples: samples::ledger::ledger_requests },
     Decoder { name: "ledger_reply", read: canonical::<PeerReply>, samples: samples::ledger::ledger_replies },
@@ -118,6 +122,23 @@ fn bundle(bytes: &[u8]) -> bool {
         assert!(verdict.is_ok() || verdict.is_err_and(|failure| !failure.to_string().is_empty()));
     }
     canonical::<Bundle>(bytes)
+}
+
+/// So must the one who is asked to blame somebody. What a damaged file says is what the whole one said, or nothing.
+fn evidence(bytes: &[u8]) -> bool {
+    let Ok(file) = EvidenceFile::from_bytes(bytes) else { return false };
+    assert_eq!(file.to_bytes(), bytes);
+    assert!(!format!("{file:?}").is_empty());
+    let consortium = samples::ledger::consortium();
+    for genesis in [Digest::ZERO, consortium.id()] {
+        match file.verify(&genesis) {
+            Ok((_, culprits)) => {
+                assert!(!culprits.is_empty() && samples::ledger::evidence().iter().any(|whole| whole == bytes));
+            }
+            Err(invalid) => assert!(!invalid.to_string().is_empty()),
+        }
+    }
+    true
 }
 
 fn peer_message(bytes: &[u8]) -> bool {

@@ -1,15 +1,18 @@
 //! Four real operator processes on loopback, and what the tests ask of them.
 
 use std::{
+    fs,
     ops::{Deref, DerefMut},
+    path::Path,
     time::{Duration, Instant},
 };
 
-use ledger::block::{Certificate, Header};
+use ledger::{block::Header, certificate::Certificate};
 use node::demo::{
     StepFailed,
     client::{Ask, Auditor, TokenStream},
     cluster::Cluster,
+    setup::Setup,
 };
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
@@ -37,6 +40,13 @@ impl Running {
         let alone = ALONE.lock().await;
         let cluster = Cluster::start_logging(&program::batchmind(), &program::model(), Some(filter)).await;
         Self { cluster: cluster.expect("four operators start"), _alone: alone }
+    }
+
+    /// Four operators with new keys and empty folders, none of which runs yet. `setup` is asked when nobody else runs:
+    /// ports that are free before may not be so then.
+    pub async fn prepare(setup: impl FnOnce() -> Setup) -> Self {
+        let alone = ALONE.lock().await;
+        Self { cluster: Cluster::prepare(setup()).expect("files of our own"), _alone: alone }
     }
 }
 
@@ -163,4 +173,15 @@ fn text(value: &Value, key: &str) -> String {
 
 fn number(value: &Value, key: &str) -> u64 {
     value[key].as_u64().unwrap_or_default()
+}
+
+/// Whoever notices that another votes twice, or that the chain forks, keeps the proof in a folder of this name.
+pub fn assert_no_evidence(folder: &Path) {
+    for entry in fs::read_dir(folder).expect("a node's folder") {
+        let path = entry.expect("readable").path();
+        assert!(!path.ends_with("evidence"), "{} is there", path.display());
+        if path.is_dir() {
+            assert_no_evidence(&path);
+        }
+    }
 }

@@ -90,7 +90,7 @@ fn sessions_survive_random_suspends_moves_and_cuts() {
 }
 
 /// That of the environment, or another one each time.
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     let given = std::env::var("BATCHMIND_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| getrandom::u64().expect("the system has randomness") >> 32);
     println!("BATCHMIND_SEED={seed}");

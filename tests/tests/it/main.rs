@@ -5,6 +5,7 @@ mod consortium;
 mod crash;
 mod decoders;
 mod dependencies;
+mod faults;
 mod forger;
 mod leader;
 mod moves;

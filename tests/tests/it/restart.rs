@@ -6,12 +6,12 @@
 //! no node kept evidence against another, and no validator signed twice. The votes come from the vote records on the
 //! disks, read every two milliseconds and again while the processes are dead, and from all nodes' certificates.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use node::demo::cluster::Cluster;
 
 use crate::{
-    consortium::{Chain, EU, Running, ask, assert_gapless, control, until, until_height},
+    consortium::{Chain, EU, Running, ask, assert_gapless, assert_no_evidence, control, until, until_height},
     votes::Watch,
 };
 
@@ -108,17 +108,6 @@ async fn sessions(tenant: node::demo::client::Tenant, round: u64) {
         let Ok(mut stream) = tenant.ask(&ask("Work for the ledger.", 4, round * 1_000 + seed, 0)).await else { return };
         if stream.read_to_end().await.is_err() {
             return;
-        }
-    }
-}
-
-/// Whoever notices that another votes twice, or that the chain forks, keeps the proof in a folder of this name.
-fn assert_no_evidence(folder: &Path) {
-    for entry in fs::read_dir(folder).expect("a node's folder") {
-        let path = entry.expect("readable").path();
-        assert!(!path.ends_with("evidence"), "{} is there", path.display());
-        if path.is_dir() {
-            assert_no_evidence(&path);
         }
     }
 }

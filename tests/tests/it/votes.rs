@@ -1,11 +1,11 @@
 //! Every vote that four processes cast, as far as their disks and certificates show.
 //!
 //! A node writes its vote record before a vote leaves. So whoever reads that file all the time, and once more when the
-//! process is dead, sees the votes that it may have sent; certificates show the rest. Two votes of one validator, of one
-//! kind and in one view, for different blocks would be a double signature, and so would two `Finalize` at one height.
+//! process is dead, sees the votes that it may have sent; certificates show the rest. Two votes of one validator in one
+//! view for different blocks would be a double signature, and so would `Finalize` in a view that it gave up.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -17,16 +17,14 @@ use std::{
 };
 
 use ledger::{
-    block::{Ballot, Certificate, View, VoteKind},
+    block::View,
+    certificate::Certificate,
     finality::VoteRecord,
-    shell::{
-        raft::RaftLogId,
-        vote_record::{VoteFile, Votes as Written},
-    },
+    shell::vote_record::{VoteFile, Votes as Written},
+    vote::{Ballot, VoteKind},
 };
 use node::demo::cluster::Cluster;
 use wallet::{
-    codec,
     digest::Digest,
     units::{BlockHeight, NodeId},
 };
@@ -34,14 +32,11 @@ use wallet::{
 /// How often the records are read. A block takes some tens of milliseconds.
 const PERIOD: Duration = Duration::from_millis(2);
 
-/// The bytes of a vote record, whose fields are the voter's own business.
-type Record = (Digest, NodeId, (BlockHeight, BTreeMap<(BlockHeight, VoteKind, View), Digest>), Option<RaftLogId>);
-
 /// All votes so far.
 #[derive(Debug, Default)]
 pub struct Votes {
-    by_view: BTreeMap<(NodeId, VoteKind, View), Digest>,
-    finalized: BTreeMap<(NodeId, BlockHeight), Digest>,
+    by_view: BTreeMap<(NodeId, View), (Digest, VoteKind)>,
+    given_up: BTreeSet<(NodeId, View, u64)>,
 }
 
 /// Reads the vote records of all nodes, in a thread of its own.
@@ -58,25 +53,33 @@ impl Votes {
         self.by_view.len()
     }
 
-    /// Takes in the `Finalize` votes of a certificate.
+    /// Takes in the votes of a certificate.
     pub fn take_certificate(&mut self, certificate: &Certificate) {
         for (validator, _) in &certificate.signatures {
-            self.take(*validator, VoteKind::Finalize, certificate.view, certificate.height, certificate.block);
+            self.take(*validator, certificate.kind, certificate.view, certificate.block);
         }
     }
 
-    fn take_record(&mut self, (_, validator, (_, signed), _): &Record) {
-        for ((height, kind, view), block) in signed {
-            self.take(*validator, *kind, *view, *height, *block);
+    fn take_record(&mut self, validator: NodeId, record: &VoteRecord) {
+        for (view, _, block, kind) in record.votes() {
+            self.take(validator, kind, view, block);
         }
+        self.given_up.extend(record.given_up().map(|(from, through)| (validator, from, through)));
     }
 
-    fn take(&mut self, validator: NodeId, kind: VoteKind, view: View, height: BlockHeight, block: Digest) {
-        let known = *self.by_view.entry((validator, kind, view)).or_insert(block);
-        assert_eq!(known, block, "node {validator} cast two {kind:?} votes in {view:?}");
-        if kind == VoteKind::Finalize {
-            let known = *self.finalized.entry((validator, height)).or_insert(block);
-            assert_eq!(known, block, "node {validator} finalized two blocks at height {height}");
+    fn take(&mut self, validator: NodeId, kind: VoteKind, view: View, block: Digest) {
+        let (known, highest) = self.by_view.entry((validator, view)).or_insert((block, kind));
+        assert_eq!(*known, block, "node {validator} voted twice in {view:?}");
+        *highest = kind.max(*highest);
+    }
+
+    /// Looks for views that a validator finalized and gave up.
+    fn check_given_up(&self) {
+        for (validator, from, through) in &self.given_up {
+            let mut later =
+                self.by_view.range((*validator, *from)..=(*validator, View { term: *through, number: u64::MAX }));
+            let finalized = later.find(|(_, (_, kind))| *kind == VoteKind::Finalize);
+            assert_eq!(finalized, None, "node {validator} gave up {from:?} through term {through}");
         }
     }
 }
@@ -114,7 +117,9 @@ impl Watch {
         {
             std::panic::resume_unwind(panic);
         }
-        std::mem::take(&mut self.votes.lock().expect("the watch ended well"))
+        let votes = std::mem::take(&mut *self.votes.lock().expect("the watch ended well"));
+        votes.check_given_up();
+        votes
     }
 }
 
@@ -128,8 +133,7 @@ fn look(files: &[PathBuf], votes: &Mutex<Votes>) {
     for file in files {
         let folder = file.parent().expect("a file in a folder");
         if let Some(read) = VoteFile::new(folder).load().expect("a record is replaced in one piece") {
-            let record: Record = codec::decode(&codec::encode(&read)).expect("the record's layout");
-            votes.lock().expect("nobody panicked").take_record(&record);
+            votes.lock().expect("nobody panicked").take_record(read.node, &read.record);
         }
     }
 }
@@ -156,21 +160,44 @@ fn a_record_is_read_as_its_voter_wrote_it() {
     let ballot = ballot(1);
     let mut record = VoteRecord::default();
     record.sign(&ballot).expect("its first vote");
-    let written = Written { consortium: ballot.consortium, node: NodeId::new(2), record, finalized_at: None };
+    let later = View { term: 3, number: 5 };
+    record.nullify(later, 3).expect("nothing was finalized there");
+    let written = Written {
+        consortium: ballot.consortium,
+        node: NodeId::new(2),
+        record,
+        finalized_at: None,
+        best: None,
+        silent: None,
+        drawn: Vec::new(),
+    };
     VoteFile::new(folder.path()).save(&written).expect("our own folder");
     let votes = Mutex::new(Votes::default());
     look(&[folder.path().join("votes")], &votes);
     let votes = votes.into_inner().expect("nobody panicked");
-    assert_eq!(votes.by_view, BTreeMap::from([((NodeId::new(2), ballot.kind, ballot.view), ballot.block)]));
+    assert_eq!(votes.by_view, BTreeMap::from([((NodeId::new(2), ballot.view), (ballot.block, ballot.kind))]));
+    assert_eq!(votes.given_up, BTreeSet::from([(NodeId::new(2), later, 3)]));
+    votes.check_given_up();
 }
 
 #[test]
-#[should_panic(expected = "node 2 cast two Finalize votes")]
+#[should_panic(expected = "node 2 gave up")]
+fn a_view_that_was_finalized_and_given_up_is_noticed() {
+    let mut votes = Votes::default();
+    let Ballot { view, block, .. } = ballot(1);
+    votes.take(NodeId::new(2), VoteKind::Notarize, view, block);
+    votes.take(NodeId::new(2), VoteKind::Finalize, view, block);
+    votes.given_up.insert((NodeId::new(2), view, view.term));
+    votes.check_given_up();
+}
+
+#[test]
+#[should_panic(expected = "node 2 voted twice")]
 fn a_second_vote_in_a_view_is_noticed() {
     let mut votes = Votes::default();
     for block in [1, 2] {
-        let Ballot { kind, view, height, block, .. } = ballot(block);
-        votes.take(NodeId::new(2), kind, view, height, block);
+        let Ballot { kind, view, block, .. } = ballot(block);
+        votes.take(NodeId::new(2), kind, view, block);
     }
 }
 
@@ -178,7 +205,7 @@ fn ballot(block: u8) -> Ballot {
     Ballot {
         consortium: Digest([7; 32]),
         epoch: 0,
-        kind: VoteKind::Finalize,
+        kind: VoteKind::Notarize,
         view: View { term: 3, number: 4 },
         height: BlockHeight::new(5),
         block: Digest([block; 32]),

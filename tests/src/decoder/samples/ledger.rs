@@ -4,17 +4,24 @@ use std::sync::{Arc, LazyLock};
 
 use genesis::Consortium;
 use ledger::{
-    block::{Ballot, Block, Vote, VoteKind},
+    author::sign_batch,
+    block::{Block, View},
     bundle,
+    certificate::{Certificate, Leadership, Nullification},
+    evidence::EvidenceFile,
+    finality::Statements,
     shell::{
+        log_store::Link,
         raft::RaftEntry,
-        transport::{PeerRefusal, PeerReply, PeerRequest, SubmitReply},
+        terms::{Candidacy, Proof},
+        transport::{Given, PeerRefusal, PeerReply, PeerRequest, SubmitReply, Word},
     },
     testing::{self, Chain, Session},
+    vote::{Ballot, Grant, Nullify, Signed, SignedNullify, Vote, VoteKind},
 };
 use openraft::{
     CommittedLeaderId, EntryPayload, LogId,
-    raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest},
+    raft::{AppendEntriesRequest, AppendEntriesResponse},
 };
 use wallet::{
     codec::encode,
@@ -66,7 +73,9 @@ pub(crate) fn configs() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn entries() -> Vec<Vec<u8>> {
-    LEDGER.chain.entries().map(|(_, entry)| encode(entry)).collect()
+    let chain = LEDGER.chain.entries().map(|(_, entry)| encode(entry));
+    let bodies = LEDGER.chain.entries().take(3).map(|(_, entry)| (entry.body.clone(), None)).collect();
+    chain.chain(sign_batch(bodies, &testing::node_key(0)).iter().map(encode)).collect()
 }
 
 pub(crate) fn blocks() -> Vec<Vec<u8>> {
@@ -79,7 +88,7 @@ pub(crate) fn votes() -> Vec<Vec<u8>> {
 
 fn vote(kind: VoteKind) -> Vote {
     let (block, _) = &LEDGER.chain.blocks[0];
-    Vote::sign(Ballot::for_header(kind, &block.header), NodeId::new(2), &testing::node_key(2))
+    Vote::sign(Ballot::for_header(kind, &block.header), &testing::signer(2))
 }
 
 pub(crate) fn certificates() -> Vec<Vec<u8>> {
@@ -90,14 +99,29 @@ pub(crate) fn bundles() -> Vec<Vec<u8>> {
     vec![LEDGER.bundle.clone()]
 }
 
+/// One file of each kind, and of each sort of fork.
+pub(crate) fn evidence() -> Vec<Vec<u8>> {
+    static FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        let samples = testing::evidence::samples(&consortium());
+        samples.into_iter().map(|(evidence, _)| EvidenceFile::new(&consortium(), evidence).to_bytes()).collect()
+    });
+    FILES.clone()
+}
+
 pub(crate) fn ledger_requests() -> Vec<Vec<u8>> {
     let entries = LEDGER.chain.entries().map(|(_, entry)| entry.clone()).collect();
     let requests = [
-        PeerRequest::Votes(vec![vote(VoteKind::Notarize), vote(VoteKind::Finalize)]),
+        PeerRequest::Votes(vec![
+            Word::Vote(vote(VoteKind::Notarize)),
+            Word::Vote(vote(VoteKind::Finalize)),
+            Word::Nullify { vote: nullify(2), best: Some(parent()) },
+        ]),
         PeerRequest::Submit(entries),
         PeerRequest::Certificates { from: BlockHeight::new(3) },
         append(&LEDGER.chain.blocks[0].0),
-        PeerRequest::RequestVote(VoteRequest { vote: openraft::Vote::new(2, 1), last_log_id: Some(log_id(9)) }),
+        PeerRequest::Statements,
+        PeerRequest::LogEntries { after: Link { log_id: log_id(1), chain: Digest([7; 32]) } },
+        PeerRequest::Candidate(Box::new(Candidacy { term: 2, permit: Some(permit()), parent: Some(parent()) })),
     ];
     requests.iter().map(encode).collect()
 }
@@ -106,22 +130,61 @@ pub(crate) fn ledger_replies() -> Vec<Vec<u8>> {
     let certificates = LEDGER.chain.blocks.iter().map(|(_, certificate)| certificate.clone()).collect();
     let replies = [
         PeerReply::Append(AppendEntriesResponse::Success),
-        PeerReply::Votes { final_height: BlockHeight::new(7) },
+        PeerReply::Granted(grant(1)),
+        PeerReply::TermOver(Box::new(permit())),
+        PeerReply::Votes { final_height: BlockHeight::new(7), permit: Some(Box::new(permit())) },
         PeerReply::Submit(SubmitReply::NotLeader(Some(NodeId::new(1)))),
+        PeerReply::Submit(SubmitReply::Queued(Some(Given { term: 2, through: 3, signature: grant(1).signature }))),
         PeerReply::Certificates(certificates),
+        PeerReply::Statements(Statements {
+            votes: vec![vote(VoteKind::Finalize)],
+            nullifies: vec![nullify(2)],
+            grants: vec![grant(1)],
+        }),
+        PeerReply::LogEntries {
+            entries: vec![RaftEntry {
+                log_id: log_id(2),
+                payload: EntryPayload::Normal(LEDGER.chain.blocks[0].0.clone().into()),
+            }],
+            certificate: parent(),
+        },
         PeerReply::Refused(PeerRefusal::WildTerm),
     ];
     replies.iter().map(encode).collect()
 }
 
+fn parent() -> Certificate {
+    LEDGER.chain.blocks[0].1.clone()
+}
+
+fn nullify(node: u32) -> SignedNullify {
+    let from = View { term: 1, number: 2 };
+    let statement = Nullify { consortium: consortium().id(), epoch: 0, from, through: 1 };
+    Signed::sign(statement, &testing::signer(node))
+}
+
+fn permit() -> Nullification {
+    Nullification { votes: (0..3).map(nullify).collect() }
+}
+
+fn grant(node: u32) -> Signed<Grant> {
+    let statement = Grant { consortium: consortium().id(), epoch: 0, term: 2, candidate: NodeId::new(1) };
+    Signed::sign(statement, &testing::signer(node))
+}
+
+fn proof() -> Proof {
+    let grants = (0..3).map(|node| (NodeId::new(node), grant(node).signature)).collect();
+    Proof { leadership: Leadership { term: 2, leader: NodeId::new(1), grants }, permit: Some(permit()) }
+}
+
 fn append(block: &Block) -> PeerRequest {
     let entries = vec![
         RaftEntry { log_id: log_id(1), payload: EntryPayload::Blank },
-        RaftEntry { log_id: log_id(2), payload: EntryPayload::Normal(block.clone()) },
+        RaftEntry { log_id: log_id(2), payload: EntryPayload::Normal(block.clone().into()) },
     ];
     let vote = openraft::Vote::new_committed(1, 0);
     let rpc = AppendEntriesRequest { vote, prev_log_id: Some(log_id(0)), entries, leader_commit: None };
-    PeerRequest::Append { rpc, prev_chain: Digest([7; 32]) }
+    PeerRequest::Append { rpc, prev_chain: Digest([7; 32]), proof: Some(Box::new(proof())) }
 }
 
 fn log_id(index: u64) -> LogId<u64> {

@@ -89,12 +89,12 @@ fn parameters_that_do_not_go_together_are_refused_with_both_names() {
         let line = office.genesis.lines().find(|line| line.starts_with(&format!("{name} = "))).expect("a parameter");
         line.rsplit(' ').next().expect("a value").to_owned()
     };
-    let (smaller, larger) = (value("election_timeout_ms_min"), value("election_timeout_ms_max"));
+    let (smaller, larger) = (value("view_timeout_ms"), value("view_timeout_max_ms"));
     office.genesis_refused(
-        &format!("election_timeout_ms_min = {smaller}"),
-        &format!("election_timeout_ms_min = {larger}"),
+        &format!("view_timeout_ms = {smaller}"),
+        &format!("view_timeout_ms = {larger}"),
         "G-108",
-        &["parameters.election_timeout_ms_min must be less than parameters.election_timeout_ms_max"],
+        &["parameters.view_timeout_ms must be less than parameters.view_timeout_max_ms"],
     );
 }
 

@@ -1,0 +1,139 @@
+//! The lies: what a liar does that no honest node does.
+
+use crate::rng::Rng;
+
+/// Declares each lie once, with what it is.
+macro_rules! lies {
+    ($($(#[doc = $what:literal])+ $name:ident)*) => {
+        /// One kind of lie. `docs/testing.md` lists them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Lie {
+            $($(#[doc = $what])+ $name,)*
+        }
+
+        /// All of them, with their names and what they are.
+        pub const LIES: &[(Lie, &str, &str)] = &[$((Lie::$name, stringify!($name), concat!($($what),+))),*];
+    };
+}
+
+lies! {
+    /// As leader: half of the followers get another block in the same view.
+    Equivocate
+    /// As leader: each follower gets a block of its own in the same view, and the leader's votes for it.
+    BlockForEach
+    /// As leader: blocks go to one follower only.
+    WithholdBlocks
+    /// As leader: the header has another state root.
+    WrongStateRoot
+    /// As leader: the header has another log root.
+    WrongLogRoot
+    /// As leader: the block is of an hour ahead.
+    TimeAhead
+    /// As leader: after its first block of a term, hundreds of blocks of an hour ahead, each in its place.
+    EarlyFlood
+    /// As leader: after its first block of a term, blocks with views of later terms, signed by itself.
+    LaterViews
+    /// As leader: the block's time stands almost still.
+    TimeBehind
+    /// As leader: the block is without its parent's certificate.
+    WithholdCertificate
+    /// As leader: the parent's certificate has one signer repeated in place of another.
+    RepeatedSigner
+    /// As leader: the block names another parent.
+    WrongParent
+    /// As leader: the block skips views.
+    SkipViews
+    /// As leader: the block names another leader.
+    OtherLeader
+    /// As leader: an entry's content is changed after its author signed it.
+    ForgedEntry
+    /// As leader: one follower gets another body, or another proposal signature, under the same header.
+    OtherBody
+    /// As leader: it serves no more than a quorum with itself in it, block upon block, and never signs Finalize.
+    FinalizeWithheld
+    /// As leader: entries of the other authors are thrown away, and said to be queued.
+    Censor
+    /// As leader: it shows that it is alive and sends no block.
+    Stall
+    /// As leader: blocks reach the followers late.
+    Slow
+    /// As leader: it says that everything is committed.
+    FalseCommit
+    /// As leader: it sends its log to some without the last entry, and another entry in its place.
+    Truncate
+    /// As leader: one follower's log has an entry that the others lack.
+    Junk
+    /// As leader: it changes who replicates.
+    Membership
+    /// Nothing leaves it.
+    Silence
+    /// It answers and asks, but does not vote.
+    NoVotes
+    /// Its votes go to one node only.
+    VotesForOne
+    /// It notarizes two blocks in a view.
+    DoubleNotarize
+    /// It finalizes two blocks in a view.
+    DoubleFinalize
+    /// It finalizes each block that it hears of, unseen.
+    FinalizeUnseen
+    /// Votes with the names of others.
+    ForgedVotes
+    /// Votes for heights and views far ahead.
+    FarVotes
+    /// It acknowledges appends that it throws away.
+    FalseAck
+    /// It answers each append with a conflict.
+    FalseConflict
+    /// It answers appends with a higher vote that nobody cast.
+    ForgedHigherVote
+    /// It sends appends of a term that nobody gave it.
+    ForgedAppend
+    /// It sends terms near the end of all numbers.
+    WildTerms
+    /// As candidate: it shows an old block as the one to build on.
+    OldParent
+    /// As candidate: it shows a permit with too few votes, or with one of them repeated.
+    ForgedPermit
+    /// As candidate, also where no term is over: it shows a permit without votes.
+    EmptyPermit
+    /// It stands for leader of later and later terms.
+    CampaignAlways
+    /// It grants every candidate.
+    GrantAll
+    /// It grants nobody.
+    GrantNobody
+    /// As leader: its appends carry no proof, or one of too few grants.
+    WithholdProof
+    /// It gives up every term at once, and terms far ahead.
+    NullifyStorm
+    /// It gives up views in which it signs Finalize.
+    NullifyFinalized
+    /// It says that terms are over which are not.
+    FalseTermOver
+    /// It sends again what it sent or heard long ago.
+    Replay
+    /// Some of its messages are random bytes, or cut short.
+    Garbage
+    /// It answers who asks for certificates with wrong ones.
+    WrongCertificates
+    /// It answers who asks for entries of the log with entries that are not those.
+    LogEntriesForged
+    /// It answers who asks for what its key signed with what that key never signed, or with nothing.
+    StatementsForged
+}
+
+impl Lie {
+    /// The lie of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        LIES.iter().find(|(_, known, _)| *known == name).map(|(lie, ..)| *lie)
+    }
+
+    /// One to three lies of a seed.
+    pub fn draw(rng: &mut Rng) -> Vec<Self> {
+        let mut lies: Vec<Self> = (0..rng.range(1..4)).map(|_| rng.pick(LIES).0).collect();
+        lies.sort();
+        lies.dedup();
+        lies
+    }
+}

@@ -1,0 +1,314 @@
+//! What must never happen, looked for in everything that goes over the wire and in every final block; and the trace hash.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use genesis::Consortium;
+use ledger::{
+    block::Block,
+    certificate::Certificate,
+    event::Event,
+    evidence::EvidenceFile,
+    shell::{
+        disk::Disk,
+        memory::MemoryDisk,
+        replica::{FinalEntry, Replica},
+        transport::{PeerReply, PeerRequest},
+    },
+    vote::VoteKind,
+};
+use wallet::{
+    digest::{Digest, sha256},
+    units::{BlockHeight, NodeId},
+};
+
+use crate::{proof, statements::Statements};
+
+/// Sees all and remembers it. One for the whole world.
+pub struct Watch {
+    consortium: Arc<Consortium>,
+    liars: BTreeSet<NodeId>,
+    verbose: bool,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    trace: Digest,
+    now_ms: u64,
+    messages: u64,
+    statements: Statements,
+    /// The one chain.
+    chain: BTreeMap<u64, (Block, Certificate)>,
+    /// How far each node's chain was looked at.
+    heights: BTreeMap<NodeId, u64>,
+    submitted: BTreeSet<(NodeId, Digest)>,
+    /// The highest final block that each node showed in any life.
+    highest: BTreeMap<NodeId, u64>,
+    acknowledged: BTreeMap<Digest, FinalEntry>,
+    /// Acknowledgements that each node's client got.
+    clients: BTreeMap<NodeId, u64>,
+    /// Which evidence was looked at.
+    evidence: BTreeSet<(NodeId, String)>,
+    /// Whom the evidence of each node names.
+    named: BTreeMap<NodeId, BTreeSet<NodeId>>,
+    /// Whether two blocks of one height became final.
+    forked: bool,
+    failures: Vec<String>,
+}
+
+impl Watch {
+    /// Watches a consortium in which `liars` may do as they like.
+    pub fn new(consortium: Arc<Consortium>, liars: BTreeSet<NodeId>, verbose: bool) -> Arc<Self> {
+        Arc::new(Self { consortium, liars, verbose, seen: Mutex::default() })
+    }
+
+    /// The world's time since the start.
+    pub fn now(&self, now_ms: u64) {
+        self.seen().now_ms = now_ms;
+    }
+
+    /// Something happened: it goes into the trace.
+    pub fn note(&self, what: &dyn Display) {
+        let what = what.to_string();
+        let mut seen = self.seen();
+        if self.verbose {
+            println!("{:>8} {what}", seen.now_ms);
+        }
+        seen.trace(what.as_bytes());
+    }
+
+    /// Something happened that must not.
+    pub fn fail(&self, what: impl Display) {
+        self.note(&format_args!("FAILED: {what}"));
+        self.seen().failures.push(what.to_string());
+    }
+
+    /// What must not have happened and did.
+    pub fn failure(&self) -> Option<String> {
+        self.seen().failures.first().cloned()
+    }
+
+    /// Hash of all that happened, and how many messages and final blocks there were.
+    pub fn summary(&self) -> (Digest, u64, u64) {
+        let seen = self.seen();
+        (seen.trace, seen.messages, seen.chain.len() as u64)
+    }
+
+    /// Bytes that a process gave to the network.
+    pub fn sent(&self, from: NodeId, to: NodeId, is_reply: bool, bytes: &[u8]) {
+        let mut seen = self.seen();
+        seen.messages += 1;
+        let head = [from.get(), to.get(), u32::from(is_reply)].map(u32::to_le_bytes).concat();
+        seen.trace(&[&head, bytes].concat());
+        if self.verbose {
+            let kind = if is_reply { "reply" } else { "request" };
+            println!("{:>8} {from} -> {to} {kind} of {} bytes", seen.now_ms, bytes.len());
+        }
+    }
+
+    /// What a process asks of another.
+    pub fn requested(&self, from: NodeId, request: &PeerRequest) {
+        if self.is_honest(from) {
+            let found = self.seen().statements.request(from, request);
+            found.into_iter().for_each(|found| self.fail(found));
+        }
+    }
+
+    /// What a process answers.
+    pub fn replied(&self, from: NodeId, reply: &PeerReply) {
+        if self.is_honest(from) {
+            let found = self.seen().statements.reply(from, reply);
+            found.into_iter().for_each(|found| self.fail(found));
+        }
+    }
+
+    /// A client makes an entry.
+    pub fn submits(&self, client: NodeId, id: Digest) {
+        self.seen().submitted.insert((client, id));
+    }
+
+    /// A client was told that its entry is final.
+    pub fn acknowledged(&self, client: NodeId, id: Digest, place: FinalEntry) {
+        self.note(&format_args!("acknowledged {id} at {}", place.height));
+        let mut seen = self.seen();
+        *seen.clients.entry(client).or_default() += 1;
+        let first = *seen.acknowledged.entry(id).or_insert(place);
+        drop(seen);
+        if first != place {
+            self.fail(format_args!("entry {id} was acknowledged at two places: {first:?} and {place:?}"));
+        }
+    }
+
+    /// How many entries this node's client saw become final.
+    pub fn acknowledgements(&self, client: NodeId) -> u64 {
+        self.seen().clients.get(&client).copied().unwrap_or_default()
+    }
+
+    /// A node starts: what it shows is looked at from the beginning.
+    pub fn restarted(&self, node: NodeId) {
+        self.seen().heights.remove(&node);
+    }
+
+    /// A node's disk is set back: what it showed before, it may not show any more.
+    pub fn set_back(&self, node: NodeId) {
+        let mut seen = self.seen();
+        seen.highest.remove(&node);
+        seen.evidence.retain(|(of, _)| *of != node);
+    }
+
+    /// Looks at what became final at a node.
+    pub fn look(&self, node: NodeId, replica: &Replica) {
+        let height = replica.state().height.get();
+        let highest = self.seen().highest.insert(node, height).unwrap_or_default();
+        if height < highest {
+            self.fail(format_args!("node {node} had final block {highest} and now shows {height} as its last"));
+        }
+        let mut looked = self.seen().heights.get(&node).copied().unwrap_or_default();
+        while looked < height {
+            looked += 1;
+            match replica.store().block(BlockHeight::new(looked)) {
+                Ok(Some(found)) => self.is_final(node, looked, found.block, found.certificate),
+                other => self.fail(format_args!("node {node} lacks its final block {looked}: {other:?}")),
+            }
+        }
+        self.seen().heights.insert(node, looked);
+    }
+
+    fn is_final(&self, node: NodeId, height: u64, block: Block, certificate: Certificate) {
+        let digest = block.header.digest();
+        let known = self.seen().chain.get(&height).map(|(block, _)| block.header.digest());
+        match known {
+            Some(known) if known == digest => {}
+            Some(known) if self.may_fork() => {
+                self.note(&format_args!("node {node} forked at height {height}: {digest}, not {known}"));
+                self.seen().forked = true;
+            }
+            Some(known) => {
+                self.fail(format_args!("height {height} has two final blocks: {known}, and {digest} at {node}"))
+            }
+            None => {
+                self.note(&format_args!(
+                    "final at {node}: height {height}, {:?}, {} entries",
+                    block.header.view,
+                    block.entries.len()
+                ));
+                if let Err(reason) = self.check_final(height, &block, &certificate) {
+                    self.fail(format_args!("node {node} shows height {height} as final: {reason}"));
+                }
+                self.seen().chain.insert(height, (block, certificate));
+            }
+        }
+    }
+
+    fn check_final(&self, height: u64, block: &Block, certificate: &Certificate) -> Result<(), String> {
+        proof::check(&self.consortium, block, certificate)?;
+        let seen = self.seen();
+        let parent = seen.chain.get(&height.saturating_sub(1)).map(|(parent, _)| parent);
+        proof::check_parent(&self.consortium, parent, block)?;
+        let forged = block.entries.iter().find(|entry| {
+            let author = entry.body.author;
+            // A node whose record is old or lost says so by itself.
+            let by_itself = matches!(entry.body.event, Event::ValidatorResumed(_));
+            self.is_honest(author) && !by_itself && !seen.submitted.contains(&(author, entry.id()))
+        });
+        forged.map_or(Ok(()), |entry| Err(format!("node {} never made the entry {}", entry.body.author, entry.id())))
+    }
+
+    /// Looks at the evidence that a node keeps: nobody honest may be named by it.
+    pub fn look_at_evidence(&self, node: NodeId, disk: &Arc<MemoryDisk>) {
+        let folder = Disk::from(disk.clone()).join("evidence");
+        for name in folder.names().unwrap_or_default() {
+            if !self.seen().evidence.insert((node, name.clone())) {
+                continue;
+            }
+            let bytes = folder.read(&name).ok().flatten().unwrap_or_default();
+            self.note(&format_args!("node {node} keeps evidence {name}"));
+            let file = EvidenceFile::from_bytes(&bytes);
+            let named = file
+                .map_err(|error| error.to_string())
+                .and_then(|file| file.evidence().verify(&self.consortium).map_err(|error| error.to_string()));
+            match named {
+                Ok(culprits) => {
+                    let nodes = culprits.iter().map(|culprit| culprit.node);
+                    self.seen().named.entry(node).or_default().extend(nodes);
+                    for culprit in culprits.iter().filter(|culprit| self.is_honest(culprit.node)) {
+                        self.fail(format_args!("evidence {name} names an honest node: {culprit:?}"));
+                    }
+                }
+                Err(reason) => {
+                    self.fail(format_args!("node {node} keeps evidence {name} that proves nothing: {reason}"))
+                }
+            }
+        }
+    }
+
+    /// Whether more lie than the consortium bears: then it may fork, and evidence must say who did it.
+    pub fn may_fork(&self) -> bool {
+        self.liars.len() > (self.consortium.nodes().len() - 1) / 3
+    }
+
+    /// Whether the chain forked.
+    pub fn has_forked(&self) -> bool {
+        self.seen().forked
+    }
+
+    /// Whether some node's evidence names as many liars as a fork takes.
+    pub fn is_explained(&self) -> bool {
+        let least = (self.consortium.nodes().len() - 1) / 3 + 1;
+        self.seen().named.values().any(|named| named.len() >= least)
+    }
+
+    /// The highest final block that any node showed.
+    pub fn height(&self) -> u64 {
+        self.seen().chain.keys().next_back().copied().unwrap_or_default()
+    }
+
+    /// Checks the whole chain from genesis, and that everything acknowledged is in it.
+    pub fn audit(&self) {
+        let found = {
+            let seen = self.seen();
+            let last = seen.chain.last_key_value().map(|(height, (_, certificate))| (*height, certificate.kind));
+            if let Some((height, VoteKind::Notarize)) = last {
+                drop(seen);
+                return self
+                    .fail(format_args!("height {height} counts as final, and no quorum finalized it or a later one"));
+            }
+            let blocks: Vec<&Block> = seen.chain.values().map(|(block, _)| block).collect();
+            proof::replay(&self.consortium, &blocks).err().or_else(|| {
+                let lost = |(id, place): (&Digest, &FinalEntry)| {
+                    let block = seen.chain.get(&place.height.get());
+                    let is_there = block.is_some_and(|(block, _)| block.entries.iter().any(|entry| entry.id() == *id));
+                    (!is_there).then(|| format!("entry {id} was acknowledged and is not in block {}", place.height))
+                };
+                seen.acknowledged.iter().find_map(lost)
+            })
+        };
+        if let Some(found) = found {
+            self.fail(found);
+        }
+    }
+
+    /// The nodes that do not lie.
+    pub fn honest(&self) -> BTreeSet<NodeId> {
+        (0..).map(NodeId::new).take(self.consortium.nodes().len()).filter(|node| self.is_honest(*node)).collect()
+    }
+
+    /// Whether a node keeps the rules.
+    pub fn is_honest(&self, node: NodeId) -> bool {
+        !self.liars.contains(&node)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().expect("nobody panics with it")
+    }
+}
+
+impl Seen {
+    fn trace(&mut self, bytes: &[u8]) {
+        self.trace = sha256("simulation/trace", &[self.trace.as_bytes(), &self.now_ms.to_le_bytes(), bytes]);
+    }
+}

@@ -1,0 +1,106 @@
+//! Runs seeds of the simulation, each in a process of its own, and prints the command that repeats one that fails.
+
+use std::{
+    env,
+    process::Command,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+/// Seeds of a run in which nothing else is asked for: always the same, so that a change is to blame for what fails.
+const SEEDS: u64 = 200;
+
+/// What a run of the simulation said, and whether nothing went wrong.
+struct Outcome {
+    ok: bool,
+    said: String,
+}
+
+fn simulate(seed: u64, arguments: &[&str]) -> Outcome {
+    let output = Command::new(env!("CARGO_BIN_EXE_simulation"))
+        .arg(seed.to_string())
+        .args(arguments)
+        .output()
+        .expect("the simulation starts");
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    Outcome { ok: output.status.success(), said }
+}
+
+/// A number from the environment.
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
+}
+
+/// Calls `work` with each item on as many threads as there are processors.
+fn in_parallel<T: Send + Sync>(items: &[T], work: impl Fn(&T) + Sync) {
+    let next = AtomicU64::new(0);
+    let take = || items.get(usize::try_from(next.fetch_add(1, Ordering::Relaxed)).ok()?);
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(item) = take() {
+                    work(item);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn whatever_the_seed_makes_happen_the_ledger_keeps_its_rules() {
+    let first = number("BATCHMIND_SEED", 1);
+    let seeds: Vec<u64> = (first..).take(number("BATCHMIND_SEEDS", SEEDS) as usize).collect();
+    println!("seeds {first} to {}", first + seeds.len() as u64 - 1);
+    let failed = Mutex::new(Vec::new());
+    in_parallel(&seeds, |seed| {
+        let outcome = simulate(*seed, &[]);
+        if !outcome.ok {
+            println!("{}to repeat it: cargo run -p simulation -- {seed} --trace", outcome.said);
+            failed.lock().expect("nobody panics with it").push(*seed);
+        }
+    });
+    let failed = failed.into_inner().expect("nobody panics with it");
+    assert!(failed.is_empty(), "{} of {} seeds failed: {failed:?}", failed.len(), seeds.len());
+}
+
+/// The planted bugs, each with a seed that finds it and a part of what is said then.
+const CAUGHT: &[(&str, u64, &str)] = &[];
+
+#[test]
+fn each_planted_bug_is_caught_by_its_seed() {
+    in_parallel(CAUGHT, |(bug, seed, expected)| {
+        let with = simulate(*seed, &["--bug", bug]);
+        assert!(!with.ok && with.said.contains(expected), "seed {seed} with {bug}: {}", with.said);
+        let without = simulate(*seed, &[]);
+        assert!(without.ok, "seed {seed} without {bug}: {}", without.said);
+    });
+}
+
+#[test]
+fn the_lists_of_lies_and_bugs_are_those_of_the_documentation() {
+    let list = Command::new(env!("CARGO_BIN_EXE_simulation")).arg("--list").output().expect("the simulation starts");
+    let list = String::from_utf8(list.stdout).expect("names are ASCII");
+    let testing = include_str!("../../../docs/testing.md");
+    for line in list.lines() {
+        let (_, line) = line.split_once(' ').expect("a kind and a name");
+        let (name, what) = line.split_once(':').expect("a name and what it is");
+        let (first, last) = (format!("| `{name}` | "), format!(" {} |", what.trim()));
+        let is_there = testing.lines().any(|row| row.starts_with(&first) && row.ends_with(&last));
+        assert!(is_there, "docs/testing.md lacks a row of {name}: {what}");
+    }
+    for (bug, seed, _) in CAUGHT {
+        assert!(testing.contains(&format!("| `{bug}` | {seed} |")), "docs/testing.md lacks seed {seed} of {bug}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    in_parallel(&[3, 14, 15, 92], |seed| {
+        let [once, again] = [simulate(*seed, &[]), simulate(*seed, &[])];
+        assert!(once.said.contains("trace"), "seed {seed}: {}", once.said);
+        assert_eq!(once.said, again.said, "seed {seed} gave two traces");
+    });
+}
