@@ -60,6 +60,9 @@ pub enum Restored {
 }
 
 /// An hour in milliseconds.
+/// How far a clock that is not simply wrong may be off.
+pub const SKEW_MAX_MS: u64 = 3_000;
+
 const HOUR: i64 = 3_600_000;
 
 impl Plan {
@@ -147,7 +150,7 @@ impl Event {
             11..13 => Self::Deaf { from: node, to: other, for_ms },
             13 => Self::Hold { one: node, other, for_ms },
             14 => Self::Blackout { down_ms },
-            _ => Self::Clock { node, skew_ms: signed(rng, 3_000) },
+            _ => Self::Clock { node, skew_ms: signed(rng, SKEW_MAX_MS.cast_signed()) },
         }
     }
 }

@@ -25,7 +25,12 @@ use wallet::{
     units::{BlockHeight, NodeId},
 };
 
-use crate::{proof, statements::Statements};
+use crate::{
+    plan::SKEW_MAX_MS,
+    proof,
+    statements::Statements,
+    world::{START_MS, TICK_MS},
+};
 
 /// Sees all and remembers it. One for the whole world.
 pub struct Watch {
@@ -209,6 +214,12 @@ impl Watch {
         let seen = self.seen();
         let parent = seen.chain.get(&height.saturating_sub(1)).map(|(parent, _)| parent);
         proof::check_parent(&self.consortium, parent, block)?;
+        // Of a quorum, at least one right clock agreed.
+        let ahead_ms = self.consortium.parameters().clock_ahead_ms + SKEW_MAX_MS;
+        let latest = START_MS + seen.now_ms + TICK_MS + ahead_ms;
+        if block.header.time.get() > latest && !self.may_fork() {
+            return Err(format!("its time {} is in the future", block.header.time));
+        }
         let forged = block.entries.iter().find(|entry| {
             let author = entry.body.author;
             // A node whose record is old or lost says so by itself.

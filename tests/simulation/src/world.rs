@@ -31,7 +31,10 @@ use crate::{
 };
 
 /// Simulated time of one step.
-const TICK_MS: u64 = 5;
+pub const TICK_MS: u64 = 5;
+
+/// The world's time at its beginning, in ms since 1970: a little after the consortium's.
+pub const START_MS: u64 = testing::CREATED_MS + 1_000;
 
 /// After the network healed and all processes run, every honest node makes entries final within this time.
 pub const BOUND_MS: u64 = 30_000;
@@ -70,7 +73,7 @@ impl World<'_> {
         let plan = Plan::new(seed, lies);
         let consortium = testing::consortium_with(plan.nodes, parameters());
         let watch = Watch::new(consortium.clone(), plan.liars.keys().copied().map(NodeId::new).collect(), verbose);
-        let clock_ms = Arc::new(AtomicU64::new(testing::CREATED_MS + 1_000));
+        let clock_ms = Arc::new(AtomicU64::new(START_MS));
         let mut builder = turmoil::Builder::new();
         builder
             .rng_seed(seed)
