@@ -155,7 +155,10 @@ pub(crate) async fn watch_core(shared: Arc<Shared>) {
         restarts = if now > height { 1 } else { restarts + 1 };
         height = now;
         match ended {
-            Some(fatal @ Fatal::StorageError(_)) => return shared.fail(Fault::Raft(fatal.to_string())),
+            // A refused cut is none of the disk: what became final an instant ago stays, and the core starts on that.
+            Some(fatal @ Fatal::StorageError(_)) if !shared.log.refused_a_cut() => {
+                return shared.fail(Fault::Raft(fatal.to_string()));
+            }
             _ if restarts > CORE_RESTARTS_MAX => {
                 return shared.fail(Fault::Raft(format!("the core ended {restarts} times without a final block")));
             }

@@ -64,6 +64,8 @@ struct Tail {
     cuts: Vec<u64>,
     /// Index of the last final entry: nothing at or below is ever cut.
     final_index: Option<u64>,
+    /// See [`LogStore::refused_a_cut`].
+    refused_a_cut: bool,
     /// The last entries as they are on the disk, at most [`RECENT_MAX`] and without a gap up to `last`.
     recent: VecDeque<Chained>,
 }
@@ -133,7 +135,8 @@ impl LogStore {
             }
             None => purged,
         };
-        let tail = Tail { purged, last, cuts: Vec::new(), final_index: None, recent: VecDeque::new() };
+        let tail =
+            Tail { purged, last, cuts: Vec::new(), final_index: None, refused_a_cut: false, recent: VecDeque::new() };
         let flushed = Flushed { generation: 0, index: last.map(|link| link.log_id.index) };
         Ok(Self(Arc::new(Inner { store, tail: Mutex::new(tail), flushed: watch::channel(flushed).0 })))
     }
@@ -214,6 +217,12 @@ impl LogStore {
         }
         tail.final_index = tail.final_index.max(Some(log_id.index));
         Ok(())
+    }
+
+    /// Whether openraft was refused a cut of what is final since somebody last asked. It takes that for an error of the
+    /// disk.
+    pub fn refused_a_cut(&self) -> bool {
+        std::mem::take(&mut self.0.tail().refused_a_cut)
     }
 
     /// Removes the entry at `from` and all after it.
@@ -484,7 +493,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate(&mut self, log_id: RaftLogId) -> Result<(), StorageError<u64>> {
         let inner = self.0.clone();
-        blocking(move || inner.cut(log_id.index)).await.map_err(write_error)
+        let cut = blocking(move || {
+            let cut = inner.cut(log_id.index);
+            inner.tail().refused_a_cut |= matches!(cut, Err(Fault::CutsFinal { .. }));
+            cut
+        });
+        cut.await.map_err(write_error)
     }
 
     async fn purge(&mut self, log_id: RaftLogId) -> Result<(), StorageError<u64>> {
