@@ -4,7 +4,11 @@
 //! every other byte string is refused. Everything that is signed, hashed, stored or sent goes through here, so that
 //! replacing bincode touches this file alone.
 
-use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bincode::{
+    config::{Configuration, Fixint, Limit, LittleEndian},
+    enc::write::{SizeWriter, Writer},
+    error::EncodeError,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The largest encoding that [`decode`] reads: a page request with its page, with room to spare.
@@ -55,7 +59,45 @@ pub enum DecodeError {
 /// If the value cannot be encoded (a map of unknown length, say) or exceeds [`ENCODED_BYTES_MAX`]: both are bugs in
 /// the type, not in the data.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    bincode::serde::encode_to_vec(value, CONFIG).expect("every wire type is encodable and bounded")
+    let mut bytes = Bytes(Vec::with_capacity(encoded_size(value)));
+    write(value, &mut bytes).expect(ENCODABLE);
+    bytes.0
+}
+
+/// How many bytes [`encode`] gives.
+///
+/// # Panics
+/// As [`encode`].
+pub fn encoded_size<T: Serialize + ?Sized>(value: &T) -> usize {
+    let mut size = SizeWriter::default();
+    write(value, &mut size).expect(ENCODABLE);
+    size.bytes_written
+}
+
+const ENCODABLE: &str = "every wire type is encodable and bounded";
+
+fn write<T: Serialize + ?Sized>(value: &T, to: impl Writer) -> Result<(), EncodeError> {
+    bincode::serde::encode_into_writer(value, to, CONFIG)
+}
+
+/// Takes an encoding up.
+struct Bytes(Vec<u8>);
+
+impl Writer for Bytes {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Compares an encoding with bytes that are there already: what is left of these.
+struct Same<'a>(&'a [u8]);
+
+impl Writer for Same<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(EncodeError::Other("another encoding"))?;
+        Ok(())
+    }
 }
 
 /// Reads one value that takes up all of `bytes`.
@@ -72,7 +114,8 @@ pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, Decode
     if used < bytes.len() {
         return Err(DecodeError::TrailingBytes { what, count: bytes.len() - used });
     }
-    if encode(&value) != bytes {
+    let mut same = Same(bytes);
+    if write(&value, &mut same).is_err() || !same.0.is_empty() {
         return Err(DecodeError::NotCanonical { what });
     }
     Ok(value)
@@ -110,6 +153,50 @@ pub mod bytes {
     }
 }
 
+/// Byte strings of a known length, without that length before them. The codec writes a `u128` as its 16 bytes, the lowest
+/// first, so they go through serde in words and not byte by byte.
+pub mod bare {
+    use std::fmt;
+
+    use serde::{Deserializer, Serializer, de, ser::SerializeTuple as _};
+
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        let (words, rest) = bytes.as_chunks();
+        let mut tuple = to.serialize_tuple(words.len() + rest.len())?;
+        words.iter().try_for_each(|word| tuple.serialize_element(&u128::from_le_bytes(*word)))?;
+        rest.iter().try_for_each(|byte| tuple.serialize_element(byte))?;
+        tuple.end()
+    }
+
+    /// # Errors
+    /// Those of the deserializer.
+    pub fn deserialize<'de, D: Deserializer<'de>, const N: usize>(from: D) -> Result<[u8; N], D::Error> {
+        struct Bytes<const N: usize>;
+        impl<'de, const N: usize> de::Visitor<'de> for Bytes<N> {
+            type Value = [u8; N];
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{N} bytes")
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<[u8; N], A::Error> {
+                let too_short = || de::Error::custom("too short");
+                let mut bytes = [0; N];
+                let (words, rest) = bytes.as_chunks_mut();
+                for word in words {
+                    *word = seq.next_element::<u128>()?.ok_or_else(too_short)?.to_le_bytes();
+                }
+                for byte in rest {
+                    *byte = seq.next_element()?.ok_or_else(too_short)?;
+                }
+                Ok(bytes)
+            }
+        }
+        let word = size_of::<u128>();
+        from.deserialize_tuple(N / word + N % word, Bytes)
+    }
+}
+
 /// The last path segment of a type's name, for messages.
 fn type_name<T>() -> &'static str {
     let name = std::any::type_name::<T>();
@@ -119,6 +206,8 @@ fn type_name<T>() -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -135,10 +224,19 @@ mod tests {
         assert!(matches!(decode::<Vec<u8>>(&bytes), Err(DecodeError::Malformed { .. })));
     }
 
+    #[test]
+    fn a_map_out_of_order_or_with_a_key_twice_is_refused() {
+        for pairs in [[(2_u8, 0_u8), (1, 0)], [(1, 0), (1, 0)]] {
+            let read = decode::<BTreeMap<u8, u8>>(&encode(&pairs.to_vec()));
+            assert_eq!(read, Err(DecodeError::NotCanonical { what: "BTreeMap<u8, u8>" }));
+        }
+    }
+
     proptest! {
         #[test]
         fn what_decodes_encodes_to_the_same_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(value) = decode::<(u8, Option<u16>, Vec<bool>, String)>(&bytes) {
+                prop_assert_eq!(encoded_size(&value), bytes.len());
                 prop_assert_eq!(encode(&value), bytes);
             }
         }

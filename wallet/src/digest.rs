@@ -8,6 +8,8 @@ use std::fmt;
 use serde::{Deserialize as _, Deserializer, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
+use crate::codec;
+
 /// A 32-byte hash. Hexadecimal for people (text, JSON, TOML), 32 bare bytes on the wire.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
@@ -89,12 +91,7 @@ pub(crate) mod hex_or_bytes {
         if to.is_human_readable() {
             return to.serialize_str(&to_hex(bytes));
         }
-        use serde::ser::SerializeTuple as _;
-        let mut tuple = to.serialize_tuple(N)?;
-        for byte in bytes {
-            tuple.serialize_element(byte)?;
-        }
-        tuple.end()
+        codec::bare::serialize(bytes, to)
     }
 
     /// # Errors
@@ -103,21 +100,7 @@ pub(crate) mod hex_or_bytes {
         if from.is_human_readable() {
             return from_hex(&String::deserialize(from)?).map_err(de::Error::custom);
         }
-        struct Bytes<const N: usize>;
-        impl<'de, const N: usize> de::Visitor<'de> for Bytes<N> {
-            type Value = [u8; N];
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{N} bytes")
-            }
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<[u8; N], A::Error> {
-                let mut bytes = [0; N];
-                for (i, byte) in bytes.iter_mut().enumerate() {
-                    *byte = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(i, &self))?;
-                }
-                Ok(bytes)
-            }
-        }
-        from.deserialize_tuple(N, Bytes)
+        codec::bare::deserialize(from)
     }
 }
 
