@@ -79,7 +79,8 @@ impl State {
             return Err(Refusal::Replayed { id });
         }
         let mut step = Step {
-            state: self.clone(),
+            state: self,
+            changes: Vec::new(),
             consortium,
             entry: entry.entry,
             body: entry.body(),
@@ -91,9 +92,10 @@ impl State {
         };
         step.event()?;
         let record = EntryRecord { log_index: at.log_index, height: at.height, time: at.time };
-        step.state.put(StateKey::Entry(id), Record::Entry(record));
-        *self = step.state;
-        Ok(Applied { entry: id, rotated: step.rotated, award: step.award })
+        step.put(StateKey::Entry(id), Record::Entry(record));
+        let Step { changes, rotated, award, .. } = step;
+        changes.into_iter().for_each(|(key, record)| self.put(key, record));
+        Ok(Applied { entry: id, rotated, award })
     }
 }
 
@@ -129,7 +131,10 @@ fn check_encoded(consortium: &Consortium, entry: &Encoded<'_>, id: Digest, check
 
 /// One entry on its way into the state.
 struct Step<'a> {
-    state: State,
+    /// As it was before.
+    state: &'a State,
+    /// What the entry puts into it if no rule refuses it.
+    changes: Vec<(StateKey, Record)>,
     consortium: &'a Consortium,
     entry: &'a Entry,
     /// The encoding of its body.
@@ -157,6 +162,10 @@ impl Step<'_> {
             Event::BatchClosed(event) => self.batch_closed(event),
             Event::ValidatorResumed(event) => self.validator_resumed(event),
         }
+    }
+
+    fn put(&mut self, key: StateKey, record: Record) {
+        self.changes.push((key, record));
     }
 
     fn author(&self) -> NodeId {
@@ -208,7 +217,7 @@ impl Step<'_> {
     /// Writes the wallet back with its head advanced over this entry.
     fn advance(&mut self, mut wallet: WalletRecord) {
         wallet.head = next_head(&wallet.head, &self.id);
-        self.state.put_wallet(wallet);
+        self.put(StateKey::Wallet(wallet.address), Record::Wallet(Box::new(wallet)));
     }
 }
 

@@ -271,10 +271,6 @@ impl State {
     pub(crate) fn put(&mut self, key: StateKey, record: Record) {
         self.tree.insert(key.digest(), codec::encode(&record));
     }
-
-    pub(crate) fn put_wallet(&mut self, record: WalletRecord) {
-        self.put(StateKey::Wallet(record.address), Record::Wallet(Box::new(record)));
-    }
 }
 
 fn parse(value: &[u8]) -> Record {

@@ -22,7 +22,7 @@ impl Step<'_> {
             inter_token_p50: event.inter_token_p50,
             samples: event.samples,
         };
-        self.state.put(StateKey::Baseline(self.id), Record::Baseline(record));
+        self.put(StateKey::Baseline(self.id), Record::Baseline(record));
         Ok(())
     }
 

@@ -28,7 +28,7 @@ impl Step<'_> {
             }
         }
         // Spent by the offer and not by the acceptance: no two offers ever share a key agreement.
-        self.state.put(StateKey::Prekey(event.prekey.key), Record::Prekey(self.id));
+        self.put(StateKey::Prekey(event.prekey.key), Record::Prekey(self.id));
         wallet.phase = Phase::Offered(Offer {
             entry: self.id,
             receiver: event.receiver,
@@ -149,9 +149,9 @@ impl Step<'_> {
         if let crate::credits::Earned::Lot(lot) = earned {
             let mut account = self.state.account(award.node);
             account.add(lot, self.at.height);
-            self.state.put(StateKey::Account(award.node), Record::Account(account));
+            self.put(StateKey::Account(award.node), Record::Account(account));
         }
-        self.state.put(StateKey::Award(award.wallet, award.epoch), Record::Award(award.clone()));
+        self.put(StateKey::Award(award.wallet, award.epoch), Record::Award(award.clone()));
         self.award = Some(award);
     }
 

@@ -80,7 +80,7 @@ impl Step<'_> {
             return Err(Refusal::AnchorNotAfter { anchored, named: event.decisions });
         }
         let record = AnchorRecord { decisions: event.decisions, log_head: event.log_head, entry: self.id };
-        self.state.put(StateKey::Anchor(self.author()), Record::Anchor(record));
+        self.put(StateKey::Anchor(self.author()), Record::Anchor(record));
         Ok(())
     }
 
@@ -88,7 +88,7 @@ impl Step<'_> {
     pub(super) fn validator_resumed(&mut self, event: &ValidatorResumed) -> Result<(), Refusal> {
         self.not_signed_by_holder()?;
         let record = ResumptionRecord { nonce: event.nonce, height: self.at.height, entry: self.id };
-        self.state.put(StateKey::Resumption(self.author()), Record::Resumption(record));
+        self.put(StateKey::Resumption(self.author()), Record::Resumption(record));
         Ok(())
     }
 }

@@ -3,8 +3,8 @@
 //! The root depends on the content alone, not on the order in which it came about. An empty subtree is 32 zero bytes. A
 //! subtree with a single leaf is that leaf, whatever its height: SHA-256(0x00 || key || SHA-256(value)). Every other
 //! subtree is SHA-256(0x01 || left || right); bit 0 of a key is the most significant bit of its first byte, and 0 goes
-//! left. Nodes are shared, so a clone is cheap and a change copies one path. Inner nodes are hashed when somebody asks for
-//! the root: of the nodes that a block's entries replace again and again, only the last ones are.
+//! left. Nodes are shared, so a clone is cheap, and a change copies of one path what another tree shares. Inner nodes are
+//! hashed when somebody asks for the root, and so once for all entries of a block.
 
 use std::sync::{Arc, OnceLock};
 
@@ -25,7 +25,7 @@ pub struct StateTree {
 
 type Subtree = Option<Arc<Node>>;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Node {
     Leaf { key: Digest, value: Vec<u8>, hash: Digest },
     Inner { left: Subtree, right: Subtree, hash: OnceLock<Digest> },
@@ -52,8 +52,7 @@ impl StateTree {
     /// Puts `value` under `key`, in place of any other.
     pub fn insert(&mut self, key: Digest, value: Vec<u8>) {
         let hash = leaf_hash(&key, &value_hash(&value));
-        let leaf = Arc::new(Node::Leaf { key, value, hash });
-        self.root = Some(inserted(&self.root, leaf, &key, 0));
+        put(&mut self.root, Arc::new(Node::Leaf { key, value, hash }), &key, 0);
     }
 
     /// Takes `key` away, if it is there.
@@ -170,22 +169,23 @@ impl StateProof {
     }
 }
 
-fn inserted(subtree: &Subtree, leaf: Arc<Node>, key: &Digest, depth: usize) -> Arc<Node> {
+/// Changes the nodes that no other tree shares where they are, and copies the others.
+fn put(subtree: &mut Subtree, leaf: Arc<Node>, key: &Digest, depth: usize) {
     match subtree.as_deref() {
-        None => leaf,
-        Some(Node::Leaf { key: found, .. }) if found == key => leaf,
-        Some(Node::Leaf { key: found, .. }) => {
-            let pushed_down = subtree.clone();
-            let (left, right) = if bit(found, depth) { (None, pushed_down) } else { (pushed_down, None) };
-            inserted(&Some(inner(left, right)), leaf, key, depth)
+        Some(Node::Inner { .. }) => {}
+        Some(Node::Leaf { key: found, .. }) if found != key => {
+            let goes_right = bit(found, depth);
+            let pushed_down = subtree.take();
+            *subtree = Some(if goes_right { inner(None, pushed_down) } else { inner(pushed_down, None) });
         }
-        Some(Node::Inner { left, right, .. }) => {
-            if bit(key, depth) {
-                inner(left.clone(), Some(inserted(right, leaf, key, depth + 1)))
-            } else {
-                inner(Some(inserted(left, leaf, key, depth + 1)), right.clone())
-            }
+        _ => {
+            *subtree = Some(leaf);
+            return;
         }
+    }
+    if let Some(Node::Inner { left, right, hash }) = subtree.as_mut().map(Arc::make_mut) {
+        hash.take();
+        put(if bit(key, depth) { right } else { left }, leaf, key, depth + 1);
     }
 }
 
@@ -302,10 +302,25 @@ mod tests {
         fn the_root_depends_on_the_content_alone(content in content(), gone in prop::collection::vec(key(), 0..8)) {
             let map: BTreeMap<Digest, Vec<u8>> =
                 content.iter().filter(|(key, _)| !gone.contains(key)).cloned().collect();
-            let mut tree: StateTree = content.into_iter().collect();
+            let mut tree = StateTree::default();
+            for (key, value) in content {
+                tree.insert(key, value);
+                // A root that was asked for is not the root after the next change.
+                tree.root();
+            }
             gone.iter().for_each(|key| tree.remove(key));
             prop_assert_eq!(tree.root(), map.clone().into_iter().rev().collect::<StateTree>().root());
             prop_assert!(tree.iter().eq(map.iter().map(|(key, value)| (key, value.as_slice()))));
+        }
+
+        #[test]
+        fn a_change_of_a_tree_leaves_its_clone_as_it_was(before in content(), more in content()) {
+            let mut tree: StateTree = before.iter().cloned().collect();
+            let (clone, root) = (tree.clone(), tree.root());
+            more.into_iter().for_each(|(key, value)| tree.insert(key, value));
+            let same: StateTree = before.into_iter().collect();
+            prop_assert_eq!((clone.root(), same.root()), (root, root));
+            prop_assert!(clone.iter().eq(same.iter()));
         }
 
         #[test]
