@@ -14,7 +14,7 @@ use wallet::{
 use crate::{
     checks::Checks,
     event::{Entry, EntryBody},
-    tree::log::{LogTree, implied_root, inclusion_proof, leaf_hash},
+    tree::log::{implied_root, leaf_hash, root_and_proofs},
 };
 
 /// A batch has at most this many entries.
@@ -148,15 +148,14 @@ fn sign_one(bodies: Vec<(EntryBody, Option<&SecretKey>)>, author: &SecretKey, en
         return;
     }
     let leaves: Vec<Digest> = bodies.iter().map(|(body, _)| leaf_hash(body.id().as_bytes())).collect();
-    let root = LogTree::from_leaf_hashes(&leaves).root();
+    let (root, paths) = root_and_proofs(&leaves);
     let size = u16::try_from(leaves.len()).expect("a batch is small");
     let mut signature = None;
-    for ((body, holder), index) in bodies.into_iter().zip(0_u16..) {
+    for (((body, holder), path), index) in bodies.into_iter().zip(paths).zip(0_u16..) {
         let signature = *signature.get_or_insert_with(|| {
             let root = BatchRoot { consortium: body.consortium, author: body.author, size, root };
             author.sign(context::LEDGER_BATCH, &codec::encode(&root))
         });
-        let path = inclusion_proof(&leaves, LogIndex::new(u64::from(index))).unwrap_or_default();
         let batch = BatchSignature { signature, size, index, path: BatchPath(path) };
         let holder_signature = holder.map(|key| key.sign(context::WALLET_HOLDER, &codec::encode(&body)));
         entries.push(Entry { body, signature: AuthorSignature::Batch(Box::new(batch)), holder_signature });

@@ -90,6 +90,26 @@ pub fn inclusion_proof(leaves: &[Digest], index: LogIndex) -> Option<Vec<Digest>
     Some(proof)
 }
 
+/// The root over `leaves`, of which there is at least one, and the [`inclusion_proof`] of each of them.
+pub fn root_and_proofs(leaves: &[Digest]) -> (Digest, Vec<Vec<Digest>>) {
+    let mut proofs = vec![Vec::new(); leaves.len()];
+    (extend_proofs(leaves, &mut proofs), proofs)
+}
+
+/// Adds to each proof what leads it to the root over `leaves`, which comes back.
+fn extend_proofs(leaves: &[Digest], proofs: &mut [Vec<Digest>]) -> Digest {
+    if let [leaf] = leaves {
+        return *leaf;
+    }
+    let middle = split(leaves.len());
+    let (of_left, of_right) = proofs.split_at_mut(middle);
+    let left = extend_proofs(&leaves[..middle], of_left);
+    let right = extend_proofs(&leaves[middle..], of_right);
+    of_left.iter_mut().for_each(|proof| proof.push(right));
+    of_right.iter_mut().for_each(|proof| proof.push(left));
+    node_hash(&left, &right)
+}
+
 /// The proof that the tree over `leaves` only appended to the one over the first `old_size` (RFC 9162 2.1.4.1), or none
 /// if there never was such a tree.
 pub fn consistency_proof(leaves: &[Digest], old_size: u64) -> Option<Vec<Digest>> {
@@ -293,8 +313,11 @@ mod tests {
         for size in 1..=33_u64 {
             let leaves = numbered_leaves(size);
             let root = LogTree::from_leaf_hashes(&leaves).root();
-            for (index, leaf) in (0..size).zip(&leaves) {
+            let (same_root, proofs) = root_and_proofs(&leaves);
+            assert_eq!(same_root, root);
+            for ((index, leaf), same_proof) in (0..size).zip(&leaves).zip(proofs) {
                 let proof = inclusion_proof(&leaves, LogIndex::new(index)).expect("in range");
+                assert_eq!(same_proof, proof);
                 assert_eq!(verify_inclusion(&root, size, LogIndex::new(index), leaf, &proof), Ok(()));
                 for other in (0..=size).filter(|other| *other != index) {
                     assert!(verify_inclusion(&root, size, LogIndex::new(other), leaf, &proof).is_err());
