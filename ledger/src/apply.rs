@@ -16,7 +16,7 @@ use wallet::{
 use crate::{
     checks::{Checks, Direct},
     credits::Award,
-    event::{Encoded, Entry, Event, next_head},
+    event::{Entry, Event, next_head},
     execute::ENTRY_BYTES_MAX,
     planted::planted,
     refusal::Refusal,
@@ -56,14 +56,14 @@ impl State {
     /// # Errors
     /// [`Refusal`] for the first rule that it breaks; the state is unchanged then.
     pub fn apply(&mut self, consortium: &Consortium, entry: &Entry, at: BlockContext) -> Result<Applied, Refusal> {
-        self.apply_encoded(consortium, &entry.into(), at, &Direct)
+        self.apply_with(consortium, entry, at, &Direct)
     }
 
     /// [`State::apply`] with a memory of what was checked before.
-    pub(crate) fn apply_encoded(
+    pub(crate) fn apply_with(
         &mut self,
         consortium: &Consortium,
-        entry: &Encoded<'_>,
+        entry: &Entry,
         at: BlockContext,
         checks: &dyn Checks,
     ) -> Result<Applied, Refusal> {
@@ -73,23 +73,13 @@ impl State {
         }
         let id = entry.id();
         if !planted!(AuthorNotChecked) {
-            check_encoded(consortium, entry, id, checks)?;
+            check_author_with(consortium, entry, checks)?;
         }
         if self.entry(id).is_some() {
             return Err(Refusal::Replayed { id });
         }
-        let mut step = Step {
-            state: self,
-            changes: Vec::new(),
-            consortium,
-            entry: entry.entry,
-            body: entry.body(),
-            checks,
-            id,
-            at,
-            rotated: None,
-            award: None,
-        };
+        let mut step =
+            Step { state: self, changes: Vec::new(), consortium, entry, checks, id, at, rotated: None, award: None };
         step.event()?;
         let record = EntryRecord { log_index: at.log_index, height: at.height, time: at.time };
         step.put(StateKey::Entry(id), Record::Entry(record));
@@ -113,20 +103,13 @@ pub fn check_author(consortium: &Consortium, entry: &Entry) -> Result<(), Refusa
 /// # Errors
 /// Those of [`check_author`].
 pub fn check_author_with(consortium: &Consortium, entry: &Entry, checks: &dyn Checks) -> Result<(), Refusal> {
-    let entry = Encoded::from(entry);
-    let id = entry.id();
-    check_encoded(consortium, &entry, id, checks)
-}
-
-fn check_encoded(consortium: &Consortium, entry: &Encoded<'_>, id: Digest, checks: &dyn Checks) -> Result<(), Refusal> {
-    let body = &entry.entry.body;
+    let body = &entry.body;
     if body.consortium != consortium.id() {
         return Err(Refusal::ForeignConsortium { found: body.consortium });
     }
     let author = body.author;
     let node = consortium.node(author).ok_or(Refusal::AuthorUnknown { author })?;
-    let signature = &entry.entry.signature;
-    signature.verify(&node.key, body, entry.body(), id, checks).map_err(|_| Refusal::AuthorSignature { author })
+    entry.signature.verify(&node.key, entry, checks).map_err(|_| Refusal::AuthorSignature { author })
 }
 
 /// One entry on its way into the state.
@@ -137,8 +120,6 @@ struct Step<'a> {
     changes: Vec<(StateKey, Record)>,
     consortium: &'a Consortium,
     entry: &'a Entry,
-    /// The encoding of its body.
-    body: &'a [u8],
     checks: &'a dyn Checks,
     id: Digest,
     at: BlockContext,
@@ -201,7 +182,8 @@ impl Step<'_> {
     /// The holder's signature must be there and by `key`.
     fn signed_by(&self, key: &PublicKey) -> Result<(), Refusal> {
         let signature = self.entry.holder_signature.as_ref().ok_or(Refusal::HolderSignature)?;
-        self.checks.verify(key, context::WALLET_HOLDER, self.body, signature).map_err(|_| Refusal::HolderSignature)
+        let body = self.entry.body_bytes();
+        self.checks.verify(key, context::WALLET_HOLDER, body, signature).map_err(|_| Refusal::HolderSignature)
     }
 
     /// The event does not speak for the holder, so there is nothing that the epoch key should sign.

@@ -13,7 +13,7 @@ use wallet::{
 
 use crate::{
     checks::Checks,
-    event::{Entry, EntryBody},
+    event::{Entry, EntryBody, EntryParts},
     tree::log::{implied_root, leaf_hash, root_and_proofs},
 };
 
@@ -91,19 +91,12 @@ impl BatchPath {
 }
 
 impl AuthorSignature {
-    /// Checks the signature of `body`, whose encoding and id are known already, by the author's key.
-    pub(crate) fn verify(
-        &self,
-        key: &PublicKey,
-        body: &EntryBody,
-        encoded: &[u8],
-        id: Digest,
-        checks: &dyn Checks,
-    ) -> Result<(), SignatureInvalid> {
+    /// Checks that this signature, which `entry` carries, is by the author's key.
+    pub(crate) fn verify(&self, key: &PublicKey, entry: &Entry, checks: &dyn Checks) -> Result<(), SignatureInvalid> {
         match self {
-            Self::Direct(signature) => checks.verify(key, context::LEDGER_ENTRY, encoded, signature),
+            Self::Direct(signature) => checks.verify(key, context::LEDGER_ENTRY, entry.body_bytes(), signature),
             Self::Batch(batch) => {
-                let root = batch.root(body, id)?;
+                let root = batch.root(&entry.body, entry.id())?;
                 checks.verify(key, context::LEDGER_BATCH, &codec::encode(&root), &batch.signature)
             }
         }
@@ -158,7 +151,8 @@ fn sign_one(bodies: Vec<(EntryBody, Option<&SecretKey>)>, author: &SecretKey, en
         });
         let batch = BatchSignature { signature, size, index, path: BatchPath(path) };
         let holder_signature = holder.map(|key| key.sign(context::WALLET_HOLDER, &codec::encode(&body)));
-        entries.push(Entry { body, signature: AuthorSignature::Batch(Box::new(batch)), holder_signature });
+        let signature = AuthorSignature::Batch(Box::new(batch));
+        entries.push(EntryParts { body, signature, holder_signature }.into());
     }
 }
 

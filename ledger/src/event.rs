@@ -4,7 +4,9 @@
 //! it: each is a compare-and-swap. Evidence cites head and epoch but does not advance the head, so that it cannot kill
 //! a hand-over in flight. No event moves credits from one account to another.
 
-use serde::{Deserialize, Serialize};
+use std::{fmt, ops::Deref, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wallet::{
     codec,
     digest::{Digest, sha256},
@@ -31,9 +33,14 @@ pub struct EntryBody {
     pub event: Event,
 }
 
-/// A leaf of the log: a body and the signatures over its encoding.
+/// A leaf of the log: a body and the signatures over its encoding. It never changes and carries its encoding, so that it
+/// is encoded and hashed once, however many hands it goes through. Cheap to clone.
+#[derive(Clone)]
+pub struct Entry(Arc<Encoded>);
+
+/// What an entry is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct EntryParts {
     /// What is said.
     pub body: EntryBody,
     /// By the author's node key.
@@ -41,6 +48,15 @@ pub struct Entry {
     /// By the wallet's epoch key, where the event speaks for the wallet's holder: the key of record, or the new key in
     /// [`Event::WalletCreated`] and [`Event::KeyConfirmed`].
     pub holder_signature: Option<Signature>,
+}
+
+struct Encoded {
+    parts: EntryParts,
+    bytes: Box<[u8]>,
+    /// Where the body ends in them.
+    body: usize,
+    id: Digest,
+    leaf: Digest,
 }
 
 impl EntryBody {
@@ -52,65 +68,89 @@ impl EntryBody {
     /// The entry, signed by its author and, where the event speaks for the wallet's holder, by the epoch key.
     pub fn sign(self, author: &SecretKey, holder: Option<&SecretKey>) -> Entry {
         let bytes = codec::encode(&self);
-        Entry {
+        let parts = EntryParts {
             signature: AuthorSignature::Direct(author.sign(context::LEDGER_ENTRY, &bytes)),
             holder_signature: holder.map(|key| key.sign(context::WALLET_HOLDER, &bytes)),
             body: self,
-        }
+        };
+        parts.into()
     }
 }
 
 impl Entry {
     /// See [`EntryBody::id`].
     pub fn id(&self) -> Digest {
-        self.body.id()
+        self.0.id
     }
 
     /// Hash of the leaf that the entry is in the log.
     pub fn leaf_hash(&self) -> Digest {
-        log::leaf_hash(&codec::encode(self))
+        self.0.leaf
+    }
+
+    /// Its encoding, as it is in the log.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.bytes
+    }
+
+    /// The encoding of its body, which the signatures are over.
+    pub fn body_bytes(&self) -> &[u8] {
+        &self.0.bytes[..self.0.body]
     }
 }
 
-/// An entry with its encoding: it is encoded once for its size, id, leaf and signatures.
-#[derive(Clone, Debug)]
-pub(crate) struct Encoded<'a> {
-    /// The entry.
-    pub(crate) entry: &'a Entry,
-    bytes: Vec<u8>,
-    body: usize,
+impl Entry {
+    /// The same entry but for what `change` does to it.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn changed(&self, change: impl FnOnce(&mut EntryParts)) -> Self {
+        let mut parts = EntryParts::clone(self);
+        change(&mut parts);
+        parts.into()
+    }
 }
 
-impl<'a> From<&'a Entry> for Encoded<'a> {
-    fn from(entry: &'a Entry) -> Self {
-        let Entry { body, signature, holder_signature } = entry;
-        let mut bytes = codec::encode(body);
-        let body = bytes.len();
+impl From<EntryParts> for Entry {
+    fn from(parts: EntryParts) -> Self {
+        let bytes = codec::encode(&parts).into_boxed_slice();
         // The fields of a value follow each other without anything between.
-        bytes.extend(codec::encode(&(signature, holder_signature)));
-        Self { entry, bytes, body }
+        let body = codec::encoded_size(&parts.body);
+        let (id, leaf) = (id_of(&bytes[..body]), log::leaf_hash(&bytes));
+        Self(Arc::new(Encoded { parts, bytes, body, id, leaf }))
     }
 }
 
-impl Encoded<'_> {
-    /// The whole entry, as it is in the log.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+impl Deref for Entry {
+    type Target = EntryParts;
+    fn deref(&self) -> &EntryParts {
+        &self.0.parts
     }
+}
 
-    /// What the signatures are over.
-    pub(crate) fn body(&self) -> &[u8] {
-        &self.bytes[..self.body]
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
     }
+}
 
-    /// See [`EntryBody::id`].
-    pub(crate) fn id(&self) -> Digest {
-        id_of(self.body())
+impl Eq for Entry {}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.parts.fmt(f)
     }
+}
 
-    /// See [`Entry::leaf_hash`].
-    pub(crate) fn leaf_hash(&self) -> Digest {
-        log::leaf_hash(&self.bytes)
+/// As its parts.
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() { self.0.parts.serialize(to) } else { codec::bare::serialize(self.bytes(), to) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        EntryParts::deserialize(from).map(Self::from)
     }
 }
 

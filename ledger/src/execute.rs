@@ -11,7 +11,7 @@ use crate::{
     block::{Block, Header, View},
     certificate::{Certificate, CertificateInvalid, Nullification},
     checks::{Checks, Direct},
-    event::{Encoded, Entry},
+    event::Entry,
     planted::planted,
     refusal::Refusal,
     state::State,
@@ -113,13 +113,12 @@ pub fn propose_with(
     let mut candidates = candidates.into_iter();
     let mut left_over = Vec::new();
     for entry in candidates.by_ref() {
-        let encoded = Encoded::from(&entry);
-        let size = encoded.bytes().len();
+        let size = entry.bytes().len();
         if entries.len() == BLOCK_ENTRIES_MAX || (size <= ENTRY_BYTES_MAX && bytes + size > BLOCK_BYTES_MAX) {
             left_over.push(entry);
             break;
         }
-        match append(consortium, &mut executed, &encoded, checks) {
+        match append(consortium, &mut executed, &entry, checks) {
             Ok(()) => {
                 bytes += size;
                 entries.push(entry);
@@ -176,8 +175,7 @@ pub fn execute_with(
     if let Some(executed) = checks.executed(block) {
         return Ok(executed);
     }
-    let entries: Vec<Encoded<'_>> = block.entries.iter().take(BLOCK_ENTRIES_MAX + 1).map(Encoded::from).collect();
-    check_size(&entries)?;
+    check_size(&block.entries)?;
     let mut executed = Executed {
         digest: header.digest(),
         height: header.height,
@@ -185,10 +183,8 @@ pub fn execute_with(
         time: header.time,
         ..parent.clone()
     };
-    for (index, entry) in entries.iter().enumerate() {
-        append(consortium, &mut executed, entry, checks)
-            .map_err(|refusal| BlockInvalid::EntryRefused { index, refusal })?;
-    }
+    append_all(consortium, &mut executed, &block.entries, checks)
+        .map_err(|(index, refusal)| BlockInvalid::EntryRefused { index, refusal })?;
     if executed.log.size() != header.log_size || executed.log.root() != header.log_root {
         return Err(BlockInvalid::LogRoot { claimed: header.log_root, found: executed.log.root() });
     }
@@ -275,7 +271,7 @@ fn check_skipped(consortium: &Consortium, parent: &Executed, block: &Block) -> R
     }
 }
 
-fn check_size(entries: &[Encoded<'_>]) -> Result<(), BlockInvalid> {
+fn check_size(entries: &[Entry]) -> Result<(), BlockInvalid> {
     let bytes: usize = entries.iter().map(|entry| entry.bytes().len()).sum();
     if entries.len() > BLOCK_ENTRIES_MAX || bytes > BLOCK_BYTES_MAX {
         return Err(BlockInvalid::TooLarge { entries: entries.len(), bytes });
@@ -293,20 +289,16 @@ pub fn append_all(
     entries: &[Entry],
     checks: &dyn Checks,
 ) -> Result<(), (usize, Refusal)> {
-    entries.iter().enumerate().try_for_each(|(index, entry)| {
-        append(consortium, executed, &entry.into(), checks).map_err(|refusal| (index, refusal))
-    })
+    entries
+        .iter()
+        .enumerate()
+        .try_for_each(|(index, entry)| append(consortium, executed, entry, checks).map_err(|refusal| (index, refusal)))
 }
 
 /// Applies one entry at the end of the log.
-fn append(
-    consortium: &Consortium,
-    executed: &mut Executed,
-    entry: &Encoded<'_>,
-    checks: &dyn Checks,
-) -> Result<(), Refusal> {
+fn append(consortium: &Consortium, executed: &mut Executed, entry: &Entry, checks: &dyn Checks) -> Result<(), Refusal> {
     let at = BlockContext { height: executed.height, time: executed.time, log_index: executed.log.next_index() };
-    executed.state.apply_encoded(consortium, entry, at, checks)?;
+    executed.state.apply_with(consortium, entry, at, checks)?;
     executed.log.append(if planted!(LeafHashSkipped) { Digest::ZERO } else { entry.leaf_hash() });
     Ok(())
 }

@@ -48,7 +48,8 @@ fn the_encodings_are_pinned() {
     let mut found: Vec<(&str, String)> = Vec::new();
     let entries: Vec<_> = chain.entries().map(|(_, entry)| entry.clone()).chain(others).collect();
     found.extend(entries.iter().map(|entry| (entry.body.event.name(), golden(entry))));
-    let anchors = (1..=3).map(|decisions| (session.anchored(1, decisions, Digest([2; 32])).body, None)).collect();
+    let anchors =
+        (1..=3).map(|decisions| (session.anchored(1, decisions, Digest([2; 32])).body.clone(), None)).collect();
     found.push(("Batch", golden(&sign_batch(anchors, &testing::node_key(1)))));
     let (block, certificate) = chain.blocks.last().expect("blocks");
     let ballot = Ballot::for_header(VoteKind::Notarize, &block.header);

@@ -85,8 +85,7 @@ fn an_entry_is_applied_once() {
     let entry = session.touched(&session.record(&chain), 1);
     chain.push(entry.clone()).expect("valid");
     assert_eq!(chain.push(entry.clone()), Err(Refusal::Replayed { id: entry.id() }));
-    let mut signed_again = entry.clone();
-    signed_again.holder_signature = None;
+    let signed_again = entry.changed(|entry| entry.holder_signature = None);
     assert_eq!(chain.push(signed_again), Err(Refusal::Replayed { id: entry.id() }));
 }
 
@@ -94,16 +93,11 @@ fn an_entry_is_applied_once() {
 fn an_entry_of_another_consortium_or_author_or_with_a_changed_body_is_refused() {
     let (mut chain, session) = begun();
     let entry = session.touched(&session.record(&chain), 1);
-    let change = |f: fn(&mut Entry)| {
-        let mut changed = entry.clone();
-        f(&mut changed);
-        changed
-    };
-    let foreign = chain.push(change(|entry| entry.body.consortium = Digest([1; 32])));
+    let foreign = chain.push(entry.changed(|entry| entry.body.consortium = Digest([1; 32])));
     assert_eq!(foreign, Err(Refusal::ForeignConsortium { found: Digest([1; 32]) }));
-    let unknown = chain.push(change(|entry| entry.body.author = NodeId::new(9)));
+    let unknown = chain.push(entry.changed(|entry| entry.body.author = NodeId::new(9)));
     assert_eq!(unknown, Err(Refusal::AuthorUnknown { author: NodeId::new(9) }));
-    let changed = chain.push(change(|entry| entry.body.nonce = [0; 16]));
+    let changed = chain.push(entry.changed(|entry| entry.body.nonce = [0; 16]));
     assert_eq!(changed, Err(Refusal::AuthorSignature { author: NodeId::new(0) }));
 }
 
@@ -122,7 +116,7 @@ fn a_wallet_needs_its_tenants_grant_for_this_holder_and_region() {
     let consortium = consortium(4);
     let session = Session::in_eu(&consortium, 0);
     let with = |author: u32, change: fn(&mut crate::event::WalletCreated)| {
-        let Event::WalletCreated(mut created) = session.created().body.event else { unreachable!() };
+        let Event::WalletCreated(mut created) = session.created().body.event.clone() else { unreachable!() };
         change(&mut created);
         let entry = session.sign(author, Event::WalletCreated(created), Some(&session.epoch_key(0)));
         Chain::new(consortium.clone()).push(entry)
@@ -225,9 +219,8 @@ fn a_confirm_with_a_forged_ticket_or_an_unopened_envelope_is_refused() {
     let with = |change: fn(&Session, &mut crate::event::KeyConfirmed)| {
         let (mut chain, session) = accepted();
         let wallet = session.record(&chain);
-        let Event::KeyConfirmed(mut confirm) = session.confirmed(&wallet, session.ticket(&wallet)).body.event else {
-            unreachable!()
-        };
+        let confirmed = session.confirmed(&wallet, session.ticket(&wallet));
+        let Event::KeyConfirmed(mut confirm) = confirmed.body.event.clone() else { unreachable!() };
         change(&session, &mut confirm);
         chain.push(session.sign(1, Event::KeyConfirmed(confirm), Some(&session.epoch_key(1))))
     };

@@ -300,8 +300,7 @@ fn a_promise_speaks_for_one_block_of_one_leader_and_for_the_entries_that_it_name
     assert!(not_bound(blame(BrokenPromise { entry: anchor(&consortium, 9), ..broken.clone() })));
     assert!(not_bound(blame(BrokenPromise { leaves: broken.leaves[1..].to_vec(), ..broken.clone() })));
     // Of two entries with one id the leader may have got the one that a rule refuses.
-    let mut got = broken.entry.clone();
-    got.holder_signature = Some(Signature([9; 64]));
+    let got = broken.entry.changed(|entry| entry.holder_signature = Some(Signature([9; 64])));
     assert_eq!(got.id(), broken.entry.id());
     let leaves = vec![got.leaf_hash()];
     let for_other = promise(&consortium, 0, 1, 2, &leaves);

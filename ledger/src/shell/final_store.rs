@@ -21,7 +21,7 @@ use crate::{
     block::{Block, Header},
     bundle::FinalView,
     certificate::{Certificate, Nullification},
-    event::{Encoded, Entry, Event},
+    event::{Entry, Event},
     execute::Executed,
     finality::Final,
     planted::planted,
@@ -123,9 +123,8 @@ impl FinalStore {
         batch.put(HEADERS, &height, &header_value);
         batch.put(CERTIFICATES, &height, &finalized.certificate);
         for (entry, index) in entries.iter().zip(first..) {
-            let encoded = Encoded::from(entry);
-            batch.put_bytes(ENTRIES, &number_key(index), encoded.bytes());
-            batch.put(LEAVES, &number_key(index), &encoded.leaf_hash());
+            batch.put_bytes(ENTRIES, &number_key(index), entry.bytes());
+            batch.put_bytes(LEAVES, &number_key(index), entry.leaf_hash().as_bytes());
             if let Some(wallet) = entry.body.event.wallet() {
                 batch.put_bytes(WALLETS, &indexed(wallet.0.as_bytes(), index), &[]);
             }

@@ -16,7 +16,7 @@ use super::{fault::Fault, shared::Shared, transport::Given};
 use crate::{
     apply::BlockContext,
     block::View,
-    event::{Encoded, Entry},
+    event::Entry,
     evidence::{BrokenPromise, Evidence, Execution, PROMISED_MAX, Promise, SignedPromise, entries_digest},
     execute::{BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, Executed},
     finality::Final,
@@ -70,7 +70,6 @@ pub(crate) struct Named {
 
 impl From<&Entry> for Named {
     fn from(entry: &Entry) -> Self {
-        let entry = Encoded::from(entry);
         Self { id: entry.id(), leaf: entry.leaf_hash() }
     }
 }
@@ -86,7 +85,7 @@ impl Promises {
             return None;
         }
         let (sizes, leaves): (Vec<usize>, Vec<Digest>) =
-            entries.iter().map(Encoded::from).map(|entry| (entry.bytes().len(), entry.leaf_hash())).unzip();
+            entries.iter().map(|entry| (entry.bytes().len(), entry.leaf_hash())).unzip();
         let bytes: usize = sizes.iter().sum();
         let through = {
             let mut book = lock(&self.given);

@@ -137,14 +137,14 @@ impl Replica {
             let status = match self.status(id) {
                 // Submitted: perhaps only for another node, which leaves the result to that.
                 EntryStatus::Unknown | EntryStatus::Refused(_) | EntryStatus::Submitted => {
-                    new.push((id, entry));
+                    new.push(entry);
                     EntryStatus::Submitted
                 }
                 status => status,
             };
             submissions.push(Submission { id, status });
         }
-        shared.check_all(new.iter().map(|(_, entry)| entry))?;
+        shared.check_all(&new)?;
         shared.outbox.add_all(new);
         Ok(submissions)
     }

@@ -141,7 +141,7 @@ impl Validator {
         let (consortium, author) = (self.shared.consortium.id(), self.shared.me);
         let event = Event::ValidatorResumed(ValidatorResumed { nonce });
         let entry = EntryBody { consortium, author, nonce, event }.sign(&self.key.key, None);
-        self.shared.outbox.add_all(vec![(entry.id(), entry)]);
+        self.shared.outbox.add_all(vec![entry]);
         Ok(())
     }
 

@@ -43,7 +43,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 /// What to send now, and what of it the leader was late with. What turned out final or refused is not sent any more.
 fn due(shared: &Shared) -> (Vec<Entry>, Vec<Entry>) {
     let (mut entries, mut overdue) = (Vec::new(), Vec::new());
-    for Due { id, entry, sent_before, for_other } in shared.outbox.due(SEND_AGAIN) {
+    for Due { entry, sent_before, for_other } in shared.outbox.due(SEND_AGAIN) {
+        let id = entry.id();
         if shared.tip.borrow().state.entry(id).is_some() {
             // It became final between the check and the submission.
             shared.outbox.settle(&[id]);

@@ -96,7 +96,7 @@ impl Shared {
         let at = BlockContext { height, time: self.clock.now().max(tip.time), log_index: tip.log.next_index() };
         let mut state = tip.state.clone();
         for entry in entries {
-            match state.apply_encoded(&self.consortium, &entry.into(), at, &*self.checks) {
+            match state.apply_with(&self.consortium, entry, at, &*self.checks) {
                 Err(refusal) if refusal.retry() != Retry::Later => return Err(refusal),
                 _ => {}
             }

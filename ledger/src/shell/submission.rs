@@ -13,10 +13,7 @@ use tokio::{
 use wallet::{digest::Digest, units::NodeId};
 
 use super::transport::{ENTRIES_BYTES_MAX, ENTRIES_MAX, SubmitReply};
-use crate::{
-    event::{Encoded, Entry},
-    refusal::Refusal,
-};
+use crate::{event::Entry, refusal::Refusal};
 
 /// Entries that one author may have in the leader's queue.
 const QUEUED_PER_AUTHOR_MAX: usize = 4096;
@@ -49,10 +46,7 @@ struct Open {
 }
 
 struct Outgoing {
-    id: Digest,
     entry: Entry,
-    /// Its encoded bytes.
-    size: usize,
     sent: Option<Instant>,
     for_other: bool,
 }
@@ -64,15 +58,13 @@ struct Refused {
 }
 
 impl Outgoing {
-    fn new(id: Digest, entry: Entry, for_other: bool) -> Self {
-        let size = Encoded::from(&entry).bytes().len();
-        Self { id, entry, size, sent: None, for_other }
+    fn new(entry: Entry, for_other: bool) -> Self {
+        Self { entry, sent: None, for_other }
     }
 }
 
 /// An entry to send now.
 pub(crate) struct Due {
-    pub(crate) id: Digest,
     pub(crate) entry: Entry,
     pub(crate) sent_before: bool,
     /// Whether another node asked this one to send it, too.
@@ -80,9 +72,9 @@ pub(crate) struct Due {
 }
 
 impl Outbox {
-    pub(crate) fn add_all(&self, entries: Vec<(Digest, Entry)>) {
+    pub(crate) fn add_all(&self, entries: Vec<Entry>) {
         let mut open = lock(&self.open);
-        entries.into_iter().for_each(|(id, entry)| open.add(Outgoing::new(id, entry, false)));
+        entries.into_iter().for_each(|entry| open.add(Outgoing::new(entry, false)));
         drop(open);
         self.added.notify_one();
     }
@@ -93,7 +85,7 @@ impl Outbox {
         let mut open = lock(&self.open);
         let count = open.sent_on.get(&entry.body.author).copied().unwrap_or(0);
         if count < SENT_ON_PER_AUTHOR_MAX {
-            open.add(Outgoing::new(entry.id(), entry, true));
+            open.add(Outgoing::new(entry, true));
         }
         drop(open);
         self.added.notify_one();
@@ -121,11 +113,10 @@ impl Outbox {
         let mut bytes = 0;
         let due = open.entries.values_mut().filter(is_due).take(ENTRIES_MAX).take_while(|out| {
             let has_room = bytes < ENTRIES_BYTES_MAX;
-            bytes += out.size;
+            bytes += out.entry.bytes().len();
             has_room
         });
         due.map(|out| Due {
-            id: out.id,
             entry: out.entry.clone(),
             sent_before: out.sent.replace(now).is_some(),
             for_other: out.for_other,
@@ -169,7 +160,8 @@ impl Outbox {
 
 impl Open {
     fn add(&mut self, out: Outgoing) {
-        if let Some(number) = self.numbers.get(&out.id) {
+        let id = out.entry.id();
+        if let Some(number) = self.numbers.get(&id) {
             if !out.for_other
                 && let Some(known) = self.entries.get_mut(number)
                 && std::mem::take(&mut known.for_other)
@@ -183,7 +175,7 @@ impl Open {
         if out.for_other {
             *self.sent_on.entry(out.entry.body.author).or_default() += 1;
         }
-        self.numbers.insert(out.id, number);
+        self.numbers.insert(id, number);
         self.entries.insert(number, out);
     }
 

@@ -209,7 +209,7 @@ async fn read(replica: Replica, index: Arc<RwLock<Index>>, reached: watch::Sende
 fn cause(store: &FinalStore, entries: &[LogIndex], epoch: KeyEpoch) -> Result<Option<Cause>, Problem> {
     let mut offered = None;
     for at in entries {
-        match store.entry(*at)?.map(|entry| entry.body.event) {
+        match store.entry(*at)?.as_ref().map(|entry| &entry.body.event) {
             Some(Event::MigrationOffered(offer)) => offered = Some(offer.decision),
             Some(Event::KeyConfirmed(confirm)) if confirm.ticket.ticket.epoch == epoch => {
                 let source = confirm.ticket.ticket.source;

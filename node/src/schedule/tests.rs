@@ -79,9 +79,9 @@ async fn evicted(node: &RunningNode, client: &Client) -> BatchEvicted {
         loop {
             let block = blocks.next().await.expect("the replica runs").expect("the block can be read").block;
             for entry in block.entries {
-                if let Event::BatchEvicted(event) = entry.body.event {
+                if let Event::BatchEvicted(event) = &entry.body.event {
                     assert_eq!((entry.body.author, event.wallet), (NodeId::ZERO, client.reply.wallet));
-                    return event;
+                    return event.clone();
                 }
             }
         }

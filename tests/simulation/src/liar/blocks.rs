@@ -150,7 +150,7 @@ impl Liar {
             Place { parent, certificate, skipped: block.skipped.clone(), view: header.view, after: header.after };
         let mut entries = block.entries.clone();
         if let Some(entry) = entries.iter_mut().find(|entry| entry.body.author != self.me) {
-            entry.body.nonce[15] ^= 1;
+            *entry = entry.changed(|entry| entry.body.nonce[15] ^= 1);
         }
         *block = propose(&self.consortium, place, &self.signer, header.time, entries).block;
     }
