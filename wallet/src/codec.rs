@@ -59,7 +59,16 @@ pub enum DecodeError {
 /// If the value cannot be encoded (a map of unknown length, say) or exceeds [`ENCODED_BYTES_MAX`]: both are bugs in
 /// the type, not in the data.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    let mut bytes = Bytes(Vec::with_capacity(encoded_size(value)));
+    encode_after(&[], value)
+}
+
+/// `head` and after it the canonical encoding of `value`.
+///
+/// # Panics
+/// As [`encode`].
+pub fn encode_after<T: Serialize + ?Sized>(head: &[u8], value: &T) -> Vec<u8> {
+    let mut bytes = Bytes(Vec::with_capacity(head.len() + encoded_size(value)));
+    bytes.0.extend_from_slice(head);
     write(value, &mut bytes).expect(ENCODABLE);
     bytes.0
 }
@@ -237,6 +246,7 @@ mod tests {
         fn what_decodes_encodes_to_the_same_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(value) = decode::<(u8, Option<u16>, Vec<bool>, String)>(&bytes) {
                 prop_assert_eq!(encoded_size(&value), bytes.len());
+                prop_assert_eq!(encode_after(b"head", &value), [b"head", bytes.as_slice()].concat());
                 prop_assert_eq!(encode(&value), bytes);
             }
         }

@@ -293,7 +293,7 @@ impl Inner {
                 return Err(Fault::NotConsecutive { last: last.map(|link| link.log_id.index), found: index });
             }
             let chain = chain_hash(last.map_or(Digest::ZERO, |link| link.chain), entry);
-            batch.put_bytes(ENTRIES, &number_key(index), &codec::encode(&(chain, entry)));
+            batch.put(ENTRIES, &number_key(index), &(chain, entry));
             last = Some(Link { log_id: entry.log_id, chain });
             written.push_back(Chained { chain, entry: entry.clone() });
             if written.len() > RECENT_MAX {

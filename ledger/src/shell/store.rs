@@ -39,15 +39,30 @@ pub(super) enum Change {
     DeleteRange { family: &'static str, from: Vec<u8>, to: Vec<u8> },
 }
 
+impl Change {
+    /// About how many bytes it has.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Put { key, value, .. } => key.len() + value.len(),
+            Self::Delete { key, .. } => key.len(),
+            Self::DeleteRange { from, to, .. } => from.len() + to.len(),
+        }
+    }
+}
+
 impl Batch {
     /// Stores the encoding of `value`.
     pub(crate) fn put<T: Serialize + ?Sized>(&mut self, family: &'static str, key: &[u8], value: &T) {
-        self.put_bytes(family, key, &codec::encode(value));
+        self.seal(family, key, codec::encode_after(&ROOM, value));
     }
 
     /// Stores bytes as they are.
     pub(crate) fn put_bytes(&mut self, family: &'static str, key: &[u8], bytes: &[u8]) {
-        self.0.push(Change::Put { family, key: key.to_vec(), value: seal(key, bytes) });
+        self.seal(family, key, [&ROOM, bytes].concat());
+    }
+
+    fn seal(&mut self, family: &'static str, key: &[u8], with_room: Vec<u8>) {
+        self.0.push(Change::Put { family, key: key.to_vec(), value: seal(key, with_room) });
     }
 
     /// Removes one key.
@@ -157,10 +172,14 @@ pub(crate) fn key_number(key: &[u8]) -> Option<u64> {
     key.try_into().ok().map(u64::from_be_bytes)
 }
 
-fn seal(key: &[u8], bytes: &[u8]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(4 + bytes.len());
-    value.extend_from_slice(&checksum(key, bytes).to_le_bytes());
-    value.extend_from_slice(bytes);
+/// Room for the checksum in front of a value.
+const ROOM: [u8; 4] = [0; 4];
+
+/// Puts the checksum of key and value into its room.
+fn seal(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
+    if let Some((room, bytes)) = value.split_first_chunk_mut() {
+        *room = checksum(key, bytes).to_le_bytes();
+    }
     value
 }
 
@@ -193,7 +212,7 @@ mod tests {
     fn a_changed_bit_in_a_value_is_a_fault_that_names_the_key() {
         let dir = tempfile::tempdir().expect("tempdir");
         let store = open(dir.path());
-        let mut value = seal(b"k", &codec::encode(&7_u64));
+        let mut value = seal(b"k", codec::encode_after(&ROOM, &7_u64));
         *value.last_mut().expect("not empty") ^= 1;
         put_raw(&store, b"k", value);
         let fault = store.get::<u64>("values", b"k").expect_err("damaged");
@@ -204,7 +223,7 @@ mod tests {
     fn a_value_moved_to_another_key_is_a_fault() {
         let dir = tempfile::tempdir().expect("tempdir");
         let store = open(dir.path());
-        put_raw(&store, b"b", seal(b"a", &codec::encode(&7_u64)));
+        put_raw(&store, b"b", seal(b"a", codec::encode_after(&ROOM, &7_u64)));
         assert!(matches!(store.get::<u64>("values", b"b"), Err(Fault::Damaged { .. })));
     }
 

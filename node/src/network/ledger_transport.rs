@@ -22,7 +22,7 @@ impl Transport for PeerNetwork {
         timeout: Duration,
     ) -> BoxFuture<'_, Result<PeerReply, TransportFault>> {
         Box::pin(async move {
-            let body = PeerMessage::Ledger(codec::encode(&request)).into_bytes();
+            let body = PeerMessage::to_ledger(&request);
             let reply = Self::request(self, to, body, timeout).await.map_err(|fault| transport_fault(to, &fault))?;
             codec::decode(&reply).map_err(|error| TransportFault::Failed { to, reason: error.to_string() })
         })

@@ -5,8 +5,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use serde::Serialize;
 use tokio::sync::Semaphore;
-use wallet::units::NodeId;
+use wallet::{codec, units::NodeId};
 
 use super::{Handler, IN_FLIGHT_MAX, NetworkFault, PeerNetwork, stream::STREAM_IN_FLIGHT_MAX};
 
@@ -27,13 +28,22 @@ pub enum PeerMessage {
     Stream(Vec<u8>),
 }
 
+const LEDGER: u8 = 0;
+const SESSION: u8 = 1;
+const STREAM: u8 = 2;
+
 impl PeerMessage {
+    /// The frame's body of a request to the ledger, which is encoded where it is sent from: blocks are long.
+    pub fn to_ledger(request: &impl Serialize) -> Vec<u8> {
+        codec::encode_after(&[LEDGER], request)
+    }
+
     /// The frame's body.
     pub fn into_bytes(self) -> Vec<u8> {
         let (kind, mut body) = match self {
-            Self::Ledger(body) => (0, body),
-            Self::Session(body) => (1, body),
-            Self::Stream(body) => (2, body),
+            Self::Ledger(body) => (LEDGER, body),
+            Self::Session(body) => (SESSION, body),
+            Self::Stream(body) => (STREAM, body),
         };
         body.insert(0, kind);
         body
@@ -44,9 +54,9 @@ impl PeerMessage {
         let kind = *bytes.first()?;
         bytes.remove(0);
         match kind {
-            0 => Some(Self::Ledger(bytes)),
-            1 => Some(Self::Session(bytes)),
-            2 => Some(Self::Stream(bytes)),
+            LEDGER => Some(Self::Ledger(bytes)),
+            SESSION => Some(Self::Session(bytes)),
+            STREAM => Some(Self::Stream(bytes)),
             _ => None,
         }
     }
@@ -119,6 +129,7 @@ mod tests {
     #[test]
     fn a_message_is_its_kind_and_its_body() {
         assert_eq!(PeerMessage::Ledger(vec![7, 8]).into_bytes(), [0, 7, 8]);
+        assert_eq!(PeerMessage::to_ledger(&[7_u8, 8]), [0, 7, 8]);
         assert_eq!(PeerMessage::Session(vec![7, 8]).into_bytes(), [1, 7, 8]);
         assert_eq!(PeerMessage::Stream(vec![7, 8]).into_bytes(), [2, 7, 8]);
     }

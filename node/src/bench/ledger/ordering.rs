@@ -360,7 +360,7 @@ type RpcError<E = RaftError<u64>> = RPCError<u64, EmptyNode, E>;
 
 /// Sends a request as the ledger's transport does.
 async fn ask(network: &PeerNetwork, to: NodeId, request: &Request, timeout: Duration) -> Result<Reply, RpcError> {
-    let body = PeerMessage::Ledger(codec::encode(request)).into_bytes();
+    let body = PeerMessage::to_ledger(request);
     let reply = network.request(to, body, timeout).await;
     let reply = reply.map_err(|fault| RPCError::Unreachable(Unreachable::new(&fault)))?;
     codec::decode(&reply).map_err(|fault| RPCError::Unreachable(Unreachable::new(&fault)))
