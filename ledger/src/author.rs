@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use wallet::{
     codec,
-    digest::Digest,
+    digest::{Digest, sha256},
     identity::{PublicKey, SecretKey, Signature, SignatureInvalid, context},
     units::{LogIndex, NodeId},
 };
@@ -96,8 +96,11 @@ impl AuthorSignature {
         match self {
             Self::Direct(signature) => checks.verify(key, context::LEDGER_ENTRY, entry.body_bytes(), signature),
             Self::Batch(batch) => {
-                let root = batch.root(&entry.body, entry.id())?;
-                checks.verify(key, context::LEDGER_BATCH, &codec::encode(&root), &batch.signature)
+                let claim = sha256("batchmind/v1/ledger/remembered-entry", &[&key.0, entry.leaf_hash().as_bytes()]);
+                checks.once(claim, &mut || {
+                    let root = batch.root(&entry.body, entry.id())?;
+                    checks.verify(key, context::LEDGER_BATCH, &codec::encode(&root), &batch.signature)
+                })
             }
         }
     }

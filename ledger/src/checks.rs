@@ -1,9 +1,9 @@
 //! The port through which execution does what is costly, so that a validator does it once.
 //!
 //! An entry passes a validator more than once: when it is submitted, when the leader collects it, when the block is
-//! executed; and a leader executes its own block when it makes it. [`Remembered`] keeps which signatures were good, by
-//! the hash of all that a verification depends on (context, key, message and signature), and what the last proposal
-//! became. So it can save work and never change a result.
+//! executed; and a leader executes its own block when it makes it. [`Remembered`] keeps which signatures were good, and
+//! which entries belong to a batch whose signature was, by the hash of all that this depends on; and what the last
+//! proposal became. So it can save work and never change a result.
 
 use std::{
     collections::HashSet,
@@ -21,7 +21,7 @@ use wallet::{
 
 use crate::{block::Block, execute::Executed};
 
-/// Good signatures that [`Remembered`] keeps: at least as many, at most twice as many. Eight full blocks.
+/// What was good that [`Remembered`] keeps: at least as many, at most twice as many. Eight full blocks.
 pub const REMEMBERED_MIN: usize = 32_768;
 
 /// Checks what execution depends on, or knows that it was checked. All implementations give the same results.
@@ -37,6 +37,18 @@ pub trait Checks: fmt::Debug + Send + Sync {
         message: &[u8],
         signature: &Signature,
     ) -> Result<(), SignatureInvalid>;
+
+    /// What `check` says of the claim with this name, which is a hash of all that `check` looks at.
+    ///
+    /// # Errors
+    /// Those of `check`.
+    fn once(
+        &self,
+        _claim: Digest,
+        check: &mut dyn FnMut() -> Result<(), SignatureInvalid>,
+    ) -> Result<(), SignatureInvalid> {
+        check()
+    }
 
     /// What executing exactly this block gave, if it is known. Its header names the parent, so there is only one result.
     fn executed(&self, _block: &Block) -> Option<Executed> {
@@ -100,14 +112,24 @@ impl Checks for Remembered {
         signature: &Signature,
     ) -> Result<(), SignatureInvalid> {
         let all = [context.as_bytes(), &key.0, message, &signature.0];
-        let name = sha256("batchmind/v1/ledger/remembered-signature", &all);
-        if self.good().holds(&name) {
+        let claim = sha256("batchmind/v1/ledger/remembered-signature", &all);
+        self.once(claim, &mut || {
+            self.verified.fetch_add(1, Ordering::Relaxed);
+            key.verify(context, message, signature)
+        })
+    }
+
+    fn once(
+        &self,
+        claim: Digest,
+        check: &mut dyn FnMut() -> Result<(), SignatureInvalid>,
+    ) -> Result<(), SignatureInvalid> {
+        if self.good().holds(&claim) {
             return Ok(());
         }
         // Not under the lock: others verify meanwhile.
-        self.verified.fetch_add(1, Ordering::Relaxed);
-        key.verify(context, message, signature)?;
-        self.good().note(name);
+        check()?;
+        self.good().note(claim);
         Ok(())
     }
 

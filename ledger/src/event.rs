@@ -127,9 +127,10 @@ impl Deref for Entry {
     }
 }
 
+/// The leaf hash names all that an entry has.
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
-        self.bytes() == other.bytes()
+        self.leaf_hash() == other.leaf_hash()
     }
 }
 

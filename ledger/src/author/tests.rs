@@ -91,7 +91,8 @@ proptest! {
     ) {
         let mut entries = sign_batch(bodies(1, size), &node_key(1));
         let entry = entries.swap_remove(at.index(entries.len()));
-        prop_assert_eq!(check(&entry), Ok(()));
+        let (consortium, memory) = (consortium(4), Remembered::default());
+        prop_assert_eq!(check_author_with(&consortium, &entry, &memory), Ok(()));
         let flip = |bytes: &mut [u8]| {
             let bit = bit % (bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
@@ -111,6 +112,7 @@ proptest! {
             _ => entry.body.author = NodeId::new(2),
         });
         prop_assert!(refused(&changed));
+        prop_assert!(check_author_with(&consortium, &changed, &memory).is_err(), "the memory knows the other one only");
     }
 
     #[test]
