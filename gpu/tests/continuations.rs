@@ -157,7 +157,7 @@ fn pages(stream: &dyn Stream) -> Vec<(Vec<u8>, Vec<u8>)> {
 /// Reads a continuation as it arrives, checks it against its streams, and runs the session to its end. Returns the
 /// tokens that were not known before.
 fn resume(engine: &mut Engine, bytes: &[u8], streams: &Streams) -> Vec<u32> {
-    let signed = SignedContinuation::decode(bytes.to_vec(), &holder().public_key()).expect("signed by the holder");
+    let signed = SignedContinuation::decode(bytes.to_vec(), &holder().verifying_key()).expect("signed by the holder");
     let Body::Decode(body) = signed.body().expect("a known schema") else { panic!("schema 2") };
     assert_eq!((body.model, signed.head().numerics), (engine.model().hash(), numerics_id()));
     assert_eq!(body.journal, streams.journal.bound().expect("a root"));
@@ -233,7 +233,7 @@ fn a_session_of_schema_2_goes_on_with_its_tokens() {
         let mut engine = engine();
         let kv = copied(kv_descriptor(&ID, engine.model().stream_descriptor().hash()), &golden.kv);
         let journal = journal(copied(journal_descriptor(&ID), &golden.journal));
-        let rows = SignedContinuation::decode(golden.continuation.clone(), &holder().public_key())
+        let rows = SignedContinuation::decode(golden.continuation.clone(), &holder().verifying_key())
             .and_then(|signed| signed.body())
             .map(|body| if let Body::Decode(body) = body { body.tail } else { None });
         let payload = golden.tail;

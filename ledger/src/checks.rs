@@ -2,11 +2,11 @@
 //!
 //! An entry passes a validator more than once: when it is submitted, when the leader collects it, when the block is
 //! executed; and a leader executes its own block when it makes it. [`Remembered`] keeps which signatures were good, and
-//! which entries belong to a batch whose signature was, by the hash of all that this depends on; and what the last
-//! proposal became. So it can save work and never change a result.
+//! which entries belong to a batch whose signature was, by the hash of all that this depends on; the points of the keys
+//! that it met; and what the last proposal became. So it can save work and never change a result.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -16,13 +16,16 @@ use std::{
 
 use wallet::{
     digest::{Digest, sha256},
-    identity::{PublicKey, Signature, SignatureInvalid},
+    identity::{PublicKey, Signature, SignatureInvalid, VerifyingKey},
 };
 
 use crate::{block::Block, execute::Executed};
 
 /// What was good that [`Remembered`] keeps: at least as many, at most twice as many. Eight full blocks.
 pub const REMEMBERED_MIN: usize = 32_768;
+
+/// Keys whose points [`Remembered`] keeps. Authors are nodes, and few; holders are many and sign seldom.
+const KEYS_MAX: usize = 1_024;
 
 /// Checks what execution depends on, or knows that it was checked. All implementations give the same results.
 pub trait Checks: fmt::Debug + Send + Sync {
@@ -76,6 +79,7 @@ impl Checks for Direct {
 #[derive(Default)]
 pub struct Remembered {
     good: Mutex<Generations>,
+    keys: Mutex<HashMap<PublicKey, VerifyingKey>>,
     proposal: Mutex<Option<(Block, Executed)>>,
     verified: AtomicU64,
 }
@@ -101,6 +105,19 @@ impl Remembered {
     fn good(&self) -> MutexGuard<'_, Generations> {
         lock(&self.good)
     }
+
+    fn point(&self, key: &PublicKey) -> Result<VerifyingKey, SignatureInvalid> {
+        if let Some(known) = lock(&self.keys).get(key) {
+            return Ok(*known);
+        }
+        let point = key.decompress()?;
+        let mut keys = lock(&self.keys);
+        if keys.len() >= KEYS_MAX {
+            keys.clear();
+        }
+        keys.insert(*key, point);
+        Ok(point)
+    }
 }
 
 impl Checks for Remembered {
@@ -115,7 +132,7 @@ impl Checks for Remembered {
         let claim = sha256("batchmind/v1/ledger/remembered-signature", &all);
         self.once(claim, &mut || {
             self.verified.fetch_add(1, Ordering::Relaxed);
-            key.verify(context, message, signature)
+            self.point(key)?.verify(context, message, signature)
         })
     }
 
@@ -199,6 +216,19 @@ mod tests {
         }
         assert!((2 * REMEMBERED_MIN..3 * REMEMBERED_MIN).all(|number| generations.holds(&name(number))));
         assert!(!generations.holds(&name(0)));
+    }
+
+    #[test]
+    fn points_are_bounded_and_bytes_that_are_no_point_are_not_kept() {
+        let memory = Remembered::default();
+        for number in 0..=KEYS_MAX as u64 {
+            let seed = sha256("test", &[&number.to_le_bytes()]);
+            memory.point(&SecretKey::from_seed(&seed.0).public_key()).expect("a key");
+            assert!(lock(&memory.keys).len() <= KEYS_MAX);
+        }
+        let kept = lock(&memory.keys).len();
+        assert_eq!(memory.point(&PublicKey([2; 32])), Err(SignatureInvalid));
+        assert_eq!(lock(&memory.keys).len(), kept);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use wallet::{
     digest::{Digest, blake3},
-    identity::{PublicKey, SecretKey, Signature, context},
+    identity::{PublicKey, SecretKey, Signature, VerifyingKey, context},
 };
 
 use super::{
@@ -104,7 +104,7 @@ impl SignedContinuation {
     ///
     /// # Errors
     /// [`ContinuationRefusal`], but none that has to do with the body's content.
-    pub fn decode(bytes: Vec<u8>, expected: &PublicKey) -> Result<Self, ContinuationRefusal> {
+    pub fn decode(bytes: Vec<u8>, expected: &VerifyingKey) -> Result<Self, ContinuationRefusal> {
         if !(Self::BYTES_MIN..=Self::BYTES_MAX).contains(&bytes.len()) {
             return Err(length(bytes.len()));
         }
@@ -112,8 +112,8 @@ impl SignedContinuation {
         let (signed, signer) = signed.split_last_chunk::<SIGNER_BYTES>().ok_or(length(bytes.len()))?;
         let (head, body) = signed.split_first_chunk::<{ ContinuationHead::BYTES }>().ok_or(length(bytes.len()))?;
         let found = PublicKey(*signer);
-        if found != *expected {
-            return Err(ContinuationRefusal::SignerUnexpected { expected: *expected, found });
+        if found != expected.public_key() {
+            return Err(ContinuationRefusal::SignerUnexpected { expected: expected.public_key(), found });
         }
         expected
             .verify(context::GPU_CONTINUATION, head, &Signature(*signature))

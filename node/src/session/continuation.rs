@@ -2,7 +2,7 @@
 
 use gpu::{
     TailPage,
-    continuation::{Bound, EffectId, Flags, SignedContinuation, Standing, Status, Tail},
+    continuation::{Bound, ContinuationRefusal, EffectId, Flags, SignedContinuation, Standing, Status, Tail},
     stream::{RootLog, Stream as _},
 };
 use wallet::{
@@ -121,7 +121,7 @@ impl Held {
 /// [`DiskFault`]; if it is not this holder's, or not of this wallet.
 pub(crate) fn load(dir: &SessionDir, keys: &HolderKeys) -> Result<Option<SignedContinuation>, Refusal> {
     let Some(bytes) = dir.load_continuation(keys)? else { return Ok(None) };
-    let signed = SignedContinuation::decode(bytes, &keys.holder.key().public_key())?;
+    let signed = SignedContinuation::decode(bytes, &keys.holder.key().verifying_key())?;
     let is_ours = signed.head().id == dir.wallet().0 && signed.head().epoch == keys.epoch.get();
     if is_ours { Ok(Some(signed)) } else { Err(Refusal::Disk) }
 }
@@ -156,7 +156,8 @@ pub(crate) struct Received {
 /// [`Refusal::Continuation`] if the source of record did not sign it; [`MoveRefusal::Unverified`] if it is of another wallet
 /// or epoch, has ended, or does not refer to these pages.
 pub(crate) fn receive(bytes: &[u8], source: &Source, kv: Bound, page: &[u8]) -> Result<Received, Refusal> {
-    let signed = SignedContinuation::decode(bytes.to_vec(), &source.holder_key)?;
+    let holder = source.holder_key.decompress().map_err(|_| ContinuationRefusal::SignatureInvalid)?;
+    let signed = SignedContinuation::decode(bytes.to_vec(), &holder)?;
     let (start, bounds) = SessionStart::read(&signed)?;
     let head = signed.head();
     if (head.id, head.epoch, head.policy) != (source.wallet.0, source.epoch.get(), source.policy.0) {

@@ -185,7 +185,7 @@ fn envelope(bytes: &[u8]) -> bool {
 
 /// A signed one, and what is behind the signature: head, body of each schema, and what a host keeps in it.
 fn continuation(bytes: &[u8]) -> bool {
-    let signed = SignedContinuation::decode(bytes.to_vec(), &samples::batch::signer().public_key());
+    let signed = SignedContinuation::decode(bytes.to_vec(), &samples::batch::signer().verifying_key());
     if let Ok(signed) = &signed {
         assert_eq!(signed.as_bytes(), bytes);
         drop(signed.body().map(|body| format!("{body:?}")));

@@ -263,7 +263,7 @@ fn a_session_suspended_after_any_effect_goes_on_elsewhere_from_its_continuation(
         let parked = codec::decode::<DecodeBody>(&source.encode(&journal).expect("a root")).expect("a body");
         let signed = parked.sign(&standing, &key).expect("valid");
 
-        let arrived = SignedContinuation::decode(signed.as_bytes().to_vec(), &key.public_key()).expect("signed");
+        let arrived = SignedContinuation::decode(signed.as_bytes().to_vec(), &key.verifying_key()).expect("signed");
         let Body::Decode(body) = arrived.body().expect("schema 2") else { panic!("schema 2") };
         let mut journal = open(&stream, 2);
         assert_eq!(journal.bound().expect("a root"), body.journal, "the journal is the one that it refers to");

@@ -70,7 +70,7 @@ fn a_continuation_is_pinned_and_reads_back() {
         "4f55c6f17e3bc08a717993004d240584e1a704bc8e53e9ad76a01f2a969e0792"
     );
     assert_eq!(signed.as_bytes().len(), 584);
-    let read = SignedContinuation::decode(signed.as_bytes().to_vec(), &key().public_key()).expect("signed");
+    let read = SignedContinuation::decode(signed.as_bytes().to_vec(), &key().verifying_key()).expect("signed");
     assert_eq!(read, signed);
     assert_eq!(read.body().expect("schema 2"), Body::Decode(body()));
     assert_eq!(signed.digest().to_string(), "e357fe93946bace95b74b0a6baa5abf940b480e8ebbb5f89bcdc85cbf799a031");
@@ -97,13 +97,13 @@ fn the_largest_decode_session_has_at_most_1024_bytes() {
 #[test]
 fn another_signer_is_refused() {
     let other = SecretKey::from_seed(&[8; 32]);
-    let verdict = SignedContinuation::decode(signed().as_bytes().to_vec(), &other.public_key());
+    let verdict = SignedContinuation::decode(signed().as_bytes().to_vec(), &other.verifying_key());
     assert_eq!(verdict.map_err(|refusal| refusal.code()), Err("E-302"));
     // Whoever puts another name below somebody's signature.
     let mut bytes = signed().as_bytes().to_vec();
     let at = bytes.len() - 96;
     bytes[at..at + 32].copy_from_slice(&other.public_key().0);
-    let verdict = SignedContinuation::decode(bytes, &other.public_key());
+    let verdict = SignedContinuation::decode(bytes, &other.verifying_key());
     assert_eq!(verdict.map_err(|refusal| refusal.code()), Err("E-303"));
 }
 
@@ -114,14 +114,14 @@ fn a_signature_for_something_else_is_refused() {
     let other = key().sign(context::WALLET_HOLDER, &bytes[..ContinuationHead::BYTES]);
     let at = bytes.len() - 64;
     bytes[at..].copy_from_slice(&other.0);
-    let verdict = SignedContinuation::decode(bytes, &key().public_key());
+    let verdict = SignedContinuation::decode(bytes, &key().verifying_key());
     assert_eq!(verdict.map_err(|refusal| refusal.code()), Err("E-303"));
 }
 
 #[test]
 fn lengths_beyond_the_bounds_are_refused() {
     for count in [0, SignedContinuation::BYTES_MIN - 1, SignedContinuation::BYTES_MAX + 1] {
-        let verdict = SignedContinuation::decode(vec![0; count], &key().public_key());
+        let verdict = SignedContinuation::decode(vec![0; count], &key().verifying_key());
         assert_eq!(verdict.map_err(|refusal| refusal.code()), Err("E-301"), "{count}");
     }
     let body = vec![0; BODY_BYTES_MAX + 1];
@@ -188,7 +188,7 @@ proptest! {
         let mut bytes = signed().as_bytes().to_vec();
         let bit = bit % (bytes.len() * 8);
         bytes[bit / 8] ^= 1 << (bit % 8);
-        let verdict = SignedContinuation::decode(bytes, &key().public_key()).map_err(|refusal| refusal.code());
+        let verdict = SignedContinuation::decode(bytes, &key().verifying_key()).map_err(|refusal| refusal.code());
         prop_assert!(matches!(verdict, Err("E-302" | "E-303" | "E-305")), "{:?}", verdict);
     }
 
@@ -197,7 +197,7 @@ proptest! {
         let mut bytes = signed().as_bytes().to_vec();
         prop_assume!(count != bytes.len());
         bytes.resize(count, 0);
-        prop_assert!(SignedContinuation::decode(bytes, &key().public_key()).is_err());
+        prop_assert!(SignedContinuation::decode(bytes, &key().verifying_key()).is_err());
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Arrival {
         copy(&Way { stream: &*from.kv, left: &left }, &*to.kv, epoch)?;
         let tail = to.journal.state().tail;
         let journal = Bound { root: to.journal.root(tail)?, to: tail };
-        let holder = plan.holder_key(epoch).public_key();
+        let holder = plan.holder_key(epoch).verifying_key();
         check(plan, epoch, &holder, parked.clone(), &to, &journal)?;
         to.journal.sync()?;
         to.kv.sync()?;

@@ -17,7 +17,7 @@ use gpu::{
 };
 use wallet::{
     digest::Digest,
-    identity::{PublicKey, SecretKey},
+    identity::{SecretKey, VerifyingKey},
     page::payload_hash,
     units::{TokenCount, TokenPosition},
 };
@@ -231,7 +231,7 @@ impl Session {
     /// # Errors
     /// What is wrong with it.
     pub fn resume(&mut self, parked: &Parked) -> Result<Duration, SessionFault> {
-        let (parked, holder) = (parked.clone(), self.key.public_key());
+        let (parked, holder) = (parked.clone(), self.key.verifying_key());
         let started = Instant::now();
         check(&self.plan, self.epoch, &holder, parked, &self.place, &self.journal.bound()?)?;
         let took = started.elapsed();
@@ -294,7 +294,7 @@ impl Session {
 pub(super) fn check(
     plan: &Plan,
     epoch: u32,
-    holder: &PublicKey,
+    holder: &VerifyingKey,
     parked: Parked,
     place: &Place,
     journal: &Bound,

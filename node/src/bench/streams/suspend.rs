@@ -70,7 +70,7 @@ fn largest(model: &Arc<Model>, seed: u64, dir: &Path) -> Result<usize, BenchFaul
         next_token(&mut session)?;
         let (parked, _) = session.park(&mut Nowhere)?;
         let key = plan.holder_key(0);
-        let signed = SignedContinuation::decode(parked.continuation, &key.public_key())?;
+        let signed = SignedContinuation::decode(parked.continuation, &key.verifying_key())?;
         let Body::Decode(mut body) = signed.body()? else {
             return Err(BenchFault::Wrong("a continuation of an earlier schema".to_owned()));
         };
