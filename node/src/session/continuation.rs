@@ -62,6 +62,10 @@ impl Held {
         tail: &[u8],
     ) -> Result<(), Refusal> {
         let signed = self.sign(keys, dir.wallet(), status, tail)?;
+        self.keep(dir, keys, signed)
+    }
+
+    fn keep(&mut self, dir: &SessionDir, keys: &HolderKeys, signed: SignedContinuation) -> Result<(), Refusal> {
         dir.save_continuation(keys, signed.as_bytes())?;
         self.set_continuation(signed);
         Ok(())
@@ -69,13 +73,14 @@ impl Held {
 
     /// Keeps everything that a parked session needs, synced: journal, full pages, tail page and continuation.
     pub(crate) fn park(&mut self, dir: &SessionDir, keys: &HolderKeys, tail: &[u8]) -> Result<(), Refusal> {
+        let signed = self.sign(keys, dir.wallet(), Status::Parked, tail)?;
+        // All that the continuation refers to, before it: else a crash would leave it without.
         self.sync()?;
         if let Some(kv) = self.kv() {
             gpu::stream::StreamWriter::sync(kv).map_err(|fault| stream_fault(kv, fault))?;
         }
-        // Before the continuation that refers to it: else a crash would leave it without.
         dir.save_tail(keys, tail)?;
-        self.keep_continuation(dir, keys, Status::Parked, tail)
+        self.keep(dir, keys, signed)
     }
 
     /// Whether the session is parked: the kept continuation says so, and nothing has happened since.

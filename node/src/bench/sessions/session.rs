@@ -172,8 +172,6 @@ impl Session {
         self.outbox.flush(&self.place.journal, world)?;
         let suspended = self.engine.suspend(SEQUENCE)?;
         self.keep_pages()?;
-        self.place.journal.sync()?;
-        self.place.kv.sync()?;
         let started = Instant::now();
         let full = u64::from(suspended.full_pages);
         let tail = suspended.tail.as_ref().map(|tail| self.hashed(tail));
@@ -184,6 +182,9 @@ impl Session {
         let body = self.program.encode(&self.journal)?;
         let signed = SignedContinuation::sign(Form::Decode, self.journal.seq(), &body, &standing, &self.key)?;
         let took = started.elapsed();
+        // Before anybody sees what refers to them.
+        self.place.journal.sync()?;
+        self.place.kv.sync()?;
         self.parent = signed.digest();
         let (continuation, tail) = (signed.as_bytes().to_vec(), suspended.tail);
         Ok((Parked { continuation, full_pages: full, tail }, took))
