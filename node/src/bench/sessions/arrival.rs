@@ -7,20 +7,19 @@ use std::sync::{
 
 use gpu::{
     Model,
-    continuation::Bound,
     stream::{
         Cursor, Descriptor, Next, RangeProof, Stream, StreamFault, StreamState, StreamWriter, Waiting, Wake, pipe_some,
     },
 };
 use wallet::digest::Digest;
 
-use super::{Parked, Place, Plan, Session, SessionFault, session::check};
+use super::{Place, Plan, Session, SessionFault, Verified};
 
 /// A session that is all there and waits for the decision that it goes on here.
 pub struct Arrival {
     plan: Plan,
     place: Place,
-    parked: Parked,
+    parked: Verified,
 }
 
 impl Arrival {
@@ -35,10 +34,7 @@ impl Arrival {
         let left = AtomicU64::new(pages);
         copy(&Way { stream: &*from.journal, left: &left }, &*to.journal, epoch)?;
         copy(&Way { stream: &*from.kv, left: &left }, &*to.kv, epoch)?;
-        let tail = to.journal.state().tail;
-        let journal = Bound { root: to.journal.root(tail)?, to: tail };
-        let holder = plan.holder_key(epoch).verifying_key();
-        check(plan, epoch, &holder, parked.clone(), &to, &journal)?;
+        let parked = parked.verify(plan, epoch, &plan.holder_key(epoch).verifying_key(), &to, &to.journal_bound()?)?;
         to.journal.sync()?;
         to.kv.sync()?;
         from.journal.fence(epoch + 1)?;
@@ -51,7 +47,7 @@ impl Arrival {
     /// # Errors
     /// See [`Session::open`].
     pub fn activate(self, model: &Arc<Model>, epoch: u32, shown: u32) -> Result<Session, SessionFault> {
-        Session::open(&self.plan, model, self.place, epoch, shown, Some(&self.parked))
+        Session::open(&self.plan, model, self.place, epoch, shown, Some(self.parked))
     }
 }
 

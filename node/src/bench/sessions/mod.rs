@@ -23,7 +23,7 @@ pub use chance::Chance;
 pub use client::{Client, Verdict};
 pub use hands::{At, Point, World};
 pub use killed::{Ground, kill_processes};
-pub use place::{Parked, Place};
+pub use place::{Parked, Place, Verified};
 pub use plan::{Plan, ToolCall};
 pub use process::{Heard, Orders, Running, Scene};
 pub use runner::{Decision, RunnerArgs, Stop, run_session};

@@ -9,7 +9,7 @@ use std::{
 
 use gpu::{
     BLOCK_TOKENS, Model, TailPage,
-    continuation::{journal_descriptor, kv_descriptor},
+    continuation::{Bound, DecodeBody, journal_descriptor, kv_descriptor},
     stream::{Appended, Cursor, Draft, Expect, Next, SegmentOptions, SegmentStream, Stream as _, StreamWriter as _},
 };
 use wallet::{
@@ -42,6 +42,15 @@ pub struct Parked {
     /// How many pages were full.
     pub full_pages: u64,
     /// The page after them.
+    pub tail: Option<TailPage>,
+}
+
+/// What a parked session goes on from, once its continuation was found good.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// What was signed.
+    pub body: DecodeBody,
+    /// The page after the full ones.
     pub tail: Option<TailPage>,
 }
 
@@ -110,6 +119,15 @@ impl Place {
         self.write(TAIL, &tail)?;
         // Last: with it, the session is parked.
         self.write(CONTINUATION, &parked.continuation)
+    }
+
+    /// How the journal stands.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub fn journal_bound(&self) -> Result<Bound, SessionFault> {
+        let to = self.journal.state().tail;
+        Ok(Bound { root: self.journal.root(to)?, to })
     }
 
     /// The session that was parked here last.

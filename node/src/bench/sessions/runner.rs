@@ -102,7 +102,7 @@ fn session(args: &RunnerArgs, plan: &Plan, model: &Arc<Model>) -> Result<(), Ses
     let mut park_at = args.park_at.map(|index| plan.prompt.len() + index as usize);
     loop {
         if park_at.take_if(|length| *length == session.tokens().len()).is_some() {
-            session.park_here(&mut world)?;
+            let parked = session.park_here(&mut world)?;
             let shown = session.shown();
             drop(session);
             say("parked")?;
@@ -110,7 +110,9 @@ fn session(args: &RunnerArgs, plan: &Plan, model: &Arc<Model>) -> Result<(), Ses
             if !told()? {
                 return Ok(());
             }
-            session = Session::open(plan, model, Place::open(&args.place, plan, model)?, args.epoch, shown, None)?;
+            let (place, holder) = (Place::open(&args.place, plan, model)?, plan.holder_key(args.epoch).verifying_key());
+            let parked = parked.verify(plan, args.epoch, &holder, &place, &place.journal_bound()?)?;
+            session = Session::open(plan, model, place, args.epoch, shown, Some(parked))?;
         }
         match session.turn(&mut world)? {
             Turn::Went => {}

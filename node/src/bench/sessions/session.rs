@@ -23,7 +23,7 @@ use wallet::{
 };
 
 use super::{
-    Parked, Place, Plan, SessionFault,
+    Parked, Place, Plan, SessionFault, Verified,
     hands::{At, Hands, OneTool, Outbox, Point, SEQUENCE, World},
 };
 
@@ -55,7 +55,8 @@ pub enum Turn {
 
 impl Session {
     /// Takes the session up as its streams have it, for the holder of `epoch`. Its client has every token before
-    /// `shown`. If it was parked just now, `parked` has the page after the full ones.
+    /// `shown`. If it was parked, what it is comes from its continuation, and from the plan only if it was never parked or
+    /// was cut off since.
     ///
     /// # Errors
     /// Those of journal, streams and engine; fenced if a later epoch was here.
@@ -65,7 +66,7 @@ impl Session {
         place: Place,
         epoch: u32,
         shown: u32,
-        parked: Option<&Parked>,
+        parked: Option<Verified>,
     ) -> Result<Self, SessionFault> {
         let mut journal = Journal::open(place.journal.clone(), plan.page_hash_key(), epoch)?;
         if journal.seq() == 0 {
@@ -75,26 +76,22 @@ impl Session {
         let mut engine = Engine::new(model.clone(), super::plan::ENGINE);
         let tokens = journal.tokens();
         let full = place.kv.state().tail.min((tokens.len() as u64 - 1) / BLOCK_TOKENS as u64);
+        let kv = Bound { root: place.kv.root(full)?, to: full };
+        let (body, tail) = match parked {
+            // There may be more full pages here, from an earlier stay.
+            Some(Verified { body, tail }) => (DecodeBody { kv, ..body }, tail.filter(|_| body.kv.to == full)),
+            None => (begun(plan, model, &journal, kv)?, None),
+        };
+        if body.model != model.hash() || body.prompt.get() as usize != journal.prompt_tokens() {
+            return Err(wrong("another model or prompt than its own"));
+        }
         let session = EngineSession {
             tokens: tokens.to_vec(),
-            prompt: TokenCount::new(journal.prompt_tokens() as u32),
-            sampling: plan.sampling.clone(),
+            prompt: body.prompt,
+            sampling: body.sampling.clone(),
             salt: plan.salt(),
         };
-        // There may be more full pages here, from an earlier stay.
-        let tail = parked.filter(|parked| parked.full_pages == full).and_then(|parked| parked.tail.as_ref());
-        engine.start(SEQUENCE, &session, &place.pages(plan, full)?, tail)?;
-        let kv = Bound { root: place.kv.root(full)?, to: full };
-        let body = DecodeBody {
-            model: model.hash(),
-            sampling: plan.sampling.clone(),
-            prompt: session.prompt,
-            journal: journal.bound()?,
-            kv,
-            tail: None,
-            finish: journal.finished(),
-            terms: Terms::default(),
-        };
+        engine.start(SEQUENCE, &session, &place.pages(plan, full)?, tail.as_ref())?;
         let shown = shown.max(session.prompt.get());
         let program = DecodeProgram::from(plan.id(), &numerics_id(), body, &journal, TokenPosition::new(shown))?;
         let outbox = Outbox { group: plan.group, waiting: Vec::new(), next: shown };
@@ -159,7 +156,7 @@ impl Session {
     /// Those of the journal.
     pub fn resolve(&mut self, id: &EffectId, how: Resolution) -> Result<(), SessionFault> {
         self.journal.resolve(id, how)?;
-        self.go_on_behind()
+        self.go_on_from(self.program.body().clone())
     }
 
     /// Takes the session out of its engine, between two tokens, and signs what it is now. Says how long that took: bounds
@@ -174,7 +171,7 @@ impl Session {
         self.keep_pages()?;
         let started = Instant::now();
         let full = u64::from(suspended.full_pages);
-        let tail = suspended.tail.as_ref().map(|tail| self.hashed(tail));
+        let tail = suspended.tail.as_ref().map(|tail| hashed(tail, &self.plan));
         let body = self.program.body_mut();
         body.kv = Bound { root: self.place.kv.root(full)?, to: full };
         body.tail = tail;
@@ -226,17 +223,18 @@ impl Session {
         self.place
     }
 
-    /// Puts the session that was parked here back into its engine. Says how long the checks took: signature, body, bounds
-    /// of the streams, hash of the tail.
+    /// Puts the session that was parked here back into its engine, to go on as its continuation says. Says how long the
+    /// checks took: signature, body, bounds of the streams, hash of the tail.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn resume(&mut self, parked: &Parked) -> Result<Duration, SessionFault> {
         let (parked, holder) = (parked.clone(), self.key.verifying_key());
         let started = Instant::now();
-        check(&self.plan, self.epoch, &holder, parked, &self.place, &self.journal.bound()?)?;
+        let verified = parked.verify(&self.plan, self.epoch, &holder, &self.place, &self.journal.bound()?)?;
         let took = started.elapsed();
         self.engine.resume(SEQUENCE)?;
+        self.go_on_from(verified.body)?;
         Ok(took)
     }
 
@@ -262,12 +260,12 @@ impl Session {
         let mut tool = OneTool(self.plan.tool(index)?);
         advance(&mut tool, &mut self.journal, &mut hands, Wake::Begin)?;
         world.reach(Point::BeforeAdvance, At::Tool(index), &mut || {})?;
-        self.go_on_behind()
+        self.go_on_from(self.program.body().clone())
     }
 
-    /// Goes on behind what was recorded in the journal beside the program.
-    fn go_on_behind(&mut self) -> Result<(), SessionFault> {
-        let (body, shown) = (self.program.body().clone(), TokenPosition::new(self.outbox.next));
+    /// Goes on behind what is recorded in the journal.
+    fn go_on_from(&mut self, body: DecodeBody) -> Result<(), SessionFault> {
+        let shown = TokenPosition::new(self.outbox.next);
         self.program = DecodeProgram::from(self.plan.id(), &numerics_id(), body, &self.journal, shown)?;
         self.wake = Wake::Begin;
         Ok(())
@@ -281,40 +279,69 @@ impl Session {
         }
         Ok(())
     }
+}
 
-    fn hashed(&self, tail: &TailPage) -> Tail {
-        Tail { rows: tail.rows, hash: payload_hash(&tail.payload, Some(&self.plan.page_hash_key())) }
+impl Parked {
+    /// Checks that `holder`, who has the session in `epoch`, has signed the continuation, and that tail and streams are
+    /// those that it refers to. `journal` is how the journal stands.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn verify(
+        self,
+        plan: &Plan,
+        epoch: u32,
+        holder: &VerifyingKey,
+        place: &Place,
+        journal: &Bound,
+    ) -> Result<Verified, SessionFault> {
+        let Self { continuation, full_pages, tail } = self;
+        let body = signed_by(continuation, plan, epoch, holder)?;
+        let hashed = tail.as_ref().map(|tail| hashed(tail, plan));
+        if hashed != body.tail || full_pages != body.kv.to {
+            return Err(wrong("another tail than the one that was signed"));
+        }
+        if body.journal != *journal || place.kv.root(body.kv.to)? != body.kv.root {
+            return Err(wrong("other streams than those that were signed"));
+        }
+        Ok(Verified { body, tail })
+    }
+
+    /// As [`Self::verify`] for a session whose pages are gone.
+    ///
+    /// # Errors
+    /// What is wrong with its continuation.
+    pub fn without_pages(self, plan: &Plan, epoch: u32, holder: &VerifyingKey) -> Result<Verified, SessionFault> {
+        Ok(Verified { body: signed_by(self.continuation, plan, epoch, holder)?, tail: None })
     }
 }
 
-/// Checks a continuation that `holder`, who has the session in `epoch`, has signed, and that tail and streams are those that it refers to.
-/// `journal` is how the journal stands.
-///
-/// # Errors
-/// What is wrong.
-pub(super) fn check(
-    plan: &Plan,
-    epoch: u32,
-    holder: &VerifyingKey,
-    parked: Parked,
-    place: &Place,
-    journal: &Bound,
-) -> Result<DecodeBody, SessionFault> {
-    let signed = SignedContinuation::decode(parked.continuation, holder)?;
+/// What a new session begins with.
+fn begun(plan: &Plan, model: &Model, journal: &Journal, kv: Bound) -> Result<DecodeBody, SessionFault> {
+    Ok(DecodeBody {
+        model: model.hash(),
+        sampling: plan.sampling.clone(),
+        prompt: TokenCount::new(journal.prompt_tokens() as u32),
+        journal: journal.bound()?,
+        kv,
+        tail: None,
+        finish: journal.finished(),
+        terms: Terms::default(),
+    })
+}
+
+/// The body of a continuation that `holder` has signed in `epoch`.
+fn signed_by(bytes: Vec<u8>, plan: &Plan, epoch: u32, holder: &VerifyingKey) -> Result<DecodeBody, SessionFault> {
+    let signed = SignedContinuation::decode(bytes, holder)?;
     let Body::Decode(body) = signed.body()? else { return Err(wrong("a continuation of an earlier schema")) };
-    let hashed = parked
-        .tail
-        .map(|tail| Tail { rows: tail.rows, hash: payload_hash(&tail.payload, Some(&plan.page_hash_key())) });
     if signed.head().id != plan.id() || signed.head().epoch != epoch || signed.head().numerics != numerics_id() {
         return Err(wrong("another continuation"));
     }
-    if hashed != body.tail || parked.full_pages != body.kv.to {
-        return Err(wrong("another tail than the one that was signed"));
-    }
-    if body.journal != *journal || place.kv.root(body.kv.to)? != body.kv.root {
-        return Err(wrong("other streams than those that were signed"));
-    }
     Ok(body)
+}
+
+fn hashed(tail: &TailPage, plan: &Plan) -> Tail {
+    Tail { rows: tail.rows, hash: payload_hash(&tail.payload, Some(&plan.page_hash_key())) }
 }
 
 fn wrong(what: &str) -> SessionFault {

@@ -13,7 +13,7 @@ use gpu::{
 };
 
 use super::{
-    Arrival, At, Chance, Client, Parked, Place, Plan, Point, Session, SessionFault, Tally, Tool, Turn, World, plan,
+    Arrival, At, Chance, Client, Place, Plan, Point, Session, SessionFault, Tally, Tool, Turn, Verified, World, plan,
     tally::Doubts,
 };
 
@@ -129,13 +129,21 @@ impl<'a> Drive<'a> {
         (tally.points, tally.suspends) = (tally.points + 1, tally.suspends + 1);
         let session = running(&mut self.session)?;
         let (parked, _) = session.park(&mut self.inside)?;
+        let holder = self.plan.holder_key(self.epoch).verifying_key();
         match self.chance.below(4) {
-            0 => self.take_up(Some(&parked))?,
+            0 => {
+                self.session = None;
+                let place = self.open(self.holder)?;
+                let journal = place.journal_bound()?;
+                let verified = parked.verify(&self.plan, self.epoch, &holder, &place, &journal)?;
+                drop(place);
+                self.take_up(Some(verified))?;
+            }
             1 => {
                 // All its pages are lost here, which is no more than a cache miss.
                 self.session = None;
                 SegmentStream::remove(&self.place(self.holder).join("kv"))?;
-                self.take_up(None)?;
+                self.take_up(Some(parked.without_pages(&self.plan, self.epoch, &holder)?))?;
             }
             _ => drop(session.resume(&parked)?),
         }
@@ -220,7 +228,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Opens the session at its holder: what was open is gone.
-    fn take_up(&mut self, parked: Option<&Parked>) -> Result<(), SessionFault> {
+    fn take_up(&mut self, parked: Option<Verified>) -> Result<(), SessionFault> {
         self.session = None;
         let (place, shown) = (self.open(self.holder)?, self.inside.client.cursor());
         self.session = Some(Session::open(&self.plan, self.model, place, self.epoch, shown, parked)?);
