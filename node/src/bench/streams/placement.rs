@@ -39,7 +39,7 @@ use crate::{
 /// Tokens of the prompt.
 const PROMPT: u32 = 16;
 /// Tokens of each round. The time from the first to the last counts.
-const TOKENS: u32 = 13;
+const TOKENS: u32 = 33;
 /// Loading the model takes a while.
 const PATIENCE: Duration = Duration::from_secs(180);
 const ENGINE: EngineOptions = EngineOptions { block_count: 16, prefill_chunk_tokens: 64, idle_blocks_max: 0 };
@@ -60,13 +60,18 @@ pub fn figures(figures: &mut Figures, seed: u64, dir: &Path, program: &Path) -> 
     let engines =
         [Placement::InProcess, worker, elsewhere].map(|placement| EngineHandle::open(model.clone(), ENGINE, placement));
     let mut rates = [(); 3].map(|()| Vec::new());
+    let mut tokens: Option<Vec<u32>> = None;
     for round in 0..=ROUNDS {
-        for (engine, rates) in engines.iter().zip(&mut rates) {
-            let engine = engine.as_ref().map_err(|error| BenchFault::Wrong(error.to_string()))?;
-            let rate = runtime.block_on(decode_per_s(engine, round as u64))?;
+        // Another one is first in each round.
+        for place in (0..engines.len()).map(|place| (place + round) % engines.len()) {
+            let engine = engines[place].as_ref().map_err(|error| BenchFault::Wrong(error.to_string()))?;
+            let (decoded, rate) = runtime.block_on(decode(engine, round as u64))?;
+            if *tokens.get_or_insert_with(|| decoded.clone()) != decoded {
+                return Err(BenchFault::Wrong("two places decoded different tokens".to_owned()));
+            }
             // Once each before it counts: then the model is there.
             if round > 0 {
-                rates.push(rate);
+                rates[place].push(rate);
             }
         }
     }
@@ -79,8 +84,8 @@ pub fn figures(figures: &mut Figures, seed: u64, dir: &Path, program: &Path) -> 
     Ok(())
 }
 
-/// Tokens per second of one sequence.
-async fn decode_per_s(engine: &EngineHandle, round: u64) -> Result<f64, BenchFault> {
+/// The tokens of one sequence, and how many there were in a second.
+async fn decode(engine: &EngineHandle, round: u64) -> Result<(Vec<u32>, f64), BenchFault> {
     let wrong = |what: &str| BenchFault::Wrong(what.to_owned());
     let arrival = Arrival {
         tokens: (0..PROMPT).map(|token| 7 + token).collect(),
@@ -95,18 +100,19 @@ async fn decode_per_s(engine: &EngineHandle, round: u64) -> Result<f64, BenchFau
     let started = timeout(PATIENCE, engine.start(arrival, false)).await;
     let (mut sequence, _) =
         started.map_err(|_| wrong("the engine does not start"))?.map_err(|refusal| wrong(&refusal.to_string()))?;
-    let mut times = Vec::new();
+    let (mut tokens, mut times) = (Vec::new(), Vec::new());
     loop {
         let event = timeout(PATIENCE, sequence.events.recv()).await.map_err(|_| wrong("no token comes"))?;
         let event = event.ok_or_else(|| wrong("the engine is lost"))?;
         times.push(Instant::now());
+        tokens.push(event.token);
         if event.finish.is_some() {
             break;
         }
     }
     engine.release(sequence.id);
     let (Some(first), Some(last)) = (times.first(), times.last()) else { return Err(wrong("there was no token")) };
-    Ok((times.len() - 1) as f64 / (*last - *first).as_secs_f64())
+    Ok((tokens, (times.len() - 1) as f64 / (*last - *first).as_secs_f64()))
 }
 
 /// Asks the host without the session protocol: only streams are measured.
