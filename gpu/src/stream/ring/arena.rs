@@ -1,6 +1,10 @@
-//! The buffers of a ring: bounded in number, made when first needed, never cleared between two uses.
+//! The buffers of a ring: bounded in number, made when first needed, never cleared between two uses. What is free takes
+//! up only so much memory: one long page does not pin what it needed.
 
 use super::sync::{Arc, Event, EventListener, Mutex, MutexGuard, PoisonError};
+
+/// Bytes of free buffers that are kept for the next pages; beyond them a buffer gives its memory back.
+const FREE_BYTES_MAX: usize = 32 << 20;
 
 /// All buffers of a ring, whether they are free, being written, or read.
 #[derive(Debug)]
@@ -15,6 +19,7 @@ pub struct Arena {
 struct Buffers {
     /// The last one used comes first: it is in the processor's cache still.
     free: Vec<Vec<u8>>,
+    free_bytes: usize,
     made: usize,
 }
 
@@ -59,7 +64,10 @@ impl Slot {
     pub fn take(arena: &Arc<Arena>) -> Option<Self> {
         let mut buffers = arena.lock();
         let buffer = match buffers.free.pop() {
-            Some(buffer) => buffer,
+            Some(buffer) => {
+                buffers.free_bytes -= buffer.len();
+                buffer
+            }
             None if buffers.made < arena.most => {
                 buffers.made += 1;
                 Vec::new()
@@ -90,7 +98,35 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.arena.lock().free.push(std::mem::take(&mut self.buffer));
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut buffers = self.arena.lock();
+        if buffers.free_bytes.saturating_add(buffer.len()) > FREE_BYTES_MAX {
+            buffer = Vec::new();
+        }
+        buffers.free_bytes += buffer.len();
+        buffers.free.push(buffer);
+        drop(buffers);
         self.arena.room_may_be();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_buffers_keep_no_more_than_their_bound_and_all_come_back() {
+        let arena = Arc::new(Arena::new(8));
+        for _ in 0..2 {
+            let mut slots: Vec<Slot> = std::iter::from_fn(|| Slot::take(&arena)).collect();
+            assert_eq!(slots.len(), 8);
+            slots.iter_mut().for_each(|slot| {
+                slot.room(FREE_BYTES_MAX / 3);
+            });
+            drop(slots);
+            let buffers = arena.lock();
+            assert_eq!(buffers.free.iter().map(Vec::len).sum::<usize>(), buffers.free_bytes);
+            assert!((1..=FREE_BYTES_MAX).contains(&buffers.free_bytes));
+        }
     }
 }
