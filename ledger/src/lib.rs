@@ -21,6 +21,7 @@ pub mod shell;
 pub mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod tlog;
 pub mod tree;
 pub mod vote;
 

@@ -2,6 +2,9 @@
 //!
 //! One rule everywhere: a signature covers a context from [`context`] and the message, and is checked with
 //! `verify_strict` (RFC 8032 with small-order keys refused), never in batches, so that all validators agree.
+//!
+//! One exception: a cosignature has the form that C2SP gives it, so that other implementations can check it. Everything
+//! else that a key signs is a hash of 32 bytes, and a cosigned text is longer, so neither can pass for the other.
 
 use std::fmt;
 
@@ -103,6 +106,24 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
+impl PublicKey {
+    /// Checks a cosignature of a checkpoint's `text` at `time`; see [`SecretKey::cosign`].
+    ///
+    /// # Errors
+    /// [`SignatureInvalid`] for a bad key, a bad signature, another text or another time.
+    pub fn verify_cosignature(&self, text: &str, time: u64, signature: &Signature) -> Result<(), SignatureInvalid> {
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&self.0).map_err(|_| SignatureInvalid)?;
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        key.verify_strict(cosigned(text, time).as_bytes(), &signature).map_err(|_| SignatureInvalid)
+    }
+}
+
+/// What a cosignature covers: `cosignature/v1` of C2SP's tlog-cosignature. Never as short as the 32 bytes of
+/// [`signed_bytes`].
+fn cosigned(text: &str, time: u64) -> String {
+    format!("cosignature/v1\ntime {time}\n{text}")
+}
+
 /// What is really signed: the SHA-256 of context and message, each length-prefixed.
 fn signed_bytes(context: &str, message: &[u8]) -> Digest {
     sha256(context, &[message])
@@ -136,6 +157,12 @@ impl SecretKey {
     /// Signs `message` under `context`.
     pub fn sign(&self, context: &str, message: &[u8]) -> Signature {
         Signature(self.0.sign(&signed_bytes(context, message).0).to_bytes())
+    }
+
+    /// Cosigns the text of a checkpoint: at `time`, in seconds since 1970, this was the largest tree that the key's owner
+    /// knew of the log (C2SP tlog-cosignature, Ed25519).
+    pub fn cosign(&self, text: &str, time: u64) -> Signature {
+        Signature(self.0.sign(cosigned(text, time).as_bytes()).to_bytes())
     }
 }
 
@@ -215,6 +242,21 @@ mod tests {
             }
         }
         assert_eq!(key.verifying_key().public_key(), key.public_key());
+    }
+
+    #[test]
+    fn a_cosignature_is_bound_to_text_and_time_and_is_no_other_signature() {
+        let key = SecretKey::from_seed(&[7; 32]);
+        let text = "example.com/log\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n";
+        let (signature, public) = (key.cosign(text, 5), key.public_key());
+        assert_eq!(public.verify_cosignature(text, 5, &signature), Ok(()));
+        assert_eq!(public.verify_cosignature(text, 6, &signature), Err(SignatureInvalid));
+        assert_eq!(public.verify_cosignature("", 5, &signature), Err(SignatureInvalid));
+        assert_eq!(public.verify("cosignature/v1", text.as_bytes(), &signature), Err(SignatureInvalid));
+        assert!(
+            cosigned("", 0).len() < 32 && cosigned(text, 0).len() > 32,
+            "a text of three lines makes it long enough"
+        );
     }
 
     #[test]

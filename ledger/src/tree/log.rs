@@ -17,7 +17,7 @@ pub fn leaf_hash(leaf: &[u8]) -> Digest {
 }
 
 /// The hash of an inner node.
-fn node_hash(left: &Digest, right: &Digest) -> Digest {
+pub(super) fn node_hash(left: &Digest, right: &Digest) -> Digest {
     Digest(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
 }
 
