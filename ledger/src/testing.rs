@@ -30,6 +30,7 @@ use crate::{
     execute::{Executed, Place, Proposal, propose},
     refusal::Refusal,
     state::WalletRecord,
+    tree::log,
     vote::{Ballot, Signer, Vote, VoteKind},
 };
 
@@ -175,8 +176,8 @@ impl FinalView for Chain {
         &self.tip.state
     }
 
-    fn leaf_hashes(&self) -> &[Digest] {
-        &self.leaf_hashes
+    fn inclusion_proof(&self, index: LogIndex) -> Option<Vec<Digest>> {
+        log::inclusion_proof(&self.leaf_hashes, index)
     }
 
     fn entry(&self, index: LogIndex) -> Option<Entry> {

@@ -14,7 +14,6 @@ use crate::{
     certificate::Certificate,
     event::{Entry, Event},
     state::{State, StateKey},
-    tree::log::inclusion_proof,
 };
 
 /// What a node has of the final chain.
@@ -23,8 +22,8 @@ pub trait FinalView {
     fn tip(&self) -> Option<(&Header, &Certificate)>;
     /// The state after it.
     fn state(&self) -> &State;
-    /// The hashes of all leaves up to it.
-    fn leaf_hashes(&self) -> &[Digest];
+    /// The path from a leaf to the root of the log up to it (RFC 9162); none beyond its end.
+    fn inclusion_proof(&self, index: LogIndex) -> Option<Vec<Digest>>;
     /// One leaf.
     fn entry(&self, index: LogIndex) -> Option<Entry>;
 
@@ -41,8 +40,8 @@ pub trait FinalView {
 
 /// Where the entries stand that `are`.
 fn matching(view: &(impl FinalView + ?Sized), are: impl Fn(&Entry) -> bool) -> Vec<LogIndex> {
-    let all = (0..).map(LogIndex::new).take(view.leaf_hashes().len());
-    all.filter(|index| view.entry(*index).is_some_and(|entry| are(&entry))).collect()
+    let all = 0..view.tip().map_or(0, |(header, _)| header.log_size);
+    all.map(LogIndex::new).filter(|index| view.entry(*index).is_some_and(|entry| are(&entry))).collect()
 }
 
 /// Why there is no bundle.
@@ -138,6 +137,6 @@ fn anchor(
 fn prove(view: &(impl FinalView + ?Sized), index: LogIndex) -> Result<ProvenEntry, NotProvable> {
     let missing = NotProvable::EntryMissing(index);
     let entry = view.entry(index).ok_or(missing.clone())?;
-    let proof = inclusion_proof(view.leaf_hashes(), index).ok_or(missing)?;
+    let proof = view.inclusion_proof(index).ok_or(missing)?;
     Ok(ProvenEntry { index, entry, proof })
 }

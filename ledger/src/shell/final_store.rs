@@ -1,5 +1,7 @@
 //! What is final, on RocksDB: one synced batch for each block, and read access for bundles, REST and catching up.
 
+mod tiles;
+
 use std::{ops::Range, sync::Arc};
 
 use genesis::Consortium;
@@ -26,7 +28,11 @@ use crate::{
     finality::Final,
     planted::planted,
     state::State,
-    tree::{log::LogTree, state::StateTree},
+    tree::{
+        log::LogTree,
+        state::StateTree,
+        tiles::{Tiles as _, inclusion_proof},
+    },
 };
 
 const STORE: &str = "final";
@@ -34,6 +40,8 @@ const HEADERS: &str = "headers";
 const CERTIFICATES: &str = "certificates";
 const ENTRIES: &str = "entries";
 const LEAVES: &str = "leaves";
+/// The log's hashes above the leaves, of complete tiles.
+const TILES: &str = "tiles";
 const STATE: &str = "state";
 const META: &str = "meta";
 /// Where the entries about a wallet stand: its address and the index, no value.
@@ -98,7 +106,7 @@ impl FinalStore {
     /// [`Fault::StateDiffers`] or [`Fault::Damaged`] if the disk does not hold what a quorum certified,
     /// [`Fault::OtherConsortium`] if it is the wrong folder.
     pub fn open(dir: impl Into<Disk>, consortium: &Consortium) -> Result<(Self, Tip), Fault> {
-        let families = [HEADERS, CERTIFICATES, ENTRIES, LEAVES, STATE, META, WALLETS, ANCHORS];
+        let families = [HEADERS, CERTIFICATES, ENTRIES, LEAVES, TILES, STATE, META, WALLETS, ANCHORS];
         let store = Self(Arc::new(Store::open(&dir.into(), STORE, &families)?));
         let tip = store.load(consortium)?;
         Ok((store, tip))
@@ -122,9 +130,12 @@ impl FinalStore {
         };
         batch.put(HEADERS, &height, &header_value);
         batch.put(CERTIFICATES, &height, &finalized.certificate);
+        let mut leaves = Vec::with_capacity(entries.len());
         for (entry, index) in entries.iter().zip(first..) {
+            let leaf = entry.leaf_hash();
+            leaves.push(leaf);
             batch.put_bytes(ENTRIES, &number_key(index), entry.bytes());
-            batch.put_bytes(LEAVES, &number_key(index), entry.leaf_hash().as_bytes());
+            batch.put_bytes(LEAVES, &number_key(index), leaf.as_bytes());
             if let Some(wallet) = entry.body.event.wallet() {
                 batch.put_bytes(WALLETS, &indexed(wallet.0.as_bytes(), index), &[]);
             }
@@ -132,6 +143,7 @@ impl FinalStore {
                 batch.put_bytes(ANCHORS, &indexed(&node_key(entry.body.author), index), &[]);
             }
         }
+        self.put_completed(&mut batch, first, &leaves)?;
         // What genesis put into the state is stored with the first block.
         let empty = StateTree::default();
         let stored = if before.height == BlockHeight::ZERO { &empty } else { before.state.tree() };
@@ -199,21 +211,12 @@ impl FinalStore {
             .collect()
     }
 
-    /// The leaf hashes of the first `size` entries, for proofs.
+    /// Where the entries about `wallet` stand among the first `size`, ascending.
     ///
     /// # Errors
-    /// [`Fault::Missing`] if the log is shorter.
-    pub fn leaf_hashes(&self, size: u64) -> Result<Vec<Digest>, Fault> {
-        let mut leaves = Vec::new();
-        self.0.scan(LEAVES, &number_key(0), Some(&number_key(size)), |key, value| {
-            if key != number_key(leaves.len() as u64) {
-                return Err(missing(format!("leaf {}", leaves.len())));
-            }
-            let hash = <[u8; 32]>::try_from(value).map_err(|_| Fault::damaged(STORE, LEAVES, key, "not a hash"))?;
-            leaves.push(Digest(hash));
-            Ok(Scan::More)
-        })?;
-        if leaves.len() as u64 == size { Ok(leaves) } else { Err(missing(format!("leaf {}", leaves.len()))) }
+    /// [`Fault`] if the index is damaged.
+    pub fn wallet_entries(&self, wallet: WalletAddress, size: u64) -> Result<Vec<LogIndex>, Fault> {
+        self.indices(WALLETS, wallet.0.as_bytes(), size)
     }
 
     /// What proof bundles are built from: the final chain up to `executed`, a final state of this store.
@@ -224,8 +227,7 @@ impl FinalStore {
         let height = executed.height;
         let header = self.header(height)?;
         let tip = header.zip(self.certificate(height)?);
-        let leaf_hashes = self.leaf_hashes(executed.log.size())?;
-        Ok(StoredView { store: self.clone(), executed, tip, leaf_hashes })
+        Ok(StoredView { store: self.clone(), executed, tip })
     }
 
     /// The indices below `size` that `family` lists under `topic`, ascending.
@@ -257,7 +259,8 @@ impl FinalStore {
         if certificate.block != digest {
             return Err(Fault::StateDiffers { height, what: "header", expected: certificate.block, found: digest });
         }
-        let log = LogTree::from_leaf_hashes(&self.leaf_hashes(header.log_size)?);
+        let leaves = self.hashes(0, 0..header.log_size)?;
+        let log = LogTree::from_leaf_hashes(&leaves);
         let state = self.load_state()?;
         for (what, expected, found) in
             [("log root", header.log_root, log.root()), ("state root", header.state_root, state.root())]
@@ -266,6 +269,7 @@ impl FinalStore {
                 return Err(Fault::StateDiffers { height, what, expected, found });
             }
         }
+        self.fill_tiles(&leaves)?;
         let executed = Executed { digest, height, view: header.view, time: header.time, log, state };
         Ok(Tip { executed, certificate: Some(certificate), log_id: Some(pointer.log_id) })
     }
@@ -286,7 +290,6 @@ pub struct StoredView {
     store: FinalStore,
     executed: Arc<Executed>,
     tip: Option<(Header, Certificate)>,
-    leaf_hashes: Vec<Digest>,
 }
 
 impl FinalView for StoredView {
@@ -298,8 +301,8 @@ impl FinalView for StoredView {
         &self.executed.state
     }
 
-    fn leaf_hashes(&self) -> &[Digest] {
-        &self.leaf_hashes
+    fn inclusion_proof(&self, index: LogIndex) -> Option<Vec<Digest>> {
+        or_none(inclusion_proof(&self.store, index, self.executed.log.size()))
     }
 
     fn entry(&self, index: LogIndex) -> Option<Entry> {
@@ -307,8 +310,7 @@ impl FinalView for StoredView {
     }
 
     fn wallet_entries(&self, wallet: WalletAddress) -> Vec<LogIndex> {
-        or_none(self.store.indices(WALLETS, wallet.0.as_bytes(), self.executed.log.size()).map(Some))
-            .unwrap_or_default()
+        or_none(self.store.wallet_entries(wallet, self.executed.log.size()).map(Some)).unwrap_or_default()
     }
 
     fn anchors(&self, node: NodeId) -> Vec<LogIndex> {

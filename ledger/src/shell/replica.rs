@@ -222,7 +222,7 @@ impl Replica {
         &self.shared.store
     }
 
-    /// What proof bundles are built from, as of now. Reads all leaf hashes from the disk.
+    /// What proof bundles are built from, as of now.
     ///
     /// # Errors
     /// [`Fault`] if the disk cannot give it.

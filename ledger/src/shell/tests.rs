@@ -25,7 +25,7 @@ use crate::{
     bundle::FinalView as _,
     execute::{Place, propose},
     testing,
-    tree::log::LogTree,
+    tree::log::verify_inclusion,
 };
 
 /// Watches, until it is dropped, that no running node commits what is not final there.
@@ -296,7 +296,7 @@ async fn a_final_store_that_lost_a_state_leaf_refuses_to_start() {
     cluster.close(0).await;
     {
         use super::store::{Batch, Scan, Store};
-        let families = ["headers", "certificates", "entries", "leaves", "state", "meta", "wallets", "anchors"];
+        let families = ["headers", "certificates", "entries", "leaves", "tiles", "state", "meta", "wallets", "anchors"];
         let store = Store::open(&cluster.dir(0).join("final").into(), "final", &families).expect("opens");
         let mut batch = Batch::default();
         store
@@ -323,7 +323,12 @@ async fn a_view_has_the_final_chain_and_where_the_anchors_stand() {
     assert_eq!(view.anchors(NodeId::new(1)), []);
     let (header, certificate) = view.tip().expect("not genesis");
     assert_eq!((certificate.block, header.log_size), (header.digest(), 3));
-    assert_eq!(LogTree::from_leaf_hashes(view.leaf_hashes()).root(), header.log_root);
+    for index in (0..3).map(LogIndex::new) {
+        let (leaf, proof) =
+            (view.entry(index).expect("final").leaf_hash(), view.inclusion_proof(index).expect("within"));
+        assert_eq!(verify_inclusion(&header.log_root, 3, index, &leaf, &proof), Ok(()));
+    }
+    assert_eq!(view.inclusion_proof(LogIndex::new(3)), None);
     assert_eq!(view.state().root(), header.state_root);
 }
 
