@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod bench;
+pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod demo;

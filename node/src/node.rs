@@ -21,6 +21,7 @@ use wallet::{codec, digest::Digest, units::NodeId};
 
 use crate::{
     api,
+    checkpoint::Checkpoints,
     config::{EnginePlace, ValidConfig},
     engine::{
         EngineHandle, Placement,
@@ -54,6 +55,7 @@ pub struct RunningNode {
     network: PeerNetwork,
     routing: Routing,
     schedule: Schedule,
+    checkpoints: Checkpoints,
     api: api::Serving,
 }
 
@@ -179,8 +181,14 @@ impl RunningNode {
             tick: config.tick,
         })
         .await?;
-        let services =
-            Services { sessions: sessions.clone(), routing: routing.clone(), schedule: schedule.clone(), engines };
+        let checkpoints = Checkpoints::start(sessions.context().clone());
+        let services = Services {
+            sessions: sessions.clone(),
+            routing: routing.clone(),
+            schedule: schedule.clone(),
+            checkpoints: checkpoints.clone(),
+            engines,
+        };
         // Set here and nowhere else.
         let _ = parts.set(services);
         sessions.restore().await;
@@ -189,13 +197,14 @@ impl RunningNode {
             sessions: sessions.clone(),
             routing: routing.clone(),
             schedule: schedule.clone(),
+            checkpoints: checkpoints.clone(),
             tenants,
             model_name: model_name.unwrap_or_default(),
             listen: config.api_listen,
             data_dir: config.data_dir,
         })
         .await?;
-        Ok(Self { sessions, network, routing, schedule, api })
+        Ok(Self { sessions, network, routing, schedule, checkpoints, api })
     }
 
     /// Its sessions.
@@ -206,6 +215,11 @@ impl RunningNode {
     /// Where HTTP is answered, with the port that port 0 became.
     pub fn api_address(&self) -> std::net::SocketAddr {
         self.api.address()
+    }
+
+    /// The checkpoints that it shows.
+    pub const fn checkpoints(&self) -> &Checkpoints {
+        &self.checkpoints
     }
 
     /// The scheduler's service.
@@ -227,6 +241,7 @@ impl RunningNode {
     /// Stops the interfaces first and the ledger last. Sessions stay on the disk; the next start brings them back.
     pub async fn stop(self) {
         self.api.stop().await;
+        self.checkpoints.stop().await;
         self.schedule.stop().await;
         self.routing.stop().await;
         self.sessions.stop().await;
@@ -315,6 +330,7 @@ struct Services {
     sessions: Sessions,
     routing: Routing,
     schedule: Schedule,
+    checkpoints: Checkpoints,
     engines: EngineHost,
 }
 
@@ -343,6 +359,7 @@ impl Services {
             SessionRequest::Decisions(request) => {
                 return SessionReply::Decisions(self.schedule.on_decisions(from, request).await);
             }
+            SessionRequest::Cosign(request) => return SessionReply::Cosign(self.checkpoints.on_cosign(request)),
             SessionRequest::Generate(request) => {
                 return match self.sessions.create(*request).await {
                     Ok(reply) => SessionReply::Generate(reply),

@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    checkpoint::messages::{CosignReply, CosignRequest},
     engine::elsewhere::OpenEngine,
     migration::{
         messages::{Freeze, Handover, OfferRef, Reserve, Reserved},
@@ -55,6 +56,8 @@ pub enum SessionRequest {
     Report(Box<MoveReport>),
     /// Run an engine for the asking node.
     Engine(OpenEngine),
+    /// The node's cosignature of a tree of the final log.
+    Cosign(CosignRequest),
 }
 
 /// The answer to a [`SessionRequest`]. The order of the variants is part of the format.
@@ -78,6 +81,8 @@ pub enum SessionReply {
     Noted,
     /// To any request: a rule says no.
     Refused(PeerRefused),
+    /// To [`SessionRequest::Cosign`].
+    Cosign(CosignReply),
 }
 
 /// A refusal as it travels.
@@ -191,6 +196,7 @@ impl PeerFault {
 
 #[cfg(test)]
 mod tests {
+    use ledger::tlog::Cosignature;
     use wallet::{
         digest::{Digest, sha256},
         identity::Signature,
@@ -255,6 +261,7 @@ mod tests {
                 numerics: Digest([3; 32]),
                 blocks: 4,
             }),
+            SessionRequest::Cosign(CosignRequest { size: 70_000 }),
         ]
     }
 
@@ -291,6 +298,10 @@ mod tests {
             })),
             SessionReply::Noted,
             SessionReply::Refused(PeerRefused { code: "N-201".to_owned(), title: "no".to_owned(), retry: false }),
+            SessionReply::Cosign(CosignReply { cosignature: None }),
+            SessionReply::Cosign(CosignReply {
+                cosignature: Some(Cosignature { cosigner: NodeId::new(2), time: 1_800_000_000, signature }),
+            }),
         ]
     }
 
@@ -309,6 +320,7 @@ mod tests {
             "7dd8421176b80fa8",
             "632979d7c9eab8d4",
             "044a8c11bb06af64",
+            "7cc84717bb4b4cba",
         ];
         let replies_pinned = [
             "b63f872ca096e1f1",
@@ -318,6 +330,8 @@ mod tests {
             "8cb54447b9118691",
             "614e5207f1519e0c",
             "01bb9f8ef0287fef",
+            "a37abdd3737f4073",
+            "5026da98349f9283",
         ];
         assert_eq!(requests, requests_pinned);
         assert_eq!(replies, replies_pinned);

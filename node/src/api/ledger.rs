@@ -33,7 +33,8 @@ const ENTRIES_MAX: u64 = 256;
 /// How long a request may wait for its entry to be final.
 const FINAL_PATIENCE: Duration = Duration::from_secs(30);
 
-type Answer = Result<Json<Value>, Problem>;
+/// JSON, or why not.
+pub(super) type Answer = Result<Json<Value>, Problem>;
 
 /// The auditors' paths.
 pub(super) fn router() -> Router<Api> {
@@ -142,11 +143,11 @@ async fn block(State(api): State<Api>, _: ByAuditor, Path(height): Path<u64>) ->
 
 async fn wallet(State(api): State<Api>, _: ByAuditor, Path(WalletPath(address)): Path<WalletPath>) -> Answer {
     let record = api.replica().state().state.wallet(address).ok_or(Refusal::WalletUnknown)?;
-    let (store, places) = (api.replica().store().clone(), api.proofs.wallet_entries(address));
+    let (store, proofs) = (api.replica().store().clone(), api.proofs.clone());
     let holder = api.node_name(record.holder);
     blocking(move || {
-        let mut history = Vec::with_capacity(places.len());
-        for index in places {
+        let mut history = Vec::new();
+        for index in proofs.wallet_entries(address)? {
             let kind = store.entry(index)?.map(|entry| entry.body.event.name());
             history.push(json!({"index": index, "kind": kind}));
         }

@@ -7,12 +7,14 @@ mod admin;
 mod auth;
 mod ledger;
 mod limits;
+mod log;
 mod metrics;
 mod openai;
 mod path;
 pub mod problem;
 mod proofs;
 pub mod refusal;
+mod state;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -34,6 +36,7 @@ use tokio::{
 use wallet::units::{NodeId, Timestamp};
 
 use crate::{
+    checkpoint::Checkpoints,
     routing::{Routing, front_door::FrontDoor, tenants::Tenants},
     schedule::Schedule,
     session::{Sessions, context::now, view::SessionMode},
@@ -58,6 +61,8 @@ pub struct Parts {
     pub routing: Routing,
     /// The tick, for commands and decisions.
     pub schedule: Schedule,
+    /// The final log's checkpoints.
+    pub checkpoints: Checkpoints,
     /// Who may ask for text.
     pub tenants: Tenants,
     /// The model's name in requests.
@@ -113,6 +118,7 @@ struct Api {
     sessions: Sessions,
     routing: Routing,
     schedule: Schedule,
+    checkpoints: Checkpoints,
     front_door: FrontDoor,
     proofs: Proofs,
     keys: Keys,
@@ -131,9 +137,9 @@ impl FromRef<Api> for Keys {
 /// # Errors
 /// [`ServeFault`] if one of them cannot be opened.
 pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
-    let Parts { sessions, routing, schedule, tenants, model_name, listen, data_dir } = parts;
+    let Parts { sessions, routing, schedule, checkpoints, tenants, model_name, listen, data_dir } = parts;
     let context = sessions.context().clone();
-    let (proofs, reader) = Proofs::start(context.replica.clone(), context.consortium.clone());
+    let proofs = Proofs::new(context.replica.clone(), context.consortium.clone());
     let api = Api {
         front_door: FrontDoor::new(sessions.clone(), routing.clone()),
         keys: Keys::new(tenants, &context.consortium),
@@ -142,6 +148,7 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
         sessions,
         routing,
         schedule,
+        checkpoints,
         proofs,
     };
     let listener = TcpListener::bind(listen).await.map_err(|source| ServeFault::Listen { address: listen, source })?;
@@ -151,13 +158,9 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
     let stop = watch::Sender::new(false);
     let mut tasks = JoinSet::new();
     let (public, private) = (public(api.clone()), private(api));
-    let (stop_public, stop_private, stop_reader) = (stopped(&stop), stopped(&stop), stopped(&stop));
+    let (stop_public, stop_private) = (stopped(&stop), stopped(&stop));
     tasks.spawn(async move { end(axum::serve(listener, public).with_graceful_shutdown(stop_public).await) });
     tasks.spawn(async move { end(axum::serve(admin, private).with_graceful_shutdown(stop_private).await) });
-    tasks.spawn(async move {
-        stop_reader.await;
-        reader.abort();
-    });
     Ok(Serving { address, socket, stop, tasks })
 }
 
@@ -185,7 +188,7 @@ fn public(api: Api) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready));
-    with_limits(open.merge(openai::router()).merge(ledger::router()), api)
+    with_limits(open.merge(openai::router()).merge(ledger::router()).merge(log::router()).merge(state::router()), api)
 }
 
 /// The Unix socket's paths.

@@ -154,4 +154,13 @@ refusals! {
         /// The entry.
         id: wallet::digest::Digest,
     }
+    /// What is asked for lies beyond the final log.
+    #[code("N-522", NOT_FOUND, retry = true)] #[error("the final log has {size} entries, and what is asked for lies beyond")]
+    BeyondLog {
+        /// How many there are.
+        size: u64,
+    }
+    /// No checkpoint covers it yet.
+    #[code("N-523", SERVICE_UNAVAILABLE, retry = true)] #[error("no checkpoint with a quorum of cosignatures covers this yet")]
+    NoCheckpoint
 }

@@ -2,14 +2,27 @@
 
 use std::{fs, net::TcpListener, path::Path, time::Duration};
 
+use ::ledger::{
+    block::Header,
+    certificate::Certificate,
+    event::Entry,
+    state::{Record, StateKey},
+    tlog::{CosignedCheckpoint, LogProof, Note},
+    tree::{
+        log::{LogTree, leaf_hash, verify_consistency, verify_inclusion},
+        state::StateProof,
+    },
+};
 use genesis::{Auditor, Document, Draft, Heading, Node, Operator, Parameters, Region};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use wallet::{
     digest::{Digest, to_hex},
+    grant::WalletAddress,
     identity::{RegionId, SecretKey},
-    units::Timestamp,
+    prekey::ExchangeKey,
+    units::{KeyEpoch, LogIndex, NodeId, Timestamp},
 };
 
 use super::limits::{BODY_BYTES_MAX, HEADER_BYTES_MAX};
@@ -42,6 +55,10 @@ impl Alone {
         };
         tokio::time::timeout(Duration::from_secs(60), ready).await.expect("a node alone becomes ready");
         alone
+    }
+
+    fn consortium(&self) -> genesis::Consortium {
+        ValidConfig::load(&self.folder.path().join("node.toml")).expect("a valid configuration").consortium
     }
 
     fn request(&self, request: RequestBuilder, key: Option<&str>) -> RequestBuilder {
@@ -214,6 +231,194 @@ async fn a_stream_goes_on_after_any_position_for_whoever_has_its_secret() {
     assert_eq!(problem(wrong).await, (403, "N-208".to_owned()));
     let malformed = resume("secret", None).await.expect("the node answers");
     assert_eq!(problem(malformed).await, (400, "N-509".to_owned()));
+    alone.node.stop().await;
+}
+
+/// A node with a wallet on the ledger, the wallet, and a checkpoint that covers it.
+async fn with_checkpoint() -> (Alone, String, CosignedCheckpoint) {
+    let alone = Alone::start().await;
+    let response = alone.post("/v1/chat/completions", Some(TENANT), chat(1).to_string()).await;
+    let wallet = response.headers()["x-batchmind-wallet"].to_str().expect("ASCII").to_owned();
+    let consortium = alone.consortium();
+    let covered = async {
+        loop {
+            let wallet = alone.get(&format!("/ledger/v1/wallets/{wallet}"), Some(AUDITOR)).await;
+            let answer = alone.get("/ledger/v1/log/checkpoint", Some(AUDITOR)).await;
+            if wallet.status() == 200 && answer.status() == 200 {
+                assert_eq!(answer.headers()["content-type"], "text/plain; charset=utf-8");
+                assert_eq!(answer.headers()["cache-control"], "private, max-age=1");
+                let note = Note::parse(&answer.bytes().await.expect("a body")).expect("a signed note");
+                let read = CosignedCheckpoint::from_note(&note, consortium.validators(), &consortium.id());
+                let read = read.expect("a quorum of one cosigned it");
+                let history: Value = wallet.json().await.expect("JSON");
+                if history["history"][0]["index"].as_u64().expect("an index") < read.checkpoint.size {
+                    return read;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let checkpoint = tokio::time::timeout(Duration::from_secs(60), covered).await.expect("a checkpoint covers it");
+    (alone, wallet, checkpoint)
+}
+
+fn hashes(list: &Value) -> Vec<Digest> {
+    serde_json::from_value(list.clone()).expect("hashes")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_served_in_tiles_that_give_the_root_of_the_checkpoint() {
+    let (alone, _, CosignedCheckpoint { checkpoint, .. }) = with_checkpoint().await;
+    let size = checkpoint.size;
+    let tile = alone.get(&format!("/ledger/v1/log/tile/0/000.p/{size}"), Some(AUDITOR)).await;
+    assert_eq!(tile.status(), 200);
+    assert_eq!(tile.headers()["content-type"], "application/octet-stream");
+    assert_eq!(tile.headers()["cache-control"], "private, max-age=31536000, immutable");
+    let tag = tile.headers()["etag"].clone();
+    let tile = tile.bytes().await.expect("a body");
+    let leaves: Vec<Digest> = tile.chunks(32).map(|hash| Digest(hash.try_into().expect("32 bytes"))).collect();
+    assert_eq!((leaves.len() as u64, LogTree::from_leaf_hashes(&leaves).root()), (size, checkpoint.root));
+
+    let again = |tag: reqwest::header::HeaderValue| {
+        let request = alone.http.get(format!("{}/ledger/v1/log/tile/0/000.p/{size}", alone.url)).bearer_auth(AUDITOR);
+        request.header("if-none-match", tag).send()
+    };
+    let same = again(tag.clone()).await.expect("the node answers");
+    assert_eq!((same.status().as_u16(), &same.headers()["etag"]), (304, &tag));
+    assert_eq!(again("\"another\"".parse().expect("a header")).await.expect("the node answers").status(), 200);
+
+    let bundle = alone.get(&format!("/ledger/v1/log/tile/entries/000.p/{size}"), Some(AUDITOR)).await;
+    let bundle = bundle.bytes().await.expect("a body");
+    let (mut rest, mut found) = (&bundle[..], Vec::new());
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let (entry, after) = after.split_at(usize::from(u16::from_be_bytes(*length)));
+        found.push(leaf_hash(entry));
+        rest = after;
+    }
+    assert_eq!(found, leaves);
+
+    for (path, code) in [
+        ("tile/0/000", (404, "N-522")),
+        ("tile/1/000.p/1", (404, "N-522")),
+        ("tile/entries/000", (404, "N-522")),
+        ("tile/0/x001/000.p/1", (404, "N-522")),
+        ("tile/0/0", (400, "N-509")),
+        ("tile/0/000.p/0", (400, "N-509")),
+        ("tile/64/000", (400, "N-509")),
+        ("tile/0/%2e%2e/000", (400, "N-509")),
+    ] {
+        let answer = problem(alone.get(&format!("/ledger/v1/log/{path}"), Some(AUDITOR)).await).await;
+        assert_eq!(answer, (code.0, code.1.to_owned()), "{path}");
+    }
+    for path in ["log/checkpoint", "log/tile/0/000.p/1", "log/inclusion?index=0", "state/governance"] {
+        let path = format!("/ledger/v1/{path}");
+        assert_eq!(problem(alone.get(&path, None).await).await, (401, "N-501".to_owned()), "{path}");
+        assert_eq!(problem(alone.get(&path, Some(TENANT)).await).await, (403, "N-502".to_owned()), "{path}");
+    }
+    alone.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_entry_is_proven_under_the_checkpoint_and_every_tree_to_grow() {
+    let (alone, _, CosignedCheckpoint { checkpoint, .. }) = with_checkpoint().await;
+    let (size, consortium) = (checkpoint.size, alone.consortium());
+    let json = async |path: &str| -> Value {
+        alone.get(&format!("/ledger/v1/{path}"), Some(AUDITOR)).await.json().await.expect("JSON")
+    };
+    let entries = json("entries").await;
+    for at in 0..size {
+        let entry = &entries[usize::try_from(at).expect("small")];
+        let leaf = serde_json::from_value::<Entry>(entry["entry"].clone()).expect("an entry").leaf_hash();
+        let proof = json(&format!("log/inclusion?index={at}&size={size}")).await;
+        assert_eq!((&proof["root"], &proof["leaf_hash"]), (&json!(checkpoint.root), &json!(leaf)));
+        let index = LogIndex::new(at);
+        verify_inclusion(&checkpoint.root, size, index, &leaf, &hashes(&proof["path"])).expect("it is included");
+
+        let proof = json(&format!("log/consistency?old={}&size={size}", at + 1)).await;
+        let old = serde_json::from_value(proof["old_root"].clone()).expect("a hash");
+        let path = hashes(&proof["path"]);
+        verify_consistency(&old, at + 1, &checkpoint.root, size, &path).expect("it only grew");
+
+        let id = entry["id"].as_str().expect("an id");
+        let file = alone.get(&format!("/ledger/v1/entries/{id}/tlog-proof"), Some(AUDITOR)).await;
+        assert_eq!(file.headers()["content-type"], "text/plain; charset=utf-8");
+        let file = LogProof::parse(&file.bytes().await.expect("a body")).expect("a proof");
+        assert_eq!(file.index, index);
+        file.verify(&leaf, consortium.validators(), &consortium.id()).expect("it is in the log");
+    }
+    let far = u64::MAX;
+    for (path, code) in [
+        (format!("log/inclusion?index={size}&size={size}"), (400, "N-505")),
+        (format!("log/inclusion?index=0&size={far}"), (404, "N-522")),
+        (format!("log/inclusion?index={far}"), (400, "N-505")),
+        ("log/inclusion".to_owned(), (400, "N-509")),
+        ("log/inclusion?index=-1".to_owned(), (400, "N-509")),
+        (format!("log/consistency?old=0&size={size}"), (400, "N-505")),
+        (format!("log/consistency?old={}&size={size}", size + 1), (400, "N-505")),
+        (format!("log/consistency?old=1&size={far}"), (404, "N-522")),
+        (format!("entries/{}/tlog-proof", Digest::ZERO), (404, "N-515")),
+        ("entries/x/tlog-proof".to_owned(), (400, "N-509")),
+    ] {
+        let answer = problem(alone.get(&format!("/ledger/v1/{path}"), Some(AUDITOR)).await).await;
+        assert_eq!(answer, (code.0, code.1.to_owned()), "{path}");
+    }
+    alone.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_record_of_the_state_is_proven_and_so_is_each_absence() {
+    let (alone, wallet, _) = with_checkpoint().await;
+    let consortium = alone.consortium();
+    let state = async |path: &str| -> (Value, Header, StateProof) {
+        let answer = alone.get(&format!("/ledger/v1/state/{path}"), Some(AUDITOR)).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        let answer: Value = answer.json().await.expect("JSON");
+        let header: Header = serde_json::from_value(answer["header"].clone()).expect("a header");
+        let certificate: Certificate = serde_json::from_value(answer["certificate"].clone()).expect("a certificate");
+        assert_eq!(certificate.block, header.digest());
+        certificate.verify(consortium.validators(), &consortium.id()).expect("it is certified");
+        let (siblings, terminal) = (hashes(&answer["proof"]["siblings"]), &answer["proof"]["terminal"]);
+        let digest = |value: &Value| serde_json::from_value::<Digest>(value.clone()).expect("a hash");
+        let terminal = (!terminal.is_null()).then(|| (digest(&terminal["key"]), digest(&terminal["value_hash"])));
+        (answer, header, StateProof { siblings, terminal })
+    };
+    let entries: Value = alone.get("/ledger/v1/entries", Some(AUDITOR)).await.json().await.expect("JSON");
+    let entry = entries[0]["id"].as_str().expect("an id").to_owned();
+    let of = |hex: &str| hex.parse::<Digest>().expect("a hash");
+    let wallet_key = StateKey::Wallet(WalletAddress(of(&wallet)));
+    for (path, key) in [
+        ("governance".to_owned(), StateKey::Governance),
+        (format!("wallet/{wallet}"), wallet_key),
+        (format!("entry/{entry}"), StateKey::Entry(of(&entry))),
+    ] {
+        let (answer, header, proof) = state(&path).await;
+        assert_eq!(answer["key"], json!(key.digest()));
+        let record: Record = serde_json::from_value(answer["record"].clone()).expect("a record");
+        let value = wallet::codec::encode(&record);
+        assert_eq!(answer["value"], to_hex(&value));
+        proof.verify_present(&header.state_root, &key.digest(), &value).expect("it is there");
+    }
+    let none = "00".repeat(32);
+    for (path, key) in [
+        (format!("wallet/{none}"), StateKey::Wallet(WalletAddress(Digest::ZERO))),
+        (format!("prekey/{none}"), StateKey::Prekey(ExchangeKey([0; 32]))),
+        (format!("entry/{none}"), StateKey::Entry(Digest::ZERO)),
+        (format!("baseline/{none}"), StateKey::Baseline(Digest::ZERO)),
+        (format!("award/{wallet}/7"), StateKey::Award(WalletAddress(of(&wallet)), KeyEpoch::new(7))),
+        ("account/9".to_owned(), StateKey::Account(NodeId::new(9))),
+        ("anchor/9".to_owned(), StateKey::Anchor(NodeId::new(9))),
+        ("resumption/9".to_owned(), StateKey::Resumption(NodeId::new(9))),
+    ] {
+        let (answer, header, proof) = state(&path).await;
+        assert_eq!(
+            (&answer["key"], &answer["value"], &answer["record"]),
+            (&json!(key.digest()), &Value::Null, &Value::Null)
+        );
+        proof.verify_absent(&header.state_root, &key.digest()).expect("nothing is there");
+        assert!(proof.verify_absent(&header.state_root, &wallet_key.digest()).is_err());
+    }
+    let answer = alone.get("/ledger/v1/state/wallet/x", Some(AUDITOR)).await;
+    assert_eq!(problem(answer).await, (400, "N-509".to_owned()));
     alone.node.stop().await;
 }
 

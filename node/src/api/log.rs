@@ -1,0 +1,166 @@
+//! `/ledger/v1/log/...`: the final log in C2SP's forms, and RFC 9162 proofs from it.
+//!
+//! What stands under this prefix is a log as C2SP's tlog-tiles describes it, for clients that know nothing of this ledger.
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use ledger::{
+    shell::final_store::FinalStore,
+    tlog::{
+        CosignedCheckpoint, LogProof, TilePath,
+        tile::{TileKind, entry_bundle},
+    },
+    tree::tiles::{self, Tiles as _},
+};
+use serde::Deserialize;
+use serde_json::json;
+use wallet::{digest::Digest, units::LogIndex};
+
+use super::{Api, auth::ByAuditor, ledger::Answer, problem::Problem, proofs::blocking, refusal::Refusal};
+
+/// The checkpoint changes at most once a second. Answers are for whoever has the key.
+const FRESH: HeaderValue = HeaderValue::from_static("private, max-age=1");
+
+/// Tiles never change.
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// The log's paths.
+pub(super) fn router() -> Router<Api> {
+    Router::new()
+        .route("/ledger/v1/log/checkpoint", get(checkpoint))
+        .route("/ledger/v1/log/tile/{*path}", get(tile))
+        .route("/ledger/v1/log/inclusion", get(inclusion))
+        .route("/ledger/v1/log/consistency", get(consistency))
+        .route("/ledger/v1/entries/{id}/tlog-proof", get(tlog_proof))
+}
+
+async fn checkpoint(State(api): State<Api>, _: ByAuditor) -> Result<Response, Problem> {
+    let newest = api.checkpoints.newest().ok_or(Refusal::NoCheckpoint)?;
+    let note = note(&api, &newest).to_string();
+    Ok(([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, FRESH)], note).into_response())
+}
+
+async fn tile(
+    State(api): State<Api>,
+    _: ByAuditor,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let malformed = |error: ledger::tlog::Malformed| Refusal::PlaceInvalid { name: "tile", reason: error.to_string() };
+    let tile: TilePath = path.parse().map_err(malformed)?;
+    let size = api.replica().state().log.size();
+    let range = tile.range_within(size).ok_or(Refusal::BeyondLog { size })?;
+    let tag = entity_tag(&api.sessions.context().consortium.id(), &tile);
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|tags| is_listed(tags, &tag));
+    let kept = [(header::CACHE_CONTROL, IMMUTABLE), (header::ETAG, tag)];
+    if known {
+        return Ok((StatusCode::NOT_MODIFIED, kept).into_response());
+    }
+    let store = api.replica().store().clone();
+    let bytes = blocking(move || {
+        Ok(match tile.kind {
+            TileKind::Entries => entry_bundle(store.entry_bytes(range)?.iter().map(Vec::as_slice)),
+            TileKind::Hashes(level) => store.hashes(level, range)?.iter().flat_map(|hash| hash.0).collect(),
+        })
+    });
+    Ok((kept, [(header::CONTENT_TYPE, BYTES)], bytes.await?).into_response())
+}
+
+/// A tile's content follows from the log and the tile's place.
+fn entity_tag(consortium: &Digest, tile: &TilePath) -> HeaderValue {
+    let tag = format!("\"{}/{tile}\"", &consortium.to_string()[..16]);
+    HeaderValue::try_from(tag).expect("digits, letters, points and slashes")
+}
+
+fn is_listed(tags: &HeaderValue, tag: &HeaderValue) -> bool {
+    let is_same = |listed: &str| listed.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes();
+    tags.to_str().is_ok_and(|tags| tags.split(',').any(|listed| listed.trim() == "*" || is_same(listed)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Inclusion {
+    index: u64,
+    size: Option<u64>,
+}
+
+async fn inclusion(State(api): State<Api>, _: ByAuditor, Query(Inclusion { index, size }): Query<Inclusion>) -> Answer {
+    let size = size_of(&api, size)?;
+    let store = api.replica().store().clone();
+    blocking(move || {
+        let path = inclusion_path(&store, LogIndex::new(index), size)?;
+        let (root, leaf) = (tiles::root(&store, size)?, store.hashes(0, index..index + 1)?);
+        Ok(Json(json!({"index": index, "size": size, "leaf_hash": leaf[0], "root": root, "path": path})))
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Consistency {
+    old: u64,
+    size: Option<u64>,
+}
+
+async fn consistency(
+    State(api): State<Api>,
+    _: ByAuditor,
+    Query(Consistency { old, size }): Query<Consistency>,
+) -> Answer {
+    let size = size_of(&api, size)?;
+    let store = api.replica().store().clone();
+    blocking(move || {
+        let path = tiles::consistency_proof(&store, old, size)?;
+        let path = path.ok_or_else(|| Refusal::ParameterInvalid {
+            name: "old",
+            reason: format!("{old} is not in 1 to {size}, the size of the later tree"),
+        })?;
+        let (old_root, root) = (tiles::root(&store, old)?, tiles::root(&store, size)?);
+        Ok(Json(json!({"old": old, "size": size, "old_root": old_root, "root": root, "path": path})))
+    })
+    .await
+}
+
+/// The file that proves one entry under the newest checkpoint.
+async fn tlog_proof(State(api): State<Api>, _: ByAuditor, Path(id): Path<Digest>) -> Result<Response, Problem> {
+    let record = api.replica().state().state.entry(id);
+    let index = record.ok_or(Refusal::NotProvable { reason: format!("no entry {id} is final") })?.log_index;
+    let newest = api.checkpoints.newest().filter(|newest| index.get() < newest.checkpoint.size);
+    let newest = newest.ok_or(Refusal::NoCheckpoint)?;
+    let (checkpoint, size) = (note(&api, &newest), newest.checkpoint.size);
+    let store = api.replica().store().clone();
+    let path = blocking(move || inclusion_path(&store, index, size)).await?;
+    let proof = LogProof { extra: None, index, path, checkpoint };
+    Ok(([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, FRESH)], proof.to_string()).into_response())
+}
+
+fn inclusion_path(store: &FinalStore, index: LogIndex, size: u64) -> Result<Vec<Digest>, Problem> {
+    let path = tiles::inclusion_proof(store, index, size)?;
+    Ok(path.ok_or_else(|| Refusal::ParameterInvalid {
+        name: "index",
+        reason: format!("{index} is not below {size}, the size of the tree"),
+    })?)
+}
+
+/// The size of the tree to prove in: the asked one if it is final, else that of the newest checkpoint.
+fn size_of(api: &Api, asked: Option<u64>) -> Result<u64, Refusal> {
+    let last = api.replica().state().log.size();
+    match asked {
+        Some(size) if size <= last => Ok(size),
+        Some(_) => Err(Refusal::BeyondLog { size: last }),
+        None => Ok(api.checkpoints.newest().ok_or(Refusal::NoCheckpoint)?.checkpoint.size),
+    }
+}
+
+fn note(api: &Api, cosigned: &CosignedCheckpoint) -> ledger::tlog::Note {
+    let consortium = &api.sessions.context().consortium;
+    cosigned.to_note(consortium.validators(), &consortium.id())
+}
