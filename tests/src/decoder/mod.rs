@@ -21,6 +21,7 @@ use ledger::{
     event::Entry,
     evidence::EvidenceFile,
     shell::transport::{PeerReply, PeerRequest},
+    tlog::{Checkpoint, CosignedCheckpoint, LogProof, Note, TilePath},
     vote::Vote,
 };
 use node::{
@@ -53,7 +54,7 @@ pub struct Decoder {
 }
 
 /// All of them.
-pub static DECODERS: [Decoder; 25] = [
+pub static DECODERS: [Decoder; 28] = [
     Decoder { name: "genesis_text", read: genesis_text, samples: samples::ledger::genesis_texts },
     Decoder { name: "genesis_bytes", read: genesis_bytes, samples: samples::ledger::genesis_bytes },
     Decoder { name: "config", read: files::config, samples: samples::ledger::configs },
@@ -63,6 +64,9 @@ pub static DECODERS: [Decoder; 25] = [
     Decoder { name: "certificate", read: canonical::<Certificate>, samples: samples::ledger::certificates },
     Decoder { name: "bundle", read: bundle, samples: samples::ledger::bundles },
     Decoder { name: "evidence", read: evidence, samples: samples::ledger::evidence },
+    Decoder { name: "checkpoint", read: checkpoint, samples: samples::tlog::checkpoints },
+    Decoder { name: "log_proof", read: log_proof, samples: samples::tlog::log_proofs },
+    Decoder { name: "tile_path", read: tile_path, samples: samples::tlog::tile_paths },
     Decoder { name: "peer_message", read: peer_message, samples: samples::peers::peer_messages },
     Decoder { name: "ledger_request", read: canonical::<PeerRequest>, samples: samples::ledger::ledger_requests },
     Decoder { name: "ledger_reply", read: canonical::<PeerReply>, samples: samples::ledger::ledger_replies },
@@ -137,6 +141,43 @@ fn evidence(bytes: &[u8]) -> bool {
             }
             Err(invalid) => assert!(!invalid.to_string().is_empty()),
         }
+    }
+    true
+}
+
+/// A note with a checkpoint, as anybody may hand it to an auditor. Whoever cosigned it, it is the tree that they cosigned.
+fn checkpoint(bytes: &[u8]) -> bool {
+    let Ok(note) = Note::parse(bytes) else { return false };
+    assert_eq!(note.to_string().as_bytes(), bytes);
+    let Ok(checkpoint) = Checkpoint::parse(&note.text) else { return false };
+    assert_eq!(checkpoint.to_string(), note.text);
+    let consortium = samples::ledger::consortium();
+    match CosignedCheckpoint::from_note(&note, consortium.validators(), &consortium.id()) {
+        Ok(cosigned) => assert_eq!(cosigned.checkpoint, samples::tlog::cosigned().checkpoint),
+        Err(invalid) => assert!(!invalid.to_string().is_empty()),
+    }
+    true
+}
+
+fn log_proof(bytes: &[u8]) -> bool {
+    let Ok(proof) = LogProof::parse(bytes) else { return false };
+    assert_eq!(proof.to_string().as_bytes(), bytes);
+    let consortium = samples::ledger::consortium();
+    if let Err(invalid) = proof.verify(&Digest::ZERO, consortium.validators(), &consortium.id()) {
+        assert!(!invalid.to_string().is_empty());
+    } else {
+        panic!("nothing has the leaf hash zero");
+    }
+    true
+}
+
+fn tile_path(bytes: &[u8]) -> bool {
+    let Some(path) = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<TilePath>().ok()) else {
+        return false;
+    };
+    assert_eq!(path.to_string().as_bytes(), bytes);
+    for size in [0, 1, 70_000, u64::MAX] {
+        assert!(path.range_within(size).is_none_or(|range| range.end <= size && range.end - range.start <= 256));
     }
     true
 }

@@ -56,6 +56,10 @@ pub(crate) fn consortium() -> Arc<Consortium> {
     LEDGER.chain.consortium.clone()
 }
 
+pub(crate) fn chain() -> &'static Chain {
+    &LEDGER.chain
+}
+
 pub(crate) fn genesis_texts() -> Vec<Vec<u8>> {
     vec![consortium().document().to_toml().into_bytes()]
 }

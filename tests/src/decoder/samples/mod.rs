@@ -4,3 +4,4 @@ pub(super) mod batch;
 pub(super) mod disk;
 pub(super) mod ledger;
 pub(super) mod peers;
+pub(super) mod tlog;

@@ -3,6 +3,7 @@
 use gpu::stream::{Accumulator, Page as StreamPage, StreamId};
 use ledger::testing;
 use node::{
+    checkpoint::messages::{CosignReply, CosignRequest},
     migration::messages::{Freeze, OfferRef, Reserve, Reserved},
     network::{
         message::PeerMessage,
@@ -81,6 +82,7 @@ pub(crate) fn session_requests() -> Vec<Vec<u8>> {
         SessionRequest::Reserve(Box::new(reserve)),
         SessionRequest::Envelope(offer),
         SessionRequest::Freeze(Freeze { offer, have: 3 }),
+        SessionRequest::Cosign(CosignRequest { size: 70_000 }),
     ];
     requests.iter().map(encode).collect()
 }
@@ -105,6 +107,7 @@ pub(crate) fn session_replies() -> Vec<Vec<u8>> {
         SessionReply::Reserved(Reserved { prekey }),
         SessionReply::Envelope(Envelope(vec![1; 80])),
         SessionReply::Noted,
+        SessionReply::Cosign(CosignReply { cosignature: Some(super::tlog::cosigned().cosignatures[0]) }),
         SessionReply::Refused(refused),
     ];
     replies.iter().map(encode).collect()

@@ -1,0 +1,44 @@
+//! The log of the sample ledger in C2SP's forms.
+
+use ledger::{
+    bundle::FinalView as _,
+    testing,
+    tlog::{Checkpoint, Cosignature, CosignedCheckpoint, LogProof, Note},
+};
+use wallet::units::LogIndex;
+
+use super::ledger::chain;
+
+/// Its head with the cosignatures of three of four validators.
+pub(crate) fn cosigned() -> CosignedCheckpoint {
+    let (consortium, log) = (&chain().consortium, &chain().tip.log);
+    let checkpoint = Checkpoint::new(&consortium.id(), log.size(), log.root());
+    let cosignatures = [0, 2, 3].map(|node| Cosignature::sign(&checkpoint, &testing::signer(node), 1_800_000_000));
+    CosignedCheckpoint { checkpoint, cosignatures: cosignatures.to_vec() }
+}
+
+fn note() -> Note {
+    let consortium = &chain().consortium;
+    cosigned().to_note(consortium.validators(), &consortium.id())
+}
+
+pub(crate) fn checkpoints() -> Vec<Vec<u8>> {
+    let example = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\nan extension\n\n\
+                   \u{2014} example.com/foo Uw2QOgE=\n";
+    vec![note().to_string().into_bytes(), example.into()]
+}
+
+pub(crate) fn log_proofs() -> Vec<Vec<u8>> {
+    let proof = |index: u64, extra: Option<Vec<u8>>| {
+        let index = LogIndex::new(index);
+        let path = chain().inclusion_proof(index).expect("within");
+        LogProof { extra, index, path, checkpoint: note() }.to_string().into_bytes()
+    };
+    vec![proof(0, None), proof(3, Some(vec![1, 2, 3]))]
+}
+
+pub(crate) fn tile_paths() -> Vec<Vec<u8>> {
+    ["0/000", "1/x001/000.p/1", "entries/x001/x234/067.p/255", "63/x018/x446/x744/x073/x709/x551/615"]
+        .map(|path| path.as_bytes().to_vec())
+        .to_vec()
+}
