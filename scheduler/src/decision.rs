@@ -9,7 +9,7 @@ use wallet::{
     codec::{self, DecodeError},
     digest::{Digest, sha256},
     grant::WalletAddress,
-    units::Timestamp,
+    units::{NodeId, Timestamp},
 };
 
 use crate::{
@@ -22,6 +22,9 @@ use crate::{
 
 /// The largest encoded decision.
 pub const DECISION_BYTES_MAX: usize = 1 << 20;
+
+/// `seq`, `at` and `previous`.
+const HEAD_BYTES: usize = 48;
 
 /// One entry of the log. The order of the fields is their wire order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,10 +66,33 @@ impl Decision {
         Ok(codec::decode(bytes)?)
     }
 
-    /// SHA-256 of the encoding: what an offer or an eviction cites, and the log's head after this decision.
+    /// What an offer or an eviction cites, and the log's head after this decision: SHA-256 of its first three fields and
+    /// of the hash of the others. So the chain can be shown without what each decision on it says.
     pub fn hash(&self) -> Digest {
-        sha256("batchmind/v1/decision", &[&self.encode()])
+        let encoded = self.encode();
+        let (head, reason) = encoded.split_at(HEAD_BYTES);
+        let reason = sha256("batchmind/v2/decision/reason", &[reason]);
+        sha256("batchmind/v2/decision", &[head, reason.as_bytes()])
     }
+
+    /// Whether this is the decision to move `wallet` to `destination`.
+    ///
+    /// # Errors
+    /// [`OtherMove`] if it is about something else.
+    pub fn moves(&self, wallet: WalletAddress, destination: NodeId) -> Result<(), OtherMove> {
+        let same = (self.wallet, self.chosen.destination()) == (wallet, Some(destination));
+        if same { Ok(()) } else { Err(OtherMove { wallet: self.wallet, chosen: self.chosen }) }
+    }
+}
+
+/// A decision that does not explain a move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the decision is about wallet {}, to {chosen}", wallet.0)]
+pub struct OtherMove {
+    /// The wallet that it is about.
+    pub wallet: WalletAddress,
+    /// What was decided.
+    pub chosen: Action,
 }
 
 /// Bytes that are not a decision.
@@ -192,7 +218,6 @@ pub fn replay(decision: &Decision) -> Result<(), ReplayFailed> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use wallet::units::NodeId;
 
     use super::*;
     use crate::rules::tests::crowded;
@@ -216,9 +241,9 @@ mod tests {
         assert_eq!(head.hash, decisions[1].hash());
         assert_eq!(
             sha256("golden", &[&decisions[1].encode()]).to_string(),
-            "87f6a1d4030e02047c371c1daab9d0db4e76462802787c8d229fec7edf69bf7d"
+            "ca30623414cf197c888ebacca3c85ad7f121e0f8371cdcd0cfff9e906e8c163c"
         );
-        assert_eq!(head.hash.to_string(), "e1f8c87a359006de8c90e9f251d31f0d89fe130c6cdcc1f1d4854c9d24645e40");
+        assert_eq!(head.hash.to_string(), "8c427fd56f3ef106b03be6f138a3a77b3049f71adc54f7101f80fcd00b11b670");
         assert_eq!(Decision::decode(&decisions[1].encode()), Ok(decisions[1].clone()));
     }
 
@@ -264,6 +289,16 @@ mod tests {
         assert_eq!(with(|i| set(i, "batch.idle_us", None)), failed("batch.idle_us", "missing"));
         assert_eq!(with(|i| set(i, "batch.mood", Some(1))), failed("batch.mood", "read by no rule"));
         assert_eq!(with(|i| set(i, "batch.decoding", Some(2))), failed("batch.decoding", "out of range"));
+    }
+
+    #[test]
+    fn a_decision_explains_the_move_that_it_chose_and_no_other() {
+        let (decisions, _) = log(1);
+        let to = decisions[0].chosen.destination().expect("a full engine moves a batch");
+        let other = OtherMove { wallet: decisions[0].wallet, chosen: decisions[0].chosen };
+        assert_eq!(decisions[0].moves(decisions[0].wallet, to), Ok(()));
+        assert_eq!(decisions[0].moves(WalletAddress(Digest([9; 32])), to), Err(other));
+        assert_eq!(decisions[0].moves(decisions[0].wallet, NodeId::new(to.get() + 1)), Err(other));
     }
 
     #[test]

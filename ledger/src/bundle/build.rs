@@ -8,12 +8,13 @@ use wallet::{
     units::{KeyEpoch, LogIndex, NodeId},
 };
 
-use super::{Bundle, ProvenEntry, VERSION, decision_hash};
+use super::{Bundle, LINEAGE, Link, PlacedEntry, VERSION, decisions::LogEnd};
 use crate::{
     block::Header,
     certificate::Certificate,
     event::{Entry, Event},
     state::{State, StateKey},
+    tree::several,
 };
 
 /// What a node has of the final chain.
@@ -63,7 +64,7 @@ pub enum NotProvable {
 }
 
 /// The bundle of the hop by which `wallet` came to `epoch`. `decisions` are the source's, encoded, from the one that the
-/// offer names on, as far as they are known; the bundle takes those up to the first that is anchored.
+/// offer names on, as far as they are known; the bundle leads up to the first that is anchored.
 ///
 /// # Errors
 /// [`NotProvable`] if something is missing.
@@ -76,22 +77,29 @@ pub fn build(
 ) -> Result<Bundle, NotProvable> {
     let (header, certificate) = view.tip().ok_or(NotProvable::WalletUnknown(wallet))?;
     let record = view.state().record(StateKey::Wallet(wallet)).ok_or(NotProvable::WalletUnknown(wallet))?;
-    let history = history(view, wallet, epoch)?;
-    let Some(Event::KeyConfirmed(confirm)) = history.last().map(|proven| &proven.entry.body.event) else {
+    let mut entries = history(view, wallet, epoch)?;
+    let Some(Event::KeyConfirmed(confirm)) = entries.last().map(|placed| &placed.entry.body.event) else {
         return Err(NotProvable::HopUnknown(epoch));
     };
     let source = confirm.ticket.ticket.source;
-    let (anchor, count) = anchor(view, source, decisions)?;
+    let (anchor, later) = anchor(view, source, decisions)?;
+    entries.push(anchor);
+    entries.sort_by_key(|placed| placed.index);
+    let places: Vec<LogIndex> = entries.iter().map(|placed| placed.index).collect();
+    let last = places.last().copied().unwrap_or_default();
+    let inclusion = several::prove(view.leaf_hashes(), &places).ok_or(NotProvable::EntryMissing(last))?;
     Ok(Bundle {
         version: VERSION,
+        lineage: LINEAGE,
         consortium: consortium.to_bytes(),
         header: header.clone(),
         certificate: certificate.clone(),
-        history,
-        anchor,
-        decisions: decisions[..count].to_vec(),
+        entries,
+        inclusion,
+        decision: decisions.first().cloned().unwrap_or_default(),
+        later,
         record: codec::encode(&record),
-        record_proof: view.state().prove(StateKey::Wallet(wallet)),
+        record_path: view.state().prove(StateKey::Wallet(wallet)).siblings,
     })
 }
 
@@ -100,16 +108,16 @@ fn history(
     view: &(impl FinalView + ?Sized),
     wallet: WalletAddress,
     epoch: KeyEpoch,
-) -> Result<Vec<ProvenEntry>, NotProvable> {
+) -> Result<Vec<PlacedEntry>, NotProvable> {
     let mut history = Vec::new();
     for index in view.wallet_entries(wallet) {
-        let proven = prove(view, index)?;
-        if proven.entry.body.event.swaps_head().is_none() {
+        let entry = view.entry(index).ok_or(NotProvable::EntryMissing(index))?;
+        if entry.body.event.swaps_head().is_none() {
             continue;
         }
-        let asked = matches!(&proven.entry.body.event,
+        let asked = matches!(&entry.body.event,
             Event::KeyConfirmed(confirm) if confirm.ticket.ticket.epoch == epoch);
-        history.push(proven);
+        history.push(PlacedEntry { index, entry });
         if asked {
             return Ok(history);
         }
@@ -117,26 +125,31 @@ fn history(
     Err(NotProvable::HopUnknown(epoch))
 }
 
-/// The first anchor of `source` that names one of `decisions`, and how many decisions that takes.
+/// The first anchor of `source` that names the end of the log after one of `decisions`, and what leads to it from the
+/// first of them.
 fn anchor(
     view: &(impl FinalView + ?Sized),
     source: NodeId,
     decisions: &[Vec<u8>],
-) -> Result<(ProvenEntry, usize), NotProvable> {
-    let hashes: Vec<Digest> = decisions.iter().map(|decision| decision_hash(decision)).collect();
+) -> Result<(PlacedEntry, Vec<Link>), NotProvable> {
+    let missing = NotProvable::NotAnchored(source);
+    let (first, later) = decisions.split_first().ok_or(missing.clone())?;
+    let first = LogEnd::after(first).ok_or(missing.clone())?;
+    let later: Vec<Link> = later.iter().map_while(|decision| Link::of(decision)).collect();
+    let ends: Vec<LogEnd> = std::iter::once(Some(first))
+        .chain(later.iter().scan(Some(first), |end, link| {
+            *end = end.and_then(|end| end.then(link));
+            Some(*end)
+        }))
+        .map_while(|end| end)
+        .collect();
     for index in view.anchors(source) {
-        let proven = prove(view, index)?;
-        let Event::DecisionAnchored(event) = &proven.entry.body.event else { continue };
-        if let Some(last) = hashes.iter().position(|hash| *hash == event.log_head) {
-            return Ok((proven, last + 1));
+        let entry = view.entry(index).ok_or(NotProvable::EntryMissing(index))?;
+        let Event::DecisionAnchored(event) = &entry.body.event else { continue };
+        let named = LogEnd { decisions: event.decisions, hash: event.log_head };
+        if let Some(count) = ends.iter().position(|end| *end == named) {
+            return Ok((PlacedEntry { index, entry }, later[..count].to_vec()));
         }
     }
-    Err(NotProvable::NotAnchored(source))
-}
-
-fn prove(view: &(impl FinalView + ?Sized), index: LogIndex) -> Result<ProvenEntry, NotProvable> {
-    let missing = NotProvable::EntryMissing(index);
-    let entry = view.entry(index).ok_or(missing.clone())?;
-    let proof = view.inclusion_proof(index).ok_or(missing)?;
-    Ok(ProvenEntry { index, entry, proof })
+    Err(missing)
 }

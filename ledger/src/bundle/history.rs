@@ -8,10 +8,10 @@ use wallet::{
     grant::WalletAddress,
     identity::{PublicKey, context},
     policy::PolicyCommitment,
-    units::{KeyEpoch, NodeId},
+    units::{KeyEpoch, LogIndex, NodeId},
 };
 
-use super::verify::Failure;
+use super::check::{Check, Failure, require};
 use crate::{
     apply::admits,
     event::{AbortReason, Entry, Event, KeyConfirmed, MigrationOffered, WalletCreated, next_head},
@@ -31,32 +31,28 @@ pub(super) struct History<'a> {
     offer: Option<(&'a MigrationOffered, bool)>,
     /// Epoch, holder, key and entry of each rotation.
     rotations: Vec<(KeyEpoch, NodeId, PublicKey, Digest)>,
-    /// The last confirmed hop.
-    pub(super) last: Option<LastHop>,
 }
 
-/// What the bundle is about, once its last entry was read.
+/// A confirmed hop: what the bundle is about, if no entry follows.
 pub(super) struct LastHop {
     pub(super) source: NodeId,
     pub(super) decision: Digest,
-}
-
-fn require(holds: bool, check: &'static str, detail: &'static str) -> Result<(), Failure> {
-    if holds { Ok(()) } else { Err(Failure::new(check, detail)) }
+    pub(super) confirmed_at: LogIndex,
 }
 
 impl<'a> History<'a> {
     /// The wallet after its first entry.
     pub(super) fn begin(consortium: &'a Consortium, entry: &'a Entry) -> Result<Self, Failure> {
         let Event::WalletCreated(created) = &entry.body.event else {
-            return Err(Failure::new("continuity", "the history does not begin with the wallet's creation"));
+            return Err(Failure::new(Check::Continuity, "the history does not begin with the wallet's creation"));
         };
         let WalletCreated { grant, holder_key, opening } = created;
-        let wallet = grant.verify().map_err(|refusal| Failure::new("grant", refusal))?;
+        let wallet = grant.verify().map_err(|refusal| Failure::new(Check::Grant, refusal))?;
         let holder = grant.terms.holder;
-        require(grant.terms.consortium == consortium.id(), "grant", "it is for another consortium")?;
-        require(holder == entry.body.author, "grant", "it is for another holder")?;
-        admits(consortium, &grant.terms.policy, opening, holder).map_err(|refusal| Failure::new("policy", refusal))?;
+        require(grant.terms.consortium == consortium.id(), Check::Grant, "it is for another consortium")?;
+        require(holder == entry.body.author, Check::Grant, "it is for another holder")?;
+        admits(consortium, &grant.terms.policy, opening, holder)
+            .map_err(|refusal| Failure::new(Check::Policy, refusal))?;
         signed_by(holder_key, entry)?;
         let epoch = KeyEpoch::ZERO;
         Ok(Self {
@@ -69,26 +65,26 @@ impl<'a> History<'a> {
             head: next_head(&Digest::ZERO, &entry.id()),
             offer: None,
             rotations: vec![(epoch, holder, *holder_key, entry.id())],
-            last: None,
         })
     }
 
-    /// Reads the next entry.
-    pub(super) fn read(&mut self, entry: &'a Entry) -> Result<(), Failure> {
+    /// Reads the next entry, which stands at `index`; the hop, if it is a confirm.
+    pub(super) fn read(&mut self, index: LogIndex, entry: &'a Entry) -> Result<Option<LastHop>, Failure> {
+        let mut hop = None;
         let event = &entry.body.event;
-        require(event.wallet() == Some(self.wallet), "continuity", "an entry is about another wallet")?;
-        require(event.swaps_head() == Some(self.head), "continuity", "an entry does not name the head before it")?;
+        require(event.wallet() == Some(self.wallet), Check::Continuity, "an entry is about another wallet")?;
+        require(event.swaps_head() == Some(self.head), Check::Continuity, "an entry does not name the head before it")?;
         match event {
             Event::MigrationOffered(offer) => self.offered(entry, offer)?,
             Event::MigrationAccepted(_) => self.accepted(entry)?,
-            Event::KeyConfirmed(confirm) => self.confirmed(entry, confirm)?,
+            Event::KeyConfirmed(confirm) => hop = Some(self.confirmed(index, entry, confirm)?),
             Event::MigrationAborted(abort) => {
                 let receiver = self.offer.take().map(|(offer, _)| offer.receiver);
-                require(receiver.is_some(), "continuity", "an abort without an offer")?;
+                require(receiver.is_some(), Check::Continuity, "an abort without an offer")?;
                 match abort.reason {
                     AbortReason::Source => self.by_holder(entry)?,
                     AbortReason::Receiver => {
-                        require(receiver == Some(entry.body.author), "continuity", "an abort by neither side")?;
+                        require(receiver == Some(entry.body.author), Check::Continuity, "an abort by neither side")?;
                     }
                     // The height of a block is not in the log; the quorum has checked the deadline.
                     AbortReason::Deadline => {}
@@ -98,70 +94,74 @@ impl<'a> History<'a> {
                 self.by_holder(entry)?;
                 self.offer = None;
             }
-            _ => return Err(Failure::new("continuity", format!("{} before the confirm", event.name()))),
+            _ => return Err(Failure::new(Check::Continuity, format!("{} before the confirm", event.name()))),
         }
         self.head = next_head(&self.head, &entry.id());
-        Ok(())
+        Ok(hop)
     }
 
     /// Whether the record under the state root goes on from this history.
     pub(super) fn leads_to(&self, record: &WalletRecord) -> Result<(), Failure> {
         let same = record.address == self.wallet && record.policy == self.policy;
-        require(same, "state-proof", "the record is another wallet's")?;
+        require(same, Check::StateProof, "the record is another wallet's")?;
         let recorded = record.rotations.iter().map(|r| (r.epoch, r.holder, r.key, r.entry)).take(self.rotations.len());
-        require(recorded.eq(self.rotations.iter().copied()), "state-proof", "the record has other key rotations")?;
+        require(recorded.eq(self.rotations.iter().copied()), Check::StateProof, "the record has other key rotations")?;
         let present = record.epoch > self.epoch || (record.holder, record.holder_key) == (self.holder, self.key);
-        require(present, "state-proof", "the record has another holder")
+        require(present, Check::StateProof, "the record has another holder")
     }
 
     fn offered(&mut self, entry: &Entry, offer: &'a MigrationOffered) -> Result<(), Failure> {
         self.by_holder(entry)?;
-        require(self.offer.is_none(), "continuity", "an offer while another is open")?;
-        require(Some(offer.epoch) == self.epoch.next(), "continuity", "an offer skips an epoch")?;
+        require(self.offer.is_none(), Check::Continuity, "an offer while another is open")?;
+        require(Some(offer.epoch) == self.epoch.next(), Check::Continuity, "an offer skips an epoch")?;
         admits(self.consortium, &self.policy, &offer.opening, offer.receiver)
-            .map_err(|refusal| Failure::new("policy", refusal))?;
+            .map_err(|refusal| Failure::new(Check::Policy, refusal))?;
         let node = self.consortium.node(offer.receiver).filter(|_| offer.prekey.node == offer.receiver);
         let prekey = node.is_some_and(|node| offer.prekey.verify(&node.key).is_ok());
-        require(prekey, "prekey", "it is not signed by the receiver")?;
+        require(prekey, Check::Prekey, "it is not signed by the receiver")?;
         self.offer = Some((offer, false));
         Ok(())
     }
 
     fn accepted(&mut self, entry: &Entry) -> Result<(), Failure> {
         let Some((offer, false)) = self.offer else {
-            return Err(Failure::new("continuity", "an acceptance without an offer"));
+            return Err(Failure::new(Check::Continuity, "an acceptance without an offer"));
         };
-        require(entry.body.author == offer.receiver, "continuity", "an acceptance by another node than the receiver")?;
+        require(
+            entry.body.author == offer.receiver,
+            Check::Continuity,
+            "an acceptance by another node than the receiver",
+        )?;
         self.offer = Some((offer, true));
         Ok(())
     }
 
-    fn confirmed(&mut self, entry: &Entry, confirm: &KeyConfirmed) -> Result<(), Failure> {
+    fn confirmed(&mut self, index: LogIndex, entry: &Entry, confirm: &KeyConfirmed) -> Result<LastHop, Failure> {
         let Some((offer, true)) = self.offer.take() else {
-            return Err(Failure::new("continuity", "a confirm without an acceptance"));
+            return Err(Failure::new(Check::Continuity, "a confirm without an acceptance"));
         };
         let ticket = &confirm.ticket.ticket;
         require(
             (ticket.source, ticket.receiver) == (self.holder, offer.receiver),
-            "ticket",
+            Check::Ticket,
             "it is from another source or for another receiver",
         )?;
-        require(Some(ticket.epoch) == self.epoch.next(), "ticket", "it is for another epoch")?;
-        confirm.ticket.verify(&self.key).map_err(|refusal| Failure::new("ticket", refusal))?;
-        require(entry.body.author == offer.receiver, "confirm", "it is by another node than the receiver")?;
+        require(Some(ticket.epoch) == self.epoch.next(), Check::Ticket, "it is for another epoch")?;
+        confirm.ticket.verify(&self.key).map_err(|refusal| Failure::new(Check::Ticket, refusal))?;
+        require(entry.body.author == offer.receiver, Check::Confirm, "it is by another node than the receiver")?;
         signed_by(&confirm.holder_key, entry)?;
         confirm
             .ticket
             .verify_opened(&offer.confirm_key, &confirm.holder_key, &confirm.exchange_key, &confirm.opened)
-            .map_err(|refusal| Failure::new("confirm", refusal))?;
-        self.last = Some(LastHop { source: self.holder, decision: offer.decision });
+            .map_err(|refusal| Failure::new(Check::Confirm, refusal))?;
+        let hop = LastHop { source: self.holder, decision: offer.decision, confirmed_at: index };
         (self.holder, self.epoch, self.key) = (offer.receiver, ticket.epoch, confirm.holder_key);
         self.rotations.push((self.epoch, self.holder, self.key, entry.id()));
-        Ok(())
+        Ok(hop)
     }
 
     fn by_holder(&self, entry: &Entry) -> Result<(), Failure> {
-        require(entry.body.author == self.holder, "continuity", "an entry by another node than the holder")?;
+        require(entry.body.author == self.holder, Check::Continuity, "an entry by another node than the holder")?;
         signed_by(&self.key, entry)
     }
 }
@@ -171,5 +171,5 @@ fn signed_by(key: &PublicKey, entry: &Entry) -> Result<(), Failure> {
         .holder_signature
         .as_ref()
         .is_some_and(|signature| key.verify(context::WALLET_HOLDER, &codec::encode(&entry.body), signature).is_ok());
-    require(verifies, "holder-signature", "an entry is not signed by the epoch key")
+    require(verifies, Check::HolderSignature, "an entry is not signed by the epoch key")
 }

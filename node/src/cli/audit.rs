@@ -11,7 +11,7 @@ use std::{
 };
 
 use clap::Subcommand;
-use ledger::bundle::{self, Assurance, BUNDLE_BYTES_MAX, Move, Report};
+use ledger::bundle::{self, Anchored, Assurance, BUNDLE_BYTES_MAX, Check, Move, Report};
 use scheduler::{action::Action, decision::Decision, rules::RuleId};
 use serde::Serialize;
 use wallet::{
@@ -30,7 +30,9 @@ pub(super) enum Command {
     ///
     /// Needs the bundle and the genesis hash, and nothing else: no network, no clock, no node. Get the hash from a
     /// source that you trust, such as the operators' signed copies of the genesis document, not from whoever gave you
-    /// the bundle. The first check that fails is named, and then nothing in the bundle is to be believed.
+    /// the bundle. The first check that fails is named, and then nothing in the bundle is to be believed. What holds says
+    /// how much it is worth: a consortium of one has only its own operator's word. A bundle from after a re-genesis is
+    /// refused.
     Verify {
         /// The bundle.
         file: PathBuf,
@@ -62,13 +64,24 @@ impl Command {
 
 fn verify(file: &Path, genesis: &Digest) -> Result<Output, Failure> {
     let bytes = read(file).map_err(|error| Failure::new("N-150", error, file.display()))?;
-    let report = bundle::verify(&bytes, genesis)
-        .map_err(|failure| Failure::new("N-151", format!("the bundle is not proven: {failure}"), file.display()))?;
-    let decision = Decision::decode(&report.moved.decision)
-        .map_err(|error| Failure::new("N-151", format!("the decision cannot be read: {error}"), file.display()))?;
-    let Decision { rule, chosen, inputs, .. } = decision;
-    let decision = Decided { hash: bundle::decision_hash(&report.moved.decision), rule, chosen, inputs };
+    let not_proven = |failure: bundle::Failure| {
+        let title = format!("the bundle is not proven: {failure}");
+        Failure { check: Some(failure.check.code()), ..Failure::new("N-151", title, file.display()) }
+    };
+    let mut report = bundle::verify(&bytes, genesis).map_err(not_proven)?;
+    let decision = explain(&report.moved).map_err(not_proven)?;
+    report.checks.push(Check::DecisionSubject);
+    let Decision { at, rule, chosen, inputs, .. } = decision;
+    let decision = Decided { hash: bundle::decision_hash(&report.moved.decision), at, rule, chosen, inputs };
     Ok(Output::new(&Verified::of(report, decision)))
+}
+
+/// The decision behind the move, which must be about this very move.
+fn explain(moved: &Move) -> Result<Decision, bundle::Failure> {
+    let other = |reason: &dyn fmt::Display| bundle::Failure::new(Check::DecisionSubject, reason);
+    let decision = Decision::decode(&moved.decision).map_err(|error| other(&error))?;
+    decision.moves(moved.wallet, moved.destination.0).map_err(|error| other(&error))?;
+    Ok(decision)
 }
 
 /// Reads no more than a bundle may have, and one byte, by which the verifier sees that it is too large.
@@ -87,8 +100,10 @@ struct Verified {
     assurance: Assurance,
     height: BlockHeight,
     time: Timestamp,
+    signers: Vec<NodeId>,
     moved: Moved,
-    checks: Vec<String>,
+    anchor: Anchored,
+    checks: Vec<Check>,
 }
 
 /// The proven move, without the bytes of its decision, which stands beside it.
@@ -105,6 +120,7 @@ struct Moved {
 #[derive(Serialize)]
 struct Decided {
     hash: Digest,
+    at: Timestamp,
     rule: RuleId,
     chosen: Action,
     inputs: BTreeMap<String, i64>,
@@ -112,16 +128,16 @@ struct Decided {
 
 impl Verified {
     fn of(report: Report, decision: Decided) -> Self {
-        let Report { consortium, name, assurance, height, time, moved, checks } = report;
+        let Report { consortium, name, assurance, height, time, signers, moved, anchor, checks } = report;
         let Move { wallet, epoch, source, destination, confirmed_at, decision: _ } = moved;
         let moved = Moved { wallet, epoch, source, destination, confirmed_at };
-        Self { verified: true, decision, consortium, name, assurance, height, time, moved, checks }
+        Self { verified: true, decision, consortium, name, assurance, height, time, signers, moved, anchor, checks }
     }
 }
 
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { consortium, name, assurance, height, moved, checks, .. } = self;
+        let Self { consortium, name, assurance, height, moved, anchor, checks, .. } = self;
         let ((source, source_region), (destination, destination_region)) = (&moved.source, &moved.destination);
         writeln!(f, "verified: {} checks held", checks.len())?;
         writeln!(f, "consortium   {name:?} {consortium}")?;
@@ -129,13 +145,16 @@ impl fmt::Display for Verified {
         writeln!(f, "move         node {source} ({source_region}) -> node {destination} ({destination_region})")?;
         writeln!(f, "key epoch    {}", moved.epoch)?;
         writeln!(f, "confirmed    log index {}, final at height {height}", moved.confirmed_at)?;
-        writeln!(f, "decided by   {:?}, decision {}", self.decision.rule, self.decision.hash)?;
+        writeln!(f, "decided by   {:?}: {}, decision {}", self.decision.rule, self.decision.chosen, self.decision.hash)?;
+        writeln!(f, "anchored     log index {}, {} decisions of node {source}", anchor.index, anchor.decisions)?;
         write!(f, "assurance    {assurance}")
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ledger::bundle::AssuranceClass;
+
     use super::*;
 
     #[test]
@@ -145,7 +164,8 @@ mod tests {
         std::fs::write(&file, b"not a bundle").expect("our own folder");
         let failure = Command::Verify { file, genesis: Digest::ZERO }.run().expect_err("not a bundle");
         assert_eq!(failure.code, "N-151");
-        assert!(failure.title.starts_with("the bundle is not proven: check decode failed"), "{failure}");
+        assert!(failure.title.starts_with("the bundle is not proven: check version failed"), "{failure}");
+        assert_eq!(failure.check, Some("version"));
     }
 
     #[test]
@@ -162,17 +182,28 @@ mod tests {
         let report = Report {
             consortium: Digest::ZERO,
             name: "Sample".to_owned(),
-            assurance: Assurance { operators: 4, validators: 4, quorum: 3, faults: 1 },
+            assurance: Assurance {
+                class: AssuranceClass::SeveralMustLie,
+                operators: 4,
+                validators: 4,
+                quorum: 3,
+                faults: 1,
+                colluders: 2,
+            },
             height: BlockHeight::new(3),
             time: Timestamp::new(4),
+            signers: vec![NodeId::new(0)],
             moved,
-            checks: vec!["decode".to_owned()],
+            anchor: Anchored { index: LogIndex::new(10), decisions: 8, log_head: Digest::ZERO },
+            checks: vec![Check::Decode],
         };
         let inputs = BTreeMap::from([("pressure".to_owned(), 5)]);
-        let decision = Decided { hash: Digest::ZERO, rule: RuleId::R3, chosen: Action::Keep, inputs };
+        let at = Timestamp::new(2);
+        let decision = Decided { hash: Digest::ZERO, at, rule: RuleId::R3, chosen: Action::Keep, inputs };
         let json = serde_json::json!(Verified::of(report, decision));
         assert!(json["moved"].get("decision").is_none() && json["moved"]["confirmed_at"] == 9, "{json}");
         assert!(json["decision"]["inputs"]["pressure"] == 5 && json["checks"][0] == "decode", "{json}");
+        assert!(json["assurance"]["class"] == "several-must-lie" && json["anchor"]["decisions"] == 8, "{json}");
     }
 
     #[test]

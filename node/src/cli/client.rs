@@ -127,7 +127,7 @@ impl Client {
         }
         let place = response.url().to_string();
         match response.json::<Problem>().await {
-            Ok(Problem { code, title, detail }) => Err(Failure { code, title, detail }),
+            Ok(Problem { code, title, detail }) => Err(Failure::new(code, title, detail)),
             Err(_) => Err(Failure::new("N-161", format!("the node answered {status} without saying why"), place)),
         }
     }

@@ -44,12 +44,15 @@ pub struct Failure {
     pub title: String,
     /// Where, or which; may be empty.
     pub detail: String,
+    /// The first check of a proof that does not hold, by its code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<&'static str>,
 }
 
 impl Failure {
     /// A failure with all its parts.
     pub fn new(code: impl Into<String>, title: impl fmt::Display, detail: impl fmt::Display) -> Self {
-        Self { code: code.into(), title: title.to_string(), detail: detail.to_string() }
+        Self { code: code.into(), title: title.to_string(), detail: detail.to_string(), check: None }
     }
 }
 
