@@ -106,8 +106,8 @@ impl<'a> History<'a> {
         require(same, Check::StateProof, "the record is another wallet's")?;
         let recorded = record.rotations.iter().map(|r| (r.epoch, r.holder, r.key, r.entry)).take(self.rotations.len());
         require(recorded.eq(self.rotations.iter().copied()), Check::StateProof, "the record has other key rotations")?;
-        let present = record.epoch > self.epoch || (record.holder, record.holder_key) == (self.holder, self.key);
-        require(present, Check::StateProof, "the record has another holder")
+        let same = (record.epoch, record.holder, record.holder_key) == (self.epoch, self.holder, self.key);
+        require(same || record.epoch > self.epoch, Check::StateProof, "the record has another holder")
     }
 
     fn offered(&mut self, entry: &Entry, offer: &'a MigrationOffered) -> Result<(), Failure> {

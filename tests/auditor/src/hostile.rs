@@ -1,0 +1,142 @@
+//! Bundles that prove nothing, each made to break one rule, with the check that must name it. Where a rule lies deep, all
+//! before it holds: entries, roots and certificate are made anew over the lie.
+
+mod entries;
+mod file;
+mod proofs;
+
+use std::sync::Arc;
+
+use genesis::Consortium;
+use ledger::{bundle::Check, testing};
+use wallet::{digest::Digest, identity::Signature};
+
+use crate::{
+    documents,
+    story::{Step, Story},
+};
+
+/// A bundle, the hash with which it is judged, and the check at which it fails.
+#[derive(Clone, Debug)]
+pub struct Vector {
+    /// What is wrong with it.
+    pub name: String,
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// What the auditor gives.
+    pub genesis: Digest,
+    /// The first check that does not hold.
+    pub expected: Check,
+}
+
+/// A move from node 0 to node 1 of four.
+fn first_move() -> Story {
+    Story::of(testing::consortium(4), &[1])
+}
+
+/// The last of three moves of a wallet among seven.
+fn third_move() -> Story {
+    Story::of(testing::consortium(7), &[1, 2, 3])
+}
+
+/// Bundles that both verifiers must take, with the class of their assurance.
+pub fn honest() -> Vec<(&'static str, Vec<u8>, Digest, &'static str)> {
+    let bundle = |name, consortium: Arc<Consortium>, path: &[u32], class| {
+        let genesis = consortium.id();
+        (name, Story::of(consortium, path).bundle().to_bytes(), genesis, class)
+    };
+    vec![
+        bundle("a first move among four", testing::consortium(4), &[1], "several-must-lie"),
+        bundle("a third move among seven", testing::consortium(7), &[1, 2, 3], "several-must-lie"),
+        bundle("a consortium of one", documents::of_one_operator(2), &[1], "consortium-of-one"),
+        bundle("one large operator", documents::with_a_large_operator(), &[1], "one-can-fork"),
+        bundle("a full document", documents::with_everything(), &[1, 0], "several-must-lie"),
+        bundle("three operators", testing::consortium(3), &[2], "several-must-lie"),
+    ]
+}
+
+/// All of them.
+pub fn vectors() -> Vec<Vector> {
+    let mut all = Vectors::default();
+    file::add(&mut all);
+    proofs::add(&mut all);
+    entries::add(&mut all);
+    all.0
+}
+
+#[derive(Default)]
+struct Vectors(Vec<Vector>);
+
+impl Vectors {
+    fn bytes(&mut self, name: impl Into<String>, bytes: Vec<u8>, genesis: Digest, expected: Check) {
+        self.0.push(Vector { name: name.into(), bytes, genesis, expected });
+    }
+
+    /// A story with something wrong in it.
+    fn tell(&mut self, name: impl Into<String>, expected: Check, mut story: Story, change: impl FnOnce(&mut Story)) {
+        let genesis = story.consortium.id();
+        change(&mut story);
+        self.bytes(name, story.bundle().to_bytes(), genesis, expected);
+    }
+
+    /// The first move, with something wrong in it.
+    fn first(&mut self, name: impl Into<String>, expected: Check, change: impl FnOnce(&mut Story)) {
+        self.tell(name, expected, first_move(), change);
+    }
+
+    /// The third move, with something wrong in it.
+    fn third(&mut self, name: impl Into<String>, expected: Check, change: impl FnOnce(&mut Story)) {
+        self.tell(name, expected, third_move(), change);
+    }
+
+    /// The first move, with something wrong in one step.
+    fn step(&mut self, name: impl Into<String>, expected: Check, event: &str, change: impl FnOnce(&mut Step)) {
+        self.first(name, expected, |story| change(story.step(event)));
+    }
+}
+
+/// The same signature with S + L in place of S: valid for whoever does not look.
+fn with_large_scalar(signature: Signature) -> Signature {
+    const L: [u8; 32] = [
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    ];
+    let mut bytes = signature.0;
+    let mut carry = 0_u16;
+    for (byte, more) in bytes[32..].iter_mut().zip(L) {
+        let sum = u16::from(*byte) + u16::from(more) + carry;
+        *byte = sum.to_le_bytes()[0];
+        carry = sum >> 8;
+    }
+    Signature(bytes)
+}
+
+/// R is a point of small order, S is zero: under a key of small order, valid for whoever does not look.
+fn universal(point: [u8; 32]) -> Signature {
+    let mut bytes = [0; 64];
+    bytes[..32].copy_from_slice(&point);
+    Signature(bytes)
+}
+
+/// Ways to spoil a signature, by name.
+fn spoilt(signature: Signature) -> Vec<(String, Signature)> {
+    let mut flipped = signature;
+    flipped.0[40] ^= 1;
+    let mut negated = signature;
+    negated.0[31] ^= 0x80;
+    let mut all = vec![
+        ("of zeros".to_owned(), Signature([0; 64])),
+        ("with a flipped bit".to_owned(), flipped),
+        ("with the other sign of R".to_owned(), negated),
+        ("with S + L".to_owned(), with_large_scalar(signature)),
+        ("with S of ones".to_owned(), {
+            let mut bytes = signature.0;
+            bytes[32..].fill(0xff);
+            Signature(bytes)
+        }),
+    ];
+    for (i, point) in documents::small_points().into_iter().enumerate() {
+        all.push((format!("with R of small order {i}"), universal(point)));
+    }
+    all
+}

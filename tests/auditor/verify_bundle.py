@@ -1,0 +1,850 @@
+#!/usr/bin/env python3
+"""Verifies a proof bundle, version 2, from the hash of the genesis document alone.
+
+    verify_bundle.py BUNDLE --genesis HASH
+    verify_bundle.py --batch < LIST
+
+Written from docs/formats/{bundle,ledger,genesis,decision}.md, so that two programs that share no code must agree. It needs
+Python 3.11 and the package `cryptography`. It prints what is proven and ends with 0, or prints the code of the first check
+that fails and ends with 1.
+
+--batch reads lines "FILE HASH BIT" and answers each with a line "ok CLASS" or the code. BIT is the number of the one bit of
+the file to flip first, counted from the lowest of its first byte, or "-" for none.
+"""
+
+import argparse
+import functools
+import hashlib
+import sys
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+ZERO = bytes(32)
+
+
+class Failed(Exception):
+    """The first check that does not hold."""
+
+    def __init__(self, code, words):
+        super().__init__(f"{code}: {words}")
+        self.code, self.words = code, words
+
+
+def need(holds, code, words):
+    if not holds:
+        raise Failed(code, words)
+
+
+# ---- ledger.md, "Hashes and signatures"
+
+
+def u16(number):
+    return number.to_bytes(2, "little")
+
+
+def u32(number):
+    return number.to_bytes(4, "little")
+
+
+def u64(number):
+    return number.to_bytes(8, "little")
+
+
+def sha256(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def H(domain, *parts):
+    return sha256(*(u64(len(part)) + part for part in (domain.encode(), *parts)))
+
+
+P = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+SQRT_OF_MINUS_1 = pow(2, (P - 1) // 4, P)
+
+
+@functools.lru_cache(maxsize=100_000)
+def is_good_point(encoded):
+    """Whether the bytes decode to a point of the curve whose order is not 1, 2, 4 or 8."""
+    y = (int.from_bytes(encoded, "little") & (2**255 - 1)) % P
+    # x^2 = u / v; which of the two roots does not matter, because a point and its negative have one order.
+    u, v = (y * y - 1) % P, (D * y * y + 1) % P
+    x = u * pow(v, 3, P) * pow(u * pow(v, 7, P), (P - 5) // 8, P) % P
+    if v * x * x % P != u:
+        x = x * SQRT_OF_MINUS_1 % P
+        if v * x * x % P != u:
+            return False
+    # Three doublings give the neutral element (0, 1) for the points of small order, and for no other.
+    z = 1
+    for _ in range(3):
+        a, b, c = x * x, y * y, 2 * z * z
+        e, g = (x + y) ** 2 - a - b, b - a
+        f, h = g - c, -a - b
+        x, y, z = e * f % P, g * h % P, f * g % P
+    return not (x == 0 and y == z)
+
+
+@functools.lru_cache(maxsize=100_000)
+def is_signed(key, context, message, signature):
+    if not is_good_point(key) or not is_good_point(signature[:32]) or int.from_bytes(signature[32:], "little") >= L:
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, H(context, message))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+# ---- ledger.md, "Encoding"
+
+
+class Malformed(Exception):
+    """Bytes that are no encoding."""
+
+
+class Reader:
+    """Takes values off the front of bytes."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, count):
+        end = self.at + count
+        if end > len(self.data):
+            raise Malformed("the bytes end too early")
+        piece = self.data[self.at : end]
+        self.at = end
+        return piece
+
+    def number(self, size):
+        return int.from_bytes(self.take(size), "little")
+
+    def u16(self):
+        return self.number(2)
+
+    def u32(self):
+        return self.number(4)
+
+    def u64(self):
+        return self.number(8)
+
+    def i64(self):
+        return int.from_bytes(self.take(8), "little", signed=True)
+
+    def digest(self):
+        return self.take(32)
+
+    def signature(self):
+        return self.take(64)
+
+    def byte_string(self):
+        return self.take(self.u64())
+
+    def text(self):
+        try:
+            return self.byte_string().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise Malformed("invalid UTF-8") from error
+
+    def name(self, most):
+        text = self.text()
+        if not 1 <= len(text) <= most or not set(text) <= set("abcdefghijklmnopqrstuvwxyz0123456789-"):
+            raise Malformed(f"{text!r} is no name")
+        return text
+
+    def variant(self, count):
+        number = self.u32()
+        if number >= count:
+            raise Malformed(f"there is no variant {number}")
+        return number
+
+    def truth(self):
+        byte = self.number(1)
+        if byte > 1:
+            raise Malformed(f"{byte} is no truth value")
+        return byte == 1
+
+    def optional(self, read):
+        return read() if self.truth() else None
+
+    def list(self, read):
+        return [read() for _ in range(self.u64())]
+
+    def end(self):
+        if self.at != len(self.data):
+            raise Malformed("there are bytes left over")
+
+
+def ascend(values):
+    """Whether they ascend strictly."""
+    return all(one < next for one, next in zip(values, values[1:]))
+
+
+# ---- genesis.md
+
+PARAMETERS = [
+    ("block_interval_ms", 1, 10_000),
+    ("idle_block_ms", 100, 600_000),
+    ("heartbeat_ms", 10, 10_000),
+    ("leader_timeout_ms", 50, 60_000),
+    ("clock_ahead_ms", 100, 60_000),
+    ("clock_behind_ms", 100, 60_000),
+    ("view_timeout_ms", 50, 60_000),
+    ("view_timeout_max_ms", 51, 600_000),
+    ("offer_deadline_blocks", 2, 1_000_000),
+    ("credit_per_ms", 0, 1_000_000),
+    ("credit_expiry_blocks", 1, 1_000_000_000),
+    ("batch_tokens", 1_024, 10_000_000),
+]
+WHITE_SPACE = {
+    *range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000,
+}
+
+
+class Genesis:
+    """A document that keeps the rules."""
+
+    def __init__(self, data):
+        read = Reader(data)
+        self.name, self.created = read.text(), read.u64()
+        self.parameters = {name: read.u64() for name, _, _ in PARAMETERS}
+        self.regions = read.list(lambda: (read.name(16), read.text()))
+        self.operators = read.list(lambda: (read.name(32), read.text(), read.digest()))
+        self.nodes = read.list(lambda: self.node(read))
+        self.auditors = read.list(lambda: (read.text(), read.digest()))
+        self.models = read.list(lambda: (read.digest(), read.text(), read.name(32)))
+        unsigned = data[: read.at] + u64(0)
+        self.signatures = read.list(lambda: (read.name(32), read.signature()))
+        read.end()
+        self.check()
+        self.id = H("batchmind/v1/genesis/document", unsigned)
+        keys = b"".join(u32(i) + node["key"] for i, node in enumerate(self.nodes))
+        self.validators = H("batchmind/v1/genesis/validator-set", u64(0) + u64(len(self.nodes)) + keys)
+        self.quorum = 2 * len(self.nodes) // 3 + 1
+
+    @staticmethod
+    def node(read):
+        node = {"name": read.name(32), "operator": read.name(32), "region": read.name(16), "key": read.digest()}
+        node["address"], node["port"] = read.take([4, 16][read.variant(2)]), read.u16()
+        node["api"] = read.text()
+        return node
+
+    def check(self):
+        for text in [self.name, *(name for _, name in self.regions), *(name for _, name, _ in self.operators),
+                     *(name for name, _ in self.auditors), *(name for _, name, _ in self.models)]:
+            if all(ord(letter) in WHITE_SPACE for letter in text) or len(text) > 100:
+                raise Malformed("a text is blank or too long")
+            if any(ord(letter) < 0x20 or 0x7F <= ord(letter) <= 0x9F for letter in text):
+                raise Malformed("a text has a control character")
+        if self.created > 253_402_300_799_999:
+            raise Malformed("created too late")
+        for name, least, most in PARAMETERS:
+            if not least <= self.parameters[name] <= most:
+                raise Malformed(f"{name} is out of range")
+        for small, large in [("block_interval_ms", "idle_block_ms"), ("heartbeat_ms", "leader_timeout_ms"),
+                             ("view_timeout_ms", "view_timeout_max_ms")]:
+            if self.parameters[small] >= self.parameters[large]:
+                raise Malformed(f"{small} is not below {large}")
+        for values, least in [(self.regions, 1), (self.operators, 1), (self.nodes, 1), (self.auditors, 0),
+                              (self.models, 0)]:
+            if not least <= len(values) <= 256:
+                raise Malformed("a list has too few or too many elements")
+        regions, operators = [id for id, _ in self.regions], [id for id, _, _ in self.operators]
+        for ids in [regions, operators, [name.encode() for name, _ in self.auditors],
+                    [name.encode() for _, name, _ in self.models], [id for id, _ in self.signatures]]:
+            if not ascend(ids):
+                raise Malformed("a list is not in order")
+        keys = [key for _, _, key in self.operators] + [node["key"] for node in self.nodes]
+        for values in [keys, [node["name"] for node in self.nodes], [node["api"] for node in self.nodes],
+                       [(node["address"], node["port"]) for node in self.nodes],
+                       [key_hash for _, key_hash in self.auditors], [hash for hash, _, _ in self.models]]:
+            if len(set(values)) != len(values):
+                raise Malformed("a value that tells apart stands twice")
+        if not all(is_good_point(key) for key in keys):
+            raise Malformed("a key is no key")
+        named = [node["operator"] for node in self.nodes] + [owner for _, _, owner in self.models]
+        if not set(named + [id for id, _ in self.signatures]) <= set(operators):
+            raise Malformed("an operator is not listed")
+        if not {node["region"] for node in self.nodes} <= set(regions):
+            raise Malformed("a region is not listed")
+        for node in self.nodes:
+            address = node["address"]
+            multicast = address[0] == 0xFF if len(address) == 16 else 224 <= address[0] <= 239
+            if node["port"] == 0 or not any(address) or multicast:
+                raise Malformed("a peer's address is no machine's")
+            scheme, colon, host = node["api"].partition("://")
+            if scheme not in ("http", "https") or not colon or not 1 <= len(host) <= 100:
+                raise Malformed("an api is no address")
+            if not set(host) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-:[]"):
+                raise Malformed("an api is no address")
+
+    def is_signed_by_all(self):
+        signatures = dict(self.signatures)
+        return all(id in signatures and is_signed(key, "batchmind/v1/genesis", self.id, signatures[id])
+                   for id, _, key in self.operators)
+
+    def key(self, node):
+        """The key of a node; none if there is no such node."""
+        return self.nodes[node]["key"] if node < len(self.nodes) else None
+
+    def assurance(self):
+        needed, run = 2 * self.quorum - len(self.nodes), {}
+        for node in self.nodes:
+            run[node["operator"]] = run.get(node["operator"], 0) + 1
+        colluders, sum = 0, 0
+        for count in sorted(run.values(), reverse=True):
+            if sum < needed:
+                colluders, sum = colluders + 1, sum + count
+        if len(self.operators) == 1:
+            return "consortium-of-one"
+        return "one-can-fork" if colluders == 1 else "several-must-lie"
+
+
+@functools.lru_cache(maxsize=64)
+def genesis_of(data):
+    return Genesis(data)
+
+
+# ---- ledger.md, "Entry" and "Events"
+
+CREATED, OFFERED, ACCEPTED, CONFIRMED, ABORTED, TOUCH = range(6)
+ANCHORED = 9
+
+
+class Entry:
+    """An entry, and the bytes of it that are hashed and signed."""
+
+    def __init__(self, read):
+        start = read.at
+        self.consortium, self.author = read.digest(), read.u32()
+        read.take(16)
+        self.kind = read.variant(12)
+        self.event = EVENTS[self.kind](read)
+        self.body = read.data[start : read.at]
+        self.id = H("batchmind/v1/ledger/entry", self.body)
+        self.batch = None
+        if read.variant(2) == 0:
+            self.signature = read.signature()
+        else:
+            self.signature = read.signature()
+            self.batch = (read.u16(), read.u16(), read.list(read.digest))
+            if len(self.batch[2]) > 8:
+                raise Malformed("a batch has no such path")
+        self.holder_signature = read.optional(read.signature)
+        self.leaf = sha256(b"\0", read.data[start : read.at])
+
+    def is_signed_by(self, key):
+        """By the author's key."""
+        if self.batch is None:
+            return is_signed(key, "batchmind/v1/ledger/entry", self.body, self.signature)
+        size, index, path = self.batch
+        root = root_by_path(size, index, sha256(b"\0", self.id), path) if size <= 256 else None
+        if root is None:
+            return False
+        message = self.consortium + u32(self.author) + u16(size) + root
+        return is_signed(key, "batchmind/v1/ledger/batch", message, self.signature)
+
+    def has_holder_signature(self, key):
+        signature = self.holder_signature
+        return signature is not None and is_signed(key, "batchmind/v1/wallet/holder", self.body, signature)
+
+
+def opening_of(read):
+    return {"region": read.name(16), "allowed": read.truth(), "salt": read.digest(), "index": read.u16(),
+            "path": read.list(read.digest)}
+
+
+def created_of(read):
+    start = read.at
+    event = {"head": ZERO, "consortium": read.digest(), "tenant": read.digest(), "policy": read.digest()}
+    read.take(64)
+    event["holder"] = read.u32()
+    read.take(16)
+    event["terms"] = read.data[start : read.at]
+    event["wallet"] = H("batchmind/v1/wallet/address", event["terms"])
+    event |= {"signature": read.signature(), "key": read.digest(), "opening": opening_of(read)}
+    return event
+
+
+def offered_of(read):
+    event = {"wallet": read.digest(), "head": read.digest(), "epoch": read.u32(), "receiver": read.u32()}
+    event["opening"] = opening_of(read)
+    event |= {"prekey_node": read.u32(), "prekey": read.digest(), "prekey_signature": read.signature()}
+    read.take(64)
+    event |= {"confirm_key": read.digest(), "decision": read.digest()}
+    read.optional(read.digest)
+    read.u64()
+    return event
+
+
+def accepted_of(read):
+    return {"wallet": read.digest(), "head": read.digest()}
+
+
+def confirmed_of(read):
+    start = read.at
+    event = {"wallet": read.digest(), "head": read.digest(), "epoch": read.u32(), "source": read.u32(),
+             "receiver": read.u32()}
+    read.take(36)
+    event["ticket"] = read.data[start : read.at]
+    event["ticket_signature"] = read.signature()
+    event["signed_ticket"] = read.data[start : read.at]
+    event |= {"key": read.digest(), "exchange": read.digest(), "opened": read.signature()}
+    return event
+
+
+def aborted_of(read):
+    return accepted_of(read) | {"reason": read.variant(3)}
+
+
+def touch_of(read):
+    event = accepted_of(read)
+    read.take(48)
+    return event
+
+
+def closed_of(read):
+    event = accepted_of(read)
+    read.variant(3)
+    return event
+
+
+def evidence_of(size):
+    """An event about a wallet that does not advance its head: `size` bytes after wallet and head."""
+
+    def of(read):
+        event = {"wallet": read.digest(), "head": None}
+        read.take(32 + size)
+        return event
+
+    return of
+
+
+def anchored_of(read):
+    return {"wallet": None, "decisions": read.u64(), "hash": read.digest()}
+
+
+def resumed_of(read):
+    read.take(16)
+    return {"wallet": None}
+
+
+EVENTS = [created_of, offered_of, accepted_of, confirmed_of, aborted_of, touch_of, evidence_of(4 + 8 + 4),
+          evidence_of(4 + 32 + 8 + 4), evidence_of(4 + 32), anchored_of, closed_of, resumed_of]
+
+
+# ---- ledger.md, the trees
+
+
+def node_of(left, right):
+    return sha256(b"\1", left, right)
+
+
+def root_by_path(size, index, leaf, path):
+    """RFC 9162, 2.1.3.2: the root of a tree of `size` leaves in which the path leads from the leaf upwards."""
+    if index >= size:
+        return None
+    place, last, root = index, size - 1, leaf
+    for sibling in path:
+        if last == 0:
+            return None
+        if place % 2 == 1 or place == last:
+            root = node_of(sibling, root)
+            while place % 2 == 0 and place != 0:
+                place, last = place >> 1, last >> 1
+        else:
+            root = node_of(root, sibling)
+        place, last = place >> 1, last >> 1
+    return root if last == 0 else None
+
+
+def root_of_several(first, size, asked, proof):
+    """The root of the `size` leaves from `first` on; takes what it needs off the end of `proof`."""
+    if not asked:
+        return proof.pop() if proof else None
+    if size == 1:
+        return asked[0][1]
+    left = 1 << ((size - 1).bit_length() - 1)
+    before = root_of_several(first, left, [leaf for leaf in asked if leaf[0] < first + left], proof)
+    if before is None:
+        return None
+    after = root_of_several(first + left, size - left, [leaf for leaf in asked if leaf[0] >= first + left], proof)
+    return None if after is None else node_of(before, after)
+
+
+def root_of_state(key, value, path):
+    root = sha256(b"\0", key, sha256(value))
+    for depth in reversed(range(len(path))):
+        right = key[depth // 8] >> (7 - depth % 8) & 1
+        root = node_of(path[depth], root) if right else node_of(root, path[depth])
+    return root
+
+
+def rotations_of(record):
+    """What the checks need of a wallet's record: address, policy, epoch, holder, key and rotations."""
+    read = Reader(record)
+    if read.variant(9) != 1:
+        raise Malformed("the record is no wallet's")
+    address, holder, epoch = read.digest(), read.u32(), read.u32()
+    read.digest()
+    key = read.digest()
+    read.optional(read.digest)
+    read.digest()
+    policy = read.digest()
+    read.take(64)
+    phase = read.variant(4)
+    if phase in (1, 2):
+        read.take(32 + 4 + 5 * 32 + 32)
+        read.optional(read.digest)
+        read.u64()
+    elif phase == 3:
+        read.variant(3)
+        read.u64()
+    read.list(read.u32)
+    rotations = []
+    for _ in range(read.u64()):
+        rotation = (read.u32(), read.u32(), read.digest())
+        read.variant(2)
+        read.u64()
+        rotations.append((*rotation, read.digest()))
+    read.optional(lambda: read.take(16 + 32 + 32))
+    if read.truth():
+        read.take(4 + 32)
+        read.optional(read.digest)
+        read.take(32 + 8)
+    read.u64()
+    read.end()
+    return address, policy, epoch, holder, key, rotations
+
+
+# ---- decision.md
+
+
+def decision_hash(decision):
+    return H("batchmind/v2/decision", decision[:48], H("batchmind/v2/decision/reason", decision[48:]))
+
+
+def action_of(read):
+    """The node that it migrates to; none for any other action."""
+    return read.u32() if read.variant(6) == 4 else None
+
+
+def subject_of(decision):
+    """The wallet of a decision, and the node to which it moves it."""
+    if len(decision) > 1 << 20:
+        raise Malformed("it is too long")
+    read = Reader(decision)
+    read.take(48)
+    wallet = read.digest()
+    read.u32()
+    read.variant(13)
+    names = []
+    for _ in range(read.u64()):
+        names.append(read.text().encode())
+        read.i64()
+    if not ascend(names):
+        raise Malformed("the inputs are not in order")
+    chosen = action_of(read)
+    read.list(lambda: (action_of(read), read.variant(22)))
+    read.end()
+    return wallet, chosen
+
+
+# ---- bundle.md
+
+
+class Bundle:
+    """The file."""
+
+    def __init__(self, data):
+        read = Reader(data)
+        self.version, self.lineage, self.consortium = read.u32(), read.u32(), read.byte_string()
+        start = read.at
+        self.header = {"consortium": read.digest(), "height": read.u64(), "view": (read.u64(), read.u64())}
+        read.u32()
+        self.header["epoch"] = read.u64()
+        read.take(4 * 32)
+        for field in ("log_size", "log_root", "state_root", "validators"):
+            self.header[field] = read.u64() if field == "log_size" else read.digest()
+        read.u64()
+        self.header["digest"] = H("batchmind/v1/ledger/header", data[start : read.at])
+        self.certificate = {"kind": read.variant(2), "view": (read.u64(), read.u64()), "height": read.u64(),
+                            "block": read.digest(), "signatures": read.list(lambda: (read.u32(), read.signature()))}
+        self.entries = read.list(lambda: (read.u64(), Entry(read)))
+        self.inclusion = read.list(read.digest)
+        self.decision = read.byte_string()
+        self.later = read.list(lambda: (read.u64(), read.digest()))
+        self.record = read.byte_string()
+        self.path = read.list(read.digest)
+        read.end()
+
+
+def check_header(bundle, genesis):
+    header = bundle.header
+    same = (header["consortium"], header["epoch"], header["validators"]) == (genesis.id, 0, genesis.validators)
+    need(same, "header-consortium", "the header is of another consortium or validator set")
+
+
+def check_certificate(bundle, genesis):
+    header, certificate = bundle.header, bundle.certificate
+    named = (certificate["block"], certificate["height"], certificate["view"])
+    need(named == (header["digest"], header["height"], header["view"]), "certificate", "it certifies another header")
+    need(certificate["kind"] == 1, "certificate", "it does not make the block final")
+    signers = [node for node, _ in certificate["signatures"]]
+    need(ascend(signers) and len(signers) >= genesis.quorum, "certificate", "it has no quorum")
+    ballot = genesis.id + u64(0) + u32(1) + u64(named[2][0]) + u64(named[2][1]) + u64(named[1]) + named[0]
+    for node, signature in certificate["signatures"]:
+        key = genesis.key(node)
+        need(key is not None, "certificate", f"node {node} is no validator")
+        signed = is_signed(key, "batchmind/v1/ledger/vote", ballot, signature)
+        need(signed, "certificate", f"the signature of node {node} does not verify")
+
+
+def check_inclusion(bundle):
+    places = [index for index, _ in bundle.entries]
+    size, proof = bundle.header["log_size"], bundle.inclusion[::-1]
+    holds = bool(places) and ascend(places) and places[-1] < size
+    if holds:
+        root = root_of_several(0, size, [(index, entry.leaf) for index, entry in bundle.entries], proof)
+        holds = root == bundle.header["log_root"] and not proof
+    need(holds, "inclusion", "the proof does not lead to the log root")
+
+
+def check_authors(bundle, genesis):
+    for index, entry in bundle.entries:
+        key = genesis.key(entry.author)
+        signed = entry.consortium == genesis.id and key is not None and entry.is_signed_by(key)
+        need(signed, "entry-signature", f"log entry {index} is not signed by its author")
+
+
+def admits(genesis, policy, opening, node):
+    if genesis.key(node) is None or genesis.nodes[node]["region"] != opening["region"]:
+        return False
+    index, path = opening["index"], opening["path"]
+    if len(path) > 16 or index >> len(path):
+        return False
+    allowed = bytes([opening["allowed"]])
+    root = H("batchmind/v1/wallet/policy-leaf", opening["region"].encode(), allowed, opening["salt"])
+    for sibling in path:
+        pair = (sibling, root) if index & 1 else (root, sibling)
+        root, index = H("batchmind/v1/wallet/policy-node", *pair), index >> 1
+    return root == policy and opening["allowed"]
+
+
+class History:
+    """The wallet as the entries so far leave it."""
+
+    def __init__(self, genesis, entry):
+        need(entry.kind == CREATED, "continuity", "the history does not begin with the wallet's creation")
+        event = entry.event
+        granted = is_signed(event["tenant"], "batchmind/v1/wallet/grant", event["terms"], event["signature"])
+        need(granted, "grant", "the tenant did not sign it")
+        need(event["consortium"] == genesis.id, "grant", "it is for another consortium")
+        need(event["holder"] == entry.author, "grant", "it is for another holder")
+        need(admits(genesis, event["policy"], event["opening"], entry.author), "policy", "the holder is not allowed")
+        need(entry.has_holder_signature(event["key"]), "holder-signature", "the creation is not signed by its key")
+        self.genesis, self.wallet, self.policy = genesis, event["wallet"], event["policy"]
+        self.holder, self.epoch, self.key = entry.author, 0, event["key"]
+        self.head = H("batchmind/v1/ledger/head", ZERO, entry.id)
+        self.offer, self.accepted = None, False
+        self.rotations = [(0, self.holder, self.key, entry.id)]
+        self.hop = None
+
+    def by_holder(self, entry):
+        need(entry.author == self.holder, "continuity", "an entry by another node than the holder")
+        need(entry.has_holder_signature(self.key), "holder-signature", "an entry is not signed by the epoch key")
+
+    def read(self, index, entry):
+        event = entry.event
+        need(event["wallet"] == self.wallet, "continuity", "an entry is about another wallet")
+        need(event["head"] == self.head, "continuity", "an entry does not name the head before it")
+        self.hop = None
+        match entry.kind:
+            case 1:
+                self.offered(entry, event)
+            case 2:
+                need(self.offer is not None and not self.accepted, "continuity", "an acceptance without an offer")
+                need(entry.author == self.offer["receiver"], "continuity", "an acceptance by another node")
+                self.accepted = True
+            case 3:
+                self.confirmed(index, entry, event)
+            case 4:
+                need(self.offer is not None, "continuity", "an abort without an offer")
+                if event["reason"] == 0:
+                    self.by_holder(entry)
+                elif event["reason"] == 1:
+                    need(entry.author == self.offer["receiver"], "continuity", "an abort by neither side")
+                self.offer = None
+            case 5:
+                self.by_holder(entry)
+                self.offer = None
+            case _:
+                need(False, "continuity", "an entry that does not belong to the history")
+        self.head = H("batchmind/v1/ledger/head", self.head, entry.id)
+
+    def offered(self, entry, event):
+        self.by_holder(entry)
+        need(self.offer is None, "continuity", "an offer while another is open")
+        need(event["epoch"] == self.epoch + 1, "continuity", "an offer skips an epoch")
+        receiver = event["receiver"]
+        need(admits(self.genesis, self.policy, event["opening"], receiver), "policy", "the receiver is not allowed")
+        message = u32(event["prekey_node"]) + event["prekey"]
+        key = self.genesis.key(receiver) if event["prekey_node"] == receiver else None
+        signed = key is not None and is_signed(key, "batchmind/v1/wallet/prekey", message, event["prekey_signature"])
+        need(signed, "prekey", "it is not signed by the receiver")
+        self.offer, self.accepted = event, False
+
+    def confirmed(self, index, entry, event):
+        offer = self.offer
+        need(offer is not None and self.accepted, "continuity", "a confirm without an acceptance")
+        sides = (event["source"], event["receiver"]) == (self.holder, offer["receiver"])
+        need(sides, "ticket", "it is from another source or for another receiver")
+        need(event["epoch"] == self.epoch + 1, "ticket", "it is for another epoch")
+        signed = is_signed(self.key, "batchmind/v1/wallet/ticket", event["ticket"], event["ticket_signature"])
+        need(signed, "ticket", "it is not signed by the holder")
+        need(entry.author == offer["receiver"], "confirm", "it is by another node than the receiver")
+        need(entry.has_holder_signature(event["key"]), "holder-signature", "the confirm is not signed by its key")
+        message = event["signed_ticket"] + event["key"] + event["exchange"]
+        opened = is_signed(offer["confirm_key"], "batchmind/v1/wallet/confirm", message, event["opened"])
+        need(opened, "confirm", "the receiver did not open the hand-over")
+        self.hop = {"source": self.holder, "decision": offer["decision"], "at": index}
+        self.holder, self.epoch, self.key = entry.author, self.epoch + 1, event["key"]
+        self.rotations.append((self.epoch, self.holder, self.key, entry.id))
+        self.offer = None
+
+
+def check_history(bundle, genesis):
+    entries = [(index, entry) for index, entry in bundle.entries if entry.kind != ANCHORED]
+    need(entries, "continuity", "the history is empty")
+    history = History(genesis, entries[0][1])
+    for index, entry in entries[1:]:
+        history.read(index, entry)
+    need(history.hop is not None, "continuity", "the history does not end with a confirm")
+    return history
+
+
+def check_anchor(bundle, source):
+    anchors = [entry for _, entry in bundle.entries if entry.kind == ANCHORED]
+    need(len(anchors) == 1, "anchor", "there must be one anchor")
+    need(anchors[0].author == source, "anchor", "it is by another node than the source")
+    covered = len(bundle.decision) >= 48
+    if covered:
+        count, end = int.from_bytes(bundle.decision[:8], "little") + 1, decision_hash(bundle.decision)
+        for time, reason in bundle.later:
+            if count < 2**64:
+                end, count = H("batchmind/v2/decision", u64(count) + u64(time) + end, reason), count + 1
+        event = anchors[0].event
+        covered = (event["decisions"], event["hash"]) == (count, end)
+    need(covered, "anchor", "it does not cover the decision")
+    return anchors[0]
+
+
+def check_state(bundle, history):
+    key = H("batchmind/v1/ledger/state", u32(1) + history.wallet)
+    holds = len(bundle.path) <= 256 and root_of_state(key, bundle.record, bundle.path) == bundle.header["state_root"]
+    need(holds, "state-proof", "the path does not lead to the state root")
+    try:
+        address, policy, epoch, holder, key, rotations = rotations_of(bundle.record)
+    except Malformed as error:
+        raise Failed("state-proof", error) from error
+    need((address, policy) == (history.wallet, history.policy), "state-proof", "the record is another wallet's")
+    known = rotations[: len(history.rotations)] == history.rotations
+    need(known, "state-proof", "the record has other key rotations")
+    present = epoch > history.epoch or (epoch, holder, key) == (history.epoch, history.holder, history.key)
+    need(present, "state-proof", "the record has another holder")
+
+
+def check_subject(decision, wallet, destination):
+    try:
+        found = subject_of(decision)
+    except Malformed as error:
+        raise Failed("decision-subject", error) from error
+    need(found == (wallet, destination), "decision-subject", "the decision is about something else")
+
+
+def verify(data, genesis_hash):
+    """Makes the checks in their order; raises Failed at the first that does not hold."""
+    need(4 <= len(data) <= 16 << 20, "decode", "no bundle has this size")
+    need(data[:4] == u32(2), "version", "the file is of another version")
+    try:
+        bundle = Bundle(data)
+    except Malformed as error:
+        raise Failed("decode", error) from error
+    need(bundle.lineage == 1, "lineage", "it follows a re-genesis, for which there is no certificate")
+    try:
+        genesis = genesis_of(bundle.consortium)
+    except Malformed as error:
+        raise Failed("genesis-document", error) from error
+    need(genesis.id == genesis_hash, "genesis-hash", f"the document's hash is {genesis.id.hex()}")
+    need(genesis.is_signed_by_all(), "genesis-signatures", "an operator did not sign the document")
+    check_header(bundle, genesis)
+    check_certificate(bundle, genesis)
+    check_inclusion(bundle)
+    check_authors(bundle, genesis)
+    history = check_history(bundle, genesis)
+    named = decision_hash(bundle.decision) == history.hop["decision"]
+    need(named, "decision-hash", "the offer names another decision")
+    check_anchor(bundle, history.hop["source"])
+    check_state(bundle, history)
+    check_subject(bundle.decision, history.wallet, history.holder)
+    return bundle, genesis, history
+
+
+def batch():
+    last, data = None, b""
+    for line in sys.stdin:
+        file, genesis, bit = line.split()
+        if file != last:
+            with open(file, "rb") as opened:
+                last, data = file, opened.read()
+        changed = data
+        if bit != "-":
+            changed = bytearray(data)
+            changed[int(bit) // 8] ^= 1 << int(bit) % 8
+            changed = bytes(changed)
+        try:
+            print("ok", verify(changed, bytes.fromhex(genesis))[1].assurance())
+        except Failed as failed:
+            print(failed.code)
+    return 0
+
+
+def digest(text):
+    if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
+        raise argparse.ArgumentTypeError("64 lower-case hexadecimal digits")
+    return bytes.fromhex(text)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description="Verify the proof bundle of a migration.")
+    arguments.add_argument("bundle", nargs="?", help="the bundle")
+    arguments.add_argument("--genesis", type=digest, metavar="HASH", help="hash of the genesis document")
+    arguments.add_argument("--batch", action="store_true", help="read lines of file, hash and bit from standard input")
+    told = arguments.parse_args()
+    if told.batch:
+        return batch()
+    if told.bundle is None or told.genesis is None:
+        arguments.error("a bundle and --genesis HASH are needed")
+    try:
+        with open(told.bundle, "rb") as opened:
+            data = opened.read((16 << 20) + 1)
+        bundle, genesis, history = verify(data, told.genesis)
+    except OSError as error:
+        print(f"the file cannot be read: {error}", file=sys.stderr)
+        return 1
+    except Failed as failed:
+        print(f"not proven: check {failed.code} failed: {failed.words}", file=sys.stderr)
+        return 1
+    print(f"verified: consortium {genesis.name!r} {genesis.id.hex()}")
+    print(f"wallet     {history.wallet.hex()}")
+    print(f"move       node {history.hop['source']} -> node {history.holder}, key epoch {history.epoch}")
+    print(f"confirmed  log index {history.hop['at']}, final at height {bundle.header['height']}")
+    print(f"decision   {history.hop['decision'].hex()}")
+    print(f"assurance  {genesis.assurance()}, {genesis.quorum} of {len(genesis.nodes)} validators sign")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
