@@ -1,14 +1,22 @@
 //! Bundles that prove nothing, each made to break one rule, with the check that must name it. Where a rule lies deep, all
 //! before it holds: entries, roots and certificate are made anew over the lie.
 
-mod entries;
+mod certified;
 mod file;
-mod proofs;
+mod handover;
+mod order;
+mod reason;
+mod signed;
+mod state;
 
 use std::sync::Arc;
 
 use genesis::Consortium;
-use ledger::{bundle::Check, testing};
+use ledger::{
+    bundle::Check,
+    event::{Event, KeyConfirmed, MigrationOffered, WalletCreated},
+    testing,
+};
 use wallet::{digest::Digest, identity::Signature};
 
 use crate::{
@@ -59,8 +67,12 @@ pub fn honest() -> Vec<(&'static str, Vec<u8>, Digest, &'static str)> {
 pub fn vectors() -> Vec<Vector> {
     let mut all = Vectors::default();
     file::add(&mut all);
-    proofs::add(&mut all);
-    entries::add(&mut all);
+    certified::add(&mut all);
+    signed::add(&mut all);
+    handover::add(&mut all);
+    order::add(&mut all);
+    reason::add(&mut all);
+    state::add(&mut all);
     all.0
 }
 
@@ -92,6 +104,42 @@ impl Vectors {
     /// The first move, with something wrong in one step.
     fn step(&mut self, name: impl Into<String>, expected: Check, event: &str, change: impl FnOnce(&mut Step)) {
         self.first(name, expected, |story| change(story.step(event)));
+    }
+}
+
+/// The steps of the first move.
+const STEPS: [&str; 6] =
+    ["WalletCreated", "Touch", "MigrationOffered", "MigrationAccepted", "KeyConfirmed", "DecisionAnchored"];
+
+/// What makes a part wrong, by name.
+type Lies<T, const N: usize> = [(&'static str, fn(&mut T)); N];
+/// What makes an encoding wrong.
+type Change = fn(Vec<u8>) -> Vec<u8>;
+
+/// Done to the creation in an event.
+fn creation(lie: impl Fn(&mut WalletCreated) + 'static) -> impl Fn(&mut Event) {
+    move |event| {
+        if let Event::WalletCreated(created) = event {
+            lie(created);
+        }
+    }
+}
+
+/// Done to the offer in an event.
+fn offer(lie: impl Fn(&mut MigrationOffered) + 'static) -> impl Fn(&mut Event) {
+    move |event| {
+        if let Event::MigrationOffered(offer) = event {
+            lie(offer);
+        }
+    }
+}
+
+/// Done to the confirm in an event.
+fn confirm(lie: impl Fn(&mut KeyConfirmed) + 'static) -> impl Fn(&mut Event) {
+    move |event| {
+        if let Event::KeyConfirmed(confirm) = event {
+            lie(confirm);
+        }
     }
 }
 

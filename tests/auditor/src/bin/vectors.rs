@@ -1,0 +1,27 @@
+//! Writes all bundles into a folder, for whoever writes another verifier: `cargo run -p auditor --bin vectors -- FOLDER`.
+//!
+//! The file `list` has a line for each: its file, the hash of the genesis document to verify it with, and what a verifier
+//! must find, which is `ok` and the class of its assurance, or the code of the first check that fails; then its name.
+
+use std::{env, error::Error, fmt::Write as _, fs, path::PathBuf};
+
+use auditor::hostile;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder: PathBuf = env::args_os().nth(1).ok_or("usage: vectors FOLDER")?.into();
+    fs::create_dir_all(&folder)?;
+    let honest = hostile::honest().into_iter().map(|(name, bytes, genesis, class)| {
+        (name.to_owned(), bytes, genesis, format!("ok {class}"))
+    });
+    let hostile = hostile::vectors().into_iter().map(|vector| {
+        (vector.name, vector.bytes, vector.genesis, vector.expected.code().to_owned())
+    });
+    let mut list = String::new();
+    for (number, (name, bytes, genesis, expected)) in honest.chain(hostile).enumerate() {
+        let file = format!("{number:04}.bundle");
+        fs::write(folder.join(&file), bytes)?;
+        writeln!(list, "{file}\t{genesis}\t{expected}\t{name}")?;
+    }
+    fs::write(folder.join("list"), list)?;
+    Ok(())
+}
