@@ -145,7 +145,11 @@ impl fmt::Display for Verified {
         writeln!(f, "move         node {source} ({source_region}) -> node {destination} ({destination_region})")?;
         writeln!(f, "key epoch    {}", moved.epoch)?;
         writeln!(f, "confirmed    log index {}, final at height {height}", moved.confirmed_at)?;
-        writeln!(f, "decided by   {:?}: {}, decision {}", self.decision.rule, self.decision.chosen, self.decision.hash)?;
+        writeln!(
+            f,
+            "decided by   {:?}: {}, decision {}",
+            self.decision.rule, self.decision.chosen, self.decision.hash
+        )?;
         writeln!(f, "anchored     log index {}, {} decisions of node {source}", anchor.index, anchor.decisions)?;
         write!(f, "assurance    {assurance}")
     }

@@ -212,7 +212,7 @@ fn silent(what: &str) -> BenchFault {
 }
 
 /// A signed genesis document for addresses that were free a moment ago, and the seeds of the nodes' keys.
-fn genesis() -> Result<(Document, Vec<String>), BenchFault> {
+pub(super) fn genesis() -> Result<(Document, Vec<String>), BenchFault> {
     let addresses = free_addresses(NODES as usize).map_err(wrong)?;
     let region = RegionId::try_from("eu".to_owned()).map_err(wrong)?;
     let (mut operators, mut nodes, mut signers, mut keys) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -1,9 +1,10 @@
 //! The ledger: events that four validators make final in a second, beside the signatures that the machine can verify and
-//! beside raft's ordering alone; how long one event takes; how long a dead leader costs.
+//! beside raft's ordering alone; how long one event takes; how long a dead leader costs; what an auditor has to check.
 //!
 //! Each validator is a process with a node's replica and network, and with files on the disk. Its clients are tasks in the
 //! same process, as the parts of a node are that submit events. docs/benches.md says what each figure is.
 
+mod audit;
 mod author;
 mod clients;
 mod consortium;
@@ -71,6 +72,8 @@ pub enum Part {
     Latency,
     /// A leader that dies.
     Kill,
+    /// The proof of a move in a long log.
+    Audit,
 }
 
 pub(super) fn figures(args: &LedgerArgs) -> Result<BTreeMap<&'static str, Value>, BenchFault> {
@@ -91,6 +94,10 @@ pub(super) fn figures(args: &LedgerArgs) -> Result<BTreeMap<&'static str, Value>
         tracing::info!(part = "kill", "measuring");
         let mut validators = Validators::start(&program, dir, args.seed, false)?;
         kills::figures(&mut figures, &mut validators, args.kills, 200.0)?;
+    }
+    if wanted(Part::Audit) {
+        tracing::info!(part = "audit", "measuring");
+        audit::figures(&mut figures)?;
     }
     if args.peers {
         tracing::info!(part = "peers", "measuring");
