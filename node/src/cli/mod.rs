@@ -102,7 +102,7 @@ impl Command {
             Self::Genesis(command) => command.run(),
             Self::Keys(command) => command.run(),
             Self::LedgerMember(args) => {
-                let run = crate::bench::ledger::run_member(args).await;
+                let run = crate::bench::ledger::run_member::<crate::bench::ledger::Honest>(args).await;
                 run.map(|()| Output::new(&String::new())).map_err(|fault| Failure::new("N-171", fault, "ledger"))
             }
             Self::Node(command) => command.run().await,
@@ -127,10 +127,15 @@ async fn apart(work: impl FnOnce() -> Result<Output, Failure> + Send + 'static) 
     }
 }
 
-/// Runs the command line of this process.
-pub fn main() -> ExitCode {
+/// From now on this process logs to standard error, what `BATCHMIND_LOG` says.
+pub fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("BATCHMIND_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal()).init();
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    log_to_stderr();
     let line = CommandLine::try_parse().unwrap_or_else(|error| refuse(&error));
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

@@ -15,7 +15,7 @@ pub fn seed(seed: u64) {
 
 fn next() -> u64 {
     let state = STATE.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-    crate::rng::mix(state)
+    liar::rng::mix(state)
 }
 
 /// The C library's `getrandom`, for the whole process.

@@ -5,12 +5,10 @@
 //! one validator tells this lie, and no other is told; more than one may be named.
 
 mod entropy;
-mod liar;
 mod node;
 mod panics;
 mod plan;
 mod proof;
-mod rng;
 mod statements;
 mod watch;
 mod wire;
@@ -19,8 +17,7 @@ mod world;
 use std::{env, process::ExitCode};
 
 use ledger::planted::{self, BUGS};
-
-use self::liar::lie::{LIES, Lie};
+use liar::lie::{LIES, Lie};
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1).peekable();

@@ -20,12 +20,13 @@ use ledger::{
     },
     testing,
 };
+use liar::{Liar, rng::Rng};
 use wallet::{
     digest::sha256,
     units::{NodeId, Timestamp},
 };
 
-use crate::{liar::Liar, panics, rng::Rng, watch::Watch, wire::Wire};
+use crate::{panics, watch::Watch, wire::Wire};
 
 /// What of a node outlives its process.
 pub struct Node {

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::shell::memory::Trouble;
-
-use crate::{liar::lie::Lie, rng::Rng};
+use liar::{lie::Lie, rng::Rng};
 
 /// A run, drawn from its seed.
 #[derive(Clone, Debug)]
@@ -59,10 +58,10 @@ pub enum Restored {
     NoVotes,
 }
 
-/// An hour in milliseconds.
 /// How far a clock that is not simply wrong may be off.
 pub const SKEW_MAX_MS: u64 = 3_000;
 
+/// An hour in milliseconds.
 const HOUR: i64 = 3_600_000;
 
 impl Plan {

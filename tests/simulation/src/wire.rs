@@ -15,6 +15,7 @@ use ledger::shell::{
     replica::Replica,
     transport::{PeerReply, PeerRequest, Transport, TransportFault},
 };
+use liar::{Liar, Sending};
 use tokio::{
     sync::oneshot,
     time::{sleep, timeout},
@@ -22,10 +23,7 @@ use tokio::{
 use turmoil::net::UdpSocket;
 use wallet::{codec, units::NodeId};
 
-use crate::{
-    liar::{Liar, Sending},
-    node::Node,
-};
+use crate::node::Node;
 
 const PORT: u16 = 9000;
 /// Longer than any message: a block has at most 4 MiB.

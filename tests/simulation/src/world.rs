@@ -18,11 +18,11 @@ use ledger::{
     },
     testing,
 };
+use liar::{Liar, lie::Lie};
 use turmoil::Sim;
 use wallet::units::NodeId;
 
 use crate::{
-    liar::{Liar, lie::Lie},
     node::Node,
     panics,
     plan::{Event, Plan, Restored},
@@ -89,7 +89,7 @@ impl World<'_> {
         let nodes: Vec<_> = (0..plan.nodes)
             .map(|id| {
                 let lies = plan.liars.get(&id).cloned();
-                let liar = lies.map(|lies| Liar::new(NodeId::new(id), consortium.clone(), lies, seed));
+                let liar = lies.map(|lies| Liar::new(consortium.clone(), testing::signer(id), lies, seed));
                 Node::new(NodeId::new(id), consortium.clone(), clock_ms.clone(), watch.clone(), liar, seed)
             })
             .collect();

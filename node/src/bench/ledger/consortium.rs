@@ -6,7 +6,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    sync::mpsc::{Receiver, Sender, channel},
     thread,
     time::{Duration, Instant},
 };
@@ -126,11 +126,19 @@ impl Validators {
 
     /// What comes next from any of them; none when `patience` is over.
     pub(super) fn hear(&mut self, patience: Duration) -> Result<Option<Heard>, BenchFault> {
-        match self.words.recv_timeout(patience) {
-            Ok(heard) => Ok(Some(heard)),
-            Err(RecvTimeoutError::Timeout) => self.check_running().map(|()| None),
-            Err(RecvTimeoutError::Disconnected) => Err(silent("anything")),
+        match self.hear_any(patience) {
+            Some(heard) => Ok(Some(heard)),
+            None => match self.ended()? {
+                Some((node, how)) => Err(wrong(format!("validator {node} ended with {how}"))),
+                None => Ok(None),
+            },
         }
+    }
+
+    /// As [`Self::hear`], also if some of them ended.
+    pub(super) fn hear_any(&mut self, patience: Duration) -> Option<Heard> {
+        // This end holds a sender, too.
+        self.words.recv_timeout(patience).ok()
     }
 
     /// Gives each its load and waits until all loads are over: what came of them, by validator.
@@ -185,15 +193,16 @@ impl Validators {
         Ok(at)
     }
 
-    fn check_running(&mut self) -> Result<(), BenchFault> {
+    /// One that ended by itself, and how.
+    pub(super) fn ended(&mut self) -> Result<Option<(u32, String)>, BenchFault> {
         for (node, running) in &mut self.running {
             if let Some(status) = running.child.try_wait()? {
                 let log = fs::read_to_string(self.folder.path().join(format!("{node}.log"))).unwrap_or_default();
                 let last = log.lines().last().unwrap_or_default();
-                return Err(wrong(format!("validator {node} ended with {status}: {last}")));
+                return Ok(Some((*node, format!("{status}: {last}"))));
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 

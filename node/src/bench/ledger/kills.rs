@@ -65,7 +65,7 @@ fn present_term(validators: &mut Validators) -> Result<u64, BenchFault> {
 }
 
 /// A validator's clients begin, and go on for as long as it runs.
-fn begin(validators: &mut Validators, node: u32, per_s: f64) -> Result<(), BenchFault> {
+pub(super) fn begin(validators: &mut Validators, node: u32, per_s: f64) -> Result<(), BenchFault> {
     let hours = Duration::from_secs(24 * 3600);
     let load = Load {
         clients: 8,

@@ -5,17 +5,23 @@ use std::{path::Path, sync::Arc};
 
 use genesis::Consortium;
 use ledger::{
+    block::Header,
     event::Entry,
     execute::Executed,
     shell::{
         clock::SystemClock,
         replica::{Replica, ReplicaOptions},
     },
+    vote::Signer,
 };
 use tokio::sync::watch;
-use wallet::{digest::Digest, identity::SecretKey, units::NodeId};
+use wallet::{
+    digest::Digest,
+    identity::SecretKey,
+    units::{BlockHeight, NodeId},
+};
 
-use super::ordering::Ordering;
+use super::{ordering::Ordering, shim::Shim};
 use crate::{
     bench::BenchFault,
     network::{Handler, Options, Peer, PeerNetwork, ledger_transport::LedgerHandler, message::Dispatch},
@@ -38,6 +44,10 @@ pub(super) struct Identity {
 }
 
 impl Identity {
+    pub(super) fn signer(&self) -> Signer {
+        Signer { node: self.me, key: self.key.clone() }
+    }
+
     pub(super) fn network_options(&self) -> Options {
         let nodes = self.consortium.nodes().iter().zip(0..).map(|(node, index)| (NodeId::new(index), node));
         let listen = self.consortium.nodes()[self.me.get() as usize].peer;
@@ -64,14 +74,16 @@ pub(super) fn wrong(fault: impl std::fmt::Display) -> BenchFault {
 }
 
 impl Member {
-    /// Starts it on the files of `dir`.
-    pub(super) async fn open(identity: &Identity, dir: &Path, ordering_alone: bool) -> Result<Self, BenchFault> {
-        if ordering_alone {
-            return Ordering::open(identity, dir).await.map(Self::Ordered);
-        }
+    /// Raft's ordering alone, on the files of `dir`.
+    pub(super) async fn open_ordering(identity: &Identity, dir: &Path) -> Result<Self, BenchFault> {
+        Ordering::open(identity, dir).await.map(Self::Ordered)
+    }
+
+    /// Starts it on the files of `dir`, behind `shim`.
+    pub(super) async fn open<S: Shim>(identity: &Identity, dir: &Path, shim: &Arc<S>) -> Result<Self, BenchFault> {
         let handler = LedgerHandler::default();
         let slot = handler.clone();
-        let dispatch = Dispatch { ledger: handler, session: Nobody, stream: Nobody };
+        let dispatch = Dispatch { ledger: shim.inward(handler), session: Nobody, stream: Nobody };
         let network = PeerNetwork::start(identity.network_options(), dispatch).await.map_err(wrong)?;
         let options = ReplicaOptions {
             dir: dir.to_owned().into(),
@@ -80,8 +92,9 @@ impl Member {
             node_key: identity.key.clone(),
             clock: Arc::new(SystemClock),
         };
-        let replica = Replica::open(options, Arc::new(network)).await.map_err(wrong)?;
+        let replica = Replica::open(options, shim.outward(network)).await.map_err(wrong)?;
         slot.attach(replica.clone());
+        shim.opened(&replica);
         Ok(Self::Final(replica))
     }
 
@@ -121,6 +134,20 @@ impl Member {
     /// Blocks that are final.
     pub(super) fn height(&self) -> u64 {
         self.watch_state().borrow().height.get()
+    }
+
+    /// The header of a final block; none for raft alone.
+    pub(super) fn header(&self, height: u64) -> Option<Header> {
+        let Self::Final(replica) = self else { return None };
+        replica.store().block(BlockHeight::new(height)).ok().flatten().map(|stored| stored.block.header)
+    }
+
+    /// Returns when it stopped by itself, with the reason.
+    pub(super) async fn stopped(&self) -> BenchFault {
+        let Self::Final(replica) = self else { return std::future::pending().await };
+        let mut fault = replica.fault();
+        let found = fault.wait_for(Option::is_some).await.ok().and_then(|fault| fault.clone());
+        found.map_or_else(|| wrong("the replica is gone"), wrong)
     }
 
     /// Entries that are final.

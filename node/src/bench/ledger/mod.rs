@@ -1,5 +1,6 @@
 //! The ledger: events that four validators make final in a second, beside the signatures that the machine can verify and
-//! beside raft's ordering alone; how long one event takes; how long a dead leader costs; what an auditor has to check.
+//! beside raft's ordering alone; how long one event takes; how long a dead leader costs, and one that lies; what an auditor
+//! has to check.
 //!
 //! Each validator is a process with a node's replica and network, and with files on the disk. Its clients are tasks in the
 //! same process, as the parts of a node are that submit events. docs/benches.md says what each figure is.
@@ -9,12 +10,14 @@ mod author;
 mod clients;
 mod consortium;
 mod kills;
+mod liars;
 mod limit;
 mod member;
 mod ordering;
 mod orders;
 mod peers;
 mod runner;
+mod shim;
 mod speed;
 
 use std::{
@@ -29,6 +32,7 @@ use serde_json::Value;
 use super::{BenchFault, streams::Figures};
 use consortium::Validators;
 pub use runner::{MemberArgs, run_member};
+pub use shim::{Honest, Shim};
 
 /// What the bench of the ledger is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -51,6 +55,12 @@ pub struct LedgerArgs {
     /// How many leaders are killed.
     #[arg(long, default_value_t = 50)]
     pub kills: u64,
+    /// How often a leader turns to each lie.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub lie_runs: u64,
+    /// Only these lies, of leaders or not, instead of all of leaders.
+    #[arg(long, value_name = "NAME")]
+    pub lie: Vec<String>,
     /// Also measure three etcd nodes, if there is such a program.
     #[arg(long)]
     pub peers: bool,
@@ -72,6 +82,8 @@ pub enum Part {
     Latency,
     /// A leader that dies.
     Kill,
+    /// A leader that turns to lying.
+    Liars,
     /// The proof of a move in a long log.
     Audit,
 }
@@ -94,6 +106,10 @@ pub(super) fn figures(args: &LedgerArgs) -> Result<BTreeMap<&'static str, Value>
         tracing::info!(part = "kill", "measuring");
         let mut validators = Validators::start(&program, dir, args.seed, false)?;
         kills::figures(&mut figures, &mut validators, args.kills, 200.0)?;
+    }
+    if wanted(Part::Liars) {
+        tracing::info!(part = "liars", "measuring");
+        liars::figures(&mut figures, args, &program, dir)?;
     }
     if wanted(Part::Audit) {
         tracing::info!(part = "audit", "measuring");

@@ -12,6 +12,8 @@ pub enum Order {
     Leader,
     /// From now on say each final block.
     Watch,
+    /// From now on tell the lie of this name, or none, and say how that was until now.
+    Lie(Option<String>),
 }
 
 /// What a validator's clients do.
@@ -46,7 +48,13 @@ pub enum Word {
         height: u64,
         /// Term in which it was proposed.
         term: u64,
+        /// Who proposed it.
+        leader: u32,
+        /// Digest of its header, in hexadecimal.
+        digest: String,
     },
+    /// The lie is another now. So many messages were sent, changed or held back by the one before.
+    Lied(u64),
 }
 
 /// How a load went.

@@ -12,7 +12,7 @@ use genesis::Consortium;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::sync::mpsc;
 use wallet::{
-    digest::from_hex,
+    digest::{from_hex, to_hex},
     identity::SecretKey,
     units::{BlockHeight, NodeId},
 };
@@ -22,6 +22,7 @@ use super::{
     clients,
     member::{Identity, Member, wrong},
     orders::{Order, Word},
+    shim::Shim,
 };
 use crate::bench::BenchFault;
 
@@ -48,22 +49,33 @@ pub struct MemberArgs {
     pub ordering_alone: bool,
 }
 
-/// Runs the process until it is told to stop, or whoever started it is gone.
+/// Runs the process behind a shim until it is told to stop, or whoever started it is gone.
 ///
 /// # Errors
-/// [`BenchFault`].
-pub async fn run_member(args: MemberArgs) -> Result<(), BenchFault> {
+/// [`BenchFault`], also if the validator stopped by itself.
+pub async fn run_member<S: Shim>(args: MemberArgs) -> Result<(), BenchFault> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let consortium = Arc::new(Consortium::from_bytes(&fs::read(&args.genesis)?).map_err(wrong)?);
     let key = SecretKey::from_seed(&from_hex(&args.key).map_err(wrong)?);
     let me = NodeId::new(args.node);
     let author = Arc::new(Author::new(consortium.id(), me, key.clone()));
-    let member = Member::open(&Identity { consortium, me, key }, &args.dir, args.ordering_alone).await?;
+    let identity = Identity { consortium: consortium.clone(), me, key };
+    let shim = S::new(consortium, identity.signer(), args.seed ^ u64::from(args.node));
+    let member = match args.ordering_alone {
+        true => Member::open_ordering(&identity, &args.dir).await?,
+        false => Member::open(&identity, &args.dir, &shim).await?,
+    };
     let mut orders = orders();
     let first = member.watch_state().wait_for(|tip| tip.height > BlockHeight::ZERO).await.map(drop);
     first.map_err(wrong)?;
     say(&Word::Ready)?;
-    while let Some(order) = orders.recv().await {
+    let next = async |orders: &mut mpsc::UnboundedReceiver<Order>| {
+        tokio::select! {
+            order = orders.recv() => Ok(order),
+            fault = member.stopped() => Err(fault),
+        }
+    };
+    while let Some(order) = next(&mut orders).await? {
         match order {
             Order::Load(load) => {
                 // What is watched goes on meanwhile, and so does everything else.
@@ -75,6 +87,7 @@ pub async fn run_member(args: MemberArgs) -> Result<(), BenchFault> {
             }
             Order::Leader => say(&Word::Leader(member.leader().map(NodeId::get)))?,
             Order::Watch => drop(tokio::spawn(watch(member.clone()))),
+            Order::Lie(name) => say(&Word::Lied(shim.lie(name.as_deref()).map_err(wrong)?))?,
         }
     }
     member.stop().await;
@@ -82,15 +95,21 @@ pub async fn run_member(args: MemberArgs) -> Result<(), BenchFault> {
 }
 
 async fn watch(member: Member) {
-    let mut state = member.watch_state();
+    let (mut state, mut said) = (member.watch_state(), member.height());
     while state.changed().await.is_ok() {
-        let word = {
-            let tip = state.borrow_and_update();
-            Word::Final { height: tip.height.get(), term: tip.view.term }
-        };
-        if say(&word).is_err() {
-            return;
+        let height = state.borrow_and_update().height.get();
+        for header in (said + 1..=height).filter_map(|height| member.header(height)) {
+            let word = Word::Final {
+                height: header.height.get(),
+                term: header.view.term,
+                leader: header.leader.get(),
+                digest: to_hex(header.digest().as_bytes()),
+            };
+            if say(&word).is_err() {
+                return;
+            }
         }
+        said = height;
     }
 }
 

@@ -12,7 +12,7 @@ use ledger::{
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use wallet::{digest::sha256, units::NodeId};
 
-use super::{Liar, lie::Lie};
+use crate::{Liar, lie::Lie};
 
 impl Liar {
     /// What it shows as a candidate, in place of what an honest node shows.

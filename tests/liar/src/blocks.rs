@@ -16,7 +16,7 @@ use wallet::{
     units::{NodeId, Timestamp},
 };
 
-use super::{Liar, lie::Lie};
+use crate::{Liar, lie::Lie};
 
 /// Lies that change a block.
 const CHANGES: &[Lie] = &[
@@ -46,6 +46,11 @@ impl Liar {
         let term = rpc.vote.leader_id.term;
         if self.fell_silent(term) {
             return None;
+        }
+        // To whom it has shown another log than its own, it shows that one to the end of the term.
+        if self.lies.is_empty() && !self.shown.values().any(|shown| shown.is_of(term)) {
+            self.shown.clear();
+            return Some(PeerRequest::Append { rpc, prev_chain, proof });
         }
         let is_block = |entry: &RaftEntry| matches!(entry.payload, EntryPayload::Normal(_));
         if rpc.entries.iter().any(is_block)
@@ -119,7 +124,7 @@ impl Liar {
             Lie::WrongStateRoot => header.state_root = sha256("liar", &[header.state_root.as_bytes()]),
             Lie::WrongLogRoot => header.log_root = sha256("liar", &[header.log_root.as_bytes()]),
             Lie::TimeAhead => header.time = later(header.time, 3_600_000),
-            Lie::TimeBehind => header.time = Timestamp::new(ledger::testing::CREATED_MS + 1 + header.height.get()),
+            Lie::TimeBehind => header.time = Timestamp::new(self.consortium.created().get() + 1 + header.height.get()),
             Lie::WithholdCertificate => {
                 block.parent_certificate = None;
                 header.parent_certificate = Digest::ZERO;

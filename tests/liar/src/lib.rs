@@ -1,11 +1,15 @@
 //! A liar: an honest node's software behind a shim that holds its key and rewrites what it sends.
+//!
+//! The shim sends nothing itself. Who runs the node shows it what is sent and what comes in, and does what it says: the
+//! simulation on its network, and a process of the ledger's bench on a real one.
 
 mod ahead;
 mod answers;
-pub mod blocks;
+mod blocks;
 pub mod lie;
 mod log;
 mod replies;
+pub mod rng;
 mod unfinal;
 mod votes;
 
@@ -23,14 +27,12 @@ use ledger::{
         terms::{Candidacy, Proof},
         transport::{PeerReply, PeerRequest, SubmitReply},
     },
-    testing,
     vote::Signer,
 };
 use openraft::EntryPayload;
 use wallet::{codec, digest::Digest, units::NodeId};
 
-use self::{lie::Lie, log::ShownLog, unfinal::Unfinal};
-use crate::rng::Rng;
+use self::{lie::Lie, log::ShownLog, rng::Rng, unfinal::Unfinal};
 
 /// Messages that are remembered for a replay.
 const REMEMBERED: usize = 200;
@@ -78,9 +80,9 @@ pub struct Liar {
 }
 
 impl Liar {
-    /// The liar `me` of a seed.
-    pub fn new(me: NodeId, consortium: Arc<Consortium>, lies: Vec<Lie>, seed: u64) -> Self {
-        let (signer, rng) = (testing::signer(me.get()), Rng::new(seed, "liar"));
+    /// A liar with the key of `signer`, of a seed. Without any lies it is honest.
+    pub fn new(consortium: Arc<Consortium>, signer: Signer, lies: Vec<Lie>, seed: u64) -> Self {
+        let (me, rng) = (signer.node, Rng::new(seed, "liar"));
         let (shown, remembered, extra) = Default::default();
         Self {
             me,
@@ -100,6 +102,11 @@ impl Liar {
             led: BTreeSet::new(),
             told: Vec::new(),
         }
+    }
+
+    /// From now on it tells these lies and no others.
+    pub fn turn_to(&mut self, lies: Vec<Lie>) {
+        (self.lies, self.unfinal) = (lies, None);
     }
 
     /// What is sent in place of `request`.

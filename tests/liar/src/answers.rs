@@ -17,7 +17,7 @@ use wallet::{
     units::{BlockHeight, NodeId},
 };
 
-use super::{Liar, lie::Lie};
+use crate::{Liar, lie::Lie};
 
 impl Liar {
     /// Entries that it makes up, for a node whose place in the log it may not even know.

@@ -14,7 +14,7 @@ use wallet::{
     units::{BlockHeight, NodeId},
 };
 
-use super::{Liar, lie::Lie};
+use crate::{Liar, lie::Lie};
 
 impl Liar {
     /// The words that are sent in place of honest ones, if any.

@@ -22,7 +22,7 @@ use wallet::{
     units::{NodeId, Timestamp},
 };
 
-use super::{Liar, lie::Lie};
+use crate::{Liar, lie::Lie};
 
 /// More blocks than a voter looks ahead. Then the leader falls silent.
 const BLOCKS: usize = 80;

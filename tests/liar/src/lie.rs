@@ -129,6 +129,21 @@ impl Lie {
         LIES.iter().find(|(_, known, _)| *known == name).map(|(lie, ..)| *lie)
     }
 
+    /// The lies of a leader, in the order of the list.
+    pub fn of_leaders() -> impl Iterator<Item = Self> {
+        LIES.iter().filter(|(.., what)| what.trim().starts_with("As leader:")).map(|(lie, ..)| *lie)
+    }
+
+    /// Whether it is told where a term begins and nowhere else: by the entry that opens it, or by the proof of who leads.
+    pub fn is_of_a_terms_beginning(self) -> bool {
+        matches!(self, Self::Junk | Self::Membership | Self::WithholdProof)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        LIES.iter().find(|(lie, ..)| *lie == self).map_or("", |(_, name, _)| name)
+    }
+
     /// One to three lies of a seed.
     pub fn draw(rng: &mut Rng) -> Vec<Self> {
         let mut lies: Vec<Self> = (0..rng.range(1..4)).map(|_| rng.pick(LIES).0).collect();

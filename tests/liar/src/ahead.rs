@@ -10,7 +10,7 @@ use wallet::{
     units::{BlockHeight, NodeId, Timestamp},
 };
 
-use super::{Liar, lie::Lie, log::ShownLog};
+use crate::{Liar, lie::Lie, log::ShownLog};
 
 /// More than a voter keeps.
 const FLOOD: u64 = 300;

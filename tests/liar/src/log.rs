@@ -60,6 +60,11 @@ impl ShownLog {
         Some(log_id)
     }
 
+    /// Whether something of this term was shown.
+    pub fn is_of(&self, term: u64) -> bool {
+        self.0.last_key_value().is_some_and(|(_, shown)| shown.original.leader_id.term == term)
+    }
+
     /// The block that was shown at this place.
     pub fn block(&self, at: RaftLogId) -> Option<&Block> {
         match &self.at(at)?.entry.payload {
