@@ -189,8 +189,7 @@ impl Watch {
         match known {
             Some(known) if known == digest => {}
             Some(known) if self.may_fork() => {
-                self.note(&format_args!("node {node} forked at height {height}: {digest}, not {known}"));
-                self.seen().forked = true;
+                self.forked(format_args!("node {node} forked at height {height}: {digest}, not {known}"));
             }
             Some(known) => {
                 self.fail(format_args!("height {height} has two final blocks: {known}, and {digest} at {node}"))
@@ -260,6 +259,12 @@ impl Watch {
     /// Whether more lie than the consortium bears: then it may fork, and evidence must say who did it.
     pub fn may_fork(&self) -> bool {
         self.liars.len() > (self.consortium.nodes().len() - 1) / 3
+    }
+
+    /// The chain forked, where it may: evidence must then show it.
+    pub fn forked(&self, what: impl Display) {
+        self.note(&what);
+        self.seen().forked = true;
     }
 
     /// Whether the chain forked.

@@ -171,6 +171,10 @@ impl World<'_> {
             if node.disk.is_dead() {
                 self.kill(id, "died at a write", 400);
             } else if let Some(fault) = node.fault() {
+                // A node that holds both blocks of a fork may be the first to know of it.
+                if !lies && matches!(*fault, Fault::Fork { .. }) && self.watch.may_fork() {
+                    self.watch.forked(format_args!("node {id} stopped: {fault}"));
+                }
                 let expected = lies
                     || self.watch.has_forked()
                     || self.troubled.contains_key(&id) && !matches!(*fault, Fault::Fork { .. });
