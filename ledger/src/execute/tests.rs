@@ -1,5 +1,6 @@
 use super::*;
 use crate::{
+    planted::{Bug, plant},
     testing::{CREATED_MS, Chain, Session, certify, consortium, signer},
     vote::{Ballot, Vote, VoteKind},
 };
@@ -143,4 +144,18 @@ fn a_clock_behind_the_parent_still_makes_a_later_block() {
     let proposal = propose(&chain.consortium, place, &signer(0), Timestamp::ZERO, Vec::new());
     assert_eq!(proposal.block.header.time.get(), chain.tip.time.get() + 1);
     assert!(execute(&chain.consortium, &chain.tip, &proposal.block).is_ok());
+}
+
+#[test]
+fn a_later_term_begins_with_a_quorums_word_that_the_views_between_are_over() {
+    let judged = |bug: Option<Bug>| {
+        // A planted bug is its thread's.
+        let judging = std::thread::spawn(move || {
+            bug.into_iter().for_each(plant);
+            executed(|block| block.header.view = View { term: 2, number: 1 }).map(|_| ())
+        });
+        judging.join().expect("nobody panics")
+    };
+    assert!(matches!(judged(None), Err(BlockInvalid::NotSkipped { .. })));
+    assert_eq!(judged(Some(Bug::BridgeNotChecked)), Ok(()), "this test cannot fail");
 }

@@ -3,6 +3,7 @@
 mod cluster;
 mod leaders;
 mod liars;
+mod planted;
 mod recovery;
 mod resumption;
 mod storage_suite;

@@ -17,6 +17,7 @@ use crate::{
     certificate::{Leadership, Nullification},
     execute::{Place, propose},
     shell::{
+        core::nobodys_entry,
         log_store::{Link, chain_hash},
         raft::{RaftEntry, RaftVote},
         replica::{EntryStatus, Replica},
@@ -180,7 +181,7 @@ async fn answers_that_no_honest_node_gives_do_not_stop_the_leader() {
 }
 
 /// What a leader may append after `last` that is no block, and where its log ends then.
-fn blanks(last: Link, leader: CommittedLeaderId<u64>, count: u64) -> (Vec<RaftEntry>, Link) {
+pub(super) fn blanks(last: Link, leader: CommittedLeaderId<u64>, count: u64) -> (Vec<RaftEntry>, Link) {
     let log_id = |number| LogId::new(leader, last.log_id.index + number);
     let blank = |number| RaftEntry { log_id: log_id(number), payload: EntryPayload::Blank };
     let entries: Vec<RaftEntry> = (1..=count).map(blank).collect();
@@ -361,4 +362,43 @@ async fn who_is_shown_another_log_still_brings_its_entries_to_the_leader() {
     let other = cluster.replica(author);
     until("it is final", || matches!(other.status(entry.id()), EntryStatus::Final(_))).await;
     cluster.board.be_honest();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_of_what_became_final_an_instant_ago_restarts_the_core_and_stops_nobody() {
+    let cluster = Cluster::start(4).await;
+    cluster.finalize(0, 1).await;
+    cluster.settle().await;
+    let victim = (cluster.leader().await + 1) % 4;
+    let (to_victim, replica) = (NodeId::new(victim), cluster.replica(victim));
+    // openraft does not hear there what is committed, as it has not yet in that instant.
+    cluster.board.lie(move |_, to, request| {
+        if let PeerRequest::Append { rpc, .. } = request
+            && to == to_victim
+        {
+            rpc.leader_commit = None;
+        }
+    });
+    cluster.finalize(0, 2).await;
+    cluster.settle().await;
+    let before = replica.state();
+    let final_index = replica.shared.final_at.borrow().expect("a final block").index;
+    let raft = replica.shared.raft().expect("it runs");
+    // What the guard let pass just before: the leader shows a log that parts there.
+    let late = AppendEntriesRequest {
+        vote: replica.shared.log.vote().expect("reads").expect("a vote"),
+        prev_log_id: Some(nobodys_entry(final_index)),
+        entries: Vec::new(),
+        leader_commit: None,
+    };
+    // Whether there still is an answer does not matter.
+    let _ = raft.append_entries(late).await;
+    let is_another = || replica.shared.raft().is_some_and(|now| !now.metrics().same_channel(&raft.metrics()));
+    until("the core was started again", || is_another() || replica.fault().borrow().is_some()).await;
+    assert!(replica.fault().borrow().is_none(), "{:?}", replica.fault().borrow());
+    cluster.board.be_honest();
+    cluster.finalize(victim, 3).await;
+    cluster.settle().await;
+    let kept = replica.store().block(before.height).expect("reads").expect("it is there");
+    assert_eq!(kept.block.header.digest(), before.digest);
 }
