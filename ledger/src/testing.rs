@@ -30,7 +30,7 @@ use crate::{
     execute::{Executed, Place, Proposal, propose},
     refusal::Refusal,
     state::WalletRecord,
-    tree::log,
+    tree::several,
     vote::{Ballot, Signer, Vote, VoteKind},
 };
 
@@ -176,8 +176,9 @@ impl FinalView for Chain {
         &self.tip.state
     }
 
-    fn inclusion_proof(&self, index: LogIndex) -> Option<Vec<Digest>> {
-        log::inclusion_proof(&self.leaf_hashes, index)
+    fn inclusion(&self, places: &[LogIndex]) -> Option<Vec<Digest>> {
+        let leaves = self.leaf_hashes.as_slice();
+        several::prove(leaves, leaves.len() as u64, places).unwrap_or_else(|never| match never {})
     }
 
     fn entry(&self, index: LogIndex) -> Option<Entry> {

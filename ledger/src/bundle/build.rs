@@ -14,7 +14,6 @@ use crate::{
     certificate::Certificate,
     event::{Entry, Event},
     state::{State, StateKey},
-    tree::several,
 };
 
 /// What a node has of the final chain.
@@ -23,8 +22,8 @@ pub trait FinalView {
     fn tip(&self) -> Option<(&Header, &Certificate)>;
     /// The state after it.
     fn state(&self) -> &State;
-    /// The path from a leaf to the root of the log up to it (RFC 9162); none beyond its end.
-    fn inclusion_proof(&self, index: LogIndex) -> Option<Vec<Digest>>;
+    /// One proof that the leaves at `places`, which ascend, are in the log up to it: [`crate::tree::several`]; none beyond its end.
+    fn inclusion(&self, places: &[LogIndex]) -> Option<Vec<Digest>>;
     /// One leaf.
     fn entry(&self, index: LogIndex) -> Option<Entry>;
 
@@ -87,7 +86,7 @@ pub fn build(
     entries.sort_by_key(|placed| placed.index);
     let places: Vec<LogIndex> = entries.iter().map(|placed| placed.index).collect();
     let last = places.last().copied().unwrap_or_default();
-    let inclusion = several::prove(view.leaf_hashes(), &places).ok_or(NotProvable::EntryMissing(last))?;
+    let inclusion = view.inclusion(&places).ok_or(NotProvable::EntryMissing(last))?;
     Ok(Bundle {
         version: VERSION,
         lineage: LINEAGE,

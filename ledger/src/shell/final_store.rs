@@ -28,11 +28,7 @@ use crate::{
     finality::Final,
     planted::planted,
     state::State,
-    tree::{
-        log::LogTree,
-        state::StateTree,
-        tiles::{Tiles as _, inclusion_proof},
-    },
+    tree::{log::LogTree, several, state::StateTree, tiles::Tiles as _},
 };
 
 const STORE: &str = "final";
@@ -301,8 +297,8 @@ impl FinalView for StoredView {
         &self.executed.state
     }
 
-    fn inclusion_proof(&self, index: LogIndex) -> Option<Vec<Digest>> {
-        or_none(inclusion_proof(&self.store, index, self.executed.log.size()))
+    fn inclusion(&self, places: &[LogIndex]) -> Option<Vec<Digest>> {
+        or_none(several::prove(&self.store, self.executed.log.size(), places))
     }
 
     fn entry(&self, index: LogIndex) -> Option<Entry> {

@@ -26,7 +26,7 @@ use crate::{
     bundle::FinalView as _,
     execute::{Place, propose},
     testing,
-    tree::log::verify_inclusion,
+    tree::several,
 };
 
 /// Watches, until it is dropped, that no running node commits what is not final there.
@@ -324,12 +324,13 @@ async fn a_view_has_the_final_chain_and_where_the_anchors_stand() {
     assert_eq!(view.anchors(NodeId::new(1)), []);
     let (header, certificate) = view.tip().expect("not genesis");
     assert_eq!((certificate.block, header.log_size), (header.digest(), 3));
-    for index in (0..3).map(LogIndex::new) {
-        let (leaf, proof) =
-            (view.entry(index).expect("final").leaf_hash(), view.inclusion_proof(index).expect("within"));
-        assert_eq!(verify_inclusion(&header.log_root, 3, index, &leaf, &proof), Ok(()));
+    for places in [[0, 2], [1, 2]] {
+        let places = places.map(LogIndex::new);
+        let leaves = places.map(|index| (index, view.entry(index).expect("final").leaf_hash()));
+        let proof = view.inclusion(&places).expect("within");
+        assert_eq!(several::verify(&header.log_root, 3, &leaves, &proof), Ok(()));
     }
-    assert_eq!(view.inclusion_proof(LogIndex::new(3)), None);
+    assert_eq!(view.inclusion(&[LogIndex::new(3)]), None);
     assert_eq!(view.state().root(), header.state_root);
 }
 

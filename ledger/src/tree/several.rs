@@ -3,30 +3,45 @@
 //! The tree of RFC 9162 is walked from its root, left before right. A subtree without an asked leaf is the next hash of
 //! the proof. So size and places alone say how many hashes there are and where each belongs, and a proof has one form.
 
+use std::ops::Range;
+
 use wallet::{digest::Digest, units::LogIndex};
 
-use super::log::{LogTree, ProofInvalid, node_hash};
+use super::{
+    log::{ProofInvalid, node_hash},
+    tiles::{Reader, Tiles, split},
+};
 
-/// The proof that the leaves at `asked` are among `leaves`; none if a place is beyond their end, or the places do not
-/// ascend.
-pub fn prove(leaves: &[Digest], asked: &[LogIndex]) -> Option<Vec<Digest>> {
+/// The proof that the leaves at `asked` are among the first `size`; none if a place is beyond their end, or the places do
+/// not ascend.
+///
+/// # Errors
+/// What `tiles` says if it lacks a hash.
+pub fn prove<T: Tiles + ?Sized>(tiles: &T, size: u64, asked: &[LogIndex]) -> Result<Option<Vec<Digest>>, T::Error> {
+    let within = asked.last().is_some_and(|last| last.get() < size);
+    if !within || !asked.is_sorted_by(|one, next| one < next) {
+        return Ok(None);
+    }
     let mut proof = Vec::new();
-    let places: Vec<usize> = asked.iter().map(|index| usize::try_from(index.get()).ok()).collect::<Option<_>>()?;
-    let whole = places.last().is_some_and(|last| *last < leaves.len()) && places.is_sorted_by(|a, b| a < b);
-    whole.then(|| collect(0, leaves, &places, &mut proof))?;
-    Some(proof)
+    collect(&mut Reader::new(tiles, size), 0..size, asked, &mut proof)?;
+    Ok(Some(proof))
 }
 
-fn collect(first: usize, leaves: &[Digest], asked: &[usize], proof: &mut Vec<Digest>) {
+fn collect<T: Tiles + ?Sized>(
+    reader: &mut Reader<'_, T>,
+    leaves: Range<u64>,
+    asked: &[LogIndex],
+    proof: &mut Vec<Digest>,
+) -> Result<(), T::Error> {
     if asked.is_empty() {
-        proof.push(LogTree::from_leaf_hashes(leaves).root());
-    } else if leaves.len() > 1 {
-        let (left, right) = leaves.split_at(1 << (leaves.len() - 1).ilog2());
-        let middle = first + left.len();
-        let (before, after) = asked.split_at(asked.partition_point(|place| *place < middle));
-        collect(first, left, before, proof);
-        collect(middle, right, after, proof);
+        proof.push(reader.root(leaves)?);
+    } else if leaves.end - leaves.start > 1 {
+        let middle = split(&leaves);
+        let (before, after) = asked.split_at(asked.partition_point(|index| index.get() < middle));
+        collect(reader, leaves.start..middle, before, proof)?;
+        collect(reader, middle..leaves.end, after, proof)?;
     }
+    Ok(())
 }
 
 /// Checks that each leaf of `asked`, a place and a leaf hash, stands there in the tree of `size` leaves under `root`.
@@ -68,10 +83,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::tree::log::{inclusion_proof, leaf_hash};
+    use crate::tree::log::{LogTree, inclusion_proof, leaf_hash};
 
     fn leaves(count: usize) -> Vec<Digest> {
         (0..count).map(|i| leaf_hash(&i.to_le_bytes())).collect()
+    }
+
+    fn proven(leaves: &[Digest], asked: &[LogIndex]) -> Option<Vec<Digest>> {
+        prove(leaves, leaves.len() as u64, asked).unwrap_or_else(|never| match never {})
     }
 
     fn places(of: &[u64]) -> Vec<LogIndex> {
@@ -89,7 +108,7 @@ mod tests {
             let root = LogTree::from_leaf_hashes(&leaves).root();
             let asked: std::collections::BTreeSet<u64> = asked.iter().map(|at| at.index(size) as u64).collect();
             let asked = places(&asked.into_iter().collect::<Vec<_>>());
-            let proof = prove(&leaves, &asked).expect("they are there");
+            let proof = proven(&leaves, &asked).expect("they are there");
             let named = |at: &LogIndex| (*at, leaves[at.get() as usize]);
             let pairs: Vec<_> = asked.iter().map(named).collect();
             let size = size as u64;
@@ -116,7 +135,7 @@ mod tests {
         let leaves = leaves(11);
         for at in 0..11 {
             let mut path = inclusion_proof(&leaves, LogIndex::new(at)).expect("it is there");
-            let mut proof = prove(&leaves, &places(&[at])).expect("it is there");
+            let mut proof = proven(&leaves, &places(&[at])).expect("it is there");
             path.sort();
             proof.sort();
             assert_eq!(path, proof);
@@ -126,14 +145,14 @@ mod tests {
     #[test]
     fn neighbours_share_their_path() {
         let leaves = leaves(1 << 10);
-        assert_eq!(prove(&leaves, &places(&[512, 513, 514, 515])).map(|proof| proof.len()), Some(8));
+        assert_eq!(proven(&leaves, &places(&[512, 513, 514, 515])).map(|proof| proof.len()), Some(8));
     }
 
     #[test]
     fn no_place_a_place_beyond_the_end_and_places_in_disorder_have_no_proof() {
         let leaves = leaves(4);
         for asked in [&[][..], &[4], &[2, 1], &[1, 1]] {
-            assert_eq!(prove(&leaves, &places(asked)), None);
+            assert_eq!(proven(&leaves, &places(asked)), None);
         }
         let root = LogTree::from_leaf_hashes(&leaves).root();
         assert!(verify(&root, 4, &[], &[root]).is_err());

@@ -138,19 +138,19 @@ pub fn completed<T: Tiles + ?Sized>(
 }
 
 /// Reads each tile once.
-struct Reader<'a, T: ?Sized> {
+pub(super) struct Reader<'a, T: ?Sized> {
     tiles: &'a T,
     size: u64,
     read: HashMap<(u8, u64), Vec<Digest>>,
 }
 
 impl<'a, T: Tiles + ?Sized> Reader<'a, T> {
-    fn new(tiles: &'a T, size: u64) -> Self {
+    pub(super) fn new(tiles: &'a T, size: u64) -> Self {
         Self { tiles, size, read: HashMap::new() }
     }
 
     /// The root over `leaves`, which the splits of RFC 9162 led to: it begins at a multiple of each of its subtrees.
-    fn root(&mut self, leaves: Range<u64>) -> Result<Digest, T::Error> {
+    pub(super) fn root(&mut self, leaves: Range<u64>) -> Result<Digest, T::Error> {
         let (mut start, mut peaks) = (leaves.start, Vec::new());
         while start < leaves.end {
             let height = (leaves.end - start).ilog2();
@@ -181,7 +181,7 @@ impl<'a, T: Tiles + ?Sized> Reader<'a, T> {
 }
 
 /// Where RFC 9162 splits a range of at least two leaves: after the largest power of two that is smaller.
-fn split(leaves: &Range<u64>) -> u64 {
+pub(super) fn split(leaves: &Range<u64>) -> u64 {
     leaves.start + (1 << (leaves.end - leaves.start - 1).ilog2())
 }
 

@@ -10,8 +10,8 @@ use ledger::{
     bundle::{Bundle, LINEAGE, Link, PlacedEntry, VERSION, decision_hash},
     certificate::Certificate,
     event::{
-        DecisionAnchored, Entry, EntryBody, Event, KeyConfirmed, MigrationAccepted, MigrationOffered, Touch,
-        WalletCreated, next_head,
+        DecisionAnchored, Entry, EntryBody, EntryParts, Event, KeyConfirmed, MigrationAccepted, MigrationOffered,
+        Touch, WalletCreated, next_head,
     },
     state::{Cause, KeyRotated, Phase, Record, StateKey, WalletRecord},
     testing::{key, node_key},
@@ -60,7 +60,7 @@ pub struct Step {
     /// Done to the event after its head and its inner signatures are in it.
     pub event_lies: Vec<Lie<Event>>,
     /// Done to the signed entry.
-    pub entry_lies: Vec<Lie<Entry>>,
+    pub entry_lies: Vec<Lie<EntryParts>>,
 }
 
 /// See the module.
@@ -172,15 +172,14 @@ impl Step {
         nonce[..8].copy_from_slice(&(number as u64).to_le_bytes());
         let body = EntryBody { consortium: self.consortium, author: NodeId::new(self.author), nonce, event };
         let holder = self.holder_key.as_ref();
-        let mut entry = if self.in_batch {
+        let entry = if self.in_batch {
             let other = |nonce| EntryBody { nonce: [nonce; 16], ..body.clone() };
             let bodies = vec![(other(8), None), (body.clone(), holder), (other(9), None)];
             sign_batch(bodies, &self.author_key).swap_remove(1)
         } else {
             body.sign(&self.author_key, holder)
         };
-        self.entry_lies.iter().for_each(|lie| lie(&mut entry));
-        entry
+        entry.changed(|entry| self.entry_lies.iter().for_each(|lie| lie(entry)))
     }
 }
 
@@ -283,7 +282,9 @@ impl Story {
             entries.push(PlacedEntry { index, entry });
         }
         let places: Vec<LogIndex> = entries.iter().map(|placed| placed.index).collect();
-        let inclusion = several::prove(&leaves, &places).unwrap_or_default();
+        let inclusion = several::prove(leaves.as_slice(), leaves.len() as u64, &places)
+            .unwrap_or_else(|never| match never {})
+            .unwrap_or_default();
         let (record, tree) = self.state(head, rotations);
         let header = self.header(&leaves, &tree);
         let mut bundle = Bundle {

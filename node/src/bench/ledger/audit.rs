@@ -15,7 +15,10 @@ use ledger::{
     certificate::Certificate,
     event::Entry,
     state::{EntryRecord, Record, State, StateKey},
-    tree::log::{LogTree, leaf_hash},
+    tree::{
+        log::{LogTree, leaf_hash},
+        several,
+    },
     vote::{Ballot, Signer, Vote, VoteKind},
 };
 use scheduler::decision::Decision;
@@ -151,8 +154,9 @@ impl FinalView for Filled {
         &self.state
     }
 
-    fn leaf_hashes(&self) -> &[Digest] {
-        &self.leaves
+    fn inclusion(&self, places: &[LogIndex]) -> Option<Vec<Digest>> {
+        let leaves = self.leaves.as_slice();
+        several::prove(leaves, leaves.len() as u64, places).unwrap_or_else(|never| match never {})
     }
 
     fn entry(&self, index: LogIndex) -> Option<Entry> {

@@ -10,12 +10,12 @@ use auditor::hostile;
 fn main() -> Result<(), Box<dyn Error>> {
     let folder: PathBuf = env::args_os().nth(1).ok_or("usage: vectors FOLDER")?.into();
     fs::create_dir_all(&folder)?;
-    let honest = hostile::honest().into_iter().map(|(name, bytes, genesis, class)| {
-        (name.to_owned(), bytes, genesis, format!("ok {class}"))
-    });
-    let hostile = hostile::vectors().into_iter().map(|vector| {
-        (vector.name, vector.bytes, vector.genesis, vector.expected.code().to_owned())
-    });
+    let honest = hostile::honest()
+        .into_iter()
+        .map(|(name, bytes, genesis, class)| (name.to_owned(), bytes, genesis, format!("ok {class}")));
+    let hostile = hostile::vectors()
+        .into_iter()
+        .map(|vector| (vector.name, vector.bytes, vector.genesis, vector.expected.code().to_owned()));
     let mut list = String::new();
     for (number, (name, bytes, genesis, expected)) in honest.chain(hostile).enumerate() {
         let file = format!("{number:04}.bundle");

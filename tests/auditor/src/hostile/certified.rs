@@ -180,11 +180,16 @@ fn inclusion(all: &mut Vectors) {
         all.first(name, Check::Inclusion, |s| s.header_lies.push(Box::new(lie)));
     }
     for at in 0..super::first_move().steps.len() {
-        let nonce = move |b: &mut Bundle| b.entries[at].entry.body.nonce[15] ^= 1;
+        let nonce = move |b: &mut Bundle| {
+            let entry = &mut b.entries[at].entry;
+            *entry = entry.changed(|entry| entry.body.nonce[15] ^= 1);
+        };
         all.first(format!("nonce of entry {at} changed"), Check::Inclusion, |s| s.bundle_lies.push(Box::new(nonce)));
         let unsigned = move |b: &mut Bundle| {
             let entry = &mut b.entries[at].entry;
-            entry.holder_signature = entry.holder_signature.is_none().then_some(Signature([0; 64]));
+            *entry = entry.changed(|entry| {
+                entry.holder_signature = entry.holder_signature.is_none().then_some(Signature([0; 64]));
+            });
         };
         all.first(format!("holder's signature of entry {at} taken or given"), Check::Inclusion, |s| {
             s.bundle_lies.push(Box::new(unsigned));

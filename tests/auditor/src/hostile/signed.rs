@@ -3,7 +3,7 @@
 use ledger::{
     author::{AuthorSignature, BatchSignature},
     bundle::Check,
-    event::Entry,
+    event::{Entry, EntryParts},
     testing::{consortium, key, node_key},
 };
 use wallet::{digest::Digest, identity::SecretKey};
@@ -40,7 +40,7 @@ fn authors(all: &mut Vectors) {
     };
     let signature = sample(&super::first_move().bundle().entries[2].entry);
     for (name, spoilt) in spoilt(signature) {
-        let lie = move |entry: &mut Entry| entry.signature = AuthorSignature::Direct(spoilt);
+        let lie = move |entry: &mut EntryParts| entry.signature = AuthorSignature::Direct(spoilt);
         all.step(format!("an author's signature {name}"), Check::EntrySignature, "MigrationOffered", |step| {
             step.entry_lies.push(Box::new(lie));
         });

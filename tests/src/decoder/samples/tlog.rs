@@ -1,11 +1,11 @@
 //! The log of the sample ledger in C2SP's forms.
 
 use ledger::{
-    bundle::FinalView as _,
     testing,
     tlog::{Checkpoint, Cosignature, CosignedCheckpoint, LogProof, Note},
+    tree::log::inclusion_proof,
 };
-use wallet::units::LogIndex;
+use wallet::{digest::Digest, units::LogIndex};
 
 use super::ledger::chain;
 
@@ -31,7 +31,8 @@ pub(crate) fn checkpoints() -> Vec<Vec<u8>> {
 pub(crate) fn log_proofs() -> Vec<Vec<u8>> {
     let proof = |index: u64, extra: Option<Vec<u8>>| {
         let index = LogIndex::new(index);
-        let path = chain().inclusion_proof(index).expect("within");
+        let leaves: Vec<Digest> = chain().entries().map(|(_, entry)| entry.leaf_hash()).collect();
+        let path = inclusion_proof(&leaves, index).expect("within");
         LogProof { extra, index, path, checkpoint: note() }.to_string().into_bytes()
     };
     vec![proof(0, None), proof(3, Some(vec![1, 2, 3]))]
