@@ -39,6 +39,7 @@ pub(super) fn router() -> Router<Api> {
         .route("/ledger/v1/log/tile/{*path}", get(tile))
         .route("/ledger/v1/log/inclusion", get(inclusion))
         .route("/ledger/v1/log/consistency", get(consistency))
+        .route("/ledger/v1/entries/{id}/leaf", get(leaf))
         .route("/ledger/v1/entries/{id}/tlog-proof", get(tlog_proof))
 }
 
@@ -129,10 +130,17 @@ async fn consistency(
     .await
 }
 
+/// The bytes of one entry as they are hashed.
+async fn leaf(State(api): State<Api>, _: ByAuditor, Path(id): Path<Digest>) -> Result<Response, Problem> {
+    let index = index_of(&api, id)?.get();
+    let store = api.replica().store().clone();
+    let bytes = blocking(move || Ok(store.entry_bytes(index..index + 1)?.concat())).await?;
+    Ok(([(header::CONTENT_TYPE, BYTES), (header::CACHE_CONTROL, IMMUTABLE)], bytes).into_response())
+}
+
 /// The file that proves one entry under the newest checkpoint.
 async fn tlog_proof(State(api): State<Api>, _: ByAuditor, Path(id): Path<Digest>) -> Result<Response, Problem> {
-    let record = api.replica().state().state.entry(id);
-    let index = record.ok_or(Refusal::NotProvable { reason: format!("no entry {id} is final") })?.log_index;
+    let index = index_of(&api, id)?;
     let newest = api.checkpoints.newest().filter(|newest| index.get() < newest.checkpoint.size);
     let newest = newest.ok_or(Refusal::NoCheckpoint)?;
     let (checkpoint, size) = (note(&api, &newest), newest.checkpoint.size);
@@ -140,6 +148,12 @@ async fn tlog_proof(State(api): State<Api>, _: ByAuditor, Path(id): Path<Digest>
     let path = blocking(move || inclusion_path(&store, index, size)).await?;
     let proof = LogProof { extra: None, index, path, checkpoint };
     Ok(([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, FRESH)], proof.to_string()).into_response())
+}
+
+/// Where a final entry stands.
+fn index_of(api: &Api, id: Digest) -> Result<LogIndex, Refusal> {
+    let record = api.replica().state().state.entry(id);
+    Ok(record.ok_or(Refusal::NotProvable { reason: format!("no entry {id} is final") })?.log_index)
 }
 
 fn inclusion_path(store: &FinalStore, index: LogIndex, size: u64) -> Result<Vec<Digest>, Problem> {

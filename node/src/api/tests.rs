@@ -340,6 +340,9 @@ async fn every_entry_is_proven_under_the_checkpoint_and_every_tree_to_grow() {
         verify_consistency(&old, at + 1, &checkpoint.root, size, &path).expect("it only grew");
 
         let id = entry["id"].as_str().expect("an id");
+        let bytes =
+            alone.get(&format!("/ledger/v1/entries/{id}/leaf"), Some(AUDITOR)).await.bytes().await.expect("a body");
+        assert_eq!(leaf_hash(&bytes), leaf);
         let file = alone.get(&format!("/ledger/v1/entries/{id}/tlog-proof"), Some(AUDITOR)).await;
         assert_eq!(file.headers()["content-type"], "text/plain; charset=utf-8");
         let file = LogProof::parse(&file.bytes().await.expect("a body")).expect("a proof");
@@ -357,6 +360,7 @@ async fn every_entry_is_proven_under_the_checkpoint_and_every_tree_to_grow() {
         (format!("log/consistency?old={}&size={size}", size + 1), (400, "N-505")),
         (format!("log/consistency?old=1&size={far}"), (404, "N-522")),
         (format!("entries/{}/tlog-proof", Digest::ZERO), (404, "N-515")),
+        (format!("entries/{}/leaf", Digest::ZERO), (404, "N-515")),
         ("entries/x/tlog-proof".to_owned(), (400, "N-509")),
     ] {
         let answer = problem(alone.get(&format!("/ledger/v1/{path}"), Some(AUDITOR)).await).await;

@@ -1,6 +1,7 @@
 //! `batchmind audit`: checking what operators claim.
 
 mod blame;
+mod log;
 
 use std::{
     collections::BTreeMap,
@@ -51,6 +52,26 @@ pub(super) enum Command {
         #[arg(long, value_name = "HASH|FILE")]
         genesis: blame::Genesis,
     },
+    /// Verify that an entry is in the log.
+    ///
+    /// Needs the entry's proof (a file of C2SP's tlog-proof), the entry's bytes and the genesis document that you trust,
+    /// and nothing else: no network, no clock, no node. A node gives the proof at /ledger/v1/entries/ID/tlog-proof.
+    Entry {
+        /// The proof.
+        proof: PathBuf,
+        /// The entry, as it stands in the log.
+        #[arg(long, value_name = "FILE")]
+        entry: PathBuf,
+        /// The genesis document that you trust.
+        #[arg(long, value_name = "FILE")]
+        genesis: PathBuf,
+    },
+    /// Print the log's origin and the validators' keys as C2SP's verifier keys, for other tools.
+    LogKeys {
+        /// The genesis document that you trust.
+        #[arg(long, value_name = "FILE")]
+        genesis: PathBuf,
+    },
 }
 
 impl Command {
@@ -58,6 +79,8 @@ impl Command {
         match self {
             Self::Verify { file, genesis } => verify(&file, &genesis),
             Self::Blame { file, genesis } => blame::run(&file, &genesis),
+            Self::Entry { proof, entry, genesis } => log::entry(&proof, &entry, &genesis),
+            Self::LogKeys { genesis } => log::keys(&genesis),
         }
     }
 }

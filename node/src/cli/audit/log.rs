@@ -1,0 +1,201 @@
+//! `batchmind audit entry` and `audit log-keys`: the log in C2SP's forms, checked offline.
+
+use std::{fmt, fs::File, io::Read as _, path::Path};
+
+use ::genesis::Consortium;
+use ledger::{
+    event::Entry,
+    tlog::{
+        LogProof,
+        checkpoint::origin,
+        cosignature::{cosigner_name, verifier_key},
+        proof::LOG_PROOF_BYTES_MAX,
+    },
+};
+use serde::Serialize;
+use wallet::{
+    codec,
+    digest::Digest,
+    units::{LogIndex, NodeId},
+};
+
+use crate::cli::{Failure, Output, genesis};
+
+/// An entry has fewer bytes: its length stands in two bytes of a tile.
+const ENTRY_BYTES_MAX: usize = 1 << 16;
+
+/// Checks that an entry is in the log of the consortium of `document`.
+pub(super) fn entry(proof: &Path, entry: &Path, document: &Path) -> Result<Output, Failure> {
+    let consortium = trusted(document)?;
+    let not_proven = |reason: &dyn fmt::Display| {
+        Failure::new("N-155", format!("the entry is not proven: {reason}"), proof.display())
+    };
+    let file = read(proof, LOG_PROOF_BYTES_MAX)?;
+    let proven = LogProof::parse(&file).map_err(|malformed| not_proven(&malformed))?;
+    let bytes = read(entry, ENTRY_BYTES_MAX)?;
+    let entry: Entry = codec::decode(&bytes).map_err(|error| not_proven(&format!("it is no entry: {error}")))?;
+    let cosigned = proven.verify(&entry.leaf_hash(), consortium.validators(), &consortium.id());
+    let cosigned = cosigned.map_err(|invalid| not_proven(&invalid))?;
+    Ok(Output::new(&Proven {
+        verified: true,
+        origin: cosigned.checkpoint.origin,
+        entry: entry.id(),
+        kind: entry.body.event.name(),
+        author: entry.body.author,
+        index: proven.index,
+        size: cosigned.checkpoint.size,
+        root: cosigned.checkpoint.root,
+        cosigned: cosigned.cosignatures.iter().map(|cosignature| (cosignature.cosigner, cosignature.time)).collect(),
+    }))
+}
+
+/// What other tools need to check the log: its origin, and the validators' keys in C2SP's form.
+pub(super) fn keys(document: &Path) -> Result<Output, Failure> {
+    let consortium = trusted(document)?;
+    let (id, validators) = (consortium.id(), consortium.validators());
+    let keys = validators.members.iter();
+    Ok(Output::new(&Keys {
+        origin: origin(&id),
+        quorum: validators.quorum(),
+        cosigners: keys.clone().map(|(node, _)| cosigner_name(&id, *node)).collect(),
+        verifier_keys: keys.map(|(node, key)| verifier_key(&id, *node, key)).collect(),
+    }))
+}
+
+/// The consortium of a document that all its operators signed.
+fn trusted(document: &Path) -> Result<Consortium, Failure> {
+    let read = genesis::read(document)?;
+    read.verify().map_err(|error| Failure::new(error.code(), &error, document.display()))
+}
+
+/// Reads no more than `bytes_max`, and one byte, by which the decoder sees that there is more.
+fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = File::open(file).and_then(|open| open.take(bytes_max as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(|error| Failure::new("N-150", error, file.display()))?;
+    Ok(bytes)
+}
+
+#[derive(Serialize)]
+struct Proven {
+    verified: bool,
+    origin: String,
+    entry: Digest,
+    kind: &'static str,
+    author: NodeId,
+    index: LogIndex,
+    size: u64,
+    root: Digest,
+    /// Who cosigned the checkpoint, and when, in seconds since 1970.
+    cosigned: Vec<(NodeId, u64)>,
+}
+
+impl fmt::Display for Proven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { origin, entry, kind, author, index, size, root, cosigned, .. } = self;
+        writeln!(f, "verified: the entry is in the log")?;
+        writeln!(f, "log          {origin}")?;
+        writeln!(f, "entry        {entry}, {kind} by node {author}")?;
+        writeln!(f, "place        {index} of {size}")?;
+        write!(f, "root         {root}")?;
+        cosigned.iter().try_for_each(|(node, time)| write!(f, "\ncosigned by  node {node} at {time}"))
+    }
+}
+
+#[derive(Serialize)]
+struct Keys {
+    origin: String,
+    quorum: usize,
+    cosigners: Vec<String>,
+    verifier_keys: Vec<String>,
+}
+
+impl fmt::Display for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "origin       {}", self.origin)?;
+        write!(f, "quorum       {} of {}", self.quorum, self.verifier_keys.len())?;
+        self.verifier_keys.iter().try_for_each(|key| write!(f, "\n{key}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use ledger::{
+        bundle::FinalView as _,
+        testing::{self, Chain, Session},
+        tlog::{Checkpoint, Cosignature, CosignedCheckpoint},
+    };
+
+    use super::*;
+
+    struct Case {
+        folder: tempfile::TempDir,
+        chain: Chain,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let consortium = testing::consortium(4);
+            let (mut chain, session) = (Chain::new(consortium.clone()), Session::in_eu(&consortium, 0));
+            chain.push(session.created()).expect("valid");
+            chain.push(session.anchored(2, 1, Digest([7; 32]))).expect("valid");
+            let case = Self { folder: tempfile::tempdir().expect("a temporary folder"), chain };
+            case.write("genesis.toml", consortium.document().to_toml().as_bytes());
+            for (index, (_, entry)) in case.chain.entries().enumerate() {
+                case.write(&format!("{index}.entry"), &codec::encode(entry));
+                case.write(&format!("{index}.tlog-proof"), case.proof(index as u64, 0..3).as_bytes());
+            }
+            case
+        }
+
+        fn proof(&self, index: u64, nodes: std::ops::Range<u32>) -> String {
+            let (consortium, log, index) = (&self.chain.consortium, &self.chain.tip.log, LogIndex::new(index));
+            let checkpoint = Checkpoint::new(&consortium.id(), log.size(), log.root());
+            let cosignatures = nodes.map(|node| Cosignature::sign(&checkpoint, &testing::signer(node), 1_800_000_000));
+            let cosigned = CosignedCheckpoint { cosignatures: cosignatures.collect(), checkpoint };
+            let checkpoint = cosigned.to_note(consortium.validators(), &consortium.id());
+            let path = self.chain.inclusion_proof(index).expect("within");
+            LogProof { extra: None, index, path, checkpoint }.to_string()
+        }
+
+        fn write(&self, name: &str, bytes: &[u8]) {
+            std::fs::write(self.file(name), bytes).expect("our own folder");
+        }
+
+        fn file(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        fn check(&self, proof: &str, of: &str) -> Result<Output, Failure> {
+            entry(&self.file(proof), &self.file(of), &self.file("genesis.toml"))
+        }
+    }
+
+    #[test]
+    fn an_entry_is_proven_by_its_own_proof_alone() {
+        let case = Case::new();
+        let proven = case.check("1.tlog-proof", "1.entry").expect("proven");
+        assert_eq!((&proven.json()["kind"], &proven.json()["index"]), (&"DecisionAnchored".into(), &1.into()));
+        assert!(proven.text().starts_with("verified") && proven.text().contains("node 2 at 1800000000"));
+        for (proof, of) in [("0.tlog-proof", "1.entry"), ("1.entry", "1.entry"), ("1.tlog-proof", "1.tlog-proof")] {
+            assert_eq!(case.check(proof, of).expect_err("not proven").code, "N-155", "{proof} {of}");
+        }
+        case.write("few.tlog-proof", case.proof(1, 0..2).as_bytes());
+        let few = case.check("few.tlog-proof", "1.entry").expect_err("two are no quorum of four");
+        assert!(few.code == "N-155" && few.title.contains("quorum"), "{few}");
+        assert_eq!(case.check("none.tlog-proof", "1.entry").expect_err("no such file").code, "N-150");
+    }
+
+    #[test]
+    fn the_keys_are_those_of_genesis_in_the_form_of_other_tools() {
+        let case = Case::new();
+        let output = keys(&case.file("genesis.toml")).expect("a signed document");
+        let json = output.json();
+        assert_eq!((&json["quorum"], json["verifier_keys"].as_array().map(Vec::len)), (&3.into(), Some(4)));
+        let origin = json["origin"].as_str().expect("a text");
+        assert_eq!(origin, format!("batchmind/{}", case.chain.consortium.id()));
+        assert!(output.text().contains(&format!("\n{origin}/node-3+")), "{}", output.text());
+    }
+}
