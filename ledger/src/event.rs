@@ -97,9 +97,7 @@ impl Entry {
     pub fn body_bytes(&self) -> &[u8] {
         &self.0.bytes[..self.0.body]
     }
-}
 
-impl Entry {
     /// The same entry but for what `change` does to it.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
