@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 
 use genesis::Consortium;
 use ledger::{
-    block::Header,
+    block::Block,
     event::Entry,
     execute::Executed,
     shell::{
@@ -136,10 +136,10 @@ impl Member {
         self.watch_state().borrow().height.get()
     }
 
-    /// The header of a final block; none for raft alone.
-    pub(super) fn header(&self, height: u64) -> Option<Header> {
+    /// A final block; none for raft alone.
+    pub(super) fn block(&self, height: u64) -> Option<Block> {
         let Self::Final(replica) = self else { return None };
-        replica.store().block(BlockHeight::new(height)).ok().flatten().map(|stored| stored.block.header)
+        replica.store().block(BlockHeight::new(height)).ok().flatten().map(|stored| stored.block)
     }
 
     /// Returns when it stopped by itself, with the reason.

@@ -1,5 +1,7 @@
 //! What the driver tells the process of a validator, and what it hears: a JSON object on each line.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// From the driver.
@@ -50,6 +52,8 @@ pub enum Word {
         term: u64,
         /// Who proposed it.
         leader: u32,
+        /// Who made entries in it.
+        authors: BTreeSet<u32>,
         /// Digest of its header, in hexadecimal.
         digest: String,
     },

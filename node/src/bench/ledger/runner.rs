@@ -9,6 +9,7 @@ use std::{
 };
 
 use genesis::Consortium;
+use ledger::block::Block;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::sync::mpsc;
 use wallet::{
@@ -98,11 +99,12 @@ async fn watch(member: Member) {
     let (mut state, mut said) = (member.watch_state(), member.height());
     while state.changed().await.is_ok() {
         let height = state.borrow_and_update().height.get();
-        for header in (said + 1..=height).filter_map(|height| member.header(height)) {
+        for Block { header, entries, .. } in (said + 1..=height).filter_map(|height| member.block(height)) {
             let word = Word::Final {
                 height: header.height.get(),
                 term: header.view.term,
                 leader: header.leader.get(),
+                authors: entries.iter().map(|entry| entry.body.author.get()).collect(),
                 digest: to_hex(header.digest().as_bytes()),
             };
             if say(&word).is_err() {

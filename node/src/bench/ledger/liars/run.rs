@@ -71,11 +71,13 @@ pub(super) fn one_run(validators: &mut Validators, lie: &Lie) -> Result<Outcome,
             continue;
         };
         has_begun |= matches!(word, Word::Lied(_));
-        let (Word::Final { height, term: of, leader, digest }, Some(sight)) = (word, sights.get_mut(&node)) else {
+        let (Word::Final { height, term: of, leader, authors, digest }, Some(sight)) = (word, sights.get_mut(&node))
+        else {
             continue;
         };
         chain.takes(node, height, &digest);
-        if at > began {
+        // A liar's own entries serve nobody else.
+        if at > began && authors.iter().any(|author| *author != liar) {
             sight.sees_final(at, of > term && leader != liar);
         }
     }
