@@ -368,7 +368,6 @@ impl Actor {
             if held.journal().bound().map_err(DiskFault::from)? != journal {
                 return Err(unverified("the tokens are not those of the continuation"));
             }
-            held.sync()?;
             dir.save_keys(&kept_keys)?;
             Ok::<_, Refusal>(held)
         });

@@ -145,7 +145,6 @@ impl Actor {
         actor.sequence = Some(sequence);
         actor.dir.save_keys(&keys)?;
         let held = Held::begin(&actor.dir, &keys, start, &prompt, NO_PARENT, &context.engine)?;
-        held.sync_later();
         actor.held = Some(held);
         actor.hold(keys);
         actor.submit_entry(creation);

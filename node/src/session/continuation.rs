@@ -65,7 +65,12 @@ impl Held {
         self.keep(dir, keys, signed)
     }
 
+    /// All that the continuation refers to is durable before it is: else a crash would leave it without.
     fn keep(&mut self, dir: &SessionDir, keys: &HolderKeys, signed: SignedContinuation) -> Result<(), Refusal> {
+        self.sync()?;
+        if let Some(kv) = self.kv() {
+            gpu::stream::StreamWriter::sync(kv).map_err(|fault| stream_fault(kv, fault))?;
+        }
         dir.save_continuation(keys, signed.as_bytes())?;
         self.set_continuation(signed);
         Ok(())
@@ -74,11 +79,6 @@ impl Held {
     /// Keeps everything that a parked session needs, synced: journal, full pages, tail page and continuation.
     pub(crate) fn park(&mut self, dir: &SessionDir, keys: &HolderKeys, tail: &[u8]) -> Result<(), Refusal> {
         let signed = self.sign(keys, dir.wallet(), Status::Parked, tail)?;
-        // All that the continuation refers to, before it: else a crash would leave it without.
-        self.sync()?;
-        if let Some(kv) = self.kv() {
-            gpu::stream::StreamWriter::sync(kv).map_err(|fault| stream_fault(kv, fault))?;
-        }
         dir.save_tail(keys, tail)?;
         self.keep(dir, keys, signed)
     }

@@ -55,7 +55,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// A holder that begins, with a new journal. `tokens` are all that are known, the prompt's first; `parent` is the
+    /// A holder that begins, with a new journal, which is durable when this returns. `tokens` are all that are known, the prompt's first; `parent` is the
     /// digest of the continuation that came, [`continuation::NO_PARENT`] if none did.
     pub(crate) fn begin(
         dir: &SessionDir,
@@ -323,7 +323,7 @@ impl Held {
     }
 
     /// Returns once everything that was emitted is on the disk.
-    pub(crate) fn sync(&self) -> Result<(), Refusal> {
+    pub(super) fn sync(&self) -> Result<(), Refusal> {
         self.journal.stream().sync().map_err(journal_fault)?;
         Ok(())
     }

@@ -8,7 +8,11 @@ use crate::{
     session::{
         agent,
         context::random,
+        continuation::{self, NO_PARENT},
+        disk::SessionsDir,
+        held::Held,
         request::{GenerateRequest, ResumeSecret},
+        start::SessionStart,
     },
     testbed::{Client, Testbed, control, ids_to_end, prompt},
 };
@@ -48,4 +52,23 @@ async fn of_two_identical_requests_at_once_one_is_served_whole_and_the_other_is_
     sessions.remove(client.reply.wallet);
     let last = sessions.create(request).await.expect_err("the ledger knows the wallet");
     assert_eq!(last.code(), "N-206");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_begins_with_a_journal_that_survives_a_loss_of_power() {
+    let testbed = Testbed::start(&["eu"]).await;
+    let client = testbed.create(0, &["eu"], &control(1).0, 0).await;
+    let context = testbed.node(0).sessions().context();
+    let dir = context.disk.session(client.reply.wallet);
+    let keys = dir.load_keys().expect("readable").expect("it is held here");
+    let kept = continuation::load(&dir, &keys).expect("readable").expect("it is kept");
+    let (start, _) = SessionStart::read(&kept).expect("a session's");
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let sessions = SessionsDir::open(folder.path(), &context.key).expect("writable");
+    let elsewhere = sessions.session(client.reply.wallet);
+    let held = Held::begin(&elsewhere, &keys, start, &prompt(), NO_PARENT, &context.engine).expect("writable");
+    let (_, bounds) = SessionStart::read(held.continuation().expect("it is kept")).expect("a session's");
+    assert!(bounds.journal.to > 0, "it refers to the prompt");
+    assert_eq!(held.journal().stream().state().durable, bounds.journal.to);
 }
