@@ -211,6 +211,30 @@ async fn a_restarted_holder_touches_and_goes_on_with_no_token_lost_or_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_files_cannot_be_read_now_is_not_given_up() {
+    let (sampling, expected) = control(50);
+    let mut testbed = Testbed::start(&["eu"]).await;
+    let client = testbed.create(0, &["eu"], &sampling, PACE_MS).await;
+    testbed.until_created(0, &client).await;
+    let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 9).await;
+    drop(stream);
+    testbed.stop_node(0).await;
+    let file = testbed.session_dir(0, &client).join("continuation");
+    let aside = file.with_extension("aside");
+    std::fs::rename(&file, &aside).expect("it is there");
+    // Reading a folder fails, and says nothing about the file.
+    std::fs::create_dir(&file).expect("writable");
+    testbed.start_node(0, Seams::default()).await;
+    assert!(testbed.node(0).sessions().get(client.reply.wallet).is_none(), "it is not served");
+    testbed.stop_node(0).await;
+    std::fs::remove_dir(&file).expect("empty");
+    std::fs::rename(&aside, &file).expect("writable");
+    testbed.start_node(0, Seams::default()).await;
+    seen.extend(ids_to_end(testbed.follow(0, &client, PROMPT + 9), PROMPT + 9).await);
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_suspended_session_goes_on_where_it_stopped() {
     let (sampling, expected) = control(50);
     let testbed = Testbed::start(&["eu"]).await;

@@ -120,15 +120,16 @@ impl Held {
     }
 }
 
-/// Reads the continuation that a holder keeps of its session; none if there is none.
+/// Reads the continuation that a holder keeps of its session; none if there is none of this wallet and epoch.
 ///
 /// # Errors
-/// [`DiskFault`]; if it is not this holder's, or not of this wallet.
-pub(crate) fn load(dir: &SessionDir, keys: &HolderKeys) -> Result<Option<SignedContinuation>, Refusal> {
+/// [`DiskFault`].
+pub(crate) fn load(dir: &SessionDir, keys: &HolderKeys) -> Result<Option<SignedContinuation>, DiskFault> {
     let Some(bytes) = dir.load_continuation(keys)? else { return Ok(None) };
-    let signed = SignedContinuation::decode(bytes, &keys.holder.key().verifying_key())?;
+    let signed = SignedContinuation::decode(bytes, &keys.holder.key().verifying_key());
+    let signed = signed.map_err(DiskFault::Continuation)?;
     let is_ours = signed.head().id == dir.wallet().0 && signed.head().epoch == keys.epoch.get();
-    if is_ours { Ok(Some(signed)) } else { Err(Refusal::Disk) }
+    Ok(is_ours.then_some(signed))
 }
 
 /// What the ledger has of a wallet whose continuation comes with a hop.

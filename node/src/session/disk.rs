@@ -89,6 +89,32 @@ pub enum DiskFault {
     /// The journal does not take or give back what it should.
     #[error("the journal: {0}")]
     Journal(#[from] ContinuationRefusal),
+    /// The kept continuation is not one that this software can go on from.
+    #[error("the continuation: {0}")]
+    Continuation(ContinuationRefusal),
+}
+
+impl DiskFault {
+    /// Whether what is on the disk may be whole all the same: the system did not give it, or another version of this
+    /// software wrote it. Then nothing may be concluded from the fault.
+    pub fn may_be_whole(&self) -> bool {
+        match self {
+            Self::Io { .. } => true,
+            Self::Stream { fault, .. } => matches!(fault, StreamFault::Io { .. }),
+            Self::Journal(ContinuationRefusal::Stream(fault)) => matches!(fault, StreamFault::Io { .. }),
+            // What stands in the journal was sealed by the holder, and whoever damages it cannot.
+            Self::Journal(refusal) => matches!(refusal, ContinuationRefusal::RecordMalformed { .. }),
+            // The same of what the holder has signed.
+            Self::Continuation(refusal) => !matches!(
+                refusal,
+                ContinuationRefusal::Length { .. }
+                    | ContinuationRefusal::SignerUnexpected { .. }
+                    | ContinuationRefusal::SignatureInvalid
+                    | ContinuationRefusal::BodyMismatch
+            ),
+            Self::Damaged { .. } | Self::NotTaken { .. } => false,
+        }
+    }
 }
 
 /// The folder of all sessions, and the key that seals what no wallet's key can seal.
@@ -664,6 +690,32 @@ mod tests {
         assert_eq!(session.incoming(&other).expect("readable").state().tail, 0, "it is of another offer");
         session.drop_incoming().expect("writable");
         assert_eq!(session.incoming(&hop).expect("readable").state().tail, 0);
+    }
+
+    #[test]
+    fn nothing_is_concluded_from_what_cannot_be_read_now_or_by_this_version() {
+        let io = || io::Error::from_raw_os_error(5);
+        let stream = || StreamFault::Io { file: PathBuf::new(), source: io() };
+        let newer = || ContinuationRefusal::SchemaUnknown { form: 1, found: 3, latest: 2 };
+        for fault in [
+            DiskFault::Io { file: PathBuf::new(), source: io() },
+            DiskFault::Stream { folder: PathBuf::new(), fault: stream() },
+            DiskFault::Journal(stream().into()),
+            DiskFault::Journal(ContinuationRefusal::RecordMalformed { position: 1, reason: "of a later version" }),
+            DiskFault::Continuation(newer()),
+        ] {
+            assert!(fault.may_be_whole(), "{fault}");
+        }
+        let damaged = || StreamFault::Damaged { position: 1, reason: "its hash" };
+        for fault in [
+            DiskFault::Damaged { file: PathBuf::new(), refusal: Refusal::ContentMismatch },
+            DiskFault::Stream { folder: PathBuf::new(), fault: damaged() },
+            DiskFault::Journal(damaged().into()),
+            DiskFault::Journal(ContinuationRefusal::Fenced { epoch: 3 }),
+            DiskFault::Continuation(ContinuationRefusal::SignatureInvalid),
+        ] {
+            assert!(!fault.may_be_whole(), "{fault}");
+        }
     }
 
     #[test]

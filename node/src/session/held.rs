@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gpu::{
-    continuation::{Chosen, Journal, SignedContinuation, Status},
+    continuation::{Chosen, ContinuationRefusal, Journal, SignedContinuation, Status},
     stream::{Cursor, Draft, Expect, Next, SegmentStream, Stream as _, StreamFault, StreamWriter as _},
 };
 use wallet::{
@@ -79,16 +79,23 @@ impl Held {
     }
 
     /// A holder that finds its journal; none if it does not find all that it began with.
-    pub(crate) fn reopen(dir: &SessionDir, keys: &HolderKeys, engine: &EngineHandle) -> Result<Option<Self>, Refusal> {
+    ///
+    /// # Errors
+    /// [`DiskFault`]; see [`DiskFault::may_be_whole`].
+    pub(crate) fn reopen(
+        dir: &SessionDir,
+        keys: &HolderKeys,
+        engine: &EngineHandle,
+    ) -> Result<Option<Self>, DiskFault> {
         let (Some(kept), Some(stream)) = (continuation::load(dir, keys)?, dir.open_journal(keys)?) else {
             return Ok(None);
         };
-        let (start, bounds) = SessionStart::read(&kept)?;
+        let (start, bounds) = SessionStart::read(&kept).map_err(DiskFault::Continuation)?;
         let closed = stream.state().closed.then_some(FinishReason::Closed);
         let journal = open_journal(Arc::new(stream), keys)?;
         let is_all_there = journal.prompt_tokens() == start.prompt_tokens.get() as usize
             && bounds.journal.to <= u64::from(journal.seq())
-            && journal.stream().root(bounds.journal.to).is_ok_and(|root| root == bounds.journal.root);
+            && journal.stream().root(bounds.journal.to).map_err(ContinuationRefusal::from)? == bounds.journal.root;
         if !is_all_there {
             return Ok(None);
         }
@@ -102,9 +109,9 @@ impl Held {
         start: SessionStart,
         journal: Journal,
         engine: &EngineHandle,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, DiskFault> {
         Ok(Self {
-            program: RunningProgram::begin(dir.wallet(), &start, &journal).map_err(DiskFault::from)?,
+            program: RunningProgram::begin(dir.wallet(), &start, &journal)?,
             finished: None,
             epoch: keys.epoch.get(),
             continuation: None,

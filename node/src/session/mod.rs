@@ -200,7 +200,9 @@ impl Sessions {
                     self.run(async move { actor.run_restored().await });
                 }
                 Ok(None) => {}
-                Err(fault) => tracing::error!(wallet = %wallet.0, %fault, "the session's files cannot be read"),
+                Err(fault) => {
+                    tracing::error!(wallet = %wallet.0, %fault, "the session's files are left as they are until the next start");
+                }
             }
         }
     }

@@ -12,6 +12,10 @@ use crate::migration::inbound::Inbound;
 
 impl Actor {
     /// The session in a wallet's folder; none if the folder holds nothing.
+    ///
+    /// # Errors
+    /// [`DiskFault`] if the folder cannot be read now. It may be whole: nothing is done with it, and nothing is said about
+    /// the session on the ledger. The next start reads it again.
     pub(crate) fn restore(sessions: &Sessions, wallet: WalletAddress) -> Result<Option<Self>, DiskFault> {
         let context = sessions.context();
         let dir = context.disk.session(wallet);
@@ -20,10 +24,14 @@ impl Actor {
             return Ok(None);
         }
         let held = match &keys {
-            Some(keys) => Held::reopen(&dir, keys, &context.engine).unwrap_or_else(|refusal| {
-                tracing::warn!(wallet = %wallet.0, %refusal, "the journal cannot be read");
-                None
-            }),
+            Some(keys) => match Held::reopen(&dir, keys, &context.engine) {
+                Err(fault) if fault.may_be_whole() => return Err(fault),
+                Err(fault) => {
+                    tracing::warn!(wallet = %wallet.0, %fault, "what is kept of the session is damaged");
+                    None
+                }
+                Ok(held) => held,
+            },
             None => None,
         };
         let next = held.as_ref().map_or(TokenPosition::ZERO, Held::next);
