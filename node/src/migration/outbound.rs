@@ -148,6 +148,7 @@ impl Actor {
         if held.finished.is_some() || self.close.is_some() {
             return Err(Refusal::Finished);
         }
+        held.may_go_on()?;
         let node = self.context.consortium.node(to).filter(|_| to != self.context.me);
         let region = &node.ok_or(MoveRefusal::DestinationInvalid { node: to })?.region;
         let opening = keys.policy.open(region)?.verify(&keys.policy.commitment())?;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use gpu::continuation::{Effect, Journal, Op};
 use wallet::{
     digest::Digest,
     handoff::Change,
@@ -26,9 +27,10 @@ use crate::{
         Session,
         command::{CommandReply, SessionCommand},
         context::Patience,
+        disk::SessionsDir,
         view::SessionMode,
     },
-    testbed::{PATIENCE, Testbed, control, ids, ids_to_end, prompt},
+    testbed::{Client, PATIENCE, Testbed, control, ids, ids_to_end, prompt},
 };
 
 const PROMPT: u32 = 53;
@@ -232,6 +234,40 @@ async fn a_session_whose_files_cannot_be_read_now_is_not_given_up() {
     testbed.start_node(0, Seams::default()).await;
     seen.extend(ids_to_end(testbed.follow(0, &client, PROMPT + 9), PROMPT + 9).await);
     assert_eq!(seen, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_with_an_effect_in_doubt_stands_and_is_neither_resumed_nor_moved_nor_closed() {
+    let mut testbed = Testbed::start(&["eu", "eu"]).await;
+    let client = testbed.create(0, &["eu"], &control(50).0, PACE_MS).await;
+    testbed.until_created(0, &client).await;
+    let (_, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 9).await;
+    drop(stream);
+    testbed.stop_node(0).await;
+    intend_a_tool(&mut testbed, &client);
+    testbed.start_node(0, Seams::default()).await;
+    let session = testbed.session(0, &client);
+    let mut views = session.watch();
+    let stands = views.wait_for(|view| view.mode == SessionMode::Suspended);
+    tokio::time::timeout(PATIENCE, stands).await.expect("its touch becomes final").expect("the session runs");
+    let refusal = session.command(SessionCommand::Resume).await.expect_err("somebody has to decide first");
+    assert_eq!(refusal.code(), "E-317");
+    let refusal = testbed.migrate(0, &client, 1).await.expect_err("and not elsewhere either");
+    assert_eq!(refusal.code(), "E-317");
+    let view = session.view();
+    assert_eq!((view.mode, view.failed), (SessionMode::Suspended, None), "it still asks");
+}
+
+/// Leaves a call of a tool in the journal of a session at node 0, which is stopped, without what came of it.
+fn intend_a_tool(testbed: &mut Testbed, client: &Client) {
+    let config = testbed.config(0);
+    let dir = SessionsDir::open(&config.data_dir, &config.key).expect("it is there").session(client.reply.wallet);
+    let keys = dir.load_keys().expect("readable").expect("it was held there");
+    let stream = Arc::new(dir.open_journal(&keys).expect("readable").expect("it is there"));
+    let mut journal = Journal::open(stream, keys.page_hash, keys.epoch.get()).expect("readable");
+    let call = Op::Tool { idempotent: false };
+    let effect = Effect::new(&client.reply.wallet.0, journal.seq(), call, Vec::new()).expect("within bounds");
+    journal.intend(&effect).expect("writable");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

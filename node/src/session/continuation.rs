@@ -24,7 +24,8 @@ use crate::migration::refusal::Refusal as MoveRefusal;
 
 impl Held {
     /// The continuation of the session as it stands, signed. `tail` is the page after the full ones, head included, or
-    /// empty: it is referred to if it follows those on the disk.
+    /// empty: it is referred to if it follows those on the disk. While an effect is in doubt, that is its status, and
+    /// not `status`.
     pub(crate) fn sign(
         &self,
         keys: &HolderKeys,
@@ -37,6 +38,10 @@ impl Held {
         let tail = tail_of(tail, kv);
         let bounds = StreamBounds { journal, kv, tail, finish: self.journal().finished() };
         let parent = self.continuation().map_or(self.parent(), SignedContinuation::digest);
+        let (status, awaits) = match self.journal().in_doubt().first() {
+            Some(effect) => (Status::InDoubt, effect.id),
+            None => (status, EffectId::NONE),
+        };
         let standing = Standing {
             id: wallet.0,
             epoch: keys.epoch.get(),
@@ -45,7 +50,7 @@ impl Held {
             status,
             priority: 0,
             parent,
-            awaits: EffectId::NONE,
+            awaits,
             numerics: self.start.numerics,
             policy: keys.policy.commitment().0,
             deadline_us: 0,
@@ -81,6 +86,16 @@ impl Held {
         let signed = self.sign(keys, dir.wallet(), Status::Parked, tail)?;
         dir.save_tail(keys, tail)?;
         self.keep(dir, keys, signed)
+    }
+
+    /// Whether the session may go on: nobody has to decide before.
+    ///
+    /// # Errors
+    /// [`ContinuationRefusal::InDoubt`] if it is not known whether one of its effects happened.
+    pub(crate) fn may_go_on(&self) -> Result<(), ContinuationRefusal> {
+        let in_doubt = self.journal().in_doubt();
+        let Some(first) = in_doubt.first() else { return Ok(()) };
+        Err(ContinuationRefusal::InDoubt { count: in_doubt.len(), first: first.id })
     }
 
     /// Whether the session is parked: the kept continuation says so, and nothing has happened since.
@@ -159,8 +174,8 @@ pub(crate) struct Received {
 /// Reads a continuation that came with the full pages `kv` and the page after them, which is empty if there is none.
 ///
 /// # Errors
-/// [`Refusal::Continuation`] if the source of record did not sign it; [`MoveRefusal::Unverified`] if it is of another wallet
-/// or epoch, has ended, or does not refer to these pages.
+/// [`Refusal::Continuation`] if the source of record did not sign it, or one of its effects is in doubt;
+/// [`MoveRefusal::Unverified`] if it is of another wallet or epoch, has ended, or does not refer to these pages.
 pub(crate) fn receive(bytes: &[u8], source: &Source, kv: Bound, page: &[u8]) -> Result<Received, Refusal> {
     let holder = source.holder_key.decompress().map_err(|_| ContinuationRefusal::SignatureInvalid)?;
     let signed = SignedContinuation::decode(bytes.to_vec(), &holder)?;
@@ -172,8 +187,11 @@ pub(crate) fn receive(bytes: &[u8], source: &Source, kv: Bound, page: &[u8]) -> 
     if bounds.kv != kv || bounds.tail != tail_of(page, kv) {
         return Err(unverified("the pages are not those of the continuation"));
     }
-    if bounds.finish.is_some() {
-        return Err(unverified("the session has ended"));
+    match head.status {
+        Status::Ready | Status::Parked => {}
+        // The head names one; how many there are stands in the journal, which stays where it is.
+        Status::InDoubt => return Err(ContinuationRefusal::InDoubt { count: 1, first: head.awaits }.into()),
+        Status::Done | Status::Failed => return Err(unverified("the session has ended")),
     }
     Ok(Received { digest: signed.digest(), start, journal: bounds.journal })
 }
@@ -294,10 +312,14 @@ mod tests {
             |bounds, _| bounds.tail = None,
             |bounds, _| bounds.tail = Some(Tail { rows: 5, hash: Digest::ZERO }),
             |bounds, _| bounds.finish = Some(gpu::FinishReason::EndToken),
+            |_, standing| standing.status = Status::Failed,
         ] {
             let refused = taken(&signed(change, &key())).expect_err("it is not what came");
             assert_eq!(refused, unverified("").code());
         }
+        assert!(taken(&signed(|_, standing| standing.status = Status::Parked, &key())).is_ok(), "it stands, no more");
+        let doubted = signed(|_, standing| standing.status = Status::InDoubt, &key());
+        assert_eq!(taken(&doubted).expect_err("somebody has to decide first"), "E-317");
         let whole = signed(|_, _| (), &key());
         for at in (0..whole.len()).step_by(7) {
             let mut damaged = whole.clone();

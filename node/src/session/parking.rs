@@ -76,6 +76,7 @@ impl Actor {
     /// Brings the session into the engine from its tokens and the pages that survived.
     pub(super) async fn rebuild(&mut self) -> Result<(), Refusal> {
         let (Some(held), Some(keys)) = (&mut self.held, &self.keys) else { return Err(Refusal::Disk) };
+        held.may_go_on()?;
         let start = &held.start;
         let generated = held.next().get().saturating_sub(start.prompt_tokens.get());
         if generated >= start.sampling.max_tokens.get() {
