@@ -7,7 +7,14 @@ use ledger::event::{BatchEvicted, CloseReason, Event};
 use wallet::{digest::Digest, handoff::Mode};
 use zeroize::Zeroizing;
 
-use super::{actor::Actor, continuation::engine_tail, refusal::Refusal, view::FinishReason};
+use super::{
+    actor::Actor,
+    continuation::engine_tail,
+    disk::{HolderKeys, SessionDir},
+    held::Held,
+    refusal::Refusal,
+    view::FinishReason,
+};
 use crate::engine::{Arrival, EngineRefusal, Parked};
 
 impl Actor {
@@ -32,9 +39,26 @@ impl Actor {
 
     async fn keep_parked(&mut self, parked: &Parked) -> Result<(), Refusal> {
         self.keep_pages().await?;
-        let (Some(held), Some(keys)) = (&mut self.held, &self.keys) else { return Err(Refusal::Unknown) };
+        let keys = self.keys.as_ref().ok_or(Refusal::Unknown)?;
         let tail = Zeroizing::new(self.context.engine.tail_page(parked, &keys.page_hash)?);
-        held.park(&self.dir, keys, &tail)
+        self.on_disk(move |held, dir, keys| held.park(dir, keys, &tail)).await
+    }
+
+    /// Does what waits for the disk, off the runtime's own threads: other sessions decode meanwhile.
+    async fn on_disk<W>(&mut self, work: W) -> Result<(), Refusal>
+    where
+        W: FnOnce(&mut Held, &SessionDir, &HolderKeys) -> Result<(), Refusal> + Send + 'static,
+    {
+        let (dir, keys) = (self.dir.clone(), self.keys.clone().ok_or(Refusal::Unknown)?);
+        let mut held = self.held.take().ok_or(Refusal::Unknown)?;
+        let working = tokio::task::spawn_blocking(move || {
+            let done = work(&mut held, &dir, &keys);
+            (held, done)
+        });
+        // It is not cancelled while it runs, and disk work does not panic.
+        let (held, done) = working.await.map_err(|_| Refusal::Stopped)?;
+        self.held = Some(held);
+        done
     }
 
     /// Goes on with a parked session.
@@ -46,8 +70,9 @@ impl Actor {
         self.suspended = false;
         let rebuilt = self.rebuild().await;
         self.suspended = rebuilt.is_err();
-        if let (Ok(()), Some(held), Some(keys)) = (&rebuilt, &mut self.held, &self.keys)
-            && let Err(refusal) = held.keep_continuation(&self.dir, keys, Status::Ready, &[])
+        if rebuilt.is_ok()
+            && let Err(refusal) =
+                self.on_disk(|held, dir, keys| held.keep_continuation(dir, keys, Status::Ready, &[])).await
         {
             // Before its next token the disk still says that it is parked. That is true of nothing but a restart.
             tracing::warn!(wallet = %self.wallet.0, %refusal, "the continuation was not kept");
@@ -64,9 +89,7 @@ impl Actor {
         if !self.suspended {
             self.suspend().await?;
         }
-        if let (Some(held), Some(keys)) = (&mut self.held, &self.keys) {
-            held.drop_pages(&self.dir, keys)?;
-        }
+        self.on_disk(Held::drop_pages).await?;
         let (wallet, view) = (self.wallet, self.handoff.view());
         let event = BatchEvicted { wallet, head: view.head, epoch: view.epoch, decision };
         self.submit_evidence(Event::BatchEvicted(event));
