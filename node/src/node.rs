@@ -12,7 +12,7 @@ use ledger::shell::{
     fault::Fault,
     replica::{Replica, ReplicaOptions},
 };
-use scheduler::decision::LogHead;
+use scheduler::{decision::LogHead, thresholds::Thresholds};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -73,6 +73,8 @@ pub struct Seams {
     pub streams: WrapStreams,
     /// How long things may take.
     pub patience: Patience,
+    /// The numbers in the scheduler's rules.
+    pub thresholds: Thresholds,
 }
 
 /// Why a node did not start.
@@ -107,7 +109,12 @@ pub enum StartFault {
 
 impl Default for Seams {
     fn default() -> Self {
-        Self { link: Box::new(|link| link), streams: Box::new(|link| link), patience: Patience::default() }
+        Self {
+            link: Box::new(|link| link),
+            streams: Box::new(|link| link),
+            patience: Patience::default(),
+            thresholds: Thresholds::default(),
+        }
     }
 }
 
@@ -179,6 +186,7 @@ impl RunningNode {
             routing: routing.clone(),
             data_dir: config.data_dir.clone(),
             tick: config.tick,
+            thresholds: seams.thresholds,
         })
         .await?;
         let checkpoints = Checkpoints::start(sessions.context().clone());

@@ -241,9 +241,9 @@ mod tests {
         assert_eq!(head.hash, decisions[1].hash());
         assert_eq!(
             sha256("golden", &[&decisions[1].encode()]).to_string(),
-            "ca30623414cf197c888ebacca3c85ad7f121e0f8371cdcd0cfff9e906e8c163c"
+            "ba8a467987800e455c1046f9cca5ba0e4d6ec94df663c1078baebdc6d560310c"
         );
-        assert_eq!(head.hash.to_string(), "8c427fd56f3ef106b03be6f138a3a77b3049f71adc54f7101f80fcd00b11b670");
+        assert_eq!(head.hash.to_string(), "c7c58eb10f79c3e5c57738a2165bdfb5d757fb853417d2fb8d42e4edf9d34e94");
         assert_eq!(Decision::decode(&decisions[1].encode()), Ok(decisions[1].clone()));
     }
 

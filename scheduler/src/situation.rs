@@ -42,7 +42,7 @@ facts! {
         pub in_host_memory: bool,
         /// Whether the node has a host memory tier at all.
         pub host_tier: bool,
-        /// Time since it last computed anything.
+        /// Time since it was last used: since it computed anything, or, while it decodes, since its stream was last read.
         pub idle_us: u64,
         /// After this idle time it may be evicted.
         pub ttl_us: u64,
@@ -56,6 +56,13 @@ facts! {
         pub step_us: Option<u64>,
         /// Time since its last move; absent if it never moved.
         pub since_hop_us: Option<u64>,
+    }
+}
+
+impl Situation {
+    /// Whether the engine that holds the batch is so full that batches have to leave it.
+    pub fn is_source_full(&self) -> bool {
+        self.source.utilisation(0) >= Ppm::new(self.limits.source_utilisation_ppm_min)
     }
 }
 

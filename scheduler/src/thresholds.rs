@@ -17,6 +17,8 @@ facts! {
         pub blackout_us_floor: u64,
         /// R1: decode steps that the pause may take beyond the round trip. Default 2.
         pub blackout_steps_max: u32,
+        /// R1: a decoding batch that nobody has read for this long may leave a full engine. Default 60 s.
+        pub unread_us_min: u64,
         /// R2: free blocks beyond the need, as a share of the need. Default 10 %.
         pub room_reserve_ppm: u32,
         /// R2: a load measured longer ago counts as unknown. Default 2 s.
@@ -47,6 +49,7 @@ impl Default for Thresholds {
         Self {
             blackout_us_floor: 50_000,
             blackout_steps_max: 2,
+            unread_us_min: 60_000_000,
             room_reserve_ppm: 100_000,
             load_age_us_max: 2_000_000,
             price_tie_ppm: 50_000,

@@ -1,9 +1,6 @@
 //! What the source gives to the receiver of its offer: the envelope, and at last the hand-over itself.
 
-use gpu::{
-    continuation::Status,
-    stream::{Stream as _, StreamWriter as _},
-};
+use gpu::stream::{Stream as _, StreamWriter as _};
 use tokio::time::Instant;
 use wallet::{
     digest::Digest,
@@ -23,7 +20,7 @@ use super::{
 use crate::{
     engine::monotonic_ns,
     peer::SessionReply,
-    session::{actor::Actor, context::random, refusal::Refusal},
+    session::{actor::Actor, context::random, continuation::Stand, refusal::Refusal},
 };
 
 impl Actor {
@@ -142,7 +139,7 @@ impl Actor {
             return Err(MoveRefusal::OfferUnknown.into());
         };
         let mut tail = TailContents {
-            continuation: held.sign(keys, self.wallet, Status::Ready, &page)?.as_bytes().to_vec(),
+            continuation: held.sign(keys, self.wallet, Stand::Ready, &page)?.as_bytes().to_vec(),
             page: page.to_vec(),
             tokens: wallet::codec::encode(held.tokens()),
             record: record.encode(),

@@ -278,7 +278,7 @@ async fn a_suspended_session_goes_on_where_it_stopped() {
     testbed.until_created(0, &client).await;
     let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 9).await;
     let session = testbed.session(0, &client);
-    session.command(SessionCommand::Suspend).await.expect("it serves");
+    session.command(SessionCommand::Suspend { until_read: false }).await.expect("it serves");
     assert_eq!(testbed.node(0).sessions().context().engine.stats().await.blocks_used, 0);
     assert!(testbed.session_dir(0, &client).join("tail").exists(), "its tail page is on the disk");
     // Else the blocks that it left behind would spare the computing.
@@ -297,7 +297,7 @@ async fn a_parked_session_is_parked_after_a_restart_and_goes_on_from_its_continu
     let client = testbed.create(0, &["eu"], &sampling, PACE_MS).await;
     testbed.until_created(0, &client).await;
     let (mut seen, _) = ids(testbed.follow(0, &client, 0), PROMPT, 14).await;
-    testbed.session(0, &client).command(SessionCommand::Suspend).await.expect("it serves");
+    testbed.session(0, &client).command(SessionCommand::Suspend { until_read: false }).await.expect("it serves");
     testbed.stop_node(0).await;
     testbed.start_node(0, Seams::default()).await;
     let session = testbed.session(0, &client);
@@ -319,7 +319,7 @@ async fn a_parked_session_moves_and_its_prompt_is_not_read_again() {
     let client = testbed.create(0, &["eu"], &sampling, PACE_MS).await;
     testbed.until_created(0, &client).await;
     let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 9).await;
-    testbed.session(0, &client).command(SessionCommand::Suspend).await.expect("it serves");
+    testbed.session(0, &client).command(SessionCommand::Suspend { until_read: false }).await.expect("it serves");
     let CommandReply::Moved(report) = testbed.migrate(0, &client, 1).await.expect("the policy allows it") else {
         panic!("a move is answered with its report");
     };

@@ -1,6 +1,6 @@
 //! Carrying out what was decided and stored.
 
-use scheduler::{action::Action, decision::Logged};
+use scheduler::{action::Action, decision::Logged, rules::RuleId};
 
 use super::{Shared, lock, refusal::Refusal};
 use crate::session::command::{CommandReply, SessionCommand};
@@ -35,7 +35,10 @@ fn command(logged: &Logged) -> SessionCommand {
     match logged.decision.chosen {
         Action::Migrate { to } => SessionCommand::Migrate { to, decision, rule },
         // There is no tier between engine and disk.
-        Action::Suspend | Action::Demote => SessionCommand::Suspend,
+        Action::Suspend | Action::Demote => {
+            // What an operator has parked waits for the operator.
+            SessionCommand::Suspend { until_read: logged.decision.rule != RuleId::Operator }
+        }
         Action::Promote | Action::Keep => SessionCommand::Resume,
         Action::Evict => SessionCommand::Evict { decision },
     }

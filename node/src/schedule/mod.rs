@@ -65,6 +65,8 @@ pub struct Parts {
     pub data_dir: PathBuf,
     /// Time between two ticks.
     pub tick: Duration,
+    /// The numbers in the rules.
+    pub thresholds: Thresholds,
 }
 
 /// The running service. Clones are one service.
@@ -101,7 +103,7 @@ impl Schedule {
     /// # Errors
     /// [`LogFault`] if the log is damaged, or lacks what this node anchored.
     pub async fn start(parts: Parts) -> Result<Self, LogFault> {
-        let Parts { sessions, routing, data_dir, tick } = parts;
+        let Parts { sessions, routing, data_dir, tick, thresholds } = parts;
         let node = sessions.context().clone();
         let log = blocking(move || DecisionFile::open(&data_dir.join(FILE))).await?;
         let anchor = node.replica.state().state.anchor(node.me);
@@ -112,7 +114,7 @@ impl Schedule {
             node,
             sessions,
             routing,
-            scheduler: tokio::sync::Mutex::new(Scheduler::new(Thresholds::default(), log.head())),
+            scheduler: tokio::sync::Mutex::new(Scheduler::new(thresholds, log.head())),
             log: Arc::new(Mutex::new(log)),
             busy: Mutex::default(),
             fault: watch::Sender::new(None),

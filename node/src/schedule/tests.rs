@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use ledger::event::{BatchEvicted, Event};
-use scheduler::{action::Action, rules::RuleId};
-use wallet::units::{BlockHeight, NodeId};
+use scheduler::{action::Action, rules::RuleId, thresholds::Thresholds};
+use wallet::units::{BlockHeight, NodeId, TokenCount};
 
 use super::lock;
 use crate::{
     node::{RunningNode, Seams},
-    session::{command::SessionCommand, context::Patience, view::SessionMode},
+    session::{Session, command::SessionCommand, context::Patience, view::SessionMode},
     testbed::{Client, PATIENCE, Testbed, control, ids, ids_to_end},
 };
 
@@ -37,7 +37,7 @@ async fn a_parked_session_past_its_ttl_is_evicted_once_on_the_ledger_and_can_be_
     tick(node).await;
     assert!(decisions().await.is_empty(), "it decodes");
 
-    session.command(SessionCommand::Suspend).await.expect("it serves");
+    session.command(SessionCommand::Suspend { until_read: false }).await.expect("it serves");
     let pages = testbed.session_dir(0, &client).join("kv");
     assert!(pages.exists(), "its full pages are on the disk");
     tick(node).await;
@@ -60,6 +60,48 @@ async fn a_parked_session_past_its_ttl_is_evicted_once_on_the_ledger_and_can_be_
     assert_eq!((checked.verified, checked.replayed), (true, 2), "{checked:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_nobody_reads_is_parked_on_a_full_engine_and_goes_on_when_its_stream_is_asked_for() {
+    let (sampling, expected) = control(80);
+    let mut testbed = Testbed::prepare(&["eu"]);
+    // Any engine is full, and who is gone is soon gone for long.
+    let thresholds = Thresholds {
+        source_utilisation_ppm_min: 0,
+        engine_idle_us_min: 0,
+        unread_us_min: 200_000,
+        ..Thresholds::default()
+    };
+    testbed.start_node(0, Seams { thresholds, ..Seams::default() }).await;
+    testbed.until_final().await;
+    let client = testbed.create(0, &["eu"], &sampling, PACE_MS).await;
+    let (node, session) = (testbed.node(0), testbed.session(0, &client));
+    let mut views = session.watch();
+    let held = views.wait_for(|view| view.holder.is_some());
+    tokio::time::timeout(PATIENCE, held).await.expect("the creation becomes final").expect("the session runs");
+    let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 9).await;
+    tick(node).await;
+    assert_eq!(session.view().mode, SessionMode::Serving, "it has just been read");
+    drop(stream);
+    tick_until(node, &session, SessionMode::Suspended).await;
+    let stats = node.sessions().context().engine.stats().await;
+    assert_eq!(stats.blocks_used, 0, "it costs no memory");
+    // Else the blocks that it left behind would spare the computing.
+    node.sessions().context().engine.evict_prefix_cache(usize::MAX).await;
+    tick(node).await;
+    assert_eq!(session.view().mode, SessionMode::Suspended, "nobody asks for it");
+
+    let reader = tokio::spawn(ids_to_end(testbed.follow(0, &client, PROMPT + 9), PROMPT + 9));
+    tick_until(node, &session, SessionMode::Serving).await;
+    assert_eq!(session.view().recomputed_tokens, Some(TokenCount::ZERO), "nothing is read again");
+    seen.extend(reader.await.expect("no panic"));
+    assert_eq!(seen, expected);
+    let decisions = node.schedule().decisions(Some(client.reply.wallet), 10).await.expect("the log can be read");
+    let chosen: Vec<_> = decisions.iter().map(|logged| (logged.decision.rule, logged.decision.chosen)).collect();
+    assert_eq!(chosen, [(RuleId::R9, Action::Suspend), (RuleId::R9, Action::Promote)]);
+    let checked = node.schedule().verify().await.expect("the log can be read");
+    assert_eq!((checked.verified, checked.replayed), (true, 2), "{checked:?}");
+}
+
 /// One tick; what it decided is done when this returns.
 async fn tick(node: &RunningNode) {
     let shared = &node.schedule().shared;
@@ -70,6 +112,17 @@ async fn tick(node: &RunningNode) {
         }
     };
     tokio::time::timeout(PATIENCE, done).await.expect("what was decided ends");
+}
+
+/// Ticks until the session stands like this.
+async fn tick_until(node: &RunningNode, session: &Session, mode: SessionMode) {
+    let ticks = async {
+        while session.view().mode != mode {
+            tick(node).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ticks).await.expect("the rules decide it");
 }
 
 /// The final entry that says that the session was evicted.

@@ -376,7 +376,7 @@ impl Actor {
     async fn on_command(&mut self, command: SessionCommand, reply: oneshot::Sender<CommandOutcome>) {
         let outcome = match command {
             SessionCommand::Migrate { to, decision, rule } => return self.migrate(to, decision, rule, reply),
-            SessionCommand::Suspend => self.suspend().await,
+            SessionCommand::Suspend { until_read } => self.suspend(until_read).await,
             SessionCommand::Resume => self.resume().await,
             SessionCommand::Close => self.end(CloseReason::Tenant).await,
             SessionCommand::Evict { decision } => self.evict(decision).await,

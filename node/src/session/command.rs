@@ -17,7 +17,10 @@ pub enum SessionCommand {
         rule: String,
     },
     /// Park it on disk.
-    Suspend,
+    Suspend {
+        /// Whether it goes on when somebody asks for its tokens. If not, it waits for [`Self::Resume`].
+        until_read: bool,
+    },
     /// Go on.
     Resume,
     /// End it.

@@ -22,15 +22,26 @@ use super::{
 };
 use crate::migration::refusal::Refusal as MoveRefusal;
 
+/// How a session stands that nothing is in doubt of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stand {
+    /// It goes on at once.
+    Ready,
+    /// It waits for its operator.
+    Parked,
+    /// It waits for somebody who asks for its tokens: for the effect that makes the next one.
+    Unread,
+}
+
 impl Held {
     /// The continuation of the session as it stands, signed. `tail` is the page after the full ones, head included, or
     /// empty: it is referred to if it follows those on the disk. While an effect is in doubt, that is its status, and
-    /// not `status`.
+    /// not `stand`.
     pub(crate) fn sign(
         &self,
         keys: &HolderKeys,
         wallet: WalletAddress,
-        status: Status,
+        stand: Stand,
         tail: &[u8],
     ) -> Result<SignedContinuation, Refusal> {
         let kv = self.kv_bound()?;
@@ -38,9 +49,11 @@ impl Held {
         let tail = tail_of(tail, kv);
         let bounds = StreamBounds { journal, kv, tail, finish: self.journal().finished() };
         let parent = self.continuation().map_or(self.parent(), SignedContinuation::digest);
-        let (status, awaits) = match self.journal().in_doubt().first() {
-            Some(effect) => (Status::InDoubt, effect.id),
-            None => (status, EffectId::NONE),
+        let (status, awaits) = match (self.journal().in_doubt().first(), stand) {
+            (Some(effect), _) => (Status::InDoubt, effect.id),
+            (None, Stand::Ready) => (Status::Ready, EffectId::NONE),
+            (None, Stand::Parked) => (Status::Parked, EffectId::NONE),
+            (None, Stand::Unread) => (Status::Parked, self.asked()),
         };
         let standing = Standing {
             id: wallet.0,
@@ -63,10 +76,10 @@ impl Held {
         &mut self,
         dir: &SessionDir,
         keys: &HolderKeys,
-        status: Status,
+        stand: Stand,
         tail: &[u8],
     ) -> Result<(), Refusal> {
-        let signed = self.sign(keys, dir.wallet(), status, tail)?;
+        let signed = self.sign(keys, dir.wallet(), stand, tail)?;
         self.keep(dir, keys, signed)
     }
 
@@ -82,8 +95,15 @@ impl Held {
     }
 
     /// Keeps everything that a parked session needs, synced: journal, full pages, tail page and continuation.
-    pub(crate) fn park(&mut self, dir: &SessionDir, keys: &HolderKeys, tail: &[u8]) -> Result<(), Refusal> {
-        let signed = self.sign(keys, dir.wallet(), Status::Parked, tail)?;
+    pub(crate) fn park(
+        &mut self,
+        dir: &SessionDir,
+        keys: &HolderKeys,
+        until_read: bool,
+        tail: &[u8],
+    ) -> Result<(), Refusal> {
+        let stand = if until_read { Stand::Unread } else { Stand::Parked };
+        let signed = self.sign(keys, dir.wallet(), stand, tail)?;
         dir.save_tail(keys, tail)?;
         self.keep(dir, keys, signed)
     }
@@ -102,6 +122,11 @@ impl Held {
     pub(crate) fn is_parked(&self) -> bool {
         self.continuation()
             .is_some_and(|kept| kept.head().status == Status::Parked && kept.head().seq == self.journal().seq())
+    }
+
+    /// Whether the session is parked until somebody asks for its tokens.
+    pub(crate) fn is_parked_until_read(&self) -> bool {
+        self.is_parked() && self.continuation().is_some_and(|kept| kept.head().awaits != EffectId::NONE)
     }
 
     /// The tail page of a parked session, head included; empty if there is none, or it does not follow the `full` pages

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gpu::{
-    continuation::{Chosen, ContinuationRefusal, Journal, SignedContinuation, Status},
+    continuation::{Chosen, ContinuationRefusal, EffectId, Journal, SignedContinuation},
     stream::{Cursor, Draft, Expect, Next, SegmentStream, Stream as _, StreamFault, StreamWriter as _},
 };
 use wallet::{
@@ -15,7 +15,7 @@ use wallet::{
 
 use super::{
     context::now,
-    continuation,
+    continuation::{self, Stand},
     disk::{DiskFault, HolderKeys, SessionDir, stream_fault, stream_took},
     program::RunningProgram,
     refusal::Refusal,
@@ -74,7 +74,7 @@ impl Held {
             journal.token(journal.seq(), *token).map_err(DiskFault::from)?;
         }
         let mut held = Self { parent, ..Self::new(dir, keys, start, journal, engine)? };
-        held.keep_continuation(dir, keys, Status::Ready, &[])?;
+        held.keep_continuation(dir, keys, Stand::Ready, &[])?;
         Ok(held)
     }
 
@@ -126,6 +126,11 @@ impl Held {
             journal,
             start,
         })
+    }
+
+    /// The effect that its program asks for; none once it has ended.
+    pub(crate) fn asked(&self) -> EffectId {
+        self.program.asked()
     }
 
     /// The journal.

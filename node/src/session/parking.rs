@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use gpu::continuation::Status;
 use ledger::event::{BatchEvicted, CloseReason, Event};
 use wallet::{digest::Digest, handoff::Mode};
 use zeroize::Zeroizing;
 
 use super::{
     actor::Actor,
-    continuation::engine_tail,
+    continuation::{Stand, engine_tail},
     disk::{HolderKeys, SessionDir},
     held::Held,
     refusal::Refusal,
@@ -19,8 +18,9 @@ use crate::engine::{Arrival, EngineRefusal, Parked};
 
 impl Actor {
     /// Parks the session: continuation, journal and pages are on the disk, sealed, and its sequence is
-    /// gone from the engine, where its full blocks are idle until others need the room.
-    pub(super) async fn suspend(&mut self) -> Result<(), Refusal> {
+    /// gone from the engine, where its full blocks are idle until others need the room. With `until_read` it waits for
+    /// somebody who asks for its tokens, else for [`Self::resume`] alone.
+    pub(super) async fn suspend(&mut self, until_read: bool) -> Result<(), Refusal> {
         self.may_park()?;
         let Some(sequence) = &self.sequence else {
             return Err(if self.suspended { Refusal::Suspended } else { EngineRefusal::Stopped.into() });
@@ -28,7 +28,7 @@ impl Actor {
         let parked = self.context.engine.suspend(sequence.id).await?;
         self.emit_all().await;
         self.may_park()?;
-        if let Err(refusal) = self.keep_parked(&parked).await {
+        if let Err(refusal) = self.keep_parked(&parked, until_read).await {
             self.go_on().await;
             return Err(refusal);
         }
@@ -37,11 +37,11 @@ impl Actor {
         Ok(())
     }
 
-    async fn keep_parked(&mut self, parked: &Parked) -> Result<(), Refusal> {
+    async fn keep_parked(&mut self, parked: &Parked, until_read: bool) -> Result<(), Refusal> {
         self.keep_pages().await?;
         let keys = self.keys.as_ref().ok_or(Refusal::Unknown)?;
         let tail = Zeroizing::new(self.context.engine.tail_page(parked, &keys.page_hash)?);
-        self.on_disk(move |held, dir, keys| held.park(dir, keys, &tail)).await
+        self.on_disk(move |held, dir, keys| held.park(dir, keys, until_read, &tail)).await
     }
 
     /// Does what waits for the disk, off the runtime's own threads: other sessions decode meanwhile.
@@ -72,7 +72,7 @@ impl Actor {
         self.suspended = rebuilt.is_err();
         if rebuilt.is_ok()
             && let Err(refusal) =
-                self.on_disk(|held, dir, keys| held.keep_continuation(dir, keys, Status::Ready, &[])).await
+                self.on_disk(|held, dir, keys| held.keep_continuation(dir, keys, Stand::Ready, &[])).await
         {
             // Before its next token the disk still says that it is parked. That is true of nothing but a restart.
             tracing::warn!(wallet = %self.wallet.0, %refusal, "the continuation was not kept");
@@ -87,7 +87,7 @@ impl Actor {
             return Err(Refusal::CreationNotFinal);
         }
         if !self.suspended {
-            self.suspend().await?;
+            self.suspend(false).await?;
         }
         self.on_disk(Held::drop_pages).await?;
         let (wallet, view) = (self.wallet, self.handoff.view());

@@ -1,8 +1,8 @@
 //! The program of a session: what it asks for next, and what its journal keeps of the answer.
 
 use gpu::continuation::{
-    Bound, Chosen, ContinuationRefusal, DecodeProgram, Effect, EffectResult, Journal, Op, Program as _, Recorded, Step,
-    Value, Wake,
+    Bound, Chosen, ContinuationRefusal, DecodeProgram, Effect, EffectId, EffectResult, Journal, Op, Program as _,
+    Recorded, Step, Value, Wake,
 };
 use wallet::{digest::Digest, grant::WalletAddress, units::TokenPosition};
 
@@ -60,6 +60,11 @@ impl RunningProgram {
             self.tell(Value::Nil, journal)?;
         }
         Ok(())
+    }
+
+    /// The effect that it asks for; none once it has ended.
+    pub(crate) fn asked(&self) -> EffectId {
+        self.asked.as_ref().map_or(EffectId::NONE, |effect| effect.id)
     }
 
     fn asks_for(&self, op: Op) -> bool {

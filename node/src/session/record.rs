@@ -35,6 +35,7 @@ impl Actor {
             held.start.prompt_tokens.get().saturating_add(held.start.sampling.max_tokens.get()).div_ceil(block);
         let decisions = *self.context.decisions.borrow();
         let is_parked = self.sequence.is_none();
+        let may_come_back = !self.suspended || held.is_parked_until_read() && self.session.tokens.is_awaited();
         Some(BatchRecord {
             identity: Identity {
                 wallet: self.wallet,
@@ -63,9 +64,10 @@ impl Actor {
                 phase: Phase {
                     prefill_complete: tokens > held.start.prompt_tokens.get(),
                     decoding: !is_parked && self.handoff.mode() == Mode::Serving && held.finished.is_none(),
-                    request_waits: is_parked && held.finished.is_none() && !self.suspended,
+                    request_waits: is_parked && held.finished.is_none() && may_come_back,
                 },
-                active_at: held.active_at,
+                // What nobody reads is decoded for nobody.
+                active_at: if is_parked { held.active_at } else { self.session.tokens.read_at() },
                 step: stats.median_step,
             },
             routing: Routing {

@@ -1,13 +1,16 @@
 //! The tokens that a session emitted: written once, read by any number of streams.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use futures::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use wallet::units::{NodeId, TokenCount, TokenPosition};
+use wallet::units::{NodeId, Timestamp, TokenCount, TokenPosition};
 
-use super::view::FinishReason;
+use super::{context::now, view::FinishReason};
 
 /// What a stream of a session yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +73,19 @@ pub enum End {
 #[derive(Clone, Debug)]
 pub struct TokenLog {
     inner: Arc<RwLock<Inner>>,
+    /// Each reader that waits is subscribed.
     changed: watch::Sender<u64>,
+    /// When the last reader left, in milliseconds since the Unix epoch.
+    left_at: Arc<AtomicU64>,
+}
+
+/// Notes when a reader leaves, also one that is dropped while it waits.
+struct Reading<'a>(&'a AtomicU64);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.store(now().get(), Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +100,8 @@ impl TokenLog {
     /// An empty log whose first token will stand at `first`.
     pub fn new(first: TokenPosition) -> Self {
         let inner = Inner { first: first.get(), ..Inner::default() };
-        Self { inner: Arc::new(RwLock::new(inner)), changed: watch::Sender::new(0) }
+        let left_at = Arc::new(AtomicU64::new(now().get()));
+        Self { inner: Arc::new(RwLock::new(inner)), changed: watch::Sender::new(0), left_at }
     }
 
     /// Sets where the first token stands, before there is any.
@@ -120,8 +136,19 @@ impl TokenLog {
         TokenPosition::new(inner.first + u32::try_from(inner.tokens.len()).unwrap_or(u32::MAX))
     }
 
+    /// Whether somebody waits for a token now.
+    pub fn is_awaited(&self) -> bool {
+        self.changed.receiver_count() > 0
+    }
+
+    /// When somebody last read, or waited to: at first when the log was made, and now if somebody waits.
+    pub fn read_at(&self) -> Timestamp {
+        if self.is_awaited() { now() } else { Timestamp::new(self.left_at.load(Ordering::Relaxed)) }
+    }
+
     /// Up to `count_max` tokens from `from` on and, if these are the last, the end. Waits for the first of them.
     pub async fn wait(&self, from: TokenPosition, count_max: usize) -> (Vec<EmittedToken>, Option<End>) {
+        let _reading = Reading(&self.left_at);
         let mut changed = self.changed.subscribe();
         loop {
             changed.borrow_and_update();
@@ -201,6 +228,22 @@ mod tests {
         let mut expected: Vec<_> = (5..9).map(|position| StreamItem::Token(token(position))).collect();
         expected.push(StreamItem::Moved { to: NodeId::new(2) });
         assert_eq!(reader.await.expect("no panic"), expected);
+    }
+
+    #[tokio::test]
+    async fn a_log_is_read_as_long_as_somebody_waits_and_until_the_last_left() {
+        let log = TokenLog::new(TokenPosition::ZERO);
+        let made_at = log.read_at();
+        assert!(!log.is_awaited() && made_at <= now());
+        let reader = log.wait(TokenPosition::ZERO, 1);
+        let mut reader = Box::pin(reader);
+        assert!(futures::poll!(&mut reader).is_pending());
+        assert!(log.is_awaited());
+        log.left_at.store(0, Ordering::Relaxed);
+        assert!(log.read_at() >= made_at, "it is read now");
+        drop(reader);
+        assert!(!log.is_awaited());
+        assert!(log.read_at() >= made_at, "it was read until now");
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub struct Vitals {
     pub eviction_risk: Option<Ppm>,
     /// What it is doing.
     pub phase: Phase,
-    /// When it last computed anything.
+    /// When it was last used: when it computed anything, or, while it decodes, when its stream was last read.
     pub active_at: Timestamp,
     /// Median decode step, unpaced; absent before the first step.
     pub step: Option<Micros>,

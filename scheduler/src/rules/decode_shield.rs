@@ -1,7 +1,8 @@
 //! R1, decode shield: a decoding sequence is never interrupted.
 //!
 //! The only way for a decoding sequence off its engine is a migration, which pre-copies while the sequence decodes and
-//! cuts over at a step boundary; and that only if the predicted pause fits its budget. Tiering waits.
+//! cuts over at a step boundary; and that only if the predicted pause fits its budget. Tiering waits, unless the engine is
+//! full and nobody reads what is decoded: then the sequence may be suspended at a step boundary, until somebody does.
 
 use crate::{action::Action, refusal::Refusal, rules::Options, situation::Situation};
 
@@ -9,6 +10,8 @@ pub(super) fn evaluate(situation: &Situation, options: &mut Options) {
     if !situation.batch.decoding {
         return;
     }
+    let unread = situation.batch.idle_us >= situation.limits.unread_us_min;
+    let yields = unread && situation.is_source_full();
     options.refuse(|action| match action {
         Action::Migrate { to } => {
             let candidate = situation.candidates.get(&to)?;
@@ -16,6 +19,7 @@ pub(super) fn evaluate(situation: &Situation, options: &mut Options) {
             let pause_us = candidate.transfer_us(situation.batch.tail_bytes, &situation.limits);
             (pause_us > budget_us(situation)).then_some(Refusal::BlackoutTooLong)
         }
+        Action::Demote | Action::Suspend if yields => None,
         Action::Demote | Action::Suspend | Action::Evict => Some(Refusal::Decoding),
         Action::Keep | Action::Promote => None,
     });

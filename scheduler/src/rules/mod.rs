@@ -16,7 +16,7 @@ use wallet::units::Micros;
 use crate::{action::Action, record::RankedCandidate, refusal::Refusal, situation::Situation};
 
 /// Version of the table, recorded in each decision.
-pub const TABLE_VERSION: u32 = 1;
+pub const TABLE_VERSION: u32 = 2;
 
 /// One rule.
 pub struct Rule {

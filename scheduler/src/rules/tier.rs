@@ -3,7 +3,7 @@
 //! Engine, then host memory where a node has it, then disk; past its TTL it is evicted. A full engine lets idle
 //! batches go sooner, but not before the time in which most sessions come back.
 
-use crate::{action::Action, ppm::Ppm, refusal::Refusal, rules::Options, situation::Situation};
+use crate::{action::Action, refusal::Refusal, rules::Options, situation::Situation};
 
 pub(super) fn evaluate(situation: &Situation, options: &mut Options) {
     options.refuse(|action| not_due(situation, action));
@@ -24,8 +24,11 @@ fn not_due(situation: &Situation, action: Action) -> Option<Refusal> {
         // With a host tier, the engine's pages stop there first.
         Action::Suspend if batch.host_tier => limits.host_idle_us_max.max(limits.engine_idle_us_max),
         Action::Demote | Action::Suspend => {
-            let full = situation.source.utilisation(0) >= Ppm::new(limits.source_utilisation_ppm_min);
-            if full { limits.engine_idle_us_min } else { limits.engine_idle_us_max }
+            if situation.is_source_full() {
+                limits.engine_idle_us_min
+            } else {
+                limits.engine_idle_us_max
+            }
         }
     };
     if batch.request_waits {
@@ -96,5 +99,18 @@ mod tests {
     #[test]
     fn a_decoding_batch_is_neither_suspended_nor_evicted_however_old() {
         assert_eq!(decided(|s| (s.batch.decoding, s.batch.idle_us) = (true, u64::MAX)), None);
+    }
+
+    #[test]
+    fn a_full_engine_suspends_a_decoding_batch_that_nobody_reads() {
+        let unread = |free, idle_us| {
+            decided(|s| {
+                (s.batch.decoding, s.batch.idle_us, s.source.blocks_free_count) = (true, idle_us, free);
+                s.batch.ttl_us = 0;
+            })
+        };
+        assert_eq!(unread(5, 60 * SECOND), Some(Action::Suspend), "and it is not evicted");
+        assert_eq!(unread(5, 60 * SECOND - 1), None);
+        assert_eq!(unread(6, u64::MAX), None, "there is room for it");
     }
 }
