@@ -15,24 +15,24 @@ impl Rng {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
 
     /// A number in `range`, which is not empty.
     pub fn range(&mut self, range: Range<u64>) -> u64 {
-        range.start + self.next() % (range.end - range.start)
+        range.start + self.draw() % (range.end - range.start)
     }
 
     /// True in `percent` of 100 cases.
     pub fn percent(&mut self, percent: u64) -> bool {
-        self.next() % 100 < percent
+        self.draw() % 100 < percent
     }
 
     /// One of `items`, which are not none.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
-        let at = self.next() % items.len() as u64;
+        let at = self.draw() % items.len() as u64;
         &items[usize::try_from(at).unwrap_or(0)]
     }
 }

@@ -97,8 +97,8 @@ impl Liar {
     /// Words that nobody asked for.
     pub(super) fn spontaneous_votes(&mut self) {
         if self.has(Lie::FarVotes) {
-            let height = BlockHeight::new(self.rng.next() >> self.rng.range(1..60));
-            let view = View { term: self.rng.next() >> self.rng.range(1..60), number: self.rng.range(1..90) };
+            let height = BlockHeight::new(self.rng.draw() >> self.rng.range(1..60));
+            let view = View { term: self.rng.draw() >> self.rng.range(1..60), number: self.rng.range(1..90) };
             let ballot = Ballot {
                 consortium: self.consortium.id(),
                 epoch: self.consortium.validators().epoch,
@@ -112,7 +112,7 @@ impl Liar {
         }
         if self.has(Lie::NullifyStorm) {
             let (from, ahead) = (View { term: self.rng.range(0..self.term + 1), number: 1 }, self.rng.range(0..40));
-            let far = self.rng.next() >> self.rng.range(0..60);
+            let far = self.rng.draw() >> self.rng.range(0..60);
             let words = [self.term, self.term + ahead, far.max(self.term)].map(|through| self.nullify(from, through));
             self.send_to_all(words.to_vec());
         }
