@@ -123,9 +123,9 @@ mod tests {
     use std::path::PathBuf;
 
     use ledger::{
-        bundle::FinalView as _,
         testing::{self, Chain, Session},
         tlog::{Checkpoint, Cosignature, CosignedCheckpoint},
+        tree::log::inclusion_proof,
     };
 
     use super::*;
@@ -156,7 +156,8 @@ mod tests {
             let cosignatures = nodes.map(|node| Cosignature::sign(&checkpoint, &testing::signer(node), 1_800_000_000));
             let cosigned = CosignedCheckpoint { cosignatures: cosignatures.collect(), checkpoint };
             let checkpoint = cosigned.to_note(consortium.validators(), &consortium.id());
-            let path = self.chain.inclusion_proof(index).expect("within");
+            let leaves: Vec<Digest> = self.chain.entries().map(|(_, entry)| entry.leaf_hash()).collect();
+            let path = inclusion_proof(&leaves, index).expect("within");
             LogProof { extra: None, index, path, checkpoint }.to_string()
         }
 
