@@ -71,3 +71,18 @@ fn a_short_page_does_not_show_what_its_buffer_held() {
     let large = ring.append(0, Expect::Any, &DRAFT, &[0; 65]);
     assert!(matches!(large, Err(StreamFault::PageTooLarge { count: 65, max: 64 })));
 }
+
+#[test]
+fn free_buffers_keep_no_more_than_their_bound_and_all_come_back() {
+    use arena::{Arena, FREE_BYTES_MAX, Slot};
+    let arena = std::sync::Arc::new(Arena::new(8));
+    for _ in 0..2 {
+        let mut slots: Vec<Slot> = std::iter::from_fn(|| Slot::take(&arena)).collect();
+        assert_eq!((slots.len(), arena.free_bytes()), (8, 0));
+        for slot in &mut slots {
+            slot.room(FREE_BYTES_MAX / 3);
+        }
+        drop(slots);
+        assert!((FREE_BYTES_MAX / 3..=FREE_BYTES_MAX).contains(&arena.free_bytes()));
+    }
+}
