@@ -1,6 +1,7 @@
 //! What crosses crates, one module for each subject.
 
 mod bad_input;
+mod c2sp;
 mod consortium;
 mod crash;
 mod decoders;
@@ -10,6 +11,7 @@ mod forger;
 mod leader;
 mod moves;
 mod needles;
+mod parking;
 mod program;
 mod restart;
 mod secrets;
