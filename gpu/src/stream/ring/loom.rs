@@ -12,6 +12,7 @@ use crate::stream::{Appended, Draft, Expect, Integrity, Retention, Wake};
 
 #[path = "arena.rs"]
 #[expect(clippy::duplicate_mod, reason = "the ring's own modules, on loom's locks")]
+#[expect(dead_code, reason = "the ring's tests use all of it, these some")]
 mod arena;
 #[path = "queue.rs"]
 #[expect(clippy::duplicate_mod, reason = "the ring's own modules, on loom's locks")]
