@@ -2,6 +2,7 @@
 
 use ledger::{
     block::{Block, View},
+    event::EntryParts,
     execute::{Executed, Place, propose},
     shell::{
         raft::{RaftEntry, RaftLogId, TypeConfig},
@@ -155,7 +156,9 @@ impl Liar {
             Place { parent, certificate, skipped: block.skipped.clone(), view: header.view, after: header.after };
         let mut entries = block.entries.clone();
         if let Some(entry) = entries.iter_mut().find(|entry| entry.body.author != self.me) {
-            *entry = entry.changed(|entry| entry.body.nonce[15] ^= 1);
+            let mut forged = EntryParts::clone(entry);
+            forged.body.nonce[15] ^= 1;
+            *entry = forged.into();
         }
         *block = propose(&self.consortium, place, &self.signer, header.time, entries).block;
     }
