@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -21,6 +21,7 @@ use crate::{
         fault::Fault,
         replica::{Replica, ReplicaOptions},
         transport::{PeerReply, PeerRequest, Transport, TransportFault, Word},
+        validator::Message,
     },
     testing,
     vote::{Nullify, Vote, VoteKind},
@@ -169,6 +170,18 @@ pub struct Cluster {
     pub consortium: Arc<Consortium>,
     pub board: Arc<Switchboard>,
     dirs: Vec<TempDir>,
+}
+
+/// Board and replicas hold each other, and so does the thread in which a replica votes. Without this each test would keep
+/// its stores open until the last one ends.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let replicas = std::mem::take(&mut *self.board.replicas.lock().unwrap_or_else(PoisonError::into_inner));
+        for replica in replicas.into_values() {
+            // A full inbox means that it may go on for a while.
+            let _ = replica.shared.validator.try_send(Message::Stop);
+        }
+    }
 }
 
 impl Cluster {
