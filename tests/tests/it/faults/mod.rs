@@ -192,7 +192,16 @@ async fn bundle_of_a_move(cluster: &Running) -> std::path::PathBuf {
     for node in [holder.as_str(), to] {
         until("the wallet is final", async || cluster.auditor(node).get(&known).await.is_ok()).await;
     }
-    let report = cluster.admin(&holder).expect("its socket").migrate(&wallet, to).await.expect("an answer");
+    let admin = cluster.admin(&holder).expect("its socket");
+    let mut report = admin.migrate(&wallet, to).await.expect("an answer");
+    // A clock that jumped ages the load that was measured before; the next tick measures again.
+    for _ in 0..20 {
+        if !report.as_ref().is_err_and(|problem| problem.code == "S-205") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        report = admin.migrate(&wallet, to).await.expect("an answer");
+    }
     let report = report.unwrap_or_else(|problem| panic!("{holder} does not move it: {problem:?}"));
     assert_eq!(report["completed"], true, "{report}");
     stream.read_until(stream.seen.len() + 20).await.expect("it goes on");
