@@ -7,7 +7,7 @@ use wallet::{
     codec,
     digest::{Digest, sha256},
     identity::{PublicKey, SecretKey, Signature, context},
-    units::{BlockHeight, NodeId, Timestamp},
+    units::{BlockHeight, LogIndex, NodeId, Timestamp},
 };
 
 use crate::{
@@ -109,4 +109,20 @@ pub struct Block {
     pub skipped: Option<Nullification>,
     /// The leaves that this block adds.
     pub entries: Vec<Entry>,
+}
+
+/// A final block with its proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FinalBlock {
+    /// The block.
+    pub block: Block,
+    /// What made it final; of kind `Notarize` where a later block's certificate did.
+    pub certificate: Certificate,
+}
+
+impl FinalBlock {
+    /// The place of the block's first leaf.
+    pub fn first_index(&self) -> LogIndex {
+        LogIndex::new(self.block.header.log_size - self.block.entries.len() as u64)
+    }
 }

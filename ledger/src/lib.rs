@@ -3,6 +3,7 @@
 //! Everything outside `shell` is sans-IO: time, keys and bytes come in as arguments, effects go out as values.
 
 pub mod apply;
+pub mod archive;
 pub mod author;
 pub mod block;
 pub mod bundle;
@@ -15,6 +16,7 @@ pub mod execute;
 pub mod finality;
 pub mod planted;
 pub mod refusal;
+pub mod replay;
 #[cfg(feature = "shell")]
 pub mod shell;
 

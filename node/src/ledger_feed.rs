@@ -10,8 +10,9 @@ use std::{
 
 use futures::StreamExt as _;
 use ledger::{
+    block::FinalBlock,
     event::{Entry, Event, next_head},
-    shell::{final_store::FinalBlock, replica::Replica},
+    shell::replica::Replica,
 };
 use tokio::{
     sync::{mpsc, watch},

@@ -20,7 +20,7 @@ use super::{
     store::{Batch, Scan, Store, number_key},
 };
 use crate::{
-    block::{Block, Header},
+    block::{Block, FinalBlock, Header},
     bundle::FinalView,
     certificate::{Certificate, Nullification},
     event::{Entry, Event},
@@ -59,22 +59,6 @@ pub struct Tip {
     pub certificate: Option<Certificate>,
     /// The raft log entry that holds it; none at genesis.
     pub log_id: Option<RaftLogId>,
-}
-
-/// A final block with its proof.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FinalBlock {
-    /// The block.
-    pub block: Block,
-    /// What made it final.
-    pub certificate: Certificate,
-}
-
-impl FinalBlock {
-    /// The place of the block's first leaf.
-    pub fn first_index(&self) -> LogIndex {
-        LogIndex::new(self.block.header.log_size - self.block.entries.len() as u64)
-    }
 }
 
 /// The last value that a batch writes: with it the block is final here.

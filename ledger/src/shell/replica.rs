@@ -15,7 +15,7 @@ use super::{
     clock::Clock,
     disk::Disk,
     fault::Fault,
-    final_store::{FinalBlock, FinalStore, StoredView},
+    final_store::{FinalStore, StoredView},
     log_store::blocking,
     metrics::Metrics,
     shared::Shared,
@@ -23,7 +23,7 @@ use super::{
     transport::{PeerReply, PeerRequest, Transport},
     validator::Message,
 };
-use crate::{event::Entry, execute::Executed, refusal::Refusal};
+use crate::{block::FinalBlock, event::Entry, execute::Executed, refusal::Refusal};
 
 /// What a replica needs to start.
 pub struct ReplicaOptions {

@@ -1,0 +1,129 @@
+use wallet::{digest::Digest, units::Timestamp};
+
+use super::*;
+use crate::{
+    block::View,
+    execute::propose_with,
+    testing::{CREATED_MS, Chain, Session, certify, certify_as, consortium, signer},
+};
+
+const BOTH: [Signatures; 2] = [Signatures::Verified { threads: 2 }, Signatures::Certified];
+
+/// A chain in which a wallet moved.
+fn sample() -> Chain {
+    let consortium = consortium(4);
+    let (mut chain, session) = (Chain::new(consortium.clone()), Session::in_eu(&consortium, 0));
+    chain.push(session.created()).expect("valid");
+    session.hop(&mut chain, 1, None).expect("valid");
+    chain.push(session.anchored(0, 2, Digest([7; 32]))).expect("valid");
+    chain
+}
+
+fn blocks(chain: &Chain) -> Vec<FinalBlock> {
+    let block = |(block, certificate): &(_, _)| FinalBlock { block: Clone::clone(block), certificate: Clone::clone(certificate) };
+    chain.blocks.iter().map(block).collect()
+}
+
+fn replay(chain: &Chain, blocks: &[FinalBlock], signatures: Signatures) -> Result<Replayed, ReplayInvalid> {
+    let mut replay = Replay::new(chain.consortium.clone(), signatures);
+    blocks.iter().try_for_each(|block| replay.step(block))?;
+    replay.finish()
+}
+
+/// The sample's blocks after `change`, refused by both kinds of replay for the same reason.
+fn refused(change: impl FnOnce(&mut Vec<FinalBlock>)) -> (u64, Reason) {
+    let chain = sample();
+    let mut blocks = blocks(&chain);
+    change(&mut blocks);
+    let [one, other] = BOTH.map(|signatures| replay(&chain, &blocks, signatures).expect_err("changed"));
+    assert_eq!(one, other);
+    (one.height.get(), one.reason)
+}
+
+#[test]
+fn a_final_chain_gives_the_same_state_again() {
+    let chain = sample();
+    // Five entries, three of them signed by their holder too.
+    for (signatures, verified) in BOTH.into_iter().zip([8, 0]) {
+        let replayed = replay(&chain, &blocks(&chain), signatures).expect("final");
+        assert_eq!(replayed.executed, chain.tip);
+        assert_eq!(replayed.certificate.as_ref(), chain.blocks.last().map(|(_, certificate)| certificate));
+        assert_eq!(replayed.verified, verified);
+    }
+}
+
+#[test]
+fn nothing_to_replay_is_genesis() {
+    let chain = Chain::new(consortium(4));
+    for signatures in BOTH {
+        let replayed = replay(&chain, &[], signatures).expect("genesis");
+        assert_eq!((replayed.executed, replayed.certificate), (chain.tip.clone(), None));
+    }
+}
+
+/// A quorum that lies can certify an entry that its author never signed. An auditor sees that; a node that is restored
+/// has the quorum's word, as everybody has.
+#[test]
+fn an_entry_that_its_author_did_not_sign_is_found_by_who_verifies_signatures() {
+    let mut chain = sample();
+    let session = Session::in_eu(&chain.consortium, 0);
+    let forged = session.anchored(2, 9, Digest([8; 32]));
+    let other = session.anchored(2, 10, Digest([8; 32]));
+    let forged = forged.changed(|parts| parts.signature = other.signature.clone());
+    let place = chain.place(View { term: 1, number: chain.tip.view.number + 1 });
+    let now = Timestamp::new(CREATED_MS + 10_000);
+    let proposal = propose_with(&chain.consortium, place, &signer(0), now, vec![forged], &Deferred::default());
+    assert_eq!(proposal.refused, []);
+    let certificate = certify(&proposal.block, 1..4);
+    let height = proposal.block.header.height;
+    chain.blocks.push((proposal.block, certificate));
+    let found = replay(&chain, &blocks(&chain), BOTH[0]).expect_err("forged");
+    assert_eq!(found.height, height);
+    assert!(matches!(found.reason, Reason::Signature { .. }), "{found}");
+    assert!(replay(&chain, &blocks(&chain), BOTH[1]).is_ok());
+}
+
+#[test]
+fn a_certificate_beside_another_block_proves_nothing() {
+    let (height, reason) = refused(|blocks| blocks[1].certificate = blocks[2].certificate.clone());
+    assert_eq!((height, reason), (2, Reason::OtherCertificate));
+}
+
+#[test]
+fn a_certificate_below_a_quorum_proves_nothing() {
+    let (height, reason) = refused(|blocks| blocks[1].certificate.signatures.truncate(2));
+    let below = CertificateInvalid::BelowQuorum { found: 2, quorum: 3 };
+    assert_eq!((height, reason), (2, Reason::Certificate(below)));
+}
+
+#[test]
+fn a_block_left_out_is_missed() {
+    let (height, reason) = refused(|blocks| drop(blocks.remove(1)));
+    assert!(height == 3 && matches!(reason, Reason::Block(BlockInvalid::Height { .. })), "{height}: {reason}");
+}
+
+#[test]
+fn an_entry_put_in_the_place_of_another_changes_the_root() {
+    let (height, reason) = refused(|blocks| blocks[4].block.entries = blocks[0].block.entries.clone());
+    assert!(height == 5 && matches!(reason, Reason::Block(_)), "{height}: {reason}");
+}
+
+#[test]
+fn a_chain_that_ends_with_a_notarized_block_is_not_final_up_to_there() {
+    let notarized = |blocks: &mut Vec<FinalBlock>| {
+        let last = blocks.last_mut().expect("not empty");
+        last.certificate = certify_as(VoteKind::Notarize, &last.block, 0..3);
+    };
+    assert_eq!(refused(notarized).1, Reason::NotFinal);
+}
+
+#[test]
+fn a_notarized_block_is_final_with_the_one_after_it() {
+    let chain = sample();
+    let mut blocks = blocks(&chain);
+    let second = &mut blocks[1];
+    second.certificate = certify_as(VoteKind::Notarize, &second.block, 0..3);
+    for signatures in BOTH {
+        assert!(replay(&chain, &blocks, signatures).is_ok());
+    }
+}
