@@ -72,7 +72,11 @@ impl Shared {
             backoff: Duration::from_millis(parameters.heartbeat_ms / 2),
             hold: Duration::from_millis(parameters.heartbeat_ms * 4 / 5),
         };
-        let machine = FinalStateMachine::new(membership(&self.first_entry), self.final_at.subscribe());
+        let machine = FinalStateMachine::new(
+            membership(&self.first_entry),
+            self.log.purged().map(|link| link.log_id),
+            self.final_at.subscribe(),
+        );
         let raft = Raft::new(raft_id(self.me), Arc::new(config), peers, self.log.clone(), machine)
             .await
             .map_err(|error| Fault::Raft(error.to_string()))?;

@@ -39,13 +39,17 @@ impl Shared {
         {
             return Ok(Some(found));
         }
-        let mut chain = prev_chain;
+        let (mut chain, purged) = (prev_chain, self.log.purged());
         for entry in &rpc.entries {
+            let is_purged = purged.is_some_and(|purged| entry.log_id.index < purged.log_id.index);
             // What is new here has nothing to differ from; its hash is not needed.
-            if self.log.link(entry.log_id.index)?.is_none() {
+            if !is_purged && self.log.link(entry.log_id.index)?.is_none() {
                 break;
             }
             chain = chain_hash(chain, entry);
+            if is_purged {
+                continue;
+            }
             match diverges(entry.log_id, chain, false)? {
                 Some(None) => {}
                 Some(found) => return Ok(found),

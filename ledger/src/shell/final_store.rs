@@ -199,6 +199,14 @@ impl FinalStore {
         self.indices(WALLETS, wallet.0.as_bytes(), size)
     }
 
+    /// The last final block's height and place in the raft log, as they are on the disk; none at genesis.
+    ///
+    /// # Errors
+    /// [`Fault`] if it is damaged.
+    pub(crate) fn last(&self) -> Result<Option<(BlockHeight, RaftLogId)>, Fault> {
+        Ok(self.0.get::<Pointer>(META, POINTER)?.map(|pointer| (pointer.height, pointer.log_id)))
+    }
+
     /// What proof bundles are built from: the final chain up to `executed`, a final state of this store.
     ///
     /// # Errors

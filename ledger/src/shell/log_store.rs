@@ -163,6 +163,11 @@ impl LogStore {
         self.0.tail().last
     }
 
+    /// Where the log begins here: the last entry that is no longer kept, or never was.
+    pub fn purged(&self) -> Option<Link> {
+        self.0.tail().purged
+    }
+
     /// The entry at `index`, if it is there.
     ///
     /// # Errors
@@ -212,6 +217,7 @@ impl LogStore {
             Some(recent) => Some(recent.entry.log_id),
             None => self.0.stored(log_id.index)?.map(|stored| stored.entry.log_id),
         };
+        let held = held.or(tail.purged.map(|link| link.log_id));
         if held != Some(log_id) {
             return Err(Fault::Missing { store: STORE, what: format!("the block that became final at {log_id}") });
         }
@@ -239,6 +245,25 @@ impl LogStore {
     /// [`Fault`] of the disk, or if the log is not empty.
     pub fn append_first(&self, entry: RaftEntry) -> Result<(), Fault> {
         self.0.append(&[entry]).map(|flushed| self.0.raise(flushed))
+    }
+
+    /// Begins an empty log after an entry that is final and that only the others hold.
+    ///
+    /// # Errors
+    /// [`Fault`] of the disk, or if the log is not empty.
+    pub fn begin_after(&self, link: Link) -> Result<(), Fault> {
+        let mut tail = self.0.tail();
+        if let Some(last) = tail.last {
+            return Err(Fault::NotConsecutive { last: Some(last.log_id.index), found: link.log_id.index });
+        }
+        let mut batch = Batch::default();
+        batch.put(META, PURGED, &link);
+        self.0.store.write(batch)?;
+        (tail.purged, tail.last) = (Some(link), Some(link));
+        let flushed = tail.flushed();
+        drop(tail);
+        self.0.raise(flushed);
+        Ok(())
     }
 
     /// Writes entries after the last one, past openraft, which must not run then.

@@ -107,7 +107,7 @@ impl RaftNetwork<TypeConfig> for Peer {
         _: InstallSnapshotRequest<TypeConfig>,
         _: RPCOption,
     ) -> Result<InstallSnapshotResponse<u64>, RpcError<RaftError<u64, InstallSnapshotError>>> {
-        Err(RPCError::Unreachable(Unreachable::new(&AnyError::error("snapshots are not built yet"))))
+        Err(RPCError::Unreachable(Unreachable::new(&AnyError::error("openraft sends no snapshots here"))))
     }
 
     /// openraft holds no elections here; see `terms`.

@@ -239,8 +239,11 @@ impl Files {
     }
 }
 
-/// The raft log must hold the final block: it is on the disk before anybody votes for it.
+/// The raft log must hold the final block, or begin after it: it is on the disk before anybody votes for it.
 fn check_holds(log: &LogStore, log_id: RaftLogId, tip: &Tip) -> Result<(), Fault> {
+    if log.purged().is_some_and(|purged| purged.log_id == log_id) {
+        return Ok(());
+    }
     let stored = log.entry(log_id.index)?.filter(|stored| stored.entry.log_id == log_id);
     let digest = stored.and_then(|stored| block_of(stored.entry)).map(|block| block.header.digest());
     if digest == Some(tip.executed.digest) {

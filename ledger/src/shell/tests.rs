@@ -1,5 +1,6 @@
 //! Whole replicas: finality, elections, restarts, repairs.
 
+mod backup;
 mod cluster;
 mod leaders;
 mod liars;

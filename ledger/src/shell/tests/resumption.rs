@@ -11,7 +11,7 @@ fn record(dir: &Path) -> crate::shell::vote_record::Votes {
 }
 
 /// Makes entries final until `node` votes again, and says that it does.
-async fn until_it_votes(cluster: &Cluster, node: u32, author: u32) {
+pub async fn until_it_votes(cluster: &Cluster, node: u32, author: u32) {
     let replica = cluster.replica(node);
     for decisions in 100..200 {
         cluster.finalize(author, decisions).await;
@@ -22,7 +22,7 @@ async fn until_it_votes(cluster: &Cluster, node: u32, author: u32) {
     panic!("silent for a hundred blocks: {:#?}", replica.metrics());
 }
 
-fn no_evidence(cluster: &Cluster, nodes: u32) {
+pub fn no_evidence(cluster: &Cluster, nodes: u32) {
     for node in 0..nodes {
         let Ok(files) = fs::read_dir(cluster.dir(node).join("evidence")) else { continue };
         let verdict = |path: &Path| {

@@ -1,0 +1,117 @@
+//! The archive of a running node, and a node that is restored from it.
+
+use std::{fs, path::Path};
+
+use super::{
+    cluster::Cluster,
+    resumption::{no_evidence, until_it_votes},
+    watch_commits,
+};
+use crate::{
+    archive::ArchiveReader,
+    replay::{Replay, Signatures},
+    shell::{
+        backup::{RestoreFault, restore},
+        fault::Fault,
+    },
+};
+
+async fn archive(cluster: &Cluster, node: u32) -> Vec<u8> {
+    let backup = cluster.replica(node).backup().await.expect("it runs");
+    backup.collect::<Result<Vec<_>, Fault>>().expect("the disk is well").concat()
+}
+
+fn restored(cluster: &Cluster, archive: &[u8], folder: &Path) -> Result<u64, RestoreFault> {
+    let mut reader = ArchiveReader::open(archive, &cluster.consortium.id())?;
+    restore(&mut reader, folder, |_| {}).map(|executed| executed.height.get())
+}
+
+/// Puts what an archive holds in the place of a closed node's files.
+fn replace(cluster: &Cluster, node: u32, archive: &[u8]) {
+    fs::remove_dir_all(cluster.dir(node)).expect("the node is closed");
+    restored(cluster, archive, cluster.dir(node)).expect("a good archive");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_a_running_node_replays_to_its_final_state() {
+    let cluster = Cluster::start(4).await;
+    for decisions in 1..6 {
+        cluster.finalize(decisions % 4, u64::from(decisions)).await;
+    }
+    cluster.settle().await;
+    let archive = archive(&cluster, 1).await;
+    let mut reader = ArchiveReader::open(archive.as_slice(), &cluster.consortium.id()).expect("an archive");
+    let mut replay = Replay::new(reader.consortium().clone(), Signatures::Verified { threads: 2 });
+    while let Some(block) = reader.next_block().expect("whole") {
+        replay.step(&block).expect("valid");
+    }
+    let replayed = replay.finish().expect("final");
+    assert_eq!(replayed.executed, *cluster.replica(1).state());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_restored_from_another_nodes_backup_catches_up_and_votes_again() {
+    let cluster = Cluster::start(4).await;
+    let watch = watch_commits(&cluster);
+    for decisions in 1..6 {
+        cluster.finalize(0, decisions).await;
+    }
+    cluster.settle().await;
+    let archive = archive(&cluster, 0).await;
+    cluster.close(2).await;
+    for decisions in 6..12 {
+        cluster.finalize(0, decisions).await;
+    }
+    replace(&cluster, 2, &archive);
+    let replica = cluster.open(2).await.expect("opens");
+    assert!(!replica.metrics().votes, "what its key signed is not in the archive");
+    until_it_votes(&cluster, 2, 1).await;
+    cluster.settle().await;
+    no_evidence(&cluster, 4);
+    drop(replica);
+    cluster.close(2).await;
+    cluster.open(2).await.expect("opens again");
+    cluster.finalize(2, 500).await;
+    cluster.settle().await;
+    watch.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lags_behind_the_log_of_a_restored_leader_catches_up_from_others() {
+    let cluster = Cluster::start(4).await;
+    cluster.finalize(0, 1).await;
+    cluster.settle().await;
+    cluster.close(3).await;
+    for decisions in 2..6 {
+        cluster.finalize(0, decisions).await;
+    }
+    cluster.settle().await;
+    let archive = archive(&cluster, 0).await;
+    cluster.close(2).await;
+    // Three nodes are a quorum, and the lagging one must not learn more than it knows before the restored one leads.
+    replace(&cluster, 2, &archive);
+    cluster.open(2).await.expect("opens");
+    cluster.open(3).await.expect("opens");
+    until_it_votes(&cluster, 2, 1).await;
+    cluster.settle().await;
+    no_evidence(&cluster, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_fails_leaves_no_folder_and_one_that_is_there_is_left_alone() {
+    let cluster = Cluster::start(4).await;
+    for decisions in 1..4 {
+        cluster.finalize(0, decisions).await;
+    }
+    cluster.settle().await;
+    let good = archive(&cluster, 0).await;
+    let parent = tempfile::tempdir().expect("tempdir");
+    let folder = parent.path().join("ledger");
+    let mut damaged = good.clone();
+    *damaged.last_mut().expect("not empty") ^= 1;
+    assert!(matches!(restored(&cluster, &damaged, &folder), Err(RestoreFault::Archive(_))));
+    assert_eq!(fs::read_dir(parent.path()).expect("readable").count(), 0);
+    restored(&cluster, &good, &folder).expect("a good archive");
+    assert!(matches!(restored(&cluster, &good, &folder), Err(RestoreFault::FolderExists { .. })));
+    assert_eq!(fs::read_dir(parent.path()).expect("readable").count(), 1);
+}
