@@ -102,12 +102,21 @@ impl RaftNetwork<TypeConfig> for Peer {
         }
     }
 
+    /// openraft asks for this where the own log begins after what the peer has. The peer takes those entries over from
+    /// others by itself; once it has them openraft goes on from there, as if it had sent them.
     async fn install_snapshot(
         &mut self,
-        _: InstallSnapshotRequest<TypeConfig>,
-        _: RPCOption,
+        rpc: InstallSnapshotRequest<TypeConfig>,
+        option: RPCOption,
     ) -> Result<InstallSnapshotResponse<u64>, RpcError<RaftError<u64, InstallSnapshotError>>> {
-        Err(RPCError::Unreachable(Unreachable::new(&AnyError::error("openraft sends no snapshots here"))))
+        let (vote, prev_log_id) = (rpc.vote, rpc.meta.last_log_id);
+        let probe = AppendEntriesRequest { vote, prev_log_id, entries: Vec::new(), leader_commit: None };
+        let unreachable = |reason: &str| RPCError::Unreachable(Unreachable::new(&AnyError::error(reason)));
+        match self.append(probe, option.hard_ttl()).await {
+            Ok(AppendEntriesResponse::Success) => Ok(InstallSnapshotResponse { vote }),
+            Ok(_) => Err(unreachable("the peer lacks what the own log begins after")),
+            Err(error) => Err(unreachable(&error.to_string())),
+        }
     }
 
     /// openraft holds no elections here; see `terms`.

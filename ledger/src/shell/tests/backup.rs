@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use super::{
-    cluster::Cluster,
+    cluster::{Cluster, until},
     resumption::{no_evidence, until_it_votes},
     watch_commits,
 };
@@ -77,24 +77,64 @@ async fn a_node_restored_from_another_nodes_backup_catches_up_and_votes_again() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_lags_behind_the_log_of_a_restored_leader_catches_up_from_others() {
+async fn who_lags_behind_where_the_leaders_log_begins_catches_up_from_others() {
     let cluster = Cluster::start(4).await;
     cluster.finalize(0, 1).await;
     cluster.settle().await;
     cluster.close(3).await;
+    let kept = tempfile::tempdir().expect("tempdir");
+    copy(cluster.dir(3), kept.path());
     for decisions in 2..6 {
         cluster.finalize(0, decisions).await;
     }
     cluster.settle().await;
     let archive = archive(&cluster, 0).await;
+    cluster.open(3).await.expect("opens");
     cluster.close(2).await;
-    // Three nodes are a quorum, and the lagging one must not learn more than it knows before the restored one leads.
     replace(&cluster, 2, &archive);
     cluster.open(2).await.expect("opens");
-    cluster.open(3).await.expect("opens");
     until_it_votes(&cluster, 2, 1).await;
+    until_it_leads(&cluster, 2).await;
+    cluster.close(3).await;
+    fs::remove_dir_all(cluster.dir(3)).expect("the node is closed");
+    copy(kept.path(), cluster.dir(3));
+    let replica = cluster.open(3).await.expect("opens");
+    assert!(replica.state().height < cluster.replica(2).state().height);
+    until("it has caught up", || cluster.replica(3).state().height >= cluster.replica(2).state().height).await;
+    assert_eq!(cluster.leader().await, 2, "nobody else had to lead for that");
+    for decisions in 600..610 {
+        cluster.finalize(2, decisions).await;
+    }
     cluster.settle().await;
     no_evidence(&cluster, 4);
+}
+
+/// Closes and opens leaders until `node` is one.
+async fn until_it_leads(cluster: &Cluster, node: u32) {
+    for decisions in 300..330 {
+        let leader = cluster.leader().await;
+        if leader == node {
+            return;
+        }
+        cluster.close(leader).await;
+        cluster.finalize(node, decisions).await;
+        cluster.open(leader).await.expect("opens");
+        cluster.settle().await;
+    }
+    panic!("others lead again and again");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("writable");
+    for entry in fs::read_dir(from).expect("readable") {
+        let entry = entry.expect("readable");
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).expect("copies");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
