@@ -20,7 +20,10 @@ fn sample() -> Chain {
 }
 
 fn blocks(chain: &Chain) -> Vec<FinalBlock> {
-    let block = |(block, certificate): &(_, _)| FinalBlock { block: Clone::clone(block), certificate: Clone::clone(certificate) };
+    let block = |(block, certificate): &(_, _)| FinalBlock {
+        block: Clone::clone(block),
+        certificate: Clone::clone(certificate),
+    };
     chain.blocks.iter().map(block).collect()
 }
 

@@ -4,6 +4,7 @@
 //! The exact interface is in `docs/api.md`.
 
 mod admin;
+mod archive;
 mod auth;
 mod ledger;
 mod limits;
@@ -188,7 +189,8 @@ fn public(api: Api) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready));
-    with_limits(open.merge(openai::router()).merge(ledger::router()).merge(log::router()).merge(state::router()), api)
+    let audit = ledger::router().merge(archive::router()).merge(log::router()).merge(state::router());
+    with_limits(open.merge(openai::router()).merge(audit), api)
 }
 
 /// The Unix socket's paths.

@@ -1,7 +1,9 @@
 //! `batchmind audit`: checking what operators claim.
 
 mod blame;
+mod genesis;
 mod log;
+mod replay;
 
 use std::{
     collections::BTreeMap,
@@ -50,7 +52,19 @@ pub(super) enum Command {
         file: PathBuf,
         /// The genesis document that you trust: its file, or its hash of 64 hexadecimal digits.
         #[arg(long, value_name = "HASH|FILE")]
-        genesis: blame::Genesis,
+        genesis: genesis::Genesis,
+    },
+    /// Execute a whole ledger again.
+    ///
+    /// Needs the archive that a node gives (`batchmind ledger backup`) and the genesis document or its hash, and nothing
+    /// else: no network, no clock, no node. Every signature is verified, every entry executed, and both roots of every
+    /// block compared with what a quorum certified. The first block at which something does not hold is named.
+    Replay {
+        /// The archive.
+        archive: PathBuf,
+        /// The genesis document that you trust: its file, or its hash of 64 hexadecimal digits.
+        #[arg(long, value_name = "HASH|FILE")]
+        genesis: genesis::Genesis,
     },
     /// Verify that an entry is in the log.
     ///
@@ -79,6 +93,7 @@ impl Command {
         match self {
             Self::Verify { file, genesis } => verify(&file, &genesis),
             Self::Blame { file, genesis } => blame::run(&file, &genesis),
+            Self::Replay { archive, genesis } => replay::run(&archive, &genesis),
             Self::Entry { proof, entry, genesis } => log::entry(&proof, &entry, &genesis),
             Self::LogKeys { genesis } => log::keys(&genesis),
         }

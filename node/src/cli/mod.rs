@@ -13,8 +13,10 @@ mod demo;
 mod fields;
 mod genesis;
 mod keys;
+mod ledger;
 mod node;
 mod output;
+mod progress;
 mod scheduler;
 mod wallet;
 
@@ -64,6 +66,8 @@ enum Command {
     Genesis(genesis::Command),
     #[command(subcommand)]
     Keys(keys::Command),
+    #[command(subcommand)]
+    Ledger(ledger::Command),
     /// Is a validator of a bench; the bench starts it
     #[command(hide = true)]
     LedgerMember(crate::bench::ledger::MemberArgs),
@@ -101,6 +105,7 @@ impl Command {
             },
             Self::Genesis(command) => command.run(),
             Self::Keys(command) => command.run(),
+            Self::Ledger(command) => command.run().await,
             Self::LedgerMember(args) => {
                 let run = crate::bench::ledger::run_member::<crate::bench::ledger::Honest>(args).await;
                 run.map(|()| Output::new(&String::new())).map_err(|fault| Failure::new("N-171", fault, "ledger"))

@@ -1,45 +1,13 @@
 //! `batchmind audit blame`: whose key broke which rule.
 
-use std::{
-    fmt,
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{fmt, fs::File, io::Read as _, path::Path};
 
 use ledger::evidence::{Culprit, EVIDENCE_BYTES_MAX, EvidenceFile, Rule};
 use serde::Serialize;
 use wallet::{digest::Digest, identity::PublicKey, units::NodeId};
 
-use crate::cli::{Failure, Output, genesis};
-
-/// The genesis document that the auditor trusts: its hash, or the document itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::cli) enum Genesis {
-    /// Its hash.
-    Hash(Digest),
-    /// The file that holds it.
-    File(PathBuf),
-}
-
-impl FromStr for Genesis {
-    type Err = std::convert::Infallible;
-
-    /// What is no hash is a file.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(text.parse().map_or_else(|_| Self::File(text.into()), Self::Hash))
-    }
-}
-
-impl Genesis {
-    fn hash(&self) -> Result<Digest, Failure> {
-        match self {
-            Self::Hash(hash) => Ok(*hash),
-            Self::File(file) => Ok(genesis::read(file)?.hash()),
-        }
-    }
-}
+use super::genesis::Genesis;
+use crate::cli::{Failure, Output};
 
 pub(super) fn run(file: &Path, genesis: &Genesis) -> Result<Output, Failure> {
     let genesis = genesis.hash()?;

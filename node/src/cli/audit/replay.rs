@@ -1,0 +1,123 @@
+//! `batchmind audit replay`: whether a whole ledger follows from its genesis.
+
+use std::{fmt, fs::File, io::BufReader, path::Path, thread};
+
+use ledger::{
+    archive::ArchiveReader,
+    replay::{Replay, Signatures},
+};
+use serde::Serialize;
+use wallet::{
+    digest::Digest,
+    units::{BlockHeight, NodeId, Timestamp},
+};
+
+use super::genesis::Genesis;
+use crate::cli::{Failure, Output, progress::Progress};
+
+pub(super) fn run(archive: &Path, genesis: &Genesis) -> Result<Output, Failure> {
+    let genesis = genesis.hash()?;
+    let file = File::open(archive).map_err(|error| Failure::new("N-150", error, archive.display()))?;
+    let invalid = |reason: &dyn fmt::Display| Failure::new("N-156", reason, archive.display());
+    let mut reader = ArchiveReader::open(BufReader::new(file), &genesis).map_err(|error| invalid(&error))?;
+    let consortium = reader.consortium().clone();
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let mut replay = Replay::new(consortium.clone(), Signatures::Verified { threads });
+    let mut progress = Progress::new("blocks");
+    while let Some(block) = reader.next_block().map_err(|error| invalid(&error))? {
+        replay.step(&block).map_err(|error| invalid(&error))?;
+        progress.at(block.block.header.height.get());
+    }
+    drop(progress);
+    let replayed = replay.finish().map_err(|error| invalid(&error))?;
+    let signers = replayed.certificate.into_iter().flat_map(|certificate| certificate.signatures);
+    Ok(Output::new(&Replayed {
+        verified: true,
+        consortium: genesis,
+        name: consortium.name().to_owned(),
+        height: replayed.executed.height,
+        time: replayed.executed.time,
+        entries: replayed.executed.log.size(),
+        entry_signatures: replayed.verified,
+        log_root: replayed.executed.log.root(),
+        state_root: replayed.executed.state.root(),
+        signers: signers.map(|(node, _)| node).collect(),
+    }))
+}
+
+#[derive(Serialize)]
+struct Replayed {
+    verified: bool,
+    consortium: Digest,
+    name: String,
+    height: BlockHeight,
+    time: Timestamp,
+    entries: u64,
+    /// Of authors and holders; one over a batch counts once.
+    entry_signatures: u64,
+    log_root: Digest,
+    state_root: Digest,
+    /// Who made the last block final.
+    signers: Vec<NodeId>,
+}
+
+impl fmt::Display for Replayed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let signers: Vec<_> = self.signers.iter().map(ToString::to_string).collect();
+        writeln!(f, "replayed     every block, every signature, both roots of each")?;
+        writeln!(f, "consortium   {:?} {}", self.name, self.consortium)?;
+        writeln!(f, "height       {} at {} ms, final by nodes {}", self.height, self.time, signers.join(", "))?;
+        writeln!(f, "entries      {}, with {} signatures", self.entries, self.entry_signatures)?;
+        writeln!(f, "log root     {}", self.log_root)?;
+        write!(f, "state root   {}", self.state_root)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::{
+        archive::{self, End},
+        block::FinalBlock,
+        testing::{self, Chain, Session},
+    };
+    use wallet::digest::Digest;
+
+    use super::*;
+
+    fn sample() -> (Vec<u8>, Digest, Digest) {
+        let consortium = testing::consortium(4);
+        let (mut chain, session) = (Chain::new(consortium.clone()), Session::in_eu(&consortium, 0));
+        chain.push(session.created()).expect("valid");
+        session.hop(&mut chain, 1, None).expect("valid");
+        let end = End { height: chain.tip.height, raft_index: 9 };
+        let blocks = chain.blocks.into_iter().map(|(block, certificate)| FinalBlock { block, certificate });
+        let frames = [archive::head(&consortium)].into_iter().chain(blocks.map(archive::block));
+        (frames.chain([archive::end(end)]).flatten().collect(), consortium.id(), chain.tip.state.root())
+    }
+
+    fn replay(bytes: &[u8], genesis: Digest) -> Result<Output, Failure> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("ledger.archive");
+        std::fs::write(&file, bytes).expect("our own folder");
+        run(&file, &Genesis::Hash(genesis))
+    }
+
+    #[test]
+    fn a_whole_ledger_is_replayed_from_the_genesis_hash_alone() {
+        let (bytes, genesis, state_root) = sample();
+        let output = replay(&bytes, genesis).expect("it follows");
+        assert_eq!(output.json()["state_root"], state_root.to_string());
+        assert_eq!((&output.json()["height"], &output.json()["entries"]), (&4.into(), &4.into()));
+    }
+
+    #[test]
+    fn an_archive_that_is_damaged_torn_or_of_another_consortium_is_refused() {
+        let (bytes, genesis, _) = sample();
+        let mut damaged = bytes.clone();
+        damaged[bytes.len() / 2] ^= 1;
+        let cases = [(&damaged[..], genesis), (&bytes[..bytes.len() - 1], genesis), (&bytes[..], Digest([1; 32]))];
+        for (bytes, genesis) in cases {
+            assert_eq!(replay(bytes, genesis).expect_err("refused").code, "N-156");
+        }
+    }
+}
