@@ -15,6 +15,7 @@ use gpu::{
     dispatch::{Event, Request},
 };
 use ledger::{
+    archive::{self, ArchiveReader},
     block::Block,
     bundle::{self, Bundle},
     certificate::Certificate,
@@ -54,7 +55,7 @@ pub struct Decoder {
 }
 
 /// All of them.
-pub static DECODERS: [Decoder; 28] = [
+pub static DECODERS: [Decoder; 29] = [
     Decoder { name: "genesis_text", read: genesis_text, samples: samples::ledger::genesis_texts },
     Decoder { name: "genesis_bytes", read: genesis_bytes, samples: samples::ledger::genesis_bytes },
     Decoder { name: "config", read: files::config, samples: samples::ledger::configs },
@@ -64,6 +65,7 @@ pub static DECODERS: [Decoder; 28] = [
     Decoder { name: "certificate", read: canonical::<Certificate>, samples: samples::ledger::certificates },
     Decoder { name: "bundle", read: bundle, samples: samples::ledger::bundles },
     Decoder { name: "evidence", read: evidence, samples: samples::ledger::evidence },
+    Decoder { name: "archive", read: archive, samples: samples::ledger::archives },
     Decoder { name: "checkpoint", read: checkpoint, samples: samples::tlog::checkpoints },
     Decoder { name: "log_proof", read: log_proof, samples: samples::tlog::log_proofs },
     Decoder { name: "tile_path", read: tile_path, samples: samples::tlog::tile_paths },
@@ -129,6 +131,23 @@ fn bundle(bytes: &[u8]) -> bool {
 }
 
 /// So must the one who is asked to blame somebody. What a damaged file says is what the whole one said, or nothing.
+/// All of it, with the hash of the document that the samples begin with.
+fn archive(bytes: &[u8]) -> bool {
+    let genesis = samples::ledger::consortium().id();
+    let Ok(mut reader) = ArchiveReader::open(bytes, &genesis) else { return false };
+    let mut again = archive::head(reader.consortium());
+    loop {
+        match reader.next_block() {
+            Ok(Some(block)) => again.extend(archive::block(block)),
+            Ok(None) => break,
+            Err(_) => return false,
+        }
+    }
+    again.extend(archive::end(reader.end().expect("it was read to its end")));
+    assert_eq!(again, bytes);
+    true
+}
+
 fn evidence(bytes: &[u8]) -> bool {
     let Ok(file) = EvidenceFile::from_bytes(bytes) else { return false };
     assert_eq!(file.to_bytes(), bytes);

@@ -24,13 +24,13 @@ use ledger::{
 use scheduler::decision::Decision;
 use wallet::{
     codec::encode,
-    digest::{Digest, from_hex, sha256},
+    digest::{Digest, sha256},
     identity::{SecretKey, context},
     units::{BlockHeight, KeyEpoch, LogIndex, NodeId, Timestamp},
 };
 
 use self::moves::{Moves, Telling};
-use super::{Figures, consortium::genesis, member::wrong};
+use super::{Figures, consortium::founded, member::wrong};
 use crate::bench::{BenchFault, streams::median};
 
 /// Entries of the log.
@@ -45,12 +45,7 @@ const BETWEEN: u64 = 100;
 const SIGNATURES: u32 = 19;
 
 pub(super) fn figures(figures: &mut Figures) -> Result<(), BenchFault> {
-    let (document, seeds) = genesis()?;
-    let consortium = Arc::new(document.verify().map_err(wrong)?);
-    let keys: Vec<SecretKey> = seeds
-        .iter()
-        .map(|seed| from_hex(seed).map(|seed| SecretKey::from_seed(&seed)).map_err(wrong))
-        .collect::<Result<_, _>>()?;
+    let (consortium, keys) = founded()?;
     let crowd = State::from_leaves(others());
     let first = Filled::new(&consortium, &keys, &crowd, 1)?;
     figures.set("bundle_log_entries", ENTRIES);

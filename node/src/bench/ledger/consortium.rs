@@ -6,15 +6,18 @@ use std::{
     io::{self, BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use genesis::{Document, Draft, Heading, Node, Operator, OperatorId, Parameters, Region};
+use genesis::{Consortium, Document, Draft, Heading, Node, Operator, OperatorId, Parameters, Region};
 use tempfile::TempDir;
 use wallet::{
-    digest::to_hex,
+    digest::{from_hex, to_hex},
     identity::{RegionId, SecretKey},
     units::Timestamp,
 };
@@ -218,6 +221,14 @@ impl Drop for Validators {
 
 fn silent(what: &str) -> BenchFault {
     BenchFault::Wrong(format!("{what} did not come in time"))
+}
+
+/// A consortium that nobody runs, and the keys of its nodes.
+pub(super) fn founded() -> Result<(Arc<Consortium>, Vec<SecretKey>), BenchFault> {
+    let (document, seeds) = genesis()?;
+    let key = |seed: &String| from_hex(seed).map(|seed| SecretKey::from_seed(&seed)).map_err(wrong);
+    let keys = seeds.iter().map(key).collect::<Result<_, _>>()?;
+    Ok((Arc::new(document.verify().map_err(wrong)?), keys))
 }
 
 /// A signed genesis document for addresses that were free a moment ago, and the seeds of the nodes' keys.

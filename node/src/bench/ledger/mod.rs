@@ -1,6 +1,6 @@
 //! The ledger: events that four validators make final in a second, beside the signatures that the machine can verify and
 //! beside raft's ordering alone; how long one event takes; how long a dead leader costs, and one that lies; what an auditor
-//! has to check.
+//! has to check, and how fast a whole ledger is executed again.
 //!
 //! Each validator is a process with a node's replica and network, and with files on the disk. Its clients are tasks in the
 //! same process, as the parts of a node are that submit events. docs/benches.md says what each figure is.
@@ -16,6 +16,7 @@ mod member;
 mod ordering;
 mod orders;
 mod peers;
+mod replay;
 mod runner;
 mod shim;
 mod speed;
@@ -86,6 +87,8 @@ pub enum Part {
     Liars,
     /// The proof of a move in a long log.
     Audit,
+    /// Executing a final chain again.
+    Replay,
 }
 
 pub(super) fn figures(args: &LedgerArgs) -> Result<BTreeMap<&'static str, Value>, BenchFault> {
@@ -114,6 +117,10 @@ pub(super) fn figures(args: &LedgerArgs) -> Result<BTreeMap<&'static str, Value>
     if wanted(Part::Audit) {
         tracing::info!(part = "audit", "measuring");
         audit::figures(&mut figures)?;
+    }
+    if wanted(Part::Replay) {
+        tracing::info!(part = "replay", "measuring");
+        replay::figures(&mut figures, dir, args.rounds)?;
     }
     if args.peers {
         tracing::info!(part = "peers", "measuring");

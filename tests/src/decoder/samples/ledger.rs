@@ -4,8 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use genesis::Consortium;
 use ledger::{
+    archive,
     author::sign_batch,
-    block::{Block, View},
+    block::{Block, FinalBlock, View},
     bundle,
     certificate::{Certificate, Leadership, Nullification},
     evidence::EvidenceFile,
@@ -101,6 +102,14 @@ pub(crate) fn certificates() -> Vec<Vec<u8>> {
 
 pub(crate) fn bundles() -> Vec<Vec<u8>> {
     vec![LEDGER.bundle.clone()]
+}
+
+pub(crate) fn archives() -> Vec<Vec<u8>> {
+    let chain = chain();
+    let blocks = chain.blocks.iter().cloned().map(|(block, certificate)| FinalBlock { block, certificate });
+    let end = archive::end(archive::End { height: chain.tip.height, raft_index: 9 });
+    let frames = [archive::head(&chain.consortium)].into_iter().chain(blocks.map(archive::block)).chain([end]);
+    vec![frames.flatten().collect()]
 }
 
 /// One file of each kind, and of each sort of fork.
