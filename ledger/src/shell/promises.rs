@@ -133,6 +133,13 @@ impl Promises {
         kept.push_back(Kept { promise, entries });
     }
 
+    /// What a leader promised last for the entry `id`, while the block that it named is not final.
+    pub(crate) fn for_entry(&self, id: &Digest) -> Option<SignedPromise> {
+        let kept = lock(&self.kept);
+        let latest = kept.iter().rev().find(|kept| kept.entries.iter().any(|named| named.id == *id));
+        latest.map(|kept| kept.promise)
+    }
+
     /// The promises for the block of `view`. They are forgotten, with those of views before it.
     fn for_view(&self, view: View) -> Vec<Kept> {
         let mut kept = lock(&self.kept);

@@ -23,7 +23,7 @@ use super::{
     transport::{PeerReply, PeerRequest, Transport},
     validator::Message,
 };
-use crate::{block::FinalBlock, event::Entry, execute::Executed, refusal::Refusal};
+use crate::{block::FinalBlock, event::Entry, evidence::SignedPromise, execute::Executed, refusal::Refusal};
 
 /// What a replica needs to start.
 pub struct ReplicaOptions {
@@ -187,6 +187,12 @@ impl Replica {
             return EntryStatus::Submitted;
         }
         shared.outbox.refusal(&id).map_or(EntryStatus::Unknown, EntryStatus::Refused)
+    }
+
+    /// What a leader promised for an entry that this node sent to it, while the block that it named is not final. The
+    /// signature is checked when the promise is broken; see [`crate::evidence`].
+    pub fn promise(&self, id: Digest) -> Option<SignedPromise> {
+        self.shared.promises.for_entry(&id)
     }
 
     /// The final state.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use wallet::grant::WalletAddress;
 
-use super::{Api, limits::Body, path::WalletPath, problem::Problem, refusal::Refusal};
+use super::{Api, auth::ByAuditor, limits::Body, path::WalletPath, problem::Problem, refusal::Refusal};
 use crate::session::{
     command::{CommandReply, SessionCommand},
     view::SessionView,
@@ -104,13 +104,18 @@ async fn moves(State(api): State<Api>) -> Json<Value> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OfWallet {
+pub(super) struct OfWallet {
     wallet: Option<WalletPath>,
 }
 
 async fn decisions(State(api): State<Api>, Query(OfWallet { wallet }): Query<OfWallet>) -> Answer {
     let decisions = api.schedule.decisions(wallet.map(|WalletPath(wallet)| wallet), DECISIONS_MAX).await?;
     Ok(Json(decisions.iter().map(decision).collect()))
+}
+
+/// The same, for who reads with an auditor's key.
+pub(super) async fn decisions_for_auditors(api: State<Api>, _: ByAuditor, of: Query<OfWallet>) -> Answer {
+    decisions(api, of).await
 }
 
 /// A decision with its hash, and with the words of each refusal beside its code.

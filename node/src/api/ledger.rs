@@ -5,13 +5,15 @@ use std::time::Duration;
 use axum::{
     Json, Router,
     extract::{Path, Query, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
+use genesis::{Operator, OperatorId};
 use ledger::{
     credits::Earned,
     event::Entry,
+    evidence::SignedPromise,
     shell::replica::{EntryStatus, FinalEntry, Submission},
 };
 use serde::Deserialize;
@@ -24,7 +26,8 @@ use wallet::{
 };
 
 use super::{
-    Api, auth::ByAuditor, limits::Body, path::WalletPath, problem::Problem, proofs::blocking, refusal::Refusal,
+    Api, auth::ByAuditor, immutable::Immutable, limits::Body, path::WalletPath, problem::Problem, proofs::blocking,
+    refusal::Refusal,
 };
 
 /// Entries in one answer at most.
@@ -47,6 +50,8 @@ pub(super) fn router() -> Router<Api> {
         .route("/ledger/v1/wallets/{address}", get(wallet))
         .route("/ledger/v1/wallets/{address}/bundle", get(bundle))
         .route("/ledger/v1/credits", get(credits))
+        .route("/ledger/v1/operators", get(operators))
+        .route("/ledger/v1/decisions", get(super::admin::decisions_for_auditors))
 }
 
 async fn status(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
@@ -92,7 +97,10 @@ async fn entries(State(api): State<Api>, _: ByAuditor, Query(Range { from, count
 
 async fn entry_status(State(api): State<Api>, _: ByAuditor, Path(id): Path<Digest>) -> Answer {
     Ok(Json(match api.replica().status(id) {
-        EntryStatus::Submitted => json!({"id": id, "status": "submitted"}),
+        EntryStatus::Submitted => {
+            let promise = api.replica().promise(id).map(|promise| promise_of(&api, &promise));
+            json!({"id": id, "status": "submitted", "promise": promise})
+        }
         EntryStatus::Ordered => json!({"id": id, "status": "ordered"}),
         EntryStatus::Final(place) => with_place(json!({"id": id, "status": "final"}), place),
         EntryStatus::Refused(refusal) => {
@@ -100,6 +108,12 @@ async fn entry_status(State(api): State<Api>, _: ByAuditor, Path(id): Path<Diges
         }
         EntryStatus::Unknown => json!({"id": id, "status": "unknown"}),
     }))
+}
+
+/// The leader's word that the entry stands in a block of its term, at the latest in the one with that number.
+fn promise_of(api: &Api, SignedPromise { statement, validator, signature }: &SignedPromise) -> Value {
+    let (term, through, entries) = (statement.term, statement.through, statement.entries);
+    json!({"leader": api.node_name(*validator), "term": term, "through": through, "entries": entries, "signature": signature})
 }
 
 #[derive(Deserialize)]
@@ -130,15 +144,24 @@ async fn submit(
     Ok(Json(with_place(json!({"id": id}), place)).into_response())
 }
 
-async fn block(State(api): State<Api>, _: ByAuditor, Path(height): Path<u64>) -> Answer {
-    let store = api.replica().store().clone();
-    blocking(move || {
+async fn block(
+    State(api): State<Api>,
+    _: ByAuditor,
+    Path(height): Path<u64>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (store, is_final) = (api.replica().store().clone(), height <= api.replica().state().height.get());
+    let kept = Immutable::named(&api.sessions.context().consortium.id(), &format!("block/{height}"));
+    if let Some(known) = kept.known(&headers).filter(|_| is_final) {
+        return Ok(known);
+    }
+    let body = blocking(move || {
         let found = store.block(BlockHeight::new(height))?;
         let found = found.ok_or(Refusal::NotProvable { reason: format!("no block of height {height} is final") })?;
         let (header, entries) = (&found.block.header, &found.block.entries);
         Ok(Json(json!({"header": header, "certificate": found.certificate, "entries": entries})))
-    })
-    .await
+    });
+    Ok(kept.answer(body.await?))
 }
 
 async fn wallet(State(api): State<Api>, _: ByAuditor, Path(WalletPath(address)): Path<WalletPath>) -> Answer {
@@ -171,6 +194,24 @@ async fn bundle(
 ) -> Result<Response, Problem> {
     let bundle = api.proofs.bundle(&api.schedule, address, epoch.map(KeyEpoch::new)).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bundle.to_bytes()).into_response())
+}
+
+async fn operators(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
+    let consortium = &api.sessions.context().consortium;
+    let nodes_of = |operator: &OperatorId| -> Vec<Value> {
+        let nodes = consortium.nodes().iter().zip(0..).filter(|(node, _)| node.operator == *operator);
+        nodes
+            .map(|(node, id)| {
+                let votes = consortium.validators().key(NodeId::new(id)).is_some();
+                json!({"id": id, "name": node.name, "region": node.region, "key": node.key, "validator": votes})
+            })
+            .collect()
+    };
+    let operator = |operator: &Operator| {
+        let Operator { id, name, key } = operator;
+        json!({"id": id, "name": name, "key": key, "nodes": nodes_of(id)})
+    };
+    Json(consortium.operators().iter().map(operator).collect())
 }
 
 async fn credits(State(api): State<Api>, _: ByAuditor) -> Json<Value> {

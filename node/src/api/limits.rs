@@ -63,28 +63,8 @@ pub async fn as_problem(request: Request, next: Next) -> Response {
     }
 }
 
-/// The path without what it names: there are many wallets, and few routes.
-pub fn route(path: &str) -> String {
-    let is_name = |part: &str| part.len() >= 32 || part.bytes().any(|byte| byte.is_ascii_digit()) && part != "v1";
-    let parts: Vec<&str> = path.split('/').map(|part| if is_name(part) { "{}" } else { part }).collect();
-    parts.join("/")
-}
-
 /// The size limit stands somewhere in the chain of causes.
 fn is_too_large(error: &axum::Error) -> bool {
     let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     causes.last().is_some_and(|cause| cause.to_string().contains("length limit"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_route_names_no_wallet() {
-        let wallet = "a".repeat(64);
-        assert_eq!(route(&format!("/v1/sessions/{wallet}/stream")), "/v1/sessions/{}/stream");
-        assert_eq!(route("/ledger/v1/blocks/17"), "/ledger/v1/blocks/{}");
-        assert_eq!(route("/v1/chat/completions"), "/v1/chat/completions");
-    }
 }

@@ -5,7 +5,7 @@
 use axum::{
     Json, Router,
     extract::{Path, Query, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -21,13 +21,12 @@ use serde::Deserialize;
 use serde_json::json;
 use wallet::{digest::Digest, units::LogIndex};
 
-use super::{Api, auth::ByAuditor, ledger::Answer, problem::Problem, proofs::blocking, refusal::Refusal};
+use super::{
+    Api, auth::ByAuditor, immutable::Immutable, ledger::Answer, problem::Problem, proofs::blocking, refusal::Refusal,
+};
 
 /// The checkpoint changes at most once a second. Answers are for whoever has the key.
 const FRESH: HeaderValue = HeaderValue::from_static("private, max-age=1");
-
-/// Tiles never change.
-const IMMUTABLE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -59,11 +58,9 @@ async fn tile(
     let tile: TilePath = path.parse().map_err(malformed)?;
     let size = api.replica().state().log.size();
     let range = tile.range_within(size).ok_or(Refusal::BeyondLog { size })?;
-    let tag = entity_tag(&api.sessions.context().consortium.id(), &tile);
-    let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|tags| is_listed(tags, &tag));
-    let kept = [(header::CACHE_CONTROL, IMMUTABLE), (header::ETAG, tag)];
-    if known {
-        return Ok((StatusCode::NOT_MODIFIED, kept).into_response());
+    let kept = Immutable::named(&api.sessions.context().consortium.id(), &tile.to_string());
+    if let Some(known) = kept.known(&headers) {
+        return Ok(known);
     }
     let store = api.replica().store().clone();
     let bytes = blocking(move || {
@@ -72,18 +69,7 @@ async fn tile(
             TileKind::Hashes(level) => store.hashes(level, range)?.iter().flat_map(|hash| hash.0).collect(),
         })
     });
-    Ok((kept, [(header::CONTENT_TYPE, BYTES)], bytes.await?).into_response())
-}
-
-/// A tile's content follows from the log and the tile's place.
-fn entity_tag(consortium: &Digest, tile: &TilePath) -> HeaderValue {
-    let tag = format!("\"{}/{tile}\"", &consortium.to_string()[..16]);
-    HeaderValue::try_from(tag).expect("digits, letters, points and slashes")
-}
-
-fn is_listed(tags: &HeaderValue, tag: &HeaderValue) -> bool {
-    let is_same = |listed: &str| listed.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes();
-    tags.to_str().is_ok_and(|tags| tags.split(',').any(|listed| listed.trim() == "*" || is_same(listed)))
+    Ok(kept.answer(([(header::CONTENT_TYPE, BYTES)], bytes.await?)))
 }
 
 #[derive(Deserialize)]
@@ -131,11 +117,20 @@ async fn consistency(
 }
 
 /// The bytes of one entry as they are hashed.
-async fn leaf(State(api): State<Api>, _: ByAuditor, Path(id): Path<Digest>) -> Result<Response, Problem> {
+async fn leaf(
+    State(api): State<Api>,
+    _: ByAuditor,
+    Path(id): Path<Digest>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let index = index_of(&api, id)?.get();
+    let kept = Immutable::named(&api.sessions.context().consortium.id(), &format!("leaf/{id}"));
+    if let Some(known) = kept.known(&headers) {
+        return Ok(known);
+    }
     let store = api.replica().store().clone();
     let bytes = blocking(move || Ok(store.entry_bytes(index..index + 1)?.concat())).await?;
-    Ok(([(header::CONTENT_TYPE, BYTES), (header::CACHE_CONTROL, IMMUTABLE)], bytes).into_response())
+    Ok(kept.answer(([(header::CONTENT_TYPE, BYTES)], bytes)))
 }
 
 /// The file that proves one entry under the newest checkpoint.

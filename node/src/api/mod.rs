@@ -6,6 +6,8 @@
 mod admin;
 mod archive;
 mod auth;
+mod evidence;
+mod immutable;
 mod ledger;
 mod limits;
 mod log;
@@ -17,13 +19,18 @@ mod proofs;
 pub mod refusal;
 mod state;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ::ledger::shell::replica::Replica;
 use axum::{
     Router,
-    extract::{FromRef, Request, State},
-    http::{StatusCode, header},
+    extract::{FromRef, MatchedPath, Request, State},
+    http::header,
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -120,6 +127,7 @@ struct Api {
     routing: Routing,
     schedule: Schedule,
     checkpoints: Checkpoints,
+    evidence: Arc<Path>,
     front_door: FrontDoor,
     proofs: Proofs,
     keys: Keys,
@@ -150,6 +158,7 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
         routing,
         schedule,
         checkpoints,
+        evidence: data_dir.join("ledger").join("evidence").into(),
         proofs,
     };
     let listener = TcpListener::bind(listen).await.map_err(|source| ServeFault::Listen { address: listen, source })?;
@@ -189,7 +198,8 @@ fn public(api: Api) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready));
-    let audit = ledger::router().merge(archive::router()).merge(log::router()).merge(state::router());
+    let audit = [archive::router(), evidence::router(), log::router(), state::router()];
+    let audit = audit.into_iter().fold(ledger::router(), Router::merge);
     with_limits(open.merge(openai::router()).merge(audit), api)
 }
 
@@ -208,10 +218,10 @@ fn with_limits(router: Router<Api>, api: Api) -> Router {
 }
 
 async fn count(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let route = limits::route(request.uri().path());
+    // There are many wallets, and few routes.
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
-    let route = if response.status() == StatusCode::NOT_FOUND { "other" } else { &route };
-    api.metrics.request_answered(route, response.status().as_u16());
+    api.metrics.request_answered(route.as_ref().map_or("other", MatchedPath::as_str), response.status().as_u16());
     response
 }
 
