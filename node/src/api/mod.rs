@@ -13,6 +13,7 @@ mod limits;
 mod log;
 mod metrics;
 mod openai;
+mod openapi;
 mod path;
 pub mod problem;
 mod proofs;
@@ -197,7 +198,8 @@ fn public(api: Api) -> Router {
     let open = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready));
+        .route("/readyz", get(ready))
+        .route("/openapi.json", get(openapi::document));
     let audit = [archive::router(), evidence::router(), log::router(), state::router()];
     let audit = audit.into_iter().fold(ledger::router(), Router::merge);
     with_limits(open.merge(openai::router()).merge(audit), api)

@@ -427,6 +427,77 @@ async fn each_record_of_the_state_is_proven_and_so_is_each_absence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_answer_has_the_shape_that_the_openapi_document_gives_it() {
+    let (alone, wallet, _) = with_checkpoint().await;
+    let described: Value = alone.get("/openapi.json", None).await.json().await.expect("JSON");
+    let document = serde_json::from_value(described).expect("an OpenAPI document");
+    let entries: Value = alone.get("/ledger/v1/entries", Some(AUDITOR)).await.json().await.expect("JSON");
+    let id = entries[0]["id"].as_str().expect("an id").to_owned();
+    let evidence = alone.folder.path().join("data/ledger/evidence");
+    fs::create_dir_all(&evidence).expect("our own folder");
+    fs::write(evidence.join("fork-9"), b"no file of ours").expect("our own folder");
+    for (path, asked, key) in [
+        ("/v1/models", String::new(), TENANT),
+        ("/ledger/v1/status", String::new(), AUDITOR),
+        ("/ledger/v1/checkpoint", String::new(), AUDITOR),
+        ("/ledger/v1/entries", "?from=1&count=2".to_owned(), AUDITOR),
+        ("/ledger/v1/entries/{id}", id, AUDITOR),
+        ("/ledger/v1/blocks/{height}", "1".to_owned(), AUDITOR),
+        ("/ledger/v1/wallets/{address}", wallet.clone(), AUDITOR),
+        ("/ledger/v1/credits", String::new(), AUDITOR),
+        ("/ledger/v1/operators", String::new(), AUDITOR),
+        ("/ledger/v1/decisions", String::new(), AUDITOR),
+        ("/ledger/v1/evidence", String::new(), AUDITOR),
+        ("/ledger/v1/log/inclusion", "?index=0".to_owned(), AUDITOR),
+        ("/ledger/v1/log/consistency", "?old=1".to_owned(), AUDITOR),
+        ("/ledger/v1/state/{key}", format!("wallet/{wallet}"), AUDITOR),
+    ] {
+        let place = path.split('{').next().expect("a beginning");
+        let answer = alone.get(&format!("{place}{asked}"), Some(key)).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        let answer: Value = answer.json().await.expect("JSON");
+        super::openapi::tests::assert_described(&document, path, &answer);
+    }
+    alone.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_and_a_leaf_are_not_sent_to_who_has_them() {
+    let (alone, _, _) = with_checkpoint().await;
+    let entries: Value = alone.get("/ledger/v1/entries", Some(AUDITOR)).await.json().await.expect("JSON");
+    let leaf = format!("/ledger/v1/entries/{}/leaf", entries[0]["id"].as_str().expect("an id"));
+    for path in [leaf.as_str(), "/ledger/v1/blocks/1"] {
+        let first = alone.get(path, Some(AUDITOR)).await;
+        assert_eq!(first.headers()["cache-control"], "private, max-age=31536000, immutable", "{path}");
+        let tag = first.headers()["etag"].clone();
+        let again = alone.http.get(format!("{}{path}", alone.url)).bearer_auth(AUDITOR).header("if-none-match", tag);
+        assert_eq!(again.send().await.expect("the node answers").status(), 304, "{path}");
+    }
+    // Nothing is known of what is not final yet.
+    let far = format!("{}/ledger/v1/blocks/999999", alone.url);
+    let far = alone.http.get(far).bearer_auth(AUDITOR).header("if-none-match", "*").send().await;
+    assert_eq!(problem(far.expect("the node answers")).await, (404, "N-515".to_owned()));
+    alone.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_is_given_by_its_name_and_nothing_else_is() {
+    let alone = Alone::start().await;
+    let get = async |path: &str| alone.get(&format!("/ledger/v1/evidence{path}"), Some(AUDITOR)).await;
+    assert_eq!(get("").await.json::<Value>().await.expect("JSON"), json!([]));
+    let folder = alone.folder.path().join("data/ledger/evidence");
+    fs::create_dir_all(folder.join("folder")).expect("our own folder");
+    fs::write(folder.join("fork-9"), b"two certificates").expect("our own folder");
+    let listed: Value = get("").await.json().await.expect("JSON");
+    assert_eq!(listed, json!([{"name": "fork-9", "bytes": 16, "kind": null, "culprits": null}]));
+    assert_eq!(get("/fork-9").await.bytes().await.expect("a body"), "two certificates");
+    for name in ["fork-8", "folder", "..", "%2e%2e%2fvotes", "..%2f..%2fnode.key"] {
+        assert_eq!(problem(get(&format!("/{name}")).await).await, (404, "N-512".to_owned()), "{name}");
+    }
+    alone.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_answer_and_no_metric_shows_a_key() {
     let alone = Alone::start().await;
     let response = alone.post("/v1/chat/completions", Some(TENANT), chat(20).to_string()).await;
