@@ -240,6 +240,12 @@ impl Voter {
                 self.demand = demand;
                 Ok(())
             }
+            Input::PassedOver { term, since } => {
+                if term == self.terms.term() {
+                    self.timer.passed_over(since);
+                }
+                Ok(())
+            }
             Input::Tick => {
                 self.tick();
                 Ok(())

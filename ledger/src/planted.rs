@@ -72,6 +72,8 @@ mod switch {
         NotarizeAfterNullify
         /// The view timer is never started anew.
         TimerNeverReset
+        /// The patience with a leader that passes over entries is started anew by each block that is certified.
+        PassingOverForgotten
         /// A block that lies in the future is voted for.
         FutureAccepted
         /// A second grant in a term goes to who asks.

@@ -79,6 +79,14 @@ pub enum Input {
     },
     /// Whether entries wait here to be put into a block.
     Demand(bool),
+    /// Since when, by the steady clock, the final blocks of a term pass over an entry that waits here: they have room for
+    /// it, the final state takes it, and it was sent to their leader. None if there is none.
+    PassedOver {
+        /// The raft term.
+        term: u64,
+        /// Since when.
+        since: Option<Duration>,
+    },
     /// Time passed; about four a second.
     Tick,
 }
@@ -207,6 +215,8 @@ pub enum Complaint {
     InvalidBlock,
     /// A block's time lags the clock.
     LateBlock,
+    /// The leader passes over an entry that waits here.
+    PassedOver,
     /// The guard saw the leader lie.
     Guard,
     /// More than f others gave it up.

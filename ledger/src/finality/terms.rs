@@ -142,6 +142,7 @@ impl Voter {
         let barred_max = self.validators().faults_max();
         self.terms.enter(term, self.now.steady, barred_max);
         self.timer.progress(self.now.steady);
+        self.timer.passed_over(None);
         self.record.enter(term);
     }
 
@@ -167,6 +168,8 @@ impl Voter {
             Complaint::LateBlock
         } else if self.timer.ran_out(self.consortium.parameters(), self.now.steady) {
             Complaint::TimeUp
+        } else if self.timer.passes_over_too_long(self.consortium.parameters(), self.now.steady) {
+            Complaint::PassedOver
         } else {
             return false;
         };

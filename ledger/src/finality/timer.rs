@@ -14,19 +14,24 @@ const DOUBLINGS_MAX: u32 = 24;
 /// It runs from when something became due, or from the last progress if that is later. Each term that ended without a
 /// final block doubles the patience up to a cap: so once the network is good again, all honest nodes wait long enough at
 /// the same time, whatever it takes a message to arrive.
+///
+/// A leader that leaves out what waits makes progress with the rest. So the patience with that is another one, which no
+/// progress starts anew.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Timer {
     /// When the last step forward was seen.
     progress_at: Duration,
     /// Since when something is due.
     due_since: Option<Duration>,
+    /// Since when the leader's blocks pass over an entry that waits here.
+    passed_over_since: Option<Duration>,
     /// Terms that ended in a row without a final block.
     failed_terms: u32,
 }
 
 impl Timer {
     pub(super) fn new(now: Duration) -> Self {
-        Self { progress_at: now, due_since: None, failed_terms: 0 }
+        Self { progress_at: now, due_since: None, passed_over_since: None, failed_terms: 0 }
     }
 
     /// A block was certified, or a term was entered or got its leader.
@@ -36,6 +41,9 @@ impl Timer {
         }
         self.progress_at = now;
         self.due_since = self.due_since.map(|_| now);
+        if planted!(PassingOverForgotten) {
+            self.passed_over_since = self.passed_over_since.map(|_| now);
+        }
     }
 
     /// A block became final.
@@ -54,7 +62,12 @@ impl Timer {
         self.due_since = due.then(|| self.due_since.unwrap_or(now));
     }
 
-    /// For how long something may be due now.
+    /// Since when the leader's blocks pass over what waits here, if they do.
+    pub(super) fn passed_over(&mut self, since: Option<Duration>) {
+        self.passed_over_since = since;
+    }
+
+    /// For how long something may be due now, or passed over.
     pub(super) fn patience(&self, parameters: &Parameters) -> Duration {
         let doubled = parameters.view_timeout_ms.saturating_mul(1 << self.failed_terms.min(DOUBLINGS_MAX));
         Duration::from_millis(doubled.min(parameters.view_timeout_max_ms))
@@ -70,9 +83,16 @@ impl Timer {
         self.end(parameters) <= now
     }
 
+    /// Whether the leader has passed over what waits here for too long.
+    pub(super) fn passes_over_too_long(&self, parameters: &Parameters, now: Duration) -> bool {
+        self.end_of_passing_over(parameters).is_some_and(|end| end <= now)
+    }
+
     /// How long it still runs, in ms.
     pub(super) fn left_ms(&self, parameters: &Parameters, now: Duration) -> u64 {
-        u64::try_from(self.end(parameters).saturating_sub(now).as_millis()).unwrap_or(u64::MAX)
+        let end = self.end(parameters);
+        let end = self.end_of_passing_over(parameters).map_or(end, |other| other.min(end));
+        u64::try_from(end.saturating_sub(now).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Terms that ended in a row without a final block.
@@ -86,5 +106,9 @@ impl Timer {
         let idle = Duration::from_millis(parameters.idle_block_ms).saturating_add(patience);
         let idle = self.progress_at.saturating_add(idle);
         self.due_since.map_or(idle, |since| idle.min(since.saturating_add(patience)))
+    }
+
+    fn end_of_passing_over(&self, parameters: &Parameters) -> Option<Duration> {
+        Some(self.passed_over_since?.saturating_add(self.patience(parameters)))
     }
 }

@@ -22,6 +22,7 @@ pub mod memory;
 pub mod metrics;
 mod network;
 pub mod packed;
+mod passed_over;
 mod promises;
 mod proposer;
 pub mod raft;

@@ -15,7 +15,7 @@ use super::{
 use crate::event::Entry;
 
 /// After this long an entry that is not final is sent again: to the leader, and by its author to everybody else, too.
-const SEND_AGAIN: Duration = Duration::from_millis(500);
+pub(super) const SEND_AGAIN: Duration = Duration::from_millis(500);
 
 /// Sends submitted entries for as long as the replica runs.
 pub(crate) async fn run(shared: Arc<Shared>) {

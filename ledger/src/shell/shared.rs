@@ -35,6 +35,7 @@ use crate::{
     execute::Executed,
     finality::Status,
     refusal::{Refusal, Retry},
+    state::State,
 };
 
 /// What the parts of a replica share.
@@ -91,10 +92,7 @@ impl Shared {
 
     /// Whether the final state takes these entries as they are, one after the other.
     pub(crate) fn check_all<'a>(&self, entries: impl IntoIterator<Item = &'a Entry>) -> Result<(), Refusal> {
-        let tip = self.tip.borrow().clone();
-        let height = tip.height.next().unwrap_or(tip.height);
-        let at = BlockContext { height, time: self.clock.now().max(tip.time), log_index: tip.log.next_index() };
-        let mut state = tip.state.clone();
+        let (mut state, at) = self.next();
         for entry in entries {
             match state.apply_with(&self.consortium, entry, at, &*self.checks) {
                 Err(refusal) if refusal.retry() != Retry::Later => return Err(refusal),
@@ -102,6 +100,20 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Whether an entry could be the first of the next block.
+    pub(crate) fn applies(&self, entry: &Entry) -> bool {
+        let (mut state, at) = self.next();
+        state.apply_with(&self.consortium, entry, at, &*self.checks).is_ok()
+    }
+
+    /// The final state, and where the next block would stand.
+    fn next(&self) -> (State, BlockContext) {
+        let tip = self.tip.borrow().clone();
+        let height = tip.height.next().unwrap_or(tip.height);
+        let at = BlockContext { height, time: self.clock.now().max(tip.time), log_index: tip.log.next_index() };
+        (tip.state.clone(), at)
     }
 
     /// Who leads, as far as this node knows.

@@ -54,7 +54,8 @@ impl Validator {
                 if let Some(block) = block_of(stored.entry) {
                     let digest = block.header.digest();
                     let ids: Arc<[Digest]> = block.entries.iter().map(Entry::id).collect();
-                    self.open.insert(log_id.index, OpenBlock { log_id, digest, ids: ids.clone() });
+                    let is_timely = self.is_timely(&block);
+                    self.open.insert(log_id.index, OpenBlock { log_id, digest, ids: ids.clone(), is_timely });
                     let term = log_id.leader_id.term;
                     // An id that no node has is of no leader either.
                     let leader = node_id(log_id.leader_id.node_id).unwrap_or(NodeId::new(u32::MAX));
@@ -95,12 +96,17 @@ impl Validator {
         }
     }
 
-    /// Tells the voter when entries begin to wait, and when none do any more.
+    /// Tells the voter when entries begin to wait or to be passed over, and when none are any more.
     pub(super) fn read_demand(&mut self) -> Result<(), Fault> {
         let demand = self.shared.has_demand();
         if demand != self.told_demand {
             self.told_demand = demand;
             let _ = self.step(Input::Demand(demand))?;
+        }
+        if self.passed_over != self.told_passed_over {
+            self.told_passed_over = self.passed_over;
+            let (term, since) = self.passed_over;
+            let _ = self.step(Input::PassedOver { term, since })?;
         }
         Ok(())
     }

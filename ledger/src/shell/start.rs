@@ -138,6 +138,8 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         silent_ticks: 0,
         told_leader_of: 0,
         told_demand: false,
+        passed_over: (0, None),
+        told_passed_over: (0, None),
         granted: None,
     };
     validator.begin_custody(may_vote)?;

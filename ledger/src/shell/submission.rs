@@ -12,14 +12,27 @@ use tokio::{
 };
 use wallet::{digest::Digest, units::NodeId};
 
-use super::transport::{ENTRIES_BYTES_MAX, ENTRIES_MAX, SubmitReply};
-use crate::{event::Entry, refusal::Refusal};
+use super::{
+    passed_over::{Judged, Treatment},
+    transport::{ENTRIES_BYTES_MAX, ENTRIES_MAX, SubmitReply},
+};
+use crate::{
+    event::Entry,
+    execute::{BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX},
+    refusal::Refusal,
+};
 
-/// Entries that one author may have in the leader's queue.
-const QUEUED_PER_AUTHOR_MAX: usize = 4096;
+/// Entries that one author may have in the leader's queue: as many as a block holds, so that nobody waits long behind one
+/// author.
+const QUEUED_PER_AUTHOR_MAX: usize = BLOCK_ENTRIES_MAX;
+/// Their encoded bytes; what exceeds them by one entry is still taken.
+const QUEUED_BYTES_PER_AUTHOR_MAX: usize = BLOCK_BYTES_MAX;
 
 /// Entries of one author that a node sends on for it: see [`Outbox::send_on`].
 const SENT_ON_PER_AUTHOR_MAX: usize = 64;
+
+/// Of so many entries that were submitted first, those that are late are compared with a final block.
+const LATE_LOOKED_AT: usize = 4096;
 
 /// Refused entries whose refusal is remembered.
 const REFUSED_KEPT: usize = 4096;
@@ -49,6 +62,10 @@ struct Outgoing {
     entry: Entry,
     sent: Option<Instant>,
     for_other: bool,
+    /// Somebody had to send it more than once.
+    is_late: bool,
+    /// What the leader did with it since.
+    treatment: Treatment,
 }
 
 #[derive(Default)]
@@ -59,7 +76,7 @@ struct Refused {
 
 impl Outgoing {
     fn new(entry: Entry, for_other: bool) -> Self {
-        Self { entry, sent: None, for_other }
+        Self { entry, sent: None, for_other, is_late: for_other, treatment: Treatment::default() }
     }
 }
 
@@ -116,17 +133,45 @@ impl Outbox {
             bytes += out.entry.bytes().len();
             has_room
         });
-        due.map(|out| Due {
-            entry: out.entry.clone(),
-            sent_before: out.sent.replace(now).is_some(),
-            for_other: out.for_other,
+        due.map(|out| {
+            let sent_before = out.sent.replace(now).is_some();
+            out.is_late |= sent_before;
+            Due { entry: out.entry.clone(), sent_before, for_other: out.for_other }
         })
         .collect()
     }
 
+    /// Entries that the present leader was sent and that wait for long, the first few of each author.
+    pub(crate) fn late(&self) -> Vec<Entry> {
+        let mut by_author: HashMap<NodeId, usize> = HashMap::new();
+        let open = lock(&self.open);
+        let late = open.entries.values().take(LATE_LOOKED_AT).filter(|out| out.is_late && out.sent.is_some());
+        late.map(|out| &out.entry)
+            .filter(|entry| {
+                let count = by_author.entry(entry.body.author).or_default();
+                *count += 1;
+                *count <= SENT_ON_PER_AUTHOR_MAX
+            })
+            .cloned()
+            .collect()
+    }
+
+    /// A block of the leader became final without these entries, of which some apply. Since when it passes over any.
+    pub(crate) fn judge(&self, block: &Judged, late: &[(Digest, bool)]) -> Option<Instant> {
+        let now = Instant::now();
+        let mut open = lock(&self.open);
+        let Open { entries, numbers, .. } = &mut *open;
+        let judged = late.iter().filter_map(|(id, applies)| {
+            let out = entries.get_mut(numbers.get(id)?)?;
+            out.treatment.note(block, out.entry.body.author, *applies, now)
+        });
+        judged.min()
+    }
+
     /// Sends everything anew: the leader changed.
     pub(crate) fn forget_sent(&self) {
-        lock(&self.open).entries.values_mut().for_each(|out| out.sent = None);
+        let forget = |out: &mut Outgoing| (out.sent, out.treatment) = (None, Treatment::default());
+        lock(&self.open).entries.values_mut().for_each(forget);
         self.added.notify_one();
     }
 
@@ -204,7 +249,14 @@ pub(crate) struct Queue {
 struct Waiting {
     entries: VecDeque<Entry>,
     ids: HashSet<Digest>,
-    by_author: HashMap<NodeId, usize>,
+    by_author: HashMap<NodeId, Load>,
+}
+
+/// What of one author waits.
+#[derive(Default)]
+struct Load {
+    entries: usize,
+    bytes: usize,
 }
 
 impl Queue {
@@ -212,16 +264,14 @@ impl Queue {
     pub(crate) fn push(&self, entries: Vec<Entry>) -> SubmitReply {
         let mut waiting = lock(&self.waiting);
         for entry in entries {
-            let (id, author) = (entry.id(), entry.body.author);
-            if waiting.ids.contains(&id) {
+            if waiting.ids.contains(&entry.id()) {
                 continue;
             }
-            let queued = waiting.by_author.entry(author).or_default();
-            if *queued >= QUEUED_PER_AUTHOR_MAX {
+            let load = waiting.by_author.entry(entry.body.author).or_default();
+            if load.entries >= QUEUED_PER_AUTHOR_MAX || load.bytes >= QUEUED_BYTES_PER_AUTHOR_MAX {
                 return SubmitReply::Full;
             }
-            *queued += 1;
-            waiting.ids.insert(id);
+            waiting.count(&entry);
             waiting.entries.push_back(entry);
         }
         self.filled.notify_one();
@@ -234,8 +284,9 @@ impl Queue {
         let taken: Vec<Entry> = waiting.entries.drain(..count).collect();
         for entry in &taken {
             waiting.ids.remove(&entry.id());
-            if let Some(queued) = waiting.by_author.get_mut(&entry.body.author) {
-                *queued = queued.saturating_sub(1);
+            if let Some(load) = waiting.by_author.get_mut(&entry.body.author) {
+                load.entries = load.entries.saturating_sub(1);
+                load.bytes = load.bytes.saturating_sub(entry.bytes().len());
             }
         }
         taken
@@ -245,8 +296,8 @@ impl Queue {
     pub(crate) fn put_back(&self, entries: Vec<Entry>) {
         let mut waiting = lock(&self.waiting);
         for entry in entries.into_iter().rev() {
-            if waiting.ids.insert(entry.id()) {
-                *waiting.by_author.entry(entry.body.author).or_default() += 1;
+            if !waiting.ids.contains(&entry.id()) {
+                waiting.count(&entry);
                 waiting.entries.push_front(entry);
             }
         }
@@ -265,6 +316,15 @@ impl Queue {
             }
             filled.await;
         }
+    }
+}
+
+impl Waiting {
+    fn count(&mut self, entry: &Entry) {
+        let load = self.by_author.entry(entry.body.author).or_default();
+        load.entries += 1;
+        load.bytes += entry.bytes().len();
+        self.ids.insert(entry.id());
     }
 }
 

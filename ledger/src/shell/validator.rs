@@ -90,6 +90,10 @@ pub(crate) struct Validator {
     pub(crate) told_leader_of: u64,
     /// Whether the voter was told that entries wait.
     pub(crate) told_demand: bool,
+    /// Since when the leader of a term passes over what waits here.
+    pub(crate) passed_over: (u64, Option<Duration>),
+    /// What the voter was told of that.
+    pub(crate) told_passed_over: (u64, Option<Duration>),
     /// What the voter granted in the step under way.
     pub(crate) granted: Option<SignedGrant>,
 }
@@ -105,6 +109,8 @@ pub(crate) struct OpenBlock {
     pub(super) digest: Digest,
     /// Of its entries.
     pub(super) ids: Arc<[Digest]>,
+    /// Whether it came when its time says.
+    pub(super) is_timely: bool,
 }
 
 impl Validator {
@@ -269,9 +275,9 @@ impl Validator {
     fn make_final(&mut self, finalized: &Final) -> Result<(), Fault> {
         let shared = &self.shared;
         let open = self.open.get(&finalized.log_index);
-        let OpenBlock { log_id, ids, .. } =
+        let OpenBlock { log_id, ids, is_timely, .. } =
             open.ok_or_else(|| Fault::Impossible(format!("raft entry {} became final unseen", finalized.log_index)))?;
-        let (log_id, ids) = (*log_id, ids.clone());
+        let (log_id, ids, is_timely) = (*log_id, ids.clone(), *is_timely);
         let before = shared.tip.borrow().clone();
         // First of all, so that nobody cuts meanwhile what becomes final.
         shared.log.set_final(log_id)?;
@@ -283,6 +289,7 @@ impl Validator {
         shared.tip.send_replace(Arc::new(finalized.executed.clone()));
         shared.check_promises(finalized, &before)?;
         shared.outbox.settle(&ids);
+        self.judge_leader(&finalized.block, is_timely);
         self.look_for_resumption(finalized)
     }
 

@@ -136,11 +136,16 @@ impl Liar {
         Sending::Request(Box::new(request))
     }
 
-    /// Hears a request: the answer, where the honest software is not asked.
-    pub fn hears(&mut self, from: NodeId, request: &PeerRequest) -> Option<PeerReply> {
+    /// Hears a request: the answer, where the honest software is not asked, and else perhaps another request than came.
+    pub fn hears(&mut self, from: NodeId, request: &mut PeerRequest) -> Option<PeerReply> {
         self.remember(request);
+        let one = self.favourite();
         match request {
             PeerRequest::Submit(_) if self.has(Lie::Censor) => Some(PeerReply::Submit(SubmitReply::Queued(None))),
+            PeerRequest::Submit(entries) if self.has(Lie::CensorOne) => {
+                entries.retain(|entry| entry.body.author != one);
+                None
+            }
             PeerRequest::Append { rpc, .. } => {
                 self.sees_append(rpc);
                 self.false_answer(rpc)

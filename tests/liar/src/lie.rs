@@ -53,6 +53,8 @@ lies! {
     FinalizeWithheld
     /// As leader: entries of the other authors are thrown away, and said to be queued.
     Censor
+    /// As leader: entries of one other author are thrown away, and said to be queued.
+    CensorOne
     /// As leader: it shows that it is alive and sends no block.
     Stall
     /// As leader: blocks reach the followers late.
@@ -129,9 +131,9 @@ impl Lie {
         LIES.iter().find(|(_, known, _)| *known == name).map(|(lie, ..)| *lie)
     }
 
-    /// The lies of a leader, in the order of the list.
-    pub fn of_leaders() -> impl Iterator<Item = Self> {
-        LIES.iter().filter(|(.., what)| what.trim().starts_with("As leader:")).map(|(lie, ..)| *lie)
+    /// Whether a leader tells it.
+    pub fn is_of_a_leader(self) -> bool {
+        LIES.iter().any(|(lie, _, what)| *lie == self && what.trim().starts_with("As leader:"))
     }
 
     /// Whether it is told where a term begins and nowhere else: by the entry that opens it, or by the proof of who leads.

@@ -8,7 +8,7 @@ mod shim;
 use std::process::ExitCode;
 
 use clap::Parser;
-use liar::lie::Lie;
+use liar::lie::LIES;
 use node::bench::ledger::{MemberArgs, run_member};
 
 use self::shim::Lying;
@@ -18,7 +18,7 @@ use self::shim::Lying;
 enum Command {
     /// Is a validator
     LedgerMember(MemberArgs),
-    /// Names the lies of leaders, each on a line, with `elected` behind those that are told where a term begins
+    /// Names the lies, each on a line, with `leader` behind those of leaders, or `elected` if they are told where a term begins
     Lies,
 }
 
@@ -32,9 +32,16 @@ async fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         }
-        Command::Lies => Lie::of_leaders().for_each(|lie| {
-            println!("{}{}", lie.name(), if lie.is_of_a_terms_beginning() { " elected" } else { "" });
-        }),
+        Command::Lies => {
+            for (lie, name, _) in LIES {
+                let of = match lie.is_of_a_leader() {
+                    true if lie.is_of_a_terms_beginning() => " elected",
+                    true => " leader",
+                    false => "",
+                };
+                println!("{name}{of}");
+            }
+        }
     }
     ExitCode::SUCCESS
 }

@@ -164,17 +164,20 @@ struct Inward {
 
 impl Handler for Inward {
     async fn handle(&self, from: NodeId, body: Vec<u8>) -> Vec<u8> {
-        let instead = codec::decode::<PeerRequest>(&body).ok().and_then(|request| {
-            self.lying.act(|liar, _| {
-                let instead = liar.hears(from, &request);
-                let is_lie = instead.is_some();
-                (instead, is_lie)
-            })
-        });
+        let (mut instead, mut changed) = (None, None);
+        if let Ok(mut request) = codec::decode::<PeerRequest>(&body) {
+            (instead, changed) = self.lying.act(|liar, lies| {
+                let before = lies.then(|| codec::encode(&request));
+                let instead = liar.hears(from, &mut request);
+                let changed = differ(before, &request).then(|| codec::encode(&request));
+                let is_lie = instead.is_some() || changed.is_some();
+                ((instead, changed), is_lie)
+            });
+        }
         let reply = match instead {
             Some(reply) => reply,
             None => {
-                let reply = self.honest.handle(from, body).await;
+                let reply = self.honest.handle(from, changed.unwrap_or(body)).await;
                 match codec::decode(&reply) {
                     Ok(decoded) if self.lying.lies() => decoded,
                     _ => return reply,

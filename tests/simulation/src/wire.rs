@@ -83,8 +83,8 @@ impl Wire {
     async fn serve(self: Arc<Self>, from: NodeId, call: u64, bytes: Vec<u8>) {
         let Some(replica) = self.replica.get() else { return };
         // What no honest node sends is not answered.
-        let Ok(request) = codec::decode::<PeerRequest>(&bytes) else { return };
-        let instead = self.lie(|liar| liar.hears(from, &request)).flatten();
+        let Ok(mut request) = codec::decode::<PeerRequest>(&bytes) else { return };
+        let instead = self.lie(|liar| liar.hears(from, &mut request)).flatten();
         let reply = match instead {
             Some(reply) => reply,
             None => replica.serve(from, request).await,

@@ -90,6 +90,7 @@ const CAUGHT: &[Caught] = &[
     caught("QuorumOneShort", 1, Some("DoubleFinalize"), "different signers are no quorum"),
     caught("ParentNotCertified", 2, Some("WithholdCertificate"), "its parent is not certified"),
     caught("TimerNeverReset", 2, None, "no progress"),
+    caught("PassingOverForgotten", 2, Some("Censor"), "no progress"),
     caught("FutureAccepted", 2, Some("TimeAhead"), "is in the future"),
     caught("SecondGrant", 8, Some("CampaignAlways"), "granted"),
     caught("FinalizeAfterNullify", 1, Some("FinalizeWithheld"), "signed Nullify"),

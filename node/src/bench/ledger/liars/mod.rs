@@ -17,10 +17,7 @@ const EVENTS_PER_S: f64 = 200.0;
 /// Every lie, told by whoever leads.
 pub(super) fn figures(figures: &mut Figures, args: &LedgerArgs, program: &Path, dir: &Path) -> Result<(), BenchFault> {
     let program = program.with_file_name(LYING_VALIDATOR);
-    let of_leaders = of_leaders(&program)?;
-    let named =
-        |name: &String| of_leaders.iter().find(|lie| lie.name == *name).cloned().unwrap_or_else(|| Lie::new(name));
-    let lies = if args.lie.is_empty() { of_leaders.clone() } else { args.lie.iter().map(named).collect() };
+    let lies = chosen(lies(&program)?, &args.lie)?;
     let (mut took, mut slowest) = (Vec::new(), (0.0, ""));
     let mut all = Tally::default();
     for lie in &lies {
@@ -74,26 +71,42 @@ pub(super) fn figures(figures: &mut Figures, args: &LedgerArgs, program: &Path, 
 }
 
 /// What a leader is told to do.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Lie {
     name: String,
+    /// It is told by leaders.
+    of_leader: bool,
     /// It is told where a term begins, so the next leader must know before.
     of_elected: bool,
 }
 
 impl Lie {
-    /// From the name, and `elected` behind it.
+    /// From the name, and `leader` or `elected` behind it.
     fn new(line: &str) -> Self {
-        let (name, of_elected) = line.strip_suffix(" elected").map_or((line, false), |name| (name, true));
-        Self { name: name.to_owned(), of_elected }
+        let (name, of) = line.split_once(' ').unwrap_or((line, ""));
+        Self { name: name.to_owned(), of_leader: !of.is_empty(), of_elected: of == "elected" }
     }
 }
 
-/// All lies of leaders.
-fn of_leaders(program: &Path) -> Result<Vec<Lie>, BenchFault> {
+/// All lies that the program can tell.
+fn lies(program: &Path) -> Result<Vec<Lie>, BenchFault> {
     let missing = |fault| wrong(format!("{}: {fault}; scripts/bench builds it", program.display()));
     let output = Command::new(program).arg("lies").output().map_err(missing)?;
     Ok(String::from_utf8_lossy(&output.stdout).lines().map(Lie::new).collect())
+}
+
+/// Those of these names, or all of leaders if none is named.
+fn chosen(all: Vec<Lie>, names: &[String]) -> Result<Vec<Lie>, BenchFault> {
+    if names.is_empty() {
+        return Ok(all.into_iter().filter(|lie| lie.of_leader).collect());
+    }
+    let named = |name: &String| {
+        all.iter().find(|lie| lie.name == *name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = all.iter().map(|lie| lie.name.as_str()).collect();
+            wrong(format!("no lie is called {name}; there are {}", known.join(", ")))
+        })
+    };
+    names.iter().map(named).collect()
 }
 
 /// Four validators that can lie and do not, with their clients.
@@ -132,5 +145,22 @@ impl Tally {
         self.untold += other.untold;
         self.not_recovered += other.not_recovered;
         self.forks += other.forks;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_name_all_lies_of_leaders_are_told_and_an_unknown_name_is_refused_with_those_there_are() {
+        let all: Vec<Lie> = ["Censor leader", "Junk elected", "Silence"].map(Lie::new).into();
+        let names = |lies: Vec<Lie>| lies.into_iter().map(|lie| (lie.name, lie.of_elected)).collect::<Vec<_>>();
+        let (censor, junk) = (("Censor".to_owned(), false), ("Junk".to_owned(), true));
+        assert_eq!(names(chosen(all.clone(), &[]).expect("none is unknown")), [censor, junk.clone()]);
+        let chosen_names = ["Silence", "Junk"].map(str::to_owned);
+        assert_eq!(names(chosen(all.clone(), &chosen_names).expect("known")), [("Silence".to_owned(), false), junk]);
+        let refused = chosen(all, &["wrong".to_owned()]).expect_err("no lie has that name").to_string();
+        assert!(refused.contains("no lie is called wrong; there are Censor, Junk, Silence"), "{refused}");
     }
 }
