@@ -37,6 +37,11 @@
 //! is in place. A leader that is known and whose term fails is barred for a while, so a liar or a dead node costs few
 //! terms. f + 1 nullify votes contain an honest one: the others join it, so that nobody is left behind.
 //!
+//! Progress is not enough where a leader takes some entries and leaves others. The shell tells since when the blocks of a
+//! term pass over an entry ([`Input::PassedOver`]), and a patience with that ends in the same way, whatever is certified
+//! meanwhile. It is the shell of each honest node that waits for the same entry, so at least f + 1 give up the term, and
+//! all others join.
+//!
 //! A log full of what nobody votes for costs the others nothing but the reading: only what a quorum voted for takes up
 //! room ([`PENDING_BLOCKS_MAX`]). What is judged wrongly because a certificate came later is read once more
 //! ([`Effect::ReadAgain`]). What a leader puts under a header that does not name it is no part of the block: it is cut

@@ -4,6 +4,7 @@ mod elections;
 mod floods;
 mod lies;
 mod net;
+mod passing;
 mod reading;
 mod record;
 mod terms;

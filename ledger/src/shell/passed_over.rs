@@ -49,17 +49,12 @@ pub(crate) struct Judged {
 }
 
 impl Judged {
-    fn new(block: &Block, is_timely: bool, nodes: usize) -> Self {
-        let bytes: usize = block.entries.iter().map(|entry| entry.bytes().len()).sum();
-        let is_full = block.entries.len() > BLOCK_ENTRIES_MAX / 2 || bytes > BLOCK_BYTES_MAX / 2;
-        let authors = || block.entries.iter().map(|entry| entry.body.author).collect();
+    fn new(term: u64, entries: &[Entry], is_timely: bool, nodes: usize) -> Self {
+        let bytes: usize = entries.iter().map(|entry| entry.bytes().len()).sum();
+        let is_full = entries.len() > BLOCK_ENTRIES_MAX / 2 || bytes > BLOCK_BYTES_MAX / 2;
+        let authors = || entries.iter().map(|entry| entry.body.author).collect();
         let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
-        Self {
-            term: block.header.view.term,
-            is_timely,
-            full_of: is_full.then(authors),
-            excuses_max: nodes.saturating_mul(EXCUSES_PER_NODE),
-        }
+        Self { term, is_timely, full_of: is_full.then(authors), excuses_max: nodes.saturating_mul(EXCUSES_PER_NODE) }
     }
 }
 
@@ -108,14 +103,164 @@ impl Validator {
 
     /// Judges the leader of a block that became final by what waits here and is not in it.
     pub(super) fn judge_leader(&mut self, block: &Block, is_timely: bool) {
-        let shared = &self.shared;
+        let (shared, term) = (&self.shared, block.header.view.term);
         let late = if block.header.leader == shared.me { Vec::new() } else { shared.outbox.late() };
         let since = (!late.is_empty()).then(|| {
             let applies = |entry: &Entry| (entry.id(), shared.applies(entry));
             let late: Vec<(Digest, bool)> = late.iter().map(applies).collect();
-            shared.outbox.judge(&Judged::new(block, is_timely, shared.consortium.nodes().len()), &late)
+            shared.outbox.judge(&Judged::new(term, &block.entries, is_timely, shared.consortium.nodes().len()), &late)
         });
         let since: Option<Duration> = since.flatten().map(|since| since.saturating_duration_since(self.steady));
-        self.passed_over = (block.header.view.term, since);
+        self.passed_over = (term, since);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{DecisionAnchored, EntryBody, Event},
+        shell::submission::{Outbox, Queue},
+        testing::{consortium, node_key},
+    };
+
+    const NODES: usize = 4;
+    const AUTHOR: NodeId = NodeId::new(3);
+    const OTHER: NodeId = NodeId::new(2);
+
+    fn judged(term: u64, is_timely: bool, full_of: Option<&[NodeId]>) -> Judged {
+        let excuses_max = EXCUSES_PER_NODE * NODES as u32;
+        Judged { term, is_timely, full_of: full_of.map(|authors| authors.iter().copied().collect()), excuses_max }
+    }
+
+    /// What each of some blocks in a row gives, a second apart: `None`, or since which of them the entry is passed over.
+    fn treated(treatment: &mut Treatment, blocks: &[(Judged, bool)]) -> Vec<Option<usize>> {
+        let began = Instant::now();
+        let second = |number: usize| began + Duration::from_secs(number as u64);
+        let note = |(number, (block, applies)): (usize, &(Judged, bool))| {
+            let since = treatment.note(block, AUTHOR, *applies, second(number))?;
+            Some((since - SEND_AGAIN).duration_since(began).as_secs() as usize)
+        };
+        blocks.iter().enumerate().map(note).collect()
+    }
+
+    /// Distinct entries of one author.
+    fn entries(author: u32, count: u64) -> Vec<Entry> {
+        let consortium = consortium(4).id();
+        let entry = |decisions| {
+            let event = Event::DecisionAnchored(DecisionAnchored { decisions, log_head: Digest([7; 32]) });
+            let body = EntryBody { consortium, author: NodeId::new(author), nonce: [0; 16], event };
+            body.sign(&node_key(author), None)
+        };
+        (1..=count).map(entry).collect()
+    }
+
+    #[test]
+    fn what_three_blocks_in_a_row_leave_out_is_passed_over_since_the_first() {
+        let empty = || (judged(1, true, None), true);
+        let given = treated(&mut Treatment::default(), &[empty(), empty(), empty(), empty()]);
+        assert_eq!(given, [None, None, Some(0), Some(0)]);
+    }
+
+    #[test]
+    fn what_the_final_state_refuses_is_not_passed_over() {
+        let block = |applies| (judged(1, true, None), applies);
+        let given = treated(&mut Treatment::default(), &[false, false, false, false].map(block));
+        assert_eq!(given, [None; 4]);
+        let given = treated(&mut Treatment::default(), &[true, true, true, false, true, true, true].map(block));
+        assert_eq!(given, [None, None, Some(0), None, None, None, Some(4)]);
+    }
+
+    #[test]
+    fn a_node_that_is_behind_does_not_take_old_blocks_for_a_leader_s_neglect() {
+        let block = |is_timely| (judged(1, is_timely, None), true);
+        let given = treated(&mut Treatment::default(), &[false, false, false, true, true, true].map(block));
+        assert_eq!(given, [None, None, None, None, None, Some(3)]);
+    }
+
+    #[test]
+    fn in_another_term_another_leader_is_judged() {
+        let block = |term| (judged(term, true, None), true);
+        let given = treated(&mut Treatment::default(), &[1, 1, 1, 2, 2, 2].map(block));
+        assert_eq!(given, [None, None, Some(0), None, None, Some(3)]);
+    }
+
+    #[test]
+    fn full_blocks_of_others_excuse_a_leader_a_bounded_number_of_times() {
+        let excuses = EXCUSES_PER_NODE as usize * NODES;
+        let full = || (judged(1, true, Some(&[OTHER])), true);
+        let mut treatment = Treatment::default();
+        let given = treated(&mut treatment, &(0..excuses + 3).map(|_| full()).collect::<Vec<_>>());
+        let (excused, after) = given.split_at(excuses);
+        assert!(excused.iter().all(Option::is_none));
+        assert_eq!(after, [None, None, Some(excuses)]);
+        let mixed = treated(&mut treatment, &[(judged(1, true, Some(&[OTHER, AUTHOR])), true)]);
+        assert_eq!(mixed, [None], "who fills the blocks waits for itself");
+    }
+
+    #[test]
+    fn an_honest_leader_s_queue_is_worked_off_before_its_excuses_are() {
+        let queue = Queue::default();
+        for author in 0..3 {
+            queue.push(entries(author, BLOCK_ENTRIES_MAX as u64 + 10));
+        }
+        let late = entries(AUTHOR.get(), 1).remove(0);
+        queue.push(vec![late.clone()]);
+        let mut treatment = Treatment::default();
+        for blocks in 0.. {
+            // Half of each block was promised to others before.
+            let mut taken = queue.take(BLOCK_ENTRIES_MAX);
+            let left = taken.split_off(taken.len().min(BLOCK_ENTRIES_MAX / 2 + 1));
+            queue.put_back(left);
+            if taken.contains(&late) {
+                assert!(blocks > 3, "it had to wait");
+                return;
+            }
+            let block = Judged::new(1, &taken, true, NODES);
+            assert_eq!(treatment.note(&block, AUTHOR, true, Instant::now()), None, "block {blocks}");
+        }
+    }
+
+    #[test]
+    fn judged_is_what_was_sent_to_this_leader_and_waits_for_long() {
+        let outbox = Outbox::default();
+        let own = entries(0, 1);
+        outbox.add_all(own.clone());
+        assert!(outbox.late().is_empty(), "it was not sent");
+        outbox.due(SEND_AGAIN);
+        assert!(outbox.late().is_empty(), "the leader just got it");
+        outbox.due(Duration::ZERO);
+        assert_eq!(outbox.late(), own);
+        let shown = entries(AUTHOR.get(), 100);
+        shown.iter().for_each(|entry| outbox.send_on(entry.clone()));
+        assert_eq!(outbox.late(), own);
+        outbox.due(SEND_AGAIN);
+        let late = outbox.late();
+        assert_eq!(late.len(), 65, "what is another's is late already, and of it there is a bound");
+        let block = judged(1, true, None);
+        let judge = || outbox.judge(&block, &late.iter().map(|entry| (entry.id(), true)).collect::<Vec<_>>());
+        assert_eq!([judge(), judge(), judge()].map(|since| since.is_some()), [false, false, true]);
+        outbox.forget_sent();
+        assert!(outbox.late().is_empty(), "the next leader was not sent it yet");
+        outbox.due(SEND_AGAIN);
+        assert_eq!(outbox.late(), late);
+        assert_eq!(judge(), None, "and it has a beginning of its own");
+        outbox.settle(&late.iter().map(Entry::id).collect::<Vec<_>>());
+        assert!(outbox.late().is_empty());
+    }
+
+    #[test]
+    fn an_author_may_have_as_much_as_a_block_holds_in_the_queue() {
+        use crate::shell::transport::SubmitReply;
+        let queue = Queue::default();
+        let (mut many, other) = (entries(0, BLOCK_ENTRIES_MAX as u64 + 1), entries(1, 1));
+        let last = many.pop().expect("one more");
+        assert_eq!(queue.push(many.clone()), SubmitReply::Queued(None));
+        assert_eq!(queue.push(vec![last.clone()]), SubmitReply::Full);
+        assert_eq!(queue.push(other.clone()), SubmitReply::Queued(None), "others have their own share");
+        queue.put_back(queue.take(10));
+        assert_eq!(queue.push(vec![last.clone()]), SubmitReply::Full, "what is put back counts again");
+        assert_eq!(queue.take(BLOCK_ENTRIES_MAX + 1), [many, other].concat());
+        assert_eq!(queue.push(vec![last]), SubmitReply::Queued(None));
     }
 }

@@ -1,0 +1,119 @@
+//! Leaders that leave out what others wait for, and honest ones that only seem to.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+use wallet::units::NodeId;
+
+use super::cluster::{Cluster, until};
+use crate::{
+    author::sign_batch,
+    event::Entry,
+    execute::BLOCK_ENTRIES_MAX,
+    shell::transport::PeerRequest,
+    testing::{self, Chain, Session},
+};
+
+fn term_of(cluster: &Cluster, node: u32) -> u64 {
+    cluster.replica(node).shared.terms.entered().term
+}
+
+/// Blocks go on, because a node has entries of its own all the time.
+fn keep_going(cluster: &Cluster, author: u32) -> (Arc<AtomicBool>, JoinHandle<()>) {
+    let (replica, stop) = (cluster.replica(author), Arc::new(AtomicBool::new(false)));
+    let entries: Vec<Entry> = (1_000..2_000).map(|decisions| cluster.anchor(author, decisions)).collect();
+    let stopped = stop.clone();
+    let going = tokio::spawn(async move {
+        for entry in entries {
+            if stopped.load(Ordering::Relaxed) {
+                return;
+            }
+            let submission = replica.submit(entry).expect("the state takes it");
+            replica.wait_final(submission.id).await.expect("not refused");
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    (stop, going)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_leaves_out_one_author_while_blocks_go_on_is_replaced() {
+    let cluster = Cluster::start(4).await;
+    cluster.finalize(0, 1).await;
+    cluster.settle().await;
+    let censor = cluster.leader().await;
+    let (victim, term) = ((censor + 1) % 4, term_of(&cluster, censor));
+    cluster.board.lie(move |_, to, request| {
+        if let PeerRequest::Submit(entries) = request
+            && to == NodeId::new(censor)
+        {
+            entries.retain(|entry| entry.body.author != NodeId::new(victim));
+        }
+    });
+    let (stop, going) = keep_going(&cluster, censor);
+    cluster.finalize(victim, 2).await;
+    assert!(term_of(&cluster, victim) > term);
+    cluster.board.be_honest();
+    stop.store(true, Ordering::Relaxed);
+    going.await.expect("it goes on under another leader");
+    cluster.settle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_no_state_takes_deposes_nobody() {
+    let cluster = Cluster::start(4).await;
+    cluster.finalize(0, 1).await;
+    cluster.settle().await;
+    let leader = cluster.leader().await;
+    let (author, term) = ((leader + 1) % 4, term_of(&cluster, leader));
+    // Its wallet does not exist, and may later.
+    let session = Session::in_eu(&cluster.consortium, author);
+    let mut later = Chain::new(cluster.consortium.clone());
+    later.push(session.created()).expect("valid");
+    let early = session.touched(&session.record(&later), 1);
+    cluster.replica(author).submit(early.clone()).expect("it may apply later");
+    let others = (0..4).filter(|node| *node != leader);
+    let knows = |node: u32| cluster.replica(node).shared.outbox.holds(&early.id());
+    until("others wait for it, too", || others.clone().all(knows)).await;
+    let (stop, going) = keep_going(&cluster, author);
+    let (began, height) = (Instant::now(), cluster.replica(leader).state().height.get());
+    let patience = Duration::from_millis(3 * cluster.consortium.parameters().view_timeout_ms);
+    until("blocks passed it over for long", || {
+        began.elapsed() > patience && cluster.replica(leader).state().height.get() > height + 20
+    })
+    .await;
+    stop.store(true, Ordering::Relaxed);
+    going.await.expect("nothing stopped it");
+    assert!((0..4).all(|node| term_of(&cluster, node) == term));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_works_off_a_flood_keeps_its_office() {
+    let cluster = Cluster::start(4).await;
+    cluster.finalize(0, 1).await;
+    cluster.settle().await;
+    let leader = cluster.leader().await;
+    let term = term_of(&cluster, leader);
+    // Each author has more than the leader's queue takes of one.
+    let count = BLOCK_ENTRIES_MAX as u64 + 500;
+    let mut last = Vec::new();
+    for author in (0..4).filter(|node| *node != leader).take(2) {
+        let bodies = (2..2 + count).map(|decisions| (cluster.anchor(author, decisions).body.clone(), None)).collect();
+        let entries = sign_batch(bodies, &testing::node_key(author));
+        let submissions = cluster.replica(author).submit_batch(entries).expect("the state takes them in this order");
+        last.push((author, submissions.last().expect("many").id));
+    }
+    for (author, id) in last {
+        cluster.replica(author).wait_final(id).await.expect("not refused");
+    }
+    assert!((0..4).all(|node| term_of(&cluster, node) == term));
+}
