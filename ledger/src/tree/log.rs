@@ -2,7 +2,7 @@
 //!
 //! A leaf hashes to SHA-256(0x00 || leaf), a node to SHA-256(0x01 || left || right), and the tree over no leaves to
 //! SHA-256 of nothing. [`LogTree`] keeps only the roots of the complete subtrees, so that appending costs a few hashes
-//! whatever the size. Proofs are made from the leaf hashes, which the caller keeps.
+//! whatever the size. Proofs are made in [`tiles`](super::tiles), and verified here.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -71,26 +71,8 @@ impl LogTree {
     }
 }
 
-/// The audit path of the leaf at `index` among `leaves` (RFC 9162 2.1.3.1), or none beyond their end.
-pub fn inclusion_proof(leaves: &[Digest], index: LogIndex) -> Option<Vec<Digest>> {
-    let mut index = usize::try_from(index.get()).ok().filter(|index| *index < leaves.len())?;
-    let (mut leaves, mut proof) = (leaves, Vec::new());
-    while leaves.len() > 1 {
-        let (left, right) = leaves.split_at(split(leaves.len()));
-        if index < left.len() {
-            proof.push(root_of(right));
-            leaves = left;
-        } else {
-            proof.push(root_of(left));
-            index -= left.len();
-            leaves = right;
-        }
-    }
-    proof.reverse();
-    Some(proof)
-}
-
-/// The root over `leaves`, of which there is at least one, and the [`inclusion_proof`] of each of them.
+/// The root over `leaves`, of which there is at least one, and the audit path of each of them
+/// (RFC 9162 2.1.3.1): what [`inclusion_proof`](super::tiles::inclusion_proof) gives for one.
 pub fn root_and_proofs(leaves: &[Digest]) -> (Digest, Vec<Vec<Digest>>) {
     let mut proofs = vec![Vec::new(); leaves.len()];
     (extend_proofs(leaves, &mut proofs), proofs)
@@ -108,35 +90,6 @@ fn extend_proofs(leaves: &[Digest], proofs: &mut [Vec<Digest>]) -> Digest {
     of_left.iter_mut().for_each(|proof| proof.push(right));
     of_right.iter_mut().for_each(|proof| proof.push(left));
     node_hash(&left, &right)
-}
-
-/// The proof that the tree over `leaves` only appended to the one over the first `old_size` (RFC 9162 2.1.4.1), or none
-/// if there never was such a tree.
-pub fn consistency_proof(leaves: &[Digest], old_size: u64) -> Option<Vec<Digest>> {
-    let mut old = usize::try_from(old_size).ok().filter(|old| (1..=leaves.len()).contains(old))?;
-    let (mut leaves, mut proof, mut whole) = (leaves, Vec::new(), true);
-    while old < leaves.len() {
-        let (left, right) = leaves.split_at(split(leaves.len()));
-        if old <= left.len() {
-            proof.push(root_of(right));
-            leaves = left;
-        } else {
-            proof.push(root_of(left));
-            old -= left.len();
-            leaves = right;
-            whole = false;
-        }
-    }
-    if !whole {
-        proof.push(root_of(leaves));
-    }
-    proof.reverse();
-    Some(proof)
-}
-
-/// The root over `leaves`, of which there is at least one.
-fn root_of(leaves: &[Digest]) -> Digest {
-    LogTree::from_leaf_hashes(leaves).root()
 }
 
 /// The largest power of two below `count`, which is at least 2.
@@ -239,7 +192,7 @@ pub fn verify_consistency(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::tiles, *};
     use proptest::prelude::*;
     use wallet::digest::from_hex;
 
@@ -269,6 +222,15 @@ mod tests {
         LEAVES.iter().map(|leaf| leaf_hash(&bytes(leaf))).collect()
     }
 
+    fn inclusion_proof(leaves: &[Digest], index: u64) -> Vec<Digest> {
+        let proof = tiles::inclusion_proof(leaves, LogIndex::new(index), leaves.len() as u64);
+        proof.expect("infallible").expect("in range")
+    }
+
+    fn consistency_proof(leaves: &[Digest], old_size: u64) -> Vec<Digest> {
+        tiles::consistency_proof(leaves, old_size, leaves.len() as u64).expect("infallible").expect("in range")
+    }
+
     fn numbered_leaves(count: u64) -> Vec<Digest> {
         (0..count).map(|i| leaf_hash(&i.to_le_bytes())).collect()
     }
@@ -282,14 +244,14 @@ mod tests {
 
     #[test]
     fn inclusion_paths_are_those_of_the_certificate_transparency_vectors() {
-        let path = inclusion_proof(&known_leaves(), LogIndex::new(5)).expect("in range");
+        let path = inclusion_proof(&known_leaves(), 5);
         let expected = [
             "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
             "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
             "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
         ];
         assert_eq!(path, expected.map(digest));
-        let path = inclusion_proof(&known_leaves()[..3], LogIndex::new(2)).expect("in range");
+        let path = inclusion_proof(&known_leaves()[..3], 2);
         assert_eq!(path, [digest("fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125")]);
     }
 
@@ -300,12 +262,12 @@ mod tests {
             "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
             "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
         ];
-        assert_eq!(consistency_proof(&known_leaves(), 6).expect("in range"), expected.map(digest));
+        assert_eq!(consistency_proof(&known_leaves(), 6), expected.map(digest));
         let expected = [
             "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
             "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
         ];
-        assert_eq!(consistency_proof(&known_leaves()[..5], 2).expect("in range"), expected.map(digest));
+        assert_eq!(consistency_proof(&known_leaves()[..5], 2), expected.map(digest));
     }
 
     #[test]
@@ -316,7 +278,7 @@ mod tests {
             let (same_root, proofs) = root_and_proofs(&leaves);
             assert_eq!(same_root, root);
             for ((index, leaf), same_proof) in (0..size).zip(&leaves).zip(proofs) {
-                let proof = inclusion_proof(&leaves, LogIndex::new(index)).expect("in range");
+                let proof = inclusion_proof(&leaves, index);
                 assert_eq!(same_proof, proof);
                 assert_eq!(verify_inclusion(&root, size, LogIndex::new(index), leaf, &proof), Ok(()));
                 for other in (0..=size).filter(|other| *other != index) {
@@ -333,7 +295,7 @@ mod tests {
             let root = LogTree::from_leaf_hashes(&leaves).root();
             for old in 1..=size {
                 let old_root = LogTree::from_leaf_hashes(&leaves[..usize::try_from(old).expect("small")]).root();
-                let proof = consistency_proof(&leaves, old).expect("in range");
+                let proof = consistency_proof(&leaves, old);
                 assert_eq!(verify_consistency(&old_root, old, &root, size, &proof), Ok(()), "{old} in {size}");
                 if old < size {
                     assert!(verify_consistency(&old_root, old + 1, &root, size, &proof).is_err());
@@ -350,7 +312,7 @@ mod tests {
             let root = LogTree::from_leaf_hashes(&leaves).root();
             let index = LogIndex::new(pick.index(leaves.len()) as u64);
             let leaf = leaves[pick.index(leaves.len())];
-            let mut proof = inclusion_proof(&leaves, index).expect("in range");
+            let mut proof = inclusion_proof(&leaves, index.get());
             let at = pick.index(proof.len());
             proof[at].0[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(verify_inclusion(&root, size, index, &leaf, &proof).is_err());

@@ -83,7 +83,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::tree::log::{LogTree, inclusion_proof, leaf_hash};
+    use crate::tree::{
+        log::{LogTree, leaf_hash},
+        tiles::inclusion_proof,
+    };
 
     fn leaves(count: usize) -> Vec<Digest> {
         (0..count).map(|i| leaf_hash(&i.to_le_bytes())).collect()
@@ -134,7 +137,9 @@ mod tests {
     fn of_one_leaf_it_is_the_audit_path_in_the_order_of_the_tree() {
         let leaves = leaves(11);
         for at in 0..11 {
-            let mut path = inclusion_proof(&leaves, LogIndex::new(at)).expect("it is there");
+            let mut path = inclusion_proof(&leaves[..], LogIndex::new(at), leaves.len() as u64)
+                .expect("infallible")
+                .expect("it is there");
             let mut proof = proven(&leaves, &places(&[at])).expect("it is there");
             path.sort();
             proof.sort();

@@ -125,7 +125,7 @@ mod tests {
     use ledger::{
         testing::{self, Chain, Session},
         tlog::{Checkpoint, Cosignature, CosignedCheckpoint},
-        tree::log::inclusion_proof,
+        tree::tiles::inclusion_proof,
     };
 
     use super::*;
@@ -157,7 +157,7 @@ mod tests {
             let cosigned = CosignedCheckpoint { cosignatures: cosignatures.collect(), checkpoint };
             let checkpoint = cosigned.to_note(consortium.validators(), &consortium.id());
             let leaves: Vec<Digest> = self.chain.entries().map(|(_, entry)| entry.leaf_hash()).collect();
-            let path = inclusion_proof(&leaves, index).expect("within");
+            let path = inclusion_proof(&leaves[..], index, leaves.len() as u64).expect("infallible").expect("within");
             LogProof { extra: None, index, path, checkpoint }.to_string()
         }
 

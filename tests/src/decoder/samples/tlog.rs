@@ -3,7 +3,7 @@
 use ledger::{
     testing,
     tlog::{Checkpoint, Cosignature, CosignedCheckpoint, LogProof, Note},
-    tree::log::inclusion_proof,
+    tree::tiles::inclusion_proof,
 };
 use wallet::{digest::Digest, units::LogIndex};
 
@@ -32,7 +32,7 @@ pub(crate) fn log_proofs() -> Vec<Vec<u8>> {
     let proof = |index: u64, extra: Option<Vec<u8>>| {
         let index = LogIndex::new(index);
         let leaves: Vec<Digest> = chain().entries().map(|(_, entry)| entry.leaf_hash()).collect();
-        let path = inclusion_proof(&leaves, index).expect("within");
+        let path = inclusion_proof(&leaves[..], index, leaves.len() as u64).expect("infallible").expect("within");
         LogProof { extra, index, path, checkpoint: note() }.to_string().into_bytes()
     };
     vec![proof(0, None), proof(3, Some(vec![1, 2, 3]))]
