@@ -29,6 +29,9 @@ const FENCE_BYTES: usize = 4;
 /// The longest body: a sealed page.
 const BODY_BYTES_MAX: usize = HEAD_BYTES + PAYLOAD_BYTES_MAX + 2 * TAG_BYTES;
 
+/// What a sealed payload is checked by.
+type Tag = [u8; TAG_BYTES];
+
 /// Why bytes are no header or frame.
 pub type Reason = &'static str;
 
@@ -67,6 +70,21 @@ pub struct Prelude {
     pub what: What,
     /// Length of the body.
     pub body: u32,
+}
+
+/// A prelude's bytes, and the check in them.
+struct Checked {
+    bytes: [u8; PRELUDE_BYTES],
+    check: u32,
+}
+
+/// What stands around a page's payload in its frame.
+#[derive(Debug)]
+pub struct Around {
+    /// Before it.
+    pub start: Vec<u8>,
+    /// Behind it.
+    pub end: Vec<u8>,
 }
 
 /// How the stream stood where a mark or a close was written.
@@ -227,21 +245,29 @@ impl Binding {
         page_frame_bytes(self.seal.is_some(), 0) - PRELUDE_BYTES - CHECK_BYTES
     }
 
-    /// Finishes the frame of a page that is to stand at `offset`. The payload stands in `frame` at [`payload_at`];
-    /// `frame` is [`page_frame_bytes`] long.
-    pub fn finish_page(&self, offset: u64, head: &PageHead, frame: &mut [u8]) {
-        let (body, check) = (PRELUDE_BYTES, frame.len() - CHECK_BYTES);
-        frame[body..body + HEAD_BYTES].copy_from_slice(&head.encode());
+    /// What stands before and behind a page's payload in the frame at `offset`. Where frames are sealed, the payload was
+    /// sealed by [`Self::seal_payload`], which returned `tag`.
+    pub fn around(&self, offset: u64, head: &PageHead, payload: &[u8], tag: Option<Tag>) -> Around {
+        let mut start = vec![0; PRELUDE_BYTES];
+        start.extend_from_slice(&head.encode());
+        let mut end = Vec::from(tag.as_ref().map_or(&[][..], |tag| tag));
         if let Some(seal) = &self.seal {
-            let associated = self.associated(What::Page, head.position);
-            let (start, payload) = frame.split_at_mut(self.payload_at());
-            let (sealed, head_tag) = start[body..].split_at_mut(HEAD_BYTES);
-            head_tag.copy_from_slice(&seal.seal(offset + body as u64, &associated, sealed));
-            let (payload, end) = payload.split_at_mut(payload.len() - TAG_BYTES - CHECK_BYTES);
-            let tag = seal.seal(offset + self.payload_at() as u64, &associated, payload);
-            end[..TAG_BYTES].copy_from_slice(&tag);
+            let place = offset + PRELUDE_BYTES as u64;
+            let tag = seal.seal(place, &self.associated(What::Page, head.position), &mut start[PRELUDE_BYTES..]);
+            start.extend_from_slice(&tag);
         }
-        self.finish(offset, What::Page, frame, check);
+        let first = self.prelude_of(offset, What::Page, start.len() - PRELUDE_BYTES + payload.len() + end.len());
+        start[..PRELUDE_BYTES].copy_from_slice(&first.bytes);
+        let check = [&start[PRELUDE_BYTES..], payload, &end].into_iter().fold(first.check, crc32c::crc32c_append);
+        end.extend_from_slice(&check.to_le_bytes());
+        Around { start, end }
+    }
+
+    /// Seals, in place, the payload of the page at `position`, whose frame is to stand at `offset`. None if frames are not
+    /// sealed.
+    pub fn seal_payload(&self, offset: u64, position: u64, payload: &mut [u8]) -> Option<Tag> {
+        let place = offset + self.payload_at() as u64;
+        self.seal.as_ref().map(|seal| seal.seal(place, &self.associated(What::Page, position), payload))
     }
 
     /// The frame of what is no page, to stand at `offset`.
@@ -253,21 +279,21 @@ impl Binding {
             let tag = seal.seal(place, &self.associated(what, 0), &mut frame[PRELUDE_BYTES..]);
             frame.extend_from_slice(&tag);
         }
-        let check = frame.len();
-        frame.extend_from_slice(&[0; CHECK_BYTES]);
-        self.finish(offset, what, &mut frame, check);
+        let first = self.prelude_of(offset, what, frame.len() - PRELUDE_BYTES);
+        frame[..PRELUDE_BYTES].copy_from_slice(&first.bytes);
+        let check = crc32c::crc32c_append(first.check, &frame[PRELUDE_BYTES..]);
+        frame.extend_from_slice(&check.to_le_bytes());
         frame
     }
 
-    /// Writes prelude and check.
-    fn finish(&self, offset: u64, what: What, frame: &mut [u8], check: usize) {
-        let body = u32::try_from(check - PRELUDE_BYTES).expect("bodies are bounded");
-        frame[..4].copy_from_slice(&body.to_le_bytes());
-        frame[4..8].copy_from_slice(&what.code().to_le_bytes());
-        let first = self.check(offset, &frame[..8]);
-        frame[8..PRELUDE_BYTES].copy_from_slice(&first.to_le_bytes());
-        let second = crc32c::crc32c_append(first, &frame[PRELUDE_BYTES..check]);
-        frame[check..].copy_from_slice(&second.to_le_bytes());
+    /// The prelude of the frame at `offset`, and the check in it, with which the frame's check begins.
+    fn prelude_of(&self, offset: u64, what: What, body: usize) -> Checked {
+        let mut bytes = [0; PRELUDE_BYTES];
+        bytes[..4].copy_from_slice(&u32::try_from(body).expect("bodies are bounded").to_le_bytes());
+        bytes[4..8].copy_from_slice(&what.code().to_le_bytes());
+        let check = self.check(offset, &bytes[..8]);
+        bytes[8..].copy_from_slice(&check.to_le_bytes());
+        Checked { bytes, check }
     }
 
     /// The beginning of the frame at `offset`.

@@ -39,7 +39,13 @@ use std::{
 use event_listener::Event;
 use wallet::{chain::RestKey, digest::Digest};
 
-use self::{commit::Commit, folder::Folder, format::HEADER_BYTES_MAX, index::Index, write::Writer};
+use self::{
+    commit::Commit,
+    folder::Folder,
+    format::HEADER_BYTES_MAX,
+    index::Index,
+    write::{Payload, Writer},
+};
 use super::{
     Appended, Cursor, Descriptor, Draft, Expect, Integrity, Next, RangeProof, Stream, StreamFault, StreamId,
     StreamState, StreamWriter, Waiting, Wake,
@@ -121,6 +127,14 @@ impl SegmentStream {
     /// Where it is.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    fn write_page(&self, epoch: u32, at: Expect, draft: &Draft, payload: Payload<'_>) -> Result<Appended, StreamFault> {
+        let appended = self.write(epoch, at, draft, payload)?;
+        if matches!(appended, Appended::Ok(_)) {
+            self.changed.notify(usize::MAX);
+        }
+        Ok(appended)
     }
 
     fn holds(&self, wake: Wake) -> bool {
@@ -205,11 +219,11 @@ impl StreamWriter for SegmentStream {
         bytes: usize,
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<Appended, StreamFault> {
-        let appended = self.write(epoch, at, draft, bytes, fill)?;
-        if matches!(appended, Appended::Ok(_)) {
-            self.changed.notify(usize::MAX);
-        }
-        Ok(appended)
+        self.write_page(epoch, at, draft, Payload::Made(bytes, fill))
+    }
+
+    fn append(&self, epoch: u32, at: Expect, draft: &Draft, payload: &[u8]) -> Result<Appended, StreamFault> {
+        self.write_page(epoch, at, draft, Payload::There(payload))
     }
 
     fn fence(&self, epoch: u32) -> Result<(), StreamFault> {

@@ -1,6 +1,11 @@
 //! Writing: pages, fences and the end.
 
-use std::{fs::File, num::NonZeroU64, os::unix::fs::FileExt as _, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, IoSlice, Write as _},
+    num::NonZeroU64,
+    sync::Arc,
+};
 
 use rustix::fs::{Advice, fadvise};
 use wallet::seal::segment::SALT_BYTES;
@@ -8,7 +13,7 @@ use wallet::seal::segment::SALT_BYTES;
 use super::{
     HEADER_BYTES_MAX, SegmentStream,
     folder::fault,
-    format::{CHECK_BYTES, Header, PRELUDE_BYTES, STAND_BYTES, Stand, What, page_frame_bytes, payload_at},
+    format::{CHECK_BYTES, Header, PRELUDE_BYTES, STAND_BYTES, Stand, What, page_frame_bytes},
     lock,
     read::Wiped,
     scan::Entry,
@@ -31,10 +36,18 @@ pub struct Writer {
     file: Option<Arc<File>>,
     /// Before this place the system was asked to write to the disk.
     behind: u64,
-    /// The frame that is being made.
-    frame: Wiped,
+    /// The payload that is being written, where it is not written from where it is: it is made here, or sealed.
+    payload: Wiped,
     /// Somebody was told that there is no room.
     full: bool,
+}
+
+/// The payload of a page that is to be written.
+pub enum Payload<'a> {
+    /// It is there.
+    There(&'a [u8]),
+    /// It has so many bytes, and is made by this, which is called at most once.
+    Made(usize, &'a mut dyn FnMut(&mut [u8])),
 }
 
 /// What is to be done with a page.
@@ -53,6 +66,36 @@ struct Oldest {
     end: u64,
     /// There is no other.
     last: bool,
+}
+
+impl<'a> Payload<'a> {
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::There(bytes) => bytes.len(),
+            Self::Made(count, _) => *count,
+        }
+    }
+
+    /// It: where it is, or else in `buffer`.
+    fn made<'b>(self, buffer: &'b mut Vec<u8>) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        match self {
+            Self::There(bytes) => bytes,
+            made @ Self::Made(..) => made.into_buffer(buffer),
+        }
+    }
+
+    /// It, in `buffer`.
+    fn into_buffer(self, buffer: &mut Vec<u8>) -> &mut [u8] {
+        buffer.resize(self.bytes(), 0);
+        match self {
+            Self::There(bytes) => buffer.copy_from_slice(bytes),
+            Self::Made(_, fill) => fill(buffer),
+        }
+        buffer
+    }
 }
 
 impl Writer {
@@ -76,45 +119,54 @@ impl Writer {
 }
 
 impl SegmentStream {
-    /// Appends a page. See [`crate::stream::StreamWriter::append_with`].
+    /// Appends a page. See [`crate::stream::StreamWriter::append`].
     pub(super) fn write(
         &self,
         epoch: u32,
         at: Expect,
         draft: &Draft,
-        bytes: usize,
-        fill: &mut dyn FnMut(&mut [u8]),
+        payload: Payload<'_>,
     ) -> Result<Appended, StreamFault> {
         let writer = &mut *lock(&self.writer);
         self.sound()?;
-        let max = self.payload_bytes_max();
-        if bytes > max {
-            return Err(StreamFault::PageTooLarge { count: bytes, max });
+        let (count, max) = (payload.bytes(), self.payload_bytes_max());
+        if count > max {
+            return Err(StreamFault::PageTooLarge { count, max });
         }
         let position = match self.place(epoch, at) {
             Place::Next(position) => position,
-            Place::Taken(position) => return self.compare(writer, position, draft, bytes, fill),
+            Place::Taken(position) => return self.compare(writer, position, draft, payload),
             Place::Refused(appended) => return Ok(appended),
         };
-        if let Some(full) = self.make_room(writer, epoch, bytes)? {
+        if let Some(full) = self.make_room(writer, epoch, count)? {
             return Ok(full);
         }
         if lock(&self.index).epoch < epoch {
             self.raise_to(writer, epoch)?;
         }
-        let head = self.fill(writer, position, draft, bytes, fill)?;
         let (binding, offset) = {
             let index = lock(&self.index);
             let last = index.segments.back().expect("a file was begun");
             (last.binding.clone(), last.bytes)
         };
-        binding.finish_page(offset, &head, &mut writer.frame.0);
-        self.write_at(writer, offset, &writer.frame.0)?;
-        writer.write_behind(offset + writer.frame.0.len() as u64);
+        let (head, tag, payload) = if binding.is_sealed() {
+            let payload = payload.into_buffer(&mut writer.payload.0);
+            let head = self.head(position, draft, payload)?;
+            let tag = binding.seal_payload(offset, position, payload);
+            (head, tag, &*payload)
+        } else {
+            let payload = payload.made(&mut writer.payload.0);
+            (self.head(position, draft, payload)?, None, payload)
+        };
+        let around = binding.around(offset, &head, payload, tag);
+        let frame = [&around.start, payload, &around.end];
+        self.write_frame(writer.file.as_deref(), &frame)?;
+        let end = offset + frame.iter().map(|part| part.len() as u64).sum::<u64>();
+        writer.write_behind(end);
         let mut index = lock(&self.index);
         let last = index.segments.back_mut().expect("a file was begun");
         last.entries.push(Entry { offset, payload_bytes: head.payload_bytes });
-        last.bytes += writer.frame.0.len() as u64;
+        last.bytes = end;
         index.log.push(&head);
         index.written += 1;
         Ok(Appended::Ok(position))
@@ -141,35 +193,22 @@ impl SegmentStream {
         writer: &mut Writer,
         position: u64,
         draft: &Draft,
-        bytes: usize,
-        fill: &mut dyn FnMut(&mut [u8]),
+        payload: Payload<'_>,
     ) -> Result<Appended, StreamFault> {
         let conflict = Appended::Conflict { tail: lock(&self.index).log.tail() };
         let Next::Item(page, _) = self.read(Cursor(position))? else { return Ok(conflict) };
-        if page.payload.len() != bytes {
+        if page.payload.len() != payload.bytes() {
             return Ok(conflict);
         }
-        let head = self.fill(writer, position, draft, bytes, fill)?;
-        let at = payload_at(self.is_sealed());
-        let same = head == page.head && page.payload == writer.frame.0[at..at + bytes];
+        let payload = payload.made(&mut writer.payload.0);
+        let same = self.head(position, draft, payload)? == page.head && page.payload == payload;
         Ok(if same { Appended::Same(position) } else { conflict })
     }
 
-    /// Has the payload written where it belongs in the frame, and makes its head.
-    fn fill(
-        &self,
-        writer: &mut Writer,
-        position: u64,
-        draft: &Draft,
-        bytes: usize,
-        fill: &mut dyn FnMut(&mut [u8]),
-    ) -> Result<PageHead, StreamFault> {
-        let (at, frame) = (payload_at(self.is_sealed()), &mut writer.frame.0);
-        frame.resize(page_frame_bytes(self.is_sealed(), bytes), 0);
-        let payload = &mut frame[at..at + bytes];
-        fill(payload);
+    /// The head of a page.
+    fn head(&self, position: u64, draft: &Draft, payload: &[u8]) -> Result<PageHead, StreamFault> {
         let hash = self.descriptor.integrity.hash(draft, payload)?;
-        let count = u32::try_from(bytes).expect("bounded by the largest payload");
+        let count = u32::try_from(payload.len()).expect("bounded by the largest payload");
         let head = draft.head(position, count, hash);
         // What could not be read again would look like a torn end.
         match PageHead::decode(&head.encode()) {
@@ -325,7 +364,7 @@ impl SegmentStream {
             (last.binding.clone(), last.bytes)
         };
         let frame = binding.control(offset, what, body);
-        self.write_at(writer, offset, &frame)?;
+        self.write_frame(writer.file.as_deref(), &[&frame])?;
         let mut index = lock(&self.index);
         index.segments.back_mut().expect("a file was begun").bytes += frame.len() as u64;
         index.written += u64::from(what != What::Mark);
@@ -346,11 +385,12 @@ impl SegmentStream {
         self.mark(writer, durable)
     }
 
-    fn write_at(&self, writer: &Writer, offset: u64, frame: &[u8]) -> Result<(), StreamFault> {
+    /// Writes a frame, which is in pieces, behind what was written to `file`.
+    fn write_frame(&self, file: Option<&File>, frame: &[&[u8]]) -> Result<(), StreamFault> {
         // Another thread's write may have failed here since the caller began: nothing is sealed twice for one place.
         self.sound()?;
-        let file = writer.file.as_ref().expect("a file was begun");
-        file.write_all_at(frame, offset).map_err(|source| self.breaks(fault(self.folder.path(), source)))
+        write_all(file.expect("a file was begun"), frame)
+            .map_err(|source| self.breaks(fault(self.folder.path(), source)))
     }
 
     fn tail(&self) -> u64 {
@@ -367,4 +407,19 @@ impl SegmentStream {
     const fn is_sealed(&self) -> bool {
         self.options.seal.is_some()
     }
+}
+
+/// Writes all `parts`, one behind the other, where the last write ended; in one piece if the system takes them so.
+fn write_all(mut file: &File, parts: &[&[u8]]) -> io::Result<()> {
+    let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+    let mut left = slices.as_mut_slice();
+    while !left.is_empty() {
+        match file.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut left, count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

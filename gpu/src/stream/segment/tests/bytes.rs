@@ -175,11 +175,11 @@ fn the_bytes_of_a_segment_are_pinned() {
     let whole = |rest: Option<&RestKey>| {
         let (mut bytes, binding) = header.encode(rest);
         let offset = bytes.len() as u64;
-        let mut frame = vec![0; format::page_frame_bytes(rest.is_some(), 2)];
-        let at = format::payload_at(rest.is_some());
-        frame[at..at + 2].copy_from_slice(b"ab");
-        binding.finish_page(offset, &head, &mut frame);
-        bytes.extend(frame);
+        let mut payload = *b"ab";
+        let tag = binding.seal_payload(offset, head.position, &mut payload);
+        let around = binding.around(offset, &head, &payload, tag);
+        bytes.extend([&around.start, payload.as_slice(), &around.end].concat());
+        assert_eq!(bytes.len() as u64 - offset, format::page_frame_bytes(rest.is_some(), 2) as u64);
         let mut tree = header.before.clone();
         tree.push(&head);
         let stand = format::Stand { durable: bytes.len() as u64, tail: 1, root: tree.root() };
