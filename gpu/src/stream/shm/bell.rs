@@ -21,9 +21,6 @@ use rustix::{
 
 use super::{Memory, Role, layout::Bell};
 
-/// Nobody sleeps longer without looking whether the other end lives.
-pub(super) const NAP: Duration = Duration::from_millis(50);
-
 impl Bell {
     /// Wakes whoever sleeps. What they wait for was written before.
     pub fn ring(&self) {
@@ -56,10 +53,9 @@ impl Attending<'_> {
         self.0.word.load(Ordering::SeqCst)
     }
 
-    /// Sleeps until the bell rings, if it has not since `heard`, or for this time, at most [`NAP`].
+    /// Sleeps until the bell rings, if it has not since `heard`, or for this time.
     pub fn sleep(&self, heard: u32, most: Duration) {
-        let most = most.min(NAP);
-        let timeout = Timespec { tv_sec: 0, tv_nsec: most.as_nanos() as _ };
+        let timeout = Timespec { tv_sec: most.as_secs() as _, tv_nsec: most.subsec_nanos() as _ };
         let _ = futex::wait(&self.0.word, Flags::empty(), heard, Some(&timeout));
     }
 }
@@ -131,7 +127,7 @@ impl Watch {
                 if self.asleep.load(Ordering::SeqCst) == 0 || self.is_over() {
                     break;
                 }
-                attending.sleep(heard, NAP);
+                attending.sleep(heard, memory.nap);
             }
             drop(attending);
             if self.is_over() {

@@ -33,6 +33,7 @@ use std::{
     os::fd::{OwnedFd, RawFd},
     path::PathBuf,
     sync::{Arc, PoisonError},
+    time::Duration,
 };
 
 use wallet::digest::Digest;
@@ -44,6 +45,9 @@ use super::{Descriptor, RangeProof, Retention, StreamFault};
 use layout::{Geometry, Header, Place};
 use mapping::Mapping;
 use side::Side;
+
+/// Nobody sleeps longer without looking whether the other end lives.
+const NAP: Duration = Duration::from_millis(50);
 
 /// How large the memory of a stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +77,8 @@ struct Memory {
     mapping: Mapping,
     geometry: Geometry,
     descriptor: Descriptor,
+    /// [`NAP`]. A test that is to fail where a wake-up is lost takes longer ones.
+    nap: Duration,
 }
 
 impl ShmStream {
@@ -90,7 +96,7 @@ impl ShmStream {
         let fd = mapping::sealed_memory(geometry.total()).map_err(system)?;
         let mapping = Mapping::new(&fd).map_err(system)?;
         mapping.header().write(geometry, &descriptor)?;
-        Ok(Self { memory: Arc::new(Memory { mapping, geometry, descriptor }), fd })
+        Ok(Self { memory: Arc::new(Memory { mapping, geometry, descriptor, nap: NAP }), fd })
     }
 
     /// Opens the memory that another process has made.
@@ -100,7 +106,7 @@ impl ShmStream {
     pub fn open(fd: OwnedFd) -> Result<Self, StreamFault> {
         let mapping = Mapping::new(&fd).map_err(system)?;
         let (geometry, descriptor) = mapping.header().read(mapping.total())?;
-        Ok(Self { memory: Arc::new(Memory { mapping, geometry, descriptor }), fd })
+        Ok(Self { memory: Arc::new(Memory { mapping, geometry, descriptor, nap: NAP }), fd })
     }
 
     /// Opens the memory whose descriptor this process has inherited under this number.

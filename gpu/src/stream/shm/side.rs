@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::{
     Memory, Role,
-    bell::{NAP, Watch},
+    bell::Watch,
     layout::{Entry, Placed},
     peer::{self, Peer},
     roots::Roots,
@@ -216,7 +216,8 @@ impl Side {
             return true;
         }
         let begun = Instant::now();
-        let left = || timeout.map_or(NAP, |timeout| timeout.saturating_sub(begun.elapsed()));
+        let nap = self.memory.nap;
+        let left = || timeout.map_or(nap, |timeout| timeout.saturating_sub(begun.elapsed()));
         let spin = self.spin_ns.load(Ordering::Relaxed);
         while begun.elapsed() < Duration::from_nanos(spin.into()) {
             (0..16).for_each(|_| std::hint::spin_loop());
@@ -235,7 +236,7 @@ impl Side {
             if left().is_zero() {
                 return false;
             }
-            attending.sleep(heard, left());
+            attending.sleep(heard, left().min(nap));
         }
     }
 }

@@ -5,6 +5,8 @@ mod laws;
 mod rules;
 mod wild;
 
+use std::{sync::Arc, time::Duration};
+
 use wallet::{digest::Digest, page::PageKind};
 
 use super::{ShmOptions, ShmReader, ShmStream, ShmWriter};
@@ -48,6 +50,12 @@ fn draft() -> Draft {
 /// A second mapping of the same memory, as another process has it.
 fn again(stream: &ShmStream) -> ShmStream {
     ShmStream::open(stream.inheritable().expect("a descriptor")).expect("a stream")
+}
+
+/// With it a sleeper sleeps for as long, unless it is woken.
+fn napping(mut stream: ShmStream, nap: Duration) -> ShmStream {
+    Arc::get_mut(&mut stream.memory).expect("no place is taken yet").nap = nap;
+    stream
 }
 
 fn both(integrity: Integrity, bytes: usize, pages: usize) -> (ShmWriter, ShmReader) {
