@@ -36,7 +36,7 @@ pub use decode::{Chosen, DecodeProgram};
 pub use effect::{Class, Effect, EffectId, EffectResult, Failure, Op, Outcome};
 pub use head::{ContinuationHead, Flags, Form, SCHEMA, Status};
 pub use journal::{Divergence, Entry, Journal, PROMPT_CHUNK_TOKENS, Record, Recorded, Resolution};
-pub use program::{Advanced, Interpreter, Program, Step, Wake, advance};
+pub use program::{Advanced, Interpreter, Program, Step, Wake, advance, perform};
 pub use refusal::ContinuationRefusal;
 pub use signed::{SignedContinuation, Standing};
 pub use value::{Value, WaitTree};

@@ -81,30 +81,47 @@ pub enum Advanced {
 /// One step of `program`: its next effect is performed, unless the journal has its result, and recorded.
 ///
 /// # Errors
-/// [`ContinuationRefusal::InDoubt`] while effects are in doubt; nothing is performed then. Those of program, journal and
-/// interpreter: after any of them the program is rebuilt from the journal.
+/// Those of the program, and of [`perform`]: after any of them the program is rebuilt from the journal.
 pub fn advance<P: Program>(
     program: &mut P,
     journal: &mut Journal,
     interpreter: &mut dyn Interpreter,
     wake: Wake,
 ) -> Result<Advanced, ContinuationRefusal> {
-    if let [first, ..] = journal.in_doubt() {
-        return Err(ContinuationRefusal::InDoubt { count: journal.in_doubt().len(), first: first.id });
-    }
+    nothing_in_doubt(journal)?;
     Ok(match program.step(wake)? {
-        Step::Perform(effect) => {
-            let outcome = perform(journal, interpreter, &effect)?;
-            let next = journal.number_after(&effect.id);
-            Advanced::Next(Wake::Done { result: EffectResult { id: effect.id, outcome }, next })
-        }
+        Step::Perform(effect) => Advanced::Next(perform(journal, interpreter, &effect)?),
         Step::Wait(tree) => Advanced::Parked(tree),
         Step::Done(value) => Advanced::Done(value),
         Step::Fail(code) => Advanced::Failed(code),
     })
 }
 
-fn perform(
+/// Performs what a program has asked for, unless the journal has its result, and records it: the other half of
+/// [`advance`], for a host whose program is one effect ahead. The program goes on with what is returned.
+///
+/// # Errors
+/// [`ContinuationRefusal::InDoubt`] while effects are in doubt; nothing is performed then. Those of journal and
+/// interpreter.
+pub fn perform(
+    journal: &mut Journal,
+    interpreter: &mut dyn Interpreter,
+    effect: &Effect,
+) -> Result<Wake, ContinuationRefusal> {
+    nothing_in_doubt(journal)?;
+    let outcome = outcome(journal, interpreter, effect)?;
+    let next = journal.number_after(&effect.id);
+    Ok(Wake::Done { result: EffectResult { id: effect.id, outcome }, next })
+}
+
+fn nothing_in_doubt(journal: &Journal) -> Result<(), ContinuationRefusal> {
+    match journal.in_doubt() {
+        [] => Ok(()),
+        all @ [first, ..] => Err(ContinuationRefusal::InDoubt { count: all.len(), first: first.id }),
+    }
+}
+
+fn outcome(
     journal: &mut Journal,
     interpreter: &mut dyn Interpreter,
     effect: &Effect,

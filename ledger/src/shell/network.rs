@@ -165,16 +165,13 @@ impl Peer {
     /// openraft learns of an acknowledgement when it is final. Until then it sends the same range again and again, which
     /// may end before the block that would make all of it final: what follows on what the peer has is sent instead.
     fn go_on_from_acknowledged(&self, rpc: &mut AppendEntriesRequest<TypeConfig>) -> Result<(), NetworkError> {
-        let Some((vote, acknowledged)) = self.acknowledged.filter(|(vote, _)| *vote == rpc.vote) else { return Ok(()) };
-        let (Some(first), Some(last)) = (rpc.entries.first(), rpc.entries.last()) else { return Ok(()) };
-        if let Some(known) = rpc.entries.iter().rposition(|entry| entry.log_id == acknowledged)
-            && acknowledged != last.log_id
-        {
+        let Some((_, acknowledged)) = self.acknowledged.filter(|(vote, _)| *vote == rpc.vote) else { return Ok(()) };
+        let Some(last) = rpc.entries.last() else { return Ok(()) };
+        if acknowledged.index < last.log_id.index {
+            let known = rpc.entries.iter().rposition(|entry| entry.log_id == acknowledged);
+            let Some(known) = known else { return Ok(()) };
             rpc.entries.drain(..=known);
-        } else if vote == rpc.vote
-            && first.log_id.index <= acknowledged.index
-            && last.log_id.index <= acknowledged.index
-        {
+        } else {
             let log = &self.peers.log;
             let own = log.link(acknowledged.index).map_err(|fault| NetworkError::new(&fault))?;
             if own.is_none_or(|own| own.log_id != acknowledged) {
@@ -182,8 +179,6 @@ impl Peer {
             }
             let rest = log.entries_from(acknowledged.index + 1).map_err(|fault| NetworkError::new(&fault))?;
             rpc.entries = rest.into_iter().map(|stored| stored.entry).collect();
-        } else {
-            return Ok(());
         }
         rpc.prev_log_id = Some(acknowledged);
         Ok(())

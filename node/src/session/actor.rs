@@ -373,7 +373,7 @@ impl Actor {
         }
     }
 
-    async fn on_command(&mut self, command: SessionCommand, reply: oneshot::Sender<CommandOutcome>) {
+    pub(super) async fn on_command(&mut self, command: SessionCommand, reply: oneshot::Sender<CommandOutcome>) {
         let outcome = match command {
             SessionCommand::Migrate { to, decision, rule } => return self.migrate(to, decision, rule, reply),
             SessionCommand::Suspend { until_read } => self.suspend(until_read).await,
@@ -381,6 +381,8 @@ impl Actor {
             SessionCommand::Close => self.end(CloseReason::Tenant).await,
             SessionCommand::Evict { decision } => self.evict(decision).await,
         };
+        // Whoever asked may look at once.
+        self.publish();
         // An error means that nobody waits any more.
         let _ = reply.send(outcome.map(|()| super::CommandReply::Done));
     }

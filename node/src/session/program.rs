@@ -1,8 +1,8 @@
 //! The program of a session: what it asks for next, and what its journal keeps of the answer.
 
 use gpu::continuation::{
-    Bound, Chosen, ContinuationRefusal, DecodeProgram, Effect, EffectId, EffectResult, Journal, Op, Program as _,
-    Recorded, Step, Value, Wake,
+    Bound, Chosen, ContinuationRefusal, DecodeProgram, Effect, EffectId, Interpreter, Journal, Op, Outcome,
+    Program as _, Step, Value, Wake, perform,
 };
 use wallet::{digest::Digest, grant::WalletAddress, units::TokenPosition};
 
@@ -37,43 +37,26 @@ impl RunningProgram {
         Ok(running)
     }
 
-    /// The engine chose this: it is written down, and the program goes on. The caller shows a token next.
+    /// The engine chose this: it is written down, and the program goes on until it asks for the next token. The caller
+    /// shows this one next.
     ///
     /// # Errors
-    /// Those of the journal; [`ContinuationRefusal::WakeUnexpected`] if nothing was to be chosen, or somebody else
-    /// writes in the journal.
+    /// Those of the journal; [`ContinuationRefusal::WakeUnexpected`] if nothing was to be chosen.
     pub(crate) fn chose(&mut self, journal: &mut Journal, chosen: Chosen) -> Result<(), ContinuationRefusal> {
-        let unexpected = |reason| ContinuationRefusal::WakeUnexpected { reason };
-        // Who chooses has taken the prompt in.
-        while self.asks_for(Op::Prefill) {
-            self.tell(Value::Nil, journal)?;
+        let mut engine = EngineAhead(Some(chosen));
+        while let Some(effect) = self.asked.as_ref().filter(|effect| engine.can_perform(effect)) {
+            let wake = perform(journal, &mut engine, effect)?;
+            self.step(wake)?;
         }
-        let effect = self.asked.as_ref().filter(|effect| effect.op == Op::Decode);
-        let seq = effect.ok_or(unexpected("no token is to be chosen"))?.seq;
-        match chosen.record(journal, seq)? {
-            Recorded::New(_) => {}
-            Recorded::Same(_) | Recorded::Diverged(_) => return Err(unexpected("somebody else writes in the journal")),
+        match engine.0 {
+            None => Ok(()),
+            Some(_) => Err(ContinuationRefusal::WakeUnexpected { reason: "no token is to be chosen" }),
         }
-        self.tell(chosen.to_value(), journal)?;
-        // Whoever asks for its position is shown it, even if this process ends before it shows it.
-        while self.asks_for(Op::Emit) {
-            self.tell(Value::Nil, journal)?;
-        }
-        Ok(())
     }
 
     /// The effect that it asks for; none once it has ended.
     pub(crate) fn asked(&self) -> EffectId {
         self.asked.as_ref().map_or(EffectId::NONE, |effect| effect.id)
-    }
-
-    fn asks_for(&self, op: Op) -> bool {
-        self.asked.as_ref().is_some_and(|effect| effect.op == op)
-    }
-
-    fn tell(&mut self, value: Value, journal: &Journal) -> Result<(), ContinuationRefusal> {
-        let Some(effect) = self.asked.take() else { return Ok(()) };
-        self.step(Wake::Done { result: EffectResult { id: effect.id, outcome: Ok(value) }, next: journal.seq() })
     }
 
     fn step(&mut self, wake: Wake) -> Result<(), ContinuationRefusal> {
@@ -82,5 +65,28 @@ impl RunningProgram {
             Step::Wait(_) | Step::Done(_) | Step::Fail(_) => None,
         };
         Ok(())
+    }
+}
+
+/// What the engine chose before it was asked, until it is.
+struct EngineAhead(Option<Chosen>);
+
+impl EngineAhead {
+    const fn can_perform(&self, effect: &Effect) -> bool {
+        self.0.is_some() || !matches!(effect.op, Op::Decode)
+    }
+}
+
+impl Interpreter for EngineAhead {
+    fn perform(&mut self, effect: &Effect) -> Result<Outcome, ContinuationRefusal> {
+        Ok(Ok(match effect.op {
+            Op::Decode => {
+                let unexpected = ContinuationRefusal::WakeUnexpected { reason: "no token was chosen" };
+                self.0.take().ok_or(unexpected)?.to_value()
+            }
+            // Who chooses has taken the prompt in. Whoever asks for the position of a token is shown it, even if this
+            // process ends before it shows it.
+            _ => Value::Nil,
+        }))
     }
 }

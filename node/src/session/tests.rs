@@ -2,39 +2,48 @@
 
 use std::collections::BTreeSet;
 
+use tokio::sync::oneshot;
 use wallet::{identity::RegionId, tenant::TenantMaster, units::NodeId};
 
 use crate::{
     session::{
+        CommandReply, SessionCommand,
+        actor::Actor,
         agent,
         context::random,
         continuation::{self, NO_PARENT},
         disk::SessionsDir,
         held::Held,
-        request::{GenerateRequest, ResumeSecret},
+        request::{GenerateRequest, ResumeSecret, Sampling},
         start::SessionStart,
+        view::SessionMode,
     },
     testbed::{Client, Testbed, control, ids_to_end, prompt},
 };
+
+/// A request of a tenant whose policy allows the node's region.
+fn request(testbed: &Testbed, sampling: Sampling, pace_ms: u32, secret: &ResumeSecret) -> GenerateRequest {
+    let context = testbed.node(0).sessions().context();
+    let regions = BTreeSet::from([RegionId::try_from("eu".to_owned()).expect("a region name")]);
+    let master = TenantMaster::from_bytes([8; 32]);
+    GenerateRequest {
+        tenant: agent::grant(&context.consortium, &master, &regions, NodeId::ZERO, context.engine.served())
+            .expect("the node's region is allowed"),
+        prompt: prompt(),
+        sampling,
+        pace_ms,
+        resume_secret_hash: secret.hash(),
+        request_id: "test".to_owned(),
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_identical_requests_at_once_one_is_served_whole_and_the_other_is_refused() {
     let (sampling, expected) = control(48);
     let testbed = Testbed::start(&["eu"]).await;
     let sessions = testbed.node(0).sessions();
-    let context = sessions.context();
-    let regions = BTreeSet::from([RegionId::try_from("eu".to_owned()).expect("a region name")]);
-    let master = TenantMaster::from_bytes([8; 32]);
     let secret = ResumeSecret(random());
-    let request = GenerateRequest {
-        tenant: agent::grant(&context.consortium, &master, &regions, NodeId::ZERO, context.engine.served())
-            .expect("the node's region is allowed"),
-        prompt: prompt(),
-        sampling,
-        pace_ms: 5,
-        resume_secret_hash: secret.hash(),
-        request_id: "test".to_owned(),
-    };
+    let request = request(&testbed, sampling, 5, &secret);
     let (one, other) = tokio::join!(sessions.create(request.clone()), sessions.create(request.clone()));
     let (reply, refusal) = match (one, other) {
         (Ok(reply), Err(refusal)) | (Err(refusal), Ok(reply)) => (reply, refusal),
@@ -71,4 +80,22 @@ async fn a_session_begins_with_a_journal_that_survives_a_loss_of_power() {
     let (_, bounds) = SessionStart::read(held.continuation().expect("it is kept")).expect("a session's");
     assert!(bounds.journal.to > 0, "it refers to the prompt");
     assert_eq!(held.journal().stream().state().durable, bounds.journal.to);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_suspends_or_resumes_a_session_is_answered_when_it_is_to_be_seen() {
+    let testbed = Testbed::start(&["eu"]).await;
+    let request = request(&testbed, control(48).0, 100, &ResumeSecret(random()));
+    let wallet = request.tenant.grant.verify().expect("the tenant's");
+    let mut actor = Actor::create(testbed.node(0).sessions(), wallet, request).await.expect("it begins");
+    for (command, mode) in [
+        (SessionCommand::Suspend { until_read: false }, SessionMode::Suspended),
+        (SessionCommand::Resume, SessionMode::Serving),
+        (SessionCommand::Suspend { until_read: true }, SessionMode::Suspended),
+    ] {
+        let (reply, outcome) = oneshot::channel();
+        actor.on_command(command, reply).await;
+        assert!(matches!(outcome.await.expect("an answer"), Ok(CommandReply::Done)));
+        assert_eq!(actor.session.view().mode, mode);
+    }
 }

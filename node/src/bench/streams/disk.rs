@@ -5,12 +5,11 @@ use std::{
     io::{Read as _, Write as _},
     num::NonZeroU64,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use gpu::stream::{Cursor, Integrity, SegmentOptions, SegmentStream, StreamWriter as _};
 use rustix::fs::{Advice, fadvise, statfs};
-use wallet::chain::RestKey;
+use wallet::{chain::RestKey, digest::Digest, page::payload_hash};
 
 use super::{
     Figures,
@@ -34,13 +33,23 @@ const AHEAD_STEP_BYTES: u64 = 256 << 10;
 /// What `statfs` says of a file system in memory.
 const TMPFS: i64 = 0x0102_1994;
 
-/// Rates of all rounds, for one way of keeping the bytes.
+/// The ways of keeping the bytes.
+const WAYS: [&str; 4] = ["open", "sealed", "plain", "hashed"];
+
+/// One of them, in one round.
+enum Way {
+    Stream(SegmentStream),
+    /// Plain files; with the hash of each page, in memory, or without.
+    Files(PathBuf, Option<Vec<Digest>>),
+}
+
+/// Rates of all rounds, for one way.
 #[derive(Default)]
 struct Rounds {
     written: Vec<f64>,
     read: Vec<f64>,
     /// The smallest share of what was read that came from the disk.
-    cold: Option<f64>,
+    cold: f64,
 }
 
 /// The figures of streams on disk. What is written goes under `dir` and is removed again.
@@ -52,69 +61,104 @@ pub fn figures(figures: &mut Figures, source: &Source, dir: &Path) -> Result<(),
     if i64::from(statfs(dir)?.f_type) == TMPFS {
         return Err(BenchFault::Wrong(format!("{} is in memory, not on a disk", dir.display())));
     }
-    let [mut plain, mut open, mut sealed] = [(); 3].map(|()| Rounds::default());
-    for round in 0..ROUNDS {
+    let mut rounds = WAYS.map(|_| Rounds { cold: 1.0, ..Rounds::default() });
+    // One round before those that count, so that memory is there.
+    for round in 0..=ROUNDS {
         let folder = tempfile::Builder::new().prefix("stream-bench-").tempdir_in(dir)?;
-        let path = |name| folder.path().join(name);
-        let key = RestKey::from_bytes([round as u8; 32]);
-        let streams = [(&mut open, "open", None), (&mut sealed, "sealed", Some(key))].map(|(rounds, name, seal)| {
-            let options = SegmentOptions { seal, ..SegmentOptions::default() };
-            SegmentStream::open(&path(name), descriptor(name, Integrity::Plain), options).map(|stream| (rounds, stream))
-        });
-        let [(open, open_stream), (sealed, sealed_stream)] = {
-            let [open, sealed] = streams;
-            [open?, sealed?]
-        };
-        fs::create_dir(path("plain"))?;
-        let amount = source.gigabytes();
-        // Another one is first in each round.
-        let order = [round % 3, (round + 1) % 3, (round + 2) % 3];
-        for way in order {
-            let (rounds, took) = match way {
-                0 => (&mut *open, timed(|| write(&open_stream, source))?),
-                1 => (&mut plain, timed(|| write_plain(&path("plain"), source))?),
-                _ => (&mut *sealed, timed(|| write(&sealed_stream, source))?),
-            };
-            rounds.written.push(amount / took.as_secs_f64());
+        let mut ways = Vec::new();
+        for name in WAYS {
+            ways.push(Way::begin(name, folder.path().join(name))?);
         }
-        for way in order {
-            match way {
-                0 => open.reads(amount, &path("open"), || read(&open_stream))?,
-                1 => plain.reads(amount, &path("plain"), || read_plain(&path("plain")))?,
-                _ => sealed.reads(amount, &path("sealed"), || read(&sealed_stream))?,
+        // Another one is first in each round.
+        let order: Vec<usize> = (0..WAYS.len()).map(|turn| (round + turn) % WAYS.len()).collect();
+        for way in &order {
+            let took = timed(|| ways[*way].write(source))?;
+            // What was written leaves memory, so that whoever comes next finds as much of it, and none of its bytes.
+            forget(ways[*way].folder())?;
+            if round > 0 {
+                rounds[*way].written.push(source.gigabytes() / took.as_secs_f64());
+            }
+        }
+        for way in &order {
+            let before = read_from_disk();
+            let took = timed(|| ways[*way].read())?;
+            let cold = (read_from_disk() - before) / (source.gigabytes() * 1e9);
+            forget(ways[*way].folder())?;
+            if round > 0 {
+                rounds[*way].read.push(source.gigabytes() / took.as_secs_f64());
+                rounds[*way].cold = rounds[*way].cold.min(cold);
             }
         }
     }
-    let rates = |ours: &mut Vec<f64>, theirs: &mut Vec<f64>| Rates { measured: median(ours), limit: median(theirs) };
-    let written = rates(&mut open.written, &mut plain.written);
-    let read = rates(&mut open.read, &mut plain.read);
+    let [open, sealed, plain, hashed] = rounds.map(|mut rounds| Medians::of(&mut rounds));
+    let rates = |measured, limit| Rates { measured, limit };
+    let (written, read) = (rates(open.written, plain.written), rates(open.read, plain.read));
     figures.ratio(["persistent_write_vs_disk_ratio", "persistent_write_gb_per_s", "disk_write_gb_per_s"], written);
     figures.ratio(["persistent_read_vs_disk_ratio", "persistent_read_gb_per_s", "disk_read_gb_per_s"], read);
-    let sealed = [&mut sealed.written, &mut sealed.read].map(|rates| median(rates));
-    figures.set("persistent_sealed_write_gb_per_s", sealed[0]);
-    figures.set("persistent_sealed_read_gb_per_s", sealed[1]);
-    figures.set("persistent_sealed_write_vs_disk_ratio", sealed[0] / written.limit);
-    figures.set("persistent_sealed_read_vs_disk_ratio", sealed[1] / read.limit);
-    let cold = [open.cold, plain.cold].map(Option::unwrap_or_default);
-    figures.set("persistent_read_from_disk_share", cold[0]);
-    figures.set("disk_read_from_disk_share", cold[1]);
+    for (name, value) in [
+        ("disk_hashed_write_gb_per_s", hashed.written),
+        ("disk_hashed_read_gb_per_s", hashed.read),
+        ("disk_hashed_write_vs_disk_ratio", hashed.written / plain.written),
+        ("disk_hashed_read_vs_disk_ratio", hashed.read / plain.read),
+        ("persistent_sealed_write_gb_per_s", sealed.written),
+        ("persistent_sealed_read_gb_per_s", sealed.read),
+        ("persistent_sealed_write_vs_disk_ratio", sealed.written / plain.written),
+        ("persistent_sealed_read_vs_disk_ratio", sealed.read / plain.read),
+        ("persistent_read_from_disk_share", open.cold),
+        ("disk_read_from_disk_share", plain.cold),
+    ] {
+        figures.set(name, value);
+    }
     Ok(())
 }
 
-impl Rounds {
-    fn reads(
-        &mut self,
-        amount: f64,
-        folder: &Path,
-        work: impl FnOnce() -> Result<(), BenchFault>,
-    ) -> Result<(), BenchFault> {
-        forget(folder)?;
-        let before = read_from_disk();
-        let took: Duration = timed(work)?;
-        self.read.push(amount / took.as_secs_f64());
-        let share = (read_from_disk() - before) / (amount * 1e9);
-        self.cold = Some(self.cold.map_or(share, |cold| cold.min(share)));
-        Ok(())
+/// The middle ones of [`Rounds`].
+struct Medians {
+    written: f64,
+    read: f64,
+    cold: f64,
+}
+
+impl Medians {
+    fn of(rounds: &mut Rounds) -> Self {
+        Self { written: median(&mut rounds.written), read: median(&mut rounds.read), cold: rounds.cold }
+    }
+}
+
+impl Way {
+    fn begin(name: &str, folder: PathBuf) -> Result<Self, BenchFault> {
+        let stream = |seal| {
+            let options = SegmentOptions { seal, ..SegmentOptions::default() };
+            SegmentStream::open(&folder, descriptor(name, Integrity::Plain), options).map(Self::Stream)
+        };
+        match name {
+            "open" => return Ok(stream(None)?),
+            "sealed" => return Ok(stream(Some(RestKey::from_bytes([7; 32])))?),
+            _ => fs::create_dir(&folder)?,
+        }
+        Ok(Self::Files(folder, (name == "hashed").then(Vec::new)))
+    }
+
+    fn folder(&self) -> &Path {
+        match self {
+            Self::Stream(stream) => stream.folder(),
+            Self::Files(folder, _) => folder,
+        }
+    }
+
+    fn write(&mut self, source: &Source) -> Result<(), BenchFault> {
+        match self {
+            Self::Stream(stream) => write(stream, source),
+            Self::Files(folder, hashes) => write_files(folder, source, hashes.as_mut()),
+        }
+    }
+
+    fn read(&self) -> Result<(), BenchFault> {
+        match self {
+            // Not trimmed: that would remove files.
+            Self::Stream(stream) => take(stream, &mut Cursor(0), PAGES, false, &mut Reader::new(), |_| {}),
+            Self::Files(folder, hashes) => read_files(folder, hashes.as_deref()),
+        }
     }
 }
 
@@ -129,16 +173,14 @@ fn write(stream: &SegmentStream, source: &Source) -> Result<(), BenchFault> {
     Ok(())
 }
 
-fn read(stream: &SegmentStream) -> Result<(), BenchFault> {
-    // Not trimmed: that would remove files.
-    take(stream, &mut Cursor(0), PAGES, false, &mut Reader::new(), |_| {})
-}
-
-fn write_plain(folder: &Path, source: &Source) -> Result<(), BenchFault> {
+fn write_files(folder: &Path, source: &Source, mut hashes: Option<&mut Vec<Digest>>) -> Result<(), BenchFault> {
     let pages: Vec<&[u8]> = source.pages().collect();
     for (number, pages) in pages.chunks(FILE_PAGES).enumerate() {
         let mut file = File::create(folder.join(number.to_string()))?;
         for (number, page) in (1..).zip(pages) {
+            if let Some(hashes) = &mut hashes {
+                hashes.push(payload_hash(page, None));
+            }
             file.write_all(page)?;
             if number % SYNC_EVERY == 0 {
                 file.sync_data()?;
@@ -151,8 +193,9 @@ fn write_plain(folder: &Path, source: &Source) -> Result<(), BenchFault> {
     Ok(())
 }
 
-fn read_plain(folder: &Path) -> Result<(), BenchFault> {
+fn read_files(folder: &Path, hashes: Option<&[Digest]>) -> Result<(), BenchFault> {
     let (mut buffer, mut reader) = (vec![0; READ_BYTES], Reader::new());
+    let mut hashes = hashes.map(|hashes| hashes.iter());
     for number in 0..PAGES.div_ceil(FILE_PAGES) {
         let mut file = File::open(folder.join(number.to_string()))?;
         let (bytes, mut ahead) = ((FILE_PAGES * PAGE_BYTES) as u64, 0);
@@ -163,6 +206,11 @@ fn read_plain(folder: &Path) -> Result<(), BenchFault> {
             }
             file.read_exact(&mut buffer)?;
             for page in buffer.chunks_exact(PAGE_BYTES) {
+                if let Some(hashes) = &mut hashes
+                    && hashes.next() != Some(&payload_hash(page, None))
+                {
+                    return Err(BenchFault::Wrong("a plain file holds another page than was written".to_owned()));
+                }
                 reader.copy().copy_from_slice(page);
                 reader.check()?;
             }

@@ -27,25 +27,38 @@ struct Nowhere;
 /// Those of sessions.
 pub fn figures(figures: &mut Figures, model: &Arc<Model>, seed: u64, dir: &Path) -> Result<(), BenchFault> {
     figures.set("continuation_bytes_decode", largest(model, seed, dir)?);
-    let (mut suspends, mut resumes) = (Vec::new(), Vec::new());
+    // Suspending and resuming; and signing and checking a signature in their place, after every other token.
+    let mut times: [Vec<f64>; 4] = Default::default();
     for number in 0..SESSIONS {
         // From short ones to those that fill the model's context.
-        let room = model.config().positions_max as u64 - u64::from(SUSPENDS) - 2;
-        let plan = long(seed, number, 1 + room * number / SESSIONS, SUSPENDS + 1, model);
+        let tokens = 2 * SUSPENDS;
+        let room = model.config().positions_max as u64 - u64::from(tokens) - 2;
+        let plan = long(seed, number, 1 + room * number / SESSIONS, tokens + 1, model);
         let (mut session, _folder) = begin(&plan, model, dir)?;
         for _ in 0..SUSPENDS {
             next_token(&mut session)?;
             let (parked, suspend) = session.park(&mut Nowhere)?;
             let resume = session.resume(&parked)?;
-            suspends.push(suspend.as_secs_f64() * 1e6);
-            resumes.push(resume.as_secs_f64() * 1e6);
+            next_token(&mut session)?;
+            let [sign, verify] = session.sign_and_verify(&mut Nowhere)?;
+            for (times, took) in times.iter_mut().zip([suspend, resume, sign, verify]) {
+                times.push(took.as_secs_f64() * 1e6);
+            }
         }
     }
-    figures.set("suspends_timed", suspends.len());
-    figures.set("suspend_us_p50", quantile(&mut suspends, 0.5));
-    figures.set("suspend_us_p99", quantile(&mut suspends, 0.99));
-    figures.set("resume_us_p50", quantile(&mut resumes, 0.5));
-    figures.set("resume_us_p99", quantile(&mut resumes, 0.99));
+    figures.set("suspends_timed", times[0].len());
+    for (names, times) in [
+        ["suspend_us_p50", "suspend_us_p99"],
+        ["resume_us_p50", "resume_us_p99"],
+        ["suspend_limit_us_p50", "suspend_limit_us_p99"],
+        ["resume_limit_us_p50", "resume_limit_us_p99"],
+    ]
+    .into_iter()
+    .zip(&mut times)
+    {
+        figures.set(names[0], quantile(times, 0.5));
+        figures.set(names[1], quantile(times, 0.99));
+    }
     Ok(())
 }
 

@@ -1,0 +1,140 @@
+//! What a session keeps in `<data-dir>/sessions/<wallet>`: keys, its continuation, its journal, its pages, and what a
+//! move towards this node has brought so far.
+//!
+//! What is one value is a file, replaced in one piece; what grows is a stream on disk. `keys` and `hop` are sealed under
+//! a key of the node, `continuation`, `tail`, `journal` and `kv` under the wallet's chain key of the epoch, which `keys` holds. So
+//! erasing `keys` makes the rest unreadable. docs/formats/session-files.md has the bytes.
+
+mod fault;
+mod files;
+mod secrets;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use wallet::{
+    digest::{Digest, from_hex},
+    grant::WalletAddress,
+    identity::SecretKey,
+};
+
+use fault::io_fault;
+
+pub use fault::DiskFault;
+pub use files::open_stolen_keys;
+pub use secrets::{HolderKeys, HolderSeed, HopSecrets, PrekeySeed};
+pub(crate) use streams::{stream_fault, stream_took};
+
+const KEYS: &str = "keys";
+const HOP: &str = "hop";
+const CONTINUATION: &str = "continuation";
+const TAIL: &str = "tail";
+const JOURNAL: &str = "journal";
+const KV: &str = "kv";
+const INCOMING: &str = "incoming";
+const HANDOVER: &str = "handover";
+
+/// The folder of all sessions, and the key that seals what no wallet's key can seal.
+#[derive(Clone)]
+pub struct SessionsDir {
+    dir: PathBuf,
+    node_key: SecretKey,
+}
+
+/// The folder of one session.
+#[derive(Clone)]
+pub struct SessionDir {
+    dir: PathBuf,
+    wallet: WalletAddress,
+    node_key: SecretKey,
+}
+
+impl SessionsDir {
+    /// The folder `sessions` in the node's data folder, made if it is not there.
+    ///
+    /// # Errors
+    /// [`DiskFault::Io`].
+    pub fn open(data_dir: &Path, node_key: &SecretKey) -> Result<Self, DiskFault> {
+        let dir = data_dir.join("sessions");
+        make_dir(&dir)?;
+        Ok(Self { dir, node_key: node_key.clone() })
+    }
+
+    /// The wallets that have a folder here.
+    ///
+    /// # Errors
+    /// [`DiskFault::Io`].
+    pub fn wallets(&self) -> Result<Vec<WalletAddress>, DiskFault> {
+        let entries = fs::read_dir(&self.dir).map_err(io_fault(&self.dir))?;
+        let mut wallets = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(io_fault(&self.dir))?.file_name();
+            // Anything that is no address is not ours.
+            if let Some(bytes) = name.to_str().and_then(|name| from_hex::<32>(name).ok()) {
+                wallets.push(WalletAddress(Digest(bytes)));
+            }
+        }
+        wallets.sort();
+        Ok(wallets)
+    }
+
+    /// The folder of one wallet. Nothing is made yet.
+    pub fn session(&self, wallet: WalletAddress) -> SessionDir {
+        SessionDir { dir: self.dir.join(wallet.0.to_string()), wallet, node_key: self.node_key.clone() }
+    }
+}
+
+impl SessionDir {
+    /// The wallet.
+    pub const fn wallet(&self) -> WalletAddress {
+        self.wallet
+    }
+
+    /// Forgets the sealed pages of an inbound move: they are of another offer.
+    ///
+    /// # Errors
+    /// [`DiskFault`].
+    pub fn drop_incoming(&self) -> Result<(), DiskFault> {
+        self.remove_stream(INCOMING)?;
+        self.remove(HANDOVER)
+    }
+
+    /// Removes what an inbound move left: prekey first.
+    ///
+    /// # Errors
+    /// [`DiskFault::Io`].
+    pub fn erase_hop(&self) -> Result<(), DiskFault> {
+        [HOP, HANDOVER].iter().try_for_each(|name| self.remove(name))?;
+        self.remove_stream(INCOMING)?;
+        self.remove_if_empty()
+    }
+
+    /// Removes the holder's files, keys first.
+    ///
+    /// # Errors
+    /// [`DiskFault::Io`].
+    pub fn erase_keys(&self) -> Result<(), DiskFault> {
+        [KEYS, CONTINUATION, TAIL].iter().try_for_each(|name| self.remove(name))?;
+        [JOURNAL, KV].iter().try_for_each(|name| self.remove_stream(name))?;
+        self.remove_if_empty()
+    }
+
+    fn remove_if_empty(&self) -> Result<(), DiskFault> {
+        match fs::remove_dir(&self.dir) {
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+                Err(io_fault(&self.dir)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<(), DiskFault> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_fault(dir))
+}
