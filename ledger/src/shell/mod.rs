@@ -37,6 +37,7 @@ mod sight;
 pub mod simulated;
 mod start;
 pub mod state_machine;
+mod statements;
 mod store;
 mod submission;
 pub mod terms;

@@ -1,38 +1,26 @@
 //! A vote record that is lost, older than the last one, or used by two processes.
 //!
-//! At its start a node asks the others what they hold signed by its key, and says nothing before a quorum, itself
-//! included, has answered. It asks again every now and then. Where somebody shows what its record does not know, or the
-//! record is missing, the node falls silent: it follows, and neither votes nor proposes. It submits `ValidatorResumed`
-//! and votes again in terms after the one in which that became final; see [`Statements`](crate::finality::Statements).
+//! At its start a node asks the others what they hold signed by its key (see `statements`), and says nothing before a
+//! quorum, itself included, has answered. It asks again every now and then. Where somebody shows what its record does not
+//! know, or the record is missing, the node falls silent: it follows, and neither votes nor proposes. It submits
+//! `ValidatorResumed` and votes again in terms after the one in which that became final; see
+//! [`Statements`](crate::finality::Statements).
 //! Where a `ValidatorResumed` of its key becomes final that it did not submit, another process has its key and its
 //! record. Then it stays silent until it is started again, so that one of both is left.
 
 use std::{
     collections::BTreeSet,
     hash::{BuildHasher as _, Hasher as _},
-    sync::Arc,
-    time::Duration,
 };
 
-use tokio::{sync::oneshot, time::sleep};
 use wallet::{codec, digest::sha256, units::NodeId};
 
-use super::{
-    fault::Fault,
-    shared::{PEER_TIMEOUT, Shared},
-    transport::{PeerRefusal, PeerReply, PeerRequest},
-    validator::{Message, Validator},
-};
+use super::{fault::Fault, validator::Validator};
 use crate::{
     block::Block,
     event::{EntryBody, Event, ValidatorResumed},
     finality::{Final, Input, Statements},
 };
-
-/// How often the peers are asked until enough have answered.
-const ASK_EVERY: Duration = Duration::from_millis(250);
-/// How often one of them is asked afterwards.
-const ASK_LATER: Duration = Duration::from_secs(2);
 
 /// So many numbers of the own `ValidatorResumed` are remembered.
 const DRAWN_MAX: usize = 64;
@@ -92,18 +80,6 @@ impl Validator {
         }
         let statements = Statements::within(input, self.shared.me, &self.shared.consortium);
         self.check_own(&statements, "a peer shows what the vote record does not hold")
-    }
-
-    /// What this node holds signed by the key of `node`, the last of it.
-    pub(crate) fn held_of(&self, node: NodeId) -> Statements {
-        let (votes, nullifies, grant) = self.voter.statements_of(node);
-        let mut held = Statements { votes, nullifies, grants: grant.into_iter().collect() };
-        let certificates = [self.voter.tip_certificate(), self.voter.best_certificate()];
-        for certificate in certificates.into_iter().flatten() {
-            held.take_certificate(certificate, node, &self.shared.consortium);
-        }
-        held.keep_last();
-        held
     }
 
     fn trust_if_answered(&mut self) {
@@ -210,42 +186,5 @@ impl Validator {
         }
         let drawn = sha256("batchmind/v1/ledger/resumption", &[&seed]);
         drawn.0.first_chunk::<16>().copied().unwrap_or_default()
-    }
-}
-
-impl Shared {
-    /// What this node holds signed by the key of `node`.
-    pub(crate) async fn statements_of(&self, node: NodeId) -> Result<Statements, PeerRefusal> {
-        let (reply, held) = oneshot::channel();
-        self.tell_validator(Message::Statements { of: node, reply });
-        held.await.map_err(|_| PeerRefusal::NotReady)
-    }
-}
-
-/// Asks the peers what they hold signed by this node's key: all of them until enough have answered, then one in turn.
-pub(crate) async fn ask(shared: Arc<Shared>) {
-    let others: Vec<NodeId> = shared.outgoing_votes.keys().copied().collect();
-    let mut turn = 0;
-    loop {
-        let is_trusted = *shared.votes.borrow();
-        let asked: Vec<NodeId> = match others.get(turn % others.len().max(1)) {
-            None => return,
-            Some(peer) if is_trusted => vec![*peer],
-            Some(_) => others.clone(),
-        };
-        turn += 1;
-        let ask = |peer| {
-            let shared = shared.clone();
-            async move {
-                let reply = shared.transport.request(peer, PeerRequest::Statements, PEER_TIMEOUT).await;
-                if let Ok(PeerReply::Statements(statements)) = reply
-                    && statements.are_bounded()
-                {
-                    shared.tell_validator(Message::Heard { from: peer, statements });
-                }
-            }
-        };
-        futures::future::join_all(asked.into_iter().map(ask)).await;
-        sleep(if is_trusted { ASK_LATER } else { ASK_EVERY }).await;
     }
 }

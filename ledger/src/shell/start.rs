@@ -23,9 +23,10 @@ use super::{
     proposer,
     raft::{RaftLogId, block_of, first_entry},
     replica::{Replica, ReplicaOptions, Tasks},
-    resumption::{self, Custody},
+    resumption::Custody,
     sending,
     shared::{Heard, Shared},
+    statements,
     terms::Terms,
     transport::{Transport, VOTES_MAX},
     validator::{Message, Validator, moment},
@@ -150,7 +151,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
     spawn(errands::tick(shared.clone()).boxed());
     spawn(errands::heartbeat(shared.clone()).boxed());
     spawn(errands::tell_of_log(shared.clone()).boxed());
-    spawn(resumption::ask(shared.clone()).boxed());
+    spawn(statements::ask(shared.clone()).boxed());
     spawn(sending::run(shared.clone()).boxed());
     spawn(errands::fetch_certificates(shared.clone()).boxed());
     spawn(errands::cut_on_demand(shared.clone(), cuts_inbox).boxed());
