@@ -38,7 +38,7 @@ const WAYS: [&str; 4] = ["open", "sealed", "plain", "hashed"];
 
 /// One of them, in one round.
 enum Way {
-    Stream(SegmentStream),
+    Stream(Box<SegmentStream>),
     /// Plain files; with the hash of each page, in memory, or without.
     Files(PathBuf, Option<Vec<Digest>>),
 }
@@ -129,7 +129,8 @@ impl Way {
     fn begin(name: &str, folder: PathBuf) -> Result<Self, BenchFault> {
         let stream = |seal| {
             let options = SegmentOptions { seal, ..SegmentOptions::default() };
-            SegmentStream::open(&folder, descriptor(name, Integrity::Plain), options).map(Self::Stream)
+            SegmentStream::open(&folder, descriptor(name, Integrity::Plain), options)
+                .map(|stream| Self::Stream(Box::new(stream)))
         };
         match name {
             "open" => return Ok(stream(None)?),
@@ -156,7 +157,7 @@ impl Way {
     fn read(&self) -> Result<(), BenchFault> {
         match self {
             // Not trimmed: that would remove files.
-            Self::Stream(stream) => take(stream, &mut Cursor(0), PAGES, false, &mut Reader::new(), |_| {}),
+            Self::Stream(stream) => take(&**stream, &mut Cursor(0), PAGES, false, &mut Reader::new(), |_| {}),
             Self::Files(folder, hashes) => read_files(folder, hashes.as_deref()),
         }
     }
