@@ -105,5 +105,8 @@ fn the_encoding_is_pinned() {
         sha256("test", &[&bytes]).to_string(),
         "60e6d243041d645f66463cf2943b147936226d07cc01d6934c6c603cafc4884e"
     );
-    assert_eq!(wallet::digest::to_hex(&end(End { height: BlockHeight::new(3), raft_index: 17 })), "");
+    assert_eq!(
+        wallet::digest::to_hex(&end(End { height: BlockHeight::new(3), raft_index: 17 })),
+        "1400000024adf00c0200000003000000000000001100000000000000"
+    );
 }
