@@ -1,4 +1,5 @@
-//! Entries, state machine, Merkle log, finality votes and certificates, proof bundles, credits; openraft and RocksDB adapters.
+//! Entries, state machine, Merkle log, finality votes and certificates, proof bundles, credits; openraft and RocksDB
+//! adapters.
 //!
 //! Everything outside `shell` is sans-IO: time, keys and bytes come in as arguments, effects go out as values.
 

@@ -1,5 +1,5 @@
-//! Bugs that can be switched on, to see that the simulation or the model check finds them. A build without the feature `testing` has
-//! neither the switch nor the bugs.
+//! Bugs that can be switched on, to see that the simulation or the model check finds them. A build without the feature
+//! `testing` has neither the switch nor the bugs.
 
 /// Whether the planted bug of this name is switched on in this thread; always false where nothing is planted.
 macro_rules! planted {

@@ -66,7 +66,8 @@ mod avx2 {
     use super::Lanes;
 
     /// One AVX2 register. Memory is read and written by transmuting arrays, because the load intrinsics check for
-    /// overlap in builds with debug assertions, which took half of the time. Only code that runs after `Cpu` has found AVX2 and FMA names this type.
+    /// overlap in builds with debug assertions, which took half of the time. Only code that runs after `Cpu` has found
+    /// AVX2 and FMA names this type.
     #[derive(Clone, Copy)]
     pub(in super::super) struct Avx2(__m256);
 

@@ -1,9 +1,10 @@
 //! The laws of streams, as a suite that every transport runs.
 //!
 //! A transport says how a fresh stream is opened, and calls [`all`] and [`model`] from its tests; one that survives
-//! crashes also calls [`durable_pages_survive`], one that can drop the oldest pages [`the_latest_pages_stay`]. Where writer
-//! and reader are two objects (two processes, two nodes), what was written may reach the reader later: the suite waits for
-//! it. It asserts no speed; what takes more than a minute is held to be lost. A law that does not hold panics.
+//! crashes also calls [`durable_pages_survive`], one that can drop the oldest pages [`the_latest_pages_stay`]. Where
+//! writer and reader are two objects (two processes, two nodes), what was written may reach the reader later: the suite
+//! waits for it. It asserts no speed; what takes more than a minute is held to be lost. A law that does not hold
+//! panics.
 
 mod case;
 mod laws;

@@ -97,7 +97,8 @@ impl RaftNetwork<TypeConfig> for Peer {
                 self.acknowledged = None;
                 Ok(AppendEntriesResponse::Conflict)
             }
-            // Also for a part, which no honest peer says, and for a higher vote: a peer's word deposes nobody. A permit does, and comes as `TermOver`.
+            // Also for a part, which no honest peer says, and for a higher vote: a peer's word deposes nobody. A permit
+            // does, and comes as `TermOver`.
             _ => Err(self.unexpected()),
         }
     }

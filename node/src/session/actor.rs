@@ -402,7 +402,8 @@ impl Actor {
         self.close_if_due();
     }
 
-    /// Notes what the engine had to compute again of `known` tokens. The last is computed in any case: it chooses the next.
+    /// Notes what the engine had to compute again of `known` tokens. The last is computed in any case: it chooses the
+    /// next.
     pub(crate) fn note_recomputed(&mut self, known: u32, started: &Started) {
         let again = known.saturating_sub(1).saturating_sub(started.computed.get());
         self.recomputed = Some(TokenCount::new(again));

@@ -55,8 +55,9 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// A holder that begins, with a new journal, which is durable when this returns. `tokens` are all that are known, the prompt's first; `parent` is the
-    /// digest of the continuation that came, [`continuation::NO_PARENT`] if none did.
+    /// A holder that begins, with a new journal, which is durable when this returns. `tokens` are all that are known,
+    /// the prompt's first; `parent` is the digest of the continuation that came, [`continuation::NO_PARENT`] if none
+    /// did.
     pub(crate) fn begin(
         dir: &SessionDir,
         keys: &HolderKeys,

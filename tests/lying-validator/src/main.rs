@@ -1,7 +1,8 @@
-//! A validator of the ledger's bench that tells lies when it is told to: `batchmind bench ledger --only liars` starts four.
+//! A validator of the ledger's bench that tells lies when it is told to: `batchmind bench ledger --only liars` starts
+//! four.
 //!
-//! It is started, and listens and speaks, as `batchmind ledger-member` does. Its network has the shim of the package `liar`
-//! before it, which lets everything pass until an order names a lie.
+//! It is started, and listens and speaks, as `batchmind ledger-member` does. Its network has the shim of the package
+//! `liar` before it, which lets everything pass until an order names a lie.
 
 mod shim;
 
@@ -18,7 +19,8 @@ use self::shim::Lying;
 enum Command {
     /// Is a validator
     LedgerMember(MemberArgs),
-    /// Names the lies, each on a line, with `leader` behind those of leaders, or `elected` if they are told where a term begins
+    /// Names the lies, each on a line, with `leader` behind those of leaders, or `elected` if they are told where a
+    /// term begins
     Lies,
 }
 

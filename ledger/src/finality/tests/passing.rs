@@ -40,7 +40,8 @@ impl Term {
     }
 }
 
-/// When a node gives up a term in which a block becomes final every 100 ms, and why. It is told these inputs at these times.
+/// When a node gives up a term in which a block becomes final every 100 ms, and why. It is told these inputs at these
+/// times.
 fn gives_up_at(told: &[(u64, Input)]) -> Option<(u64, Complaint)> {
     let mut term = Term::new();
     let mut voter = voter(&term.chain, 3, VoteRecord::default());

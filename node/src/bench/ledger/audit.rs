@@ -40,8 +40,8 @@ const VERIFICATIONS: usize = 200;
 /// What the wallet's creation has before it in the log, and what stands between two of its later entries.
 const CREATED_AT: u64 = ENTRIES / 2;
 const BETWEEN: u64 = 100;
-/// Signatures behind a first move: four operators, three votes, five authors, the tenant, three of epoch keys, prekey, ticket
-/// and opening.
+/// Signatures behind a first move: four operators, three votes, five authors, the tenant, three of epoch keys, prekey,
+/// ticket and opening.
 const SIGNATURES: u32 = 19;
 
 pub(super) fn figures(figures: &mut Figures) -> Result<(), BenchFault> {

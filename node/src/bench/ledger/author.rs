@@ -1,4 +1,5 @@
-//! The events of one validator's clients. Each is a `DecisionAnchored`: one author signature, and two records in the state.
+//! The events of one validator's clients. Each is a `DecisionAnchored`: one author signature, and two records in the
+//! state.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

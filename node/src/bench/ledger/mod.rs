@@ -1,6 +1,6 @@
-//! The ledger: events that four validators make final in a second, beside the signatures that the machine can verify and
-//! beside raft's ordering alone; how long one event takes; how long a dead leader costs, and one that lies; what an auditor
-//! has to check, and how fast a whole ledger is executed again.
+//! The ledger: events that four validators make final in a second, beside the signatures that the machine can verify
+//! and beside raft's ordering alone; how long one event takes; how long a dead leader costs, and one that lies; what an
+//! auditor has to check, and how fast a whole ledger is executed again.
 //!
 //! Each validator is a process with a node's replica and network, and with files on the disk. Its clients are tasks in the
 //! same process, as the parts of a node are that submit events. docs/benches.md says what each figure is.

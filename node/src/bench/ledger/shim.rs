@@ -1,5 +1,5 @@
-//! What may stand between a validator of the bench and its network. In this program nothing does: a validator that lies is a
-//! program of its own, on the tests' side.
+//! What may stand between a validator of the bench and its network. In this program nothing does: a validator that lies
+//! is a program of its own, on the tests' side.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! What a session keeps in `<data-dir>/sessions/<wallet>`: keys, its continuation, its journal, its pages, and what a
 //! move towards this node has brought so far.
 //!
-//! What is one value is a file, replaced in one piece; what grows is a stream on disk. `keys` and `hop` are sealed under
-//! a key of the node, `continuation`, `tail`, `journal` and `kv` under the wallet's chain key of the epoch, which `keys` holds. So
-//! erasing `keys` makes the rest unreadable. docs/formats/session-files.md has the bytes.
+//! What is one value is a file, replaced in one piece; what grows is a stream on disk. `keys` and `hop` are sealed
+//! under a key of the node, `continuation`, `tail`, `journal` and `kv` under the wallet's chain key of the epoch, which
+//! `keys` holds. So erasing `keys` makes the rest unreadable. docs/formats/session-files.md has the bytes.
 
 mod fault;
 mod files;

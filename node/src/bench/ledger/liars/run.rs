@@ -88,8 +88,8 @@ pub(super) fn one_run(validators: &mut Validators, lie: &Lie) -> Result<Outcome,
     Ok(Outcome { took, is_deposed, is_recovered, told, is_restarted, is_settled, is_forked: chain.is_forked })
 }
 
-/// Lets the next leader lie from its first message on: the present one starts again, which ends its term. Who lies, and when
-/// that began.
+/// Lets the next leader lie from its first message on: the present one starts again, which ends its term. Who lies, and
+/// when that began.
 fn elect(validators: &mut Validators, lie: &Lie, leader: u32, term: u64) -> Result<(u32, Instant), BenchFault> {
     // Turns go round with the terms, and pass over the last leader.
     let first = u32::try_from((term + 1) % u64::from(NODES)).unwrap_or_default();
