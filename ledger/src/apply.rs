@@ -48,6 +48,8 @@ pub struct Applied {
     pub rotated: Option<KeyRotated>,
     /// What a hop earned.
     pub award: Option<Award>,
+    /// Whether it changed the validator set: then it is the last entry of its block.
+    pub closes: bool,
 }
 
 impl State {
@@ -84,8 +86,9 @@ impl State {
         let record = EntryRecord { log_index: at.log_index, height: at.height, time: at.time };
         step.put(StateKey::Entry(id), Record::Entry(record));
         let Step { changes, rotated, award, .. } = step;
+        let closes = changes.iter().any(|(key, _)| matches!(key, StateKey::Validators(_)));
         changes.into_iter().for_each(|(key, record)| self.put(key, record));
-        Ok(Applied { entry: id, rotated, award })
+        Ok(Applied { entry: id, rotated, award, closes })
     }
 }
 

@@ -73,13 +73,21 @@ pub struct Header {
     pub log_root: Digest,
     /// Root of the sparse Merkle state tree after this block.
     pub state_root: Digest,
-    /// Hash of the validator set.
+    /// Hash of the validator set that votes for this block.
     pub validators: Digest,
+    /// In a closing block, the hash of the set that votes for the blocks after it; else zero. So a verifier sees
+    /// hand-overs without a state.
+    pub next_validators: Digest,
     /// Block time: later than the parent's.
     pub time: Timestamp,
 }
 
 impl Header {
+    /// Whether another validator set votes for the blocks after this one: it closes its epoch.
+    pub fn is_closing(&self) -> bool {
+        self.next_validators != Digest::ZERO
+    }
+
     /// The block's digest: what votes name.
     pub fn digest(&self) -> Digest {
         sha256("batchmind/v1/ledger/header", &[&codec::encode(self)])

@@ -1,13 +1,13 @@
 //! Making a block from entries, and checking one by executing it.
 
-use genesis::Consortium;
+use genesis::{Consortium, ValidatorSet};
 use wallet::{
     digest::Digest,
     units::{BlockHeight, NodeId, Timestamp},
 };
 
 use crate::{
-    apply::BlockContext,
+    apply::{Applied, BlockContext},
     block::{Block, Header, View},
     certificate::{Certificate, CertificateInvalid, Nullification},
     checks::{Checks, Direct},
@@ -54,6 +54,26 @@ impl Executed {
             log: LogTree::default(),
             state: State::genesis(consortium),
         }
+    }
+
+    /// The set that votes for the blocks after this one. From the state, so that whoever holds the block knows it.
+    pub fn validators(&self) -> ValidatorSet {
+        self.state.validators()
+    }
+
+    /// The set that voted for this block itself: that of [`Self::validators`] unless this block closes its epoch. At
+    /// genesis, where nobody voted, the first one.
+    pub fn voted_by(&self) -> ValidatorSet {
+        let current = self.state.validator_record(self.state.epoch());
+        match current.set.epoch.checked_sub(1) {
+            Some(before) if current.since == self.height => self.state.validator_record(before).set,
+            _ => current.set,
+        }
+    }
+
+    /// Whether this block changed the validator set, and so is the last of its epoch.
+    pub fn is_closing(&self) -> bool {
+        self.state.is_closed_at(self.height)
     }
 }
 
@@ -119,20 +139,24 @@ pub fn propose_with(
             break;
         }
         match append(consortium, &mut executed, &entry, checks) {
-            Ok(()) => {
+            Ok(applied) => {
                 bytes += size;
                 entries.push(entry);
+                if applied.closes {
+                    break;
+                }
             }
             Err(refusal) => refused.push((entry, refusal)),
         }
     }
     left_over.extend(candidates);
+    let validators = parent.validators();
     let header = Header {
         consortium: consortium.id(),
         height: executed.height,
         view,
         leader: leader.node,
-        epoch: consortium.validators().epoch,
+        epoch: validators.epoch,
         parent: parent.digest,
         parent_certificate: certificate_digest(certificate.as_ref()),
         skipped: skipped_digest(skipped.as_ref()),
@@ -140,7 +164,8 @@ pub fn propose_with(
         log_size: executed.log.size(),
         log_root: executed.log.root(),
         state_root: executed.state.root(),
-        validators: consortium.validators().hash(),
+        validators: validators.hash(),
+        next_validators: next_validators(&executed),
         time,
     };
     executed.digest = header.digest();
@@ -183,13 +208,22 @@ pub fn execute_with(
         time: header.time,
         ..parent.clone()
     };
-    append_all(consortium, &mut executed, &block.entries, checks)
-        .map_err(|(index, refusal)| BlockInvalid::EntryRefused { index, refusal })?;
+    for (index, entry) in block.entries.iter().enumerate() {
+        let applied = append(consortium, &mut executed, entry, checks)
+            .map_err(|refusal| BlockInvalid::EntryRefused { index, refusal })?;
+        if applied.closes && index + 1 < block.entries.len() {
+            return Err(BlockInvalid::EntryAfterClosing { index: index + 1 });
+        }
+    }
     if executed.log.size() != header.log_size || executed.log.root() != header.log_root {
         return Err(BlockInvalid::LogRoot { claimed: header.log_root, found: executed.log.root() });
     }
     if executed.state.root() != header.state_root && !planted!(StateRootFromLeader) {
         return Err(BlockInvalid::StateRoot { claimed: header.state_root, found: executed.state.root() });
+    }
+    let found = next_validators(&executed);
+    if header.next_validators != found {
+        return Err(BlockInvalid::NextValidators { claimed: header.next_validators, found });
     }
     Ok(executed)
 }
@@ -197,9 +231,9 @@ pub fn execute_with(
 /// Whether the leader signed the header of this block, which stands on `parent`, and the header names all else in the
 /// block. Whoever passes a block on can put another body under a true header: that says nothing about the leader, and
 /// nothing about the block that a quorum votes for.
-pub(crate) fn is_bound(consortium: &Consortium, parent: &Executed, block: &Block) -> bool {
+pub(crate) fn is_bound(parent: &Executed, block: &Block) -> bool {
     let header = &block.header;
-    let key = consortium.validators().key(header.leader);
+    let key = parent.validators().key(header.leader);
     let mut log = parent.log.clone();
     block.entries.iter().for_each(|entry| log.append(entry.leaf_hash()));
     key.is_some_and(|key| header.is_proposed_by(&key, &block.proposal))
@@ -210,7 +244,7 @@ pub(crate) fn is_bound(consortium: &Consortium, parent: &Executed, block: &Block
 
 /// Whether the header names its consortium, place, validators and parent rightly, and the parent is certified.
 fn check_place(consortium: &Consortium, parent: &Executed, block: &Block) -> Result<(), BlockInvalid> {
-    let (header, validators) = (&block.header, consortium.validators());
+    let (header, validators) = (&block.header, parent.validators());
     if header.consortium != consortium.id() {
         return Err(BlockInvalid::ForeignConsortium { found: header.consortium });
     }
@@ -247,7 +281,7 @@ fn check_parent(consortium: &Consortium, parent: &Executed, block: &Block) -> Re
                 && (certificate.block, certificate.height, certificate.view)
                     == (parent.digest, parent.height, parent.view) =>
         {
-            certificate.verify(consortium.validators(), &consortium.id()).map_err(BlockInvalid::ParentCertificate)
+            certificate.verify(&parent.voted_by(), &consortium.id()).map_err(BlockInvalid::ParentCertificate)
         }
         _ => Err(BlockInvalid::ParentNotCertified),
     }
@@ -265,7 +299,7 @@ fn check_skipped(consortium: &Consortium, parent: &Executed, block: &Block) -> R
         _ if planted!(BridgeNotChecked) => Ok(()),
         None if !between => Ok(()),
         Some(skipped) if between && skipped.bridges(parent.view, header.view.term) => {
-            skipped.verify(consortium.validators(), &consortium.id()).map_err(BlockInvalid::Skipped)
+            skipped.verify(&parent.validators(), &consortium.id()).map_err(BlockInvalid::Skipped)
         }
         _ => Err(BlockInvalid::NotSkipped { found: header.view, parent: parent.view }),
     }
@@ -289,18 +323,27 @@ pub fn append_all(
     entries: &[Entry],
     checks: &dyn Checks,
 ) -> Result<(), (usize, Refusal)> {
-    entries
-        .iter()
-        .enumerate()
-        .try_for_each(|(index, entry)| append(consortium, executed, entry, checks).map_err(|refusal| (index, refusal)))
+    entries.iter().enumerate().try_for_each(|(index, entry)| {
+        append(consortium, executed, entry, checks).map(drop).map_err(|refusal| (index, refusal))
+    })
 }
 
 /// Applies one entry at the end of the log.
-fn append(consortium: &Consortium, executed: &mut Executed, entry: &Entry, checks: &dyn Checks) -> Result<(), Refusal> {
+fn append(
+    consortium: &Consortium,
+    executed: &mut Executed,
+    entry: &Entry,
+    checks: &dyn Checks,
+) -> Result<Applied, Refusal> {
     let at = BlockContext { height: executed.height, time: executed.time, log_index: executed.log.next_index() };
-    executed.state.apply_with(consortium, entry, at, checks)?;
+    let applied = executed.state.apply_with(consortium, entry, at, checks)?;
     executed.log.append(if planted!(LeafHashSkipped) { Digest::ZERO } else { entry.leaf_hash() });
-    Ok(())
+    Ok(applied)
+}
+
+/// What the header of the block that led here says of the next set.
+fn next_validators(executed: &Executed) -> Digest {
+    if executed.is_closing() { executed.validators().hash() } else { Digest::ZERO }
 }
 
 fn next_height(parent: &Executed) -> BlockHeight {
@@ -422,6 +465,20 @@ pub enum BlockInvalid {
         /// Why.
         #[source]
         refusal: Refusal,
+    },
+    /// An entry behind the one that changed the validator set.
+    #[error("entry {index} of the block stands after the one that closed it")]
+    EntryAfterClosing {
+        /// Which, from 0.
+        index: usize,
+    },
+    /// The next validator set is another, or there is none.
+    #[error("the next validator set is {found}, not {claimed}")]
+    NextValidators {
+        /// Its hash by the header; zero for none.
+        claimed: Digest,
+        /// By execution.
+        found: Digest,
     },
     /// The log's size or root is another.
     #[error("the log root is {found}, not {claimed}")]

@@ -5,7 +5,7 @@
 
 mod record;
 
-use genesis::Consortium;
+use genesis::{Consortium, ValidatorSet};
 use serde::{Deserialize, Serialize};
 use wallet::{
     codec,
@@ -42,6 +42,8 @@ pub enum StateKey {
     Anchor(NodeId),
     /// Since when a validator may not know all that its key has signed.
     Resumption(NodeId),
+    /// Who votes in an epoch.
+    Validators(u64),
 }
 
 impl StateKey {
@@ -72,6 +74,8 @@ pub enum Record {
     Anchor(AnchorRecord),
     /// See [`StateKey::Resumption`].
     Resumption(ResumptionRecord),
+    /// See [`StateKey::Validators`].
+    Validators(ValidatorRecord),
 }
 
 /// Which consortium this is the state of.
@@ -79,10 +83,17 @@ pub enum Record {
 pub struct GovernanceRecord {
     /// Hash of the genesis document.
     pub consortium: Digest,
-    /// Epoch of the validator set.
+    /// Which validator set votes for the next block: that of [`StateKey::Validators`].
     pub epoch: u64,
-    /// Hash of the validator set.
-    pub validators: Digest,
+}
+
+/// A validator set. Those of all epochs stay, so that what was signed in an earlier one can be checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidatorRecord {
+    /// Who votes.
+    pub set: ValidatorSet,
+    /// Height of the closing block after which it votes; 0 for the set of genesis.
+    pub since: BlockHeight,
 }
 
 /// Where an entry stands.
@@ -140,16 +151,12 @@ pub struct State {
 impl State {
     /// The state before the first entry.
     pub fn genesis(consortium: &Consortium) -> Self {
-        let validators = consortium.validators();
+        let set = consortium.validators().clone();
         let mut state = Self::default();
-        state.put(
-            StateKey::Governance,
-            Record::Governance(GovernanceRecord {
-                consortium: consortium.id(),
-                epoch: validators.epoch,
-                validators: validators.hash(),
-            }),
-        );
+        let record = GovernanceRecord { consortium: consortium.id(), epoch: set.epoch };
+        state.put(StateKey::Governance, Record::Governance(record));
+        let key = StateKey::Validators(set.epoch);
+        state.put(key, Record::Validators(ValidatorRecord { set, since: BlockHeight::ZERO }));
         state
     }
 
@@ -256,6 +263,41 @@ impl State {
             Record::Governance(record) => Some(record),
             _ => None,
         }
+    }
+
+    /// Which epoch the next block is of.
+    ///
+    /// # Panics
+    /// On leaves that are of no consortium. Every executed block has them.
+    pub fn epoch(&self) -> u64 {
+        self.governance().expect("genesis puts it, and nothing takes it away").epoch
+    }
+
+    /// The set that votes for the next block.
+    ///
+    /// # Panics
+    /// On leaves that are of no consortium. Every executed block has them.
+    pub fn validators(&self) -> ValidatorSet {
+        self.validator_record(self.epoch()).set
+    }
+
+    /// The set of an epoch, if there was or is such an epoch.
+    pub fn validators_of(&self, epoch: u64) -> Option<ValidatorRecord> {
+        match self.record(StateKey::Validators(epoch))? {
+            Record::Validators(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// The set of an epoch up to the present one.
+    pub(crate) fn validator_record(&self, epoch: u64) -> ValidatorRecord {
+        self.validators_of(epoch).expect("the set of each epoch stays")
+    }
+
+    /// Whether the block of this height, whose state this is, changed the validator set.
+    pub(crate) fn is_closed_at(&self, height: BlockHeight) -> bool {
+        let epoch = self.epoch();
+        epoch > 0 && self.validator_record(epoch).since == height
     }
 
     /// All records, in the order of their keys.

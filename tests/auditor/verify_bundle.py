@@ -566,7 +566,7 @@ class Bundle:
         read.u32()
         self.header["epoch"] = read.u64()
         read.take(4 * 32)
-        for field in ("log_size", "log_root", "state_root", "validators"):
+        for field in ("log_size", "log_root", "state_root", "validators", "next_validators"):
             self.header[field] = read.u64() if field == "log_size" else read.digest()
         read.u64()
         self.header["digest"] = H("batchmind/v1/ledger/header", data[start : read.at])

@@ -397,15 +397,15 @@ fn the_encodings_are_pinned() {
         samples(&consortium).iter().map(|(evidence, _)| (evidence.kind(), golden(&codec::encode(evidence)))).collect();
     found.push(("promise", golden(&codec::encode(&broken_promise(&consortium).promise))));
     let expected = [
-        ("double-proposal", "cfcd5e6f67523384"),
-        ("double-vote", "f44b7a628682b375"),
+        ("double-proposal", "710b9e73e308891d"),
+        ("double-vote", "6256eb04c0ebe711"),
         ("double-grant", "c98389bcfb6279c9"),
-        ("nullified-finalized", "ca51d5251d9f6372"),
-        ("fork", "a44648bcec6c5fd0"),
-        ("fork", "1618b4ced5e3205b"),
-        ("fork", "10aa8059c4a46610"),
-        ("invalid-block", "7b3530b13f38cfc3"),
-        ("broken-promise", "e7ae789e8b251893"),
+        ("nullified-finalized", "b216116606428b00"),
+        ("fork", "847b5bf87bfc5314"),
+        ("fork", "bb1199088607b57a"),
+        ("fork", "29bf55b06dd09487"),
+        ("invalid-block", "deace7394ebbd0bd"),
+        ("broken-promise", "38e87c53ce3eeaf9"),
         ("promise", "b3c531f10b75acb9"),
     ];
     assert_eq!(found, expected.map(|(kind, hash)| (kind, hash.to_owned())));

@@ -35,7 +35,7 @@ fn every_claim_of_a_header_is_checked() {
     assert!(executed(|_| {}).is_ok());
     type Change = fn(&mut Block);
     type Expected = fn(&BlockInvalid) -> bool;
-    let changes: [(Change, Expected); 14] = [
+    let changes: [(Change, Expected); 15] = [
         (|b| b.header.consortium = Digest::ZERO, |e| matches!(e, BlockInvalid::ForeignConsortium { .. })),
         (|b| b.header.height = BlockHeight::new(3), |e| matches!(e, BlockInvalid::Height { .. })),
         (|b| b.header.view.number = 3, |e| matches!(e, BlockInvalid::View { .. })),
@@ -49,6 +49,7 @@ fn every_claim_of_a_header_is_checked() {
         (|b| b.header.log_root = Digest::ZERO, |e| matches!(e, BlockInvalid::LogRoot { .. })),
         (|b| b.header.state_root = Digest::ZERO, |e| matches!(e, BlockInvalid::StateRoot { .. })),
         (|b| b.header.validators = Digest::ZERO, |e| matches!(e, BlockInvalid::Validators)),
+        (|b| b.header.next_validators = Digest([1; 32]), |e| matches!(e, BlockInvalid::NextValidators { .. })),
         (|b| b.header.time = Timestamp::new(CREATED_MS), |e| matches!(e, BlockInvalid::TimeNotAfterParent { .. })),
     ];
     for (index, (change, expected)) in changes.into_iter().enumerate() {
@@ -82,7 +83,7 @@ fn a_header_binds_its_whole_block_whether_that_holds_or_not() {
         if resigned {
             block.proposal = block.header.sign(&signer(0).key);
         }
-        is_bound(&chain.consortium, &chain.tip, &block)
+        is_bound(&chain.tip, &block)
     };
     assert!(bound(|_| {}, false));
     assert!(bound(|block| block.header.state_root = Digest::ZERO, true), "a lie of the leader's own");

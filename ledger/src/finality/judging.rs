@@ -240,7 +240,7 @@ impl Voter {
     /// The clock was looked at before: a certificate is worth more than it.
     fn execute(&self, parent: &Executed, block: &Block) -> Result<Executed, BlockInvalid> {
         let bound = |reason| {
-            if is_bound(&self.consortium, parent, block) { reason } else { BlockInvalid::OtherBody }
+            if is_bound(parent, block) { reason } else { BlockInvalid::OtherBody }
         };
         execute_with(&self.consortium, parent, block, &*self.checks).map_err(bound)
     }

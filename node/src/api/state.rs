@@ -65,6 +65,7 @@ fn read(path: &str) -> Option<StateKey> {
         "account" => StateKey::Account(node()?),
         "anchor" => StateKey::Anchor(node()?),
         "resumption" => StateKey::Resumption(node()?),
+        "validators" => StateKey::Validators(name.parse().ok().filter(|epoch: &u64| epoch.to_string() == name)?),
         _ => return None,
     })
 }
@@ -87,6 +88,7 @@ mod tests {
             ("account/2".to_owned(), StateKey::Account(NodeId::new(2))),
             ("anchor/0".to_owned(), StateKey::Anchor(NodeId::ZERO)),
             ("resumption/4".to_owned(), StateKey::Resumption(NodeId::new(4))),
+            ("validators/1".to_owned(), StateKey::Validators(1)),
         ] {
             assert_eq!(read(&path), Some(key), "{path}");
             for other in [format!("{path}/"), format!("{path}0x"), path.to_uppercase(), format!("/{path}")] {

@@ -352,6 +352,7 @@ impl Story {
             log_root: log.root(),
             state_root: tree.root(),
             validators: self.consortium.validators().hash(),
+            next_validators: Digest::ZERO,
             time: Timestamp::new(ledger::testing::CREATED_MS + 9_000),
         };
         self.header_lies.iter().for_each(|lie| lie(&mut header));

@@ -177,6 +177,7 @@ fn certified(consortium: &Consortium, keys: &[SecretKey], log: &LogTree, state: 
         log_root: log.root(),
         state_root: state.root(),
         validators: validators.hash(),
+        next_validators: Digest::ZERO,
         time: Timestamp::new(ENTRIES),
     };
     let (kind, block) = (VoteKind::Finalize, header.digest());
