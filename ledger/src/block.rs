@@ -16,6 +16,10 @@ use crate::{
     vote::verify,
 };
 
+/// Terms of one epoch: those of epoch e are e times this many and 1, and what follows. So terms, and with them views and
+/// raft's log ids, rise over all epochs, and a view says of itself which validator set votes in it.
+pub const TERMS_PER_EPOCH: u64 = 1_000_000_000;
+
 /// Where a block was proposed: the raft term and the number of the block within it, from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct View {
@@ -28,6 +32,21 @@ pub struct View {
 impl View {
     /// Where genesis stands.
     pub const START: Self = Self { term: 0, number: 0 };
+
+    /// Where an epoch starts: below all its views and above all of the epochs before. Nothing is proposed there.
+    pub const fn start_of(epoch: u64) -> Self {
+        Self { term: epoch.saturating_mul(TERMS_PER_EPOCH), number: 0 }
+    }
+
+    /// The first term of an epoch, which needs no permit.
+    pub const fn first_term(epoch: u64) -> u64 {
+        Self::start_of(epoch).term.saturating_add(1)
+    }
+
+    /// Which validator set votes in this view.
+    pub const fn epoch(self) -> u64 {
+        epoch_of(self.term)
+    }
 
     /// The view after this one when its term or a later one leads; none for an earlier term.
     pub fn next_in(self, term: u64) -> Option<Self> {
@@ -43,6 +62,11 @@ impl View {
     pub fn next(self) -> Option<Self> {
         self.next_in(self.term)
     }
+}
+
+/// Which validator set votes in a term.
+pub const fn epoch_of(term: u64) -> u64 {
+    term / TERMS_PER_EPOCH
 }
 
 /// What is signed for. Its digest is the block's digest.
@@ -113,6 +137,9 @@ pub struct Block {
     pub proposal: Signature,
     /// A quorum's word for the parent, notarized or final; none at height 1.
     pub parent_certificate: Option<Certificate>,
+    /// In the first block of an epoch, the carriers from the closing block up to the block that `parent_certificate` names:
+    /// none if that is the closing block itself. In all others there are none.
+    pub carriers: Vec<Header>,
     /// Why no view between the parent's and this one can make another block final; none if there is none between.
     pub skipped: Option<Nullification>,
     /// The leaves that this block adds.

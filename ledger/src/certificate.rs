@@ -38,10 +38,10 @@ impl Certificate {
     }
 
     /// The ballot that all of them cast.
-    pub fn ballot(&self, validators: &ValidatorSet, consortium: &Digest) -> Ballot {
+    pub fn ballot(&self, consortium: &Digest) -> Ballot {
         Ballot {
             consortium: *consortium,
-            epoch: validators.epoch,
+            epoch: self.view.epoch(),
             kind: self.kind,
             view: self.view,
             height: self.height,
@@ -55,7 +55,7 @@ impl Certificate {
     /// # Errors
     /// [`CertificateInvalid`] says what is wrong.
     pub fn verify(&self, validators: &ValidatorSet, consortium: &Digest) -> Result<(), CertificateInvalid> {
-        verify_equal(self.ballot(validators, consortium), &self.signatures, validators, consortium)
+        verify_equal(self.ballot(consortium), &self.signatures, validators, consortium)
     }
 
     /// As [`Self::verify`], and that it makes its block final.
@@ -211,6 +211,9 @@ pub enum CertificateInvalid {
         /// Who signed.
         signer: NodeId,
     },
+    /// The carriers are too many, or do not lead down from the certified block one by one.
+    #[error("the carriers do not lead from the certified block to the closing one")]
+    Carriers,
     /// It certifies a block, but does not make it final.
     #[error("the certificate notarizes, but does not finalize")]
     NotFinal,

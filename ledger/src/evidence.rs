@@ -1,4 +1,5 @@
-//! Proof that a key broke the rules: self-contained, so that anybody who has the genesis document can check it offline.
+//! Proof that a key broke the rules: self-contained, so that anybody who has the genesis document, and for a later epoch
+//! the hand-overs that lead to it, can check it offline.
 //!
 //! Every kind stands on signatures alone. Each rule is one that an honest node keeps whatever happens to it: it writes
 //! down what it signs before the signature leaves, and never signs for a view or a term of which it may have forgotten
@@ -30,6 +31,7 @@ pub use self::{
 use crate::{
     block::{Header, View},
     certificate::CertificateInvalid,
+    hand_over::ValidatorSets,
     vote::{Signed, SignedGrant, SignedNullify, Statement, Vote, VoteKind},
 };
 
@@ -99,7 +101,7 @@ impl fmt::Display for Rule {
 pub struct Culprit {
     /// The node whose key it is.
     pub node: NodeId,
-    /// The key of genesis by which the contradiction is signed.
+    /// The key by which the contradiction is signed.
     pub key: PublicKey,
     /// What every honest key keeps.
     pub rule: Rule,
@@ -124,25 +126,33 @@ impl Evidence {
     }
 
     /// Checks everything, with the genesis document and nothing else, and says who is to blame. They ascend, each once,
-    /// and there is at least one.
+    /// and there is at least one. For evidence of the first epoch.
+    ///
+    /// # Errors
+    /// Those of [`Self::verify_in`].
+    pub fn verify(&self, consortium: &Consortium) -> Result<Vec<Culprit>, EvidenceInvalid> {
+        self.verify_in(consortium, &ValidatorSets::genesis(consortium))
+    }
+
+    /// As [`Self::verify`], with the sets of later epochs as well.
     ///
     /// # Errors
     /// [`EvidenceInvalid`] says why it proves nothing. Then nobody is to be blamed.
-    pub fn verify(&self, consortium: &Consortium) -> Result<Vec<Culprit>, EvidenceInvalid> {
+    pub fn verify_in(&self, consortium: &Consortium, sets: &ValidatorSets) -> Result<Vec<Culprit>, EvidenceInvalid> {
         match self {
-            Self::DoubleProposal { headers, signatures } => double_proposal(consortium, headers, signatures),
-            Self::DoubleVote(votes) => double_vote(consortium, votes),
-            Self::DoubleGrant(grants) => double_grant(consortium, grants),
-            Self::NullifiedFinalized { nullify, finalize } => nullified_finalized(consortium, nullify, finalize),
-            Self::Fork(fork) => fork.verify(consortium),
-            Self::InvalidBlock(execution) => execution.verify(consortium),
-            Self::BrokenPromise(broken) => broken.verify(consortium),
+            Self::DoubleProposal { headers, signatures } => double_proposal(sets, headers, signatures),
+            Self::DoubleVote(votes) => double_vote(sets, votes),
+            Self::DoubleGrant(grants) => double_grant(sets, grants),
+            Self::NullifiedFinalized { nullify, finalize } => nullified_finalized(sets, nullify, finalize),
+            Self::Fork(fork) => fork.verify(sets),
+            Self::InvalidBlock(execution) => execution.verify(consortium, sets),
+            Self::BrokenPromise(broken) => broken.verify(consortium, sets),
         }
     }
 }
 
 fn double_proposal(
-    consortium: &Consortium,
+    sets: &ValidatorSets,
     headers: &[Header; 2],
     signatures: &[Signature; 2],
 ) -> Result<Vec<Culprit>, EvidenceInvalid> {
@@ -154,13 +164,13 @@ fn double_proposal(
         return Err(EvidenceInvalid::NoContradiction("both proposals are the same"));
     }
     for (header, signature) in headers.iter().zip(signatures) {
-        check_proposal(consortium, header, signature)?;
+        check_proposal(sets, header, signature)?;
     }
-    Ok(vec![culprit(consortium, one.leader, Rule::OneProposal, one.view)?])
+    Ok(vec![culprit(sets, one.leader, Rule::OneProposal, one.view)?])
 }
 
-fn double_vote(consortium: &Consortium, votes: &[Vote; 2]) -> Result<Vec<Culprit>, EvidenceInvalid> {
-    check_signed(consortium, votes)?;
+fn double_vote(sets: &ValidatorSets, votes: &[Vote; 2]) -> Result<Vec<Culprit>, EvidenceInvalid> {
+    check_signed(sets, votes)?;
     let [one, other] = votes.map(|vote| vote.statement);
     if one.view != other.view || votes[0].validator != votes[1].validator {
         return Err(EvidenceInvalid::NoContradiction("the votes are of two views or two validators"));
@@ -168,11 +178,11 @@ fn double_vote(consortium: &Consortium, votes: &[Vote; 2]) -> Result<Vec<Culprit
     if (one.block, one.height) == (other.block, other.height) {
         return Err(EvidenceInvalid::NoContradiction("both votes are for one block"));
     }
-    Ok(vec![culprit(consortium, votes[0].validator, Rule::OneVote, one.view)?])
+    Ok(vec![culprit(sets, votes[0].validator, Rule::OneVote, one.view)?])
 }
 
-fn double_grant(consortium: &Consortium, grants: &[SignedGrant; 2]) -> Result<Vec<Culprit>, EvidenceInvalid> {
-    check_signed(consortium, grants)?;
+fn double_grant(sets: &ValidatorSets, grants: &[SignedGrant; 2]) -> Result<Vec<Culprit>, EvidenceInvalid> {
+    check_signed(sets, grants)?;
     let [one, other] = grants.map(|grant| grant.statement);
     if one.term != other.term || grants[0].validator != grants[1].validator {
         return Err(EvidenceInvalid::NoContradiction("the grants are of two terms or two validators"));
@@ -180,17 +190,17 @@ fn double_grant(consortium: &Consortium, grants: &[SignedGrant; 2]) -> Result<Ve
     if one.candidate == other.candidate {
         return Err(EvidenceInvalid::NoContradiction("both grants are for one candidate"));
     }
-    let culprit = culprit(consortium, grants[0].validator, Rule::OneGrant, View { term: one.term, number: 0 })?;
+    let culprit = culprit(sets, grants[0].validator, Rule::OneGrant, View { term: one.term, number: 0 })?;
     Ok(vec![Culprit { number: None, ..culprit }])
 }
 
 fn nullified_finalized(
-    consortium: &Consortium,
+    sets: &ValidatorSets,
     nullify: &SignedNullify,
     finalize: &Vote,
 ) -> Result<Vec<Culprit>, EvidenceInvalid> {
-    check_signed(consortium, &[*nullify])?;
-    check_signed(consortium, &[*finalize])?;
+    check_signed(sets, &[*nullify])?;
+    check_signed(sets, &[*finalize])?;
     let view = finalize.statement.view;
     if nullify.validator != finalize.validator || finalize.statement.kind != VoteKind::Finalize {
         return Err(EvidenceInvalid::NoContradiction("they are of two validators, or the vote does not finalize"));
@@ -198,25 +208,25 @@ fn nullified_finalized(
     if !nullify.statement.covers(view) {
         return Err(EvidenceInvalid::NoContradiction("the view of the vote was not given up"));
     }
-    Ok(vec![culprit(consortium, finalize.validator, Rule::NullifiedStaysOpen, view)?])
+    Ok(vec![culprit(sets, finalize.validator, Rule::NullifiedStaysOpen, view)?])
 }
 
 /// Whether each was signed by a validator, in this consortium and epoch.
-fn check_signed<S: Statement>(consortium: &Consortium, signed: &[Signed<S>]) -> Result<(), EvidenceInvalid> {
-    signed.iter().try_for_each(|signed| signed.verify(consortium.validators(), &consortium.id()))?;
-    Ok(())
+fn check_signed<S: Statement>(sets: &ValidatorSets, signed: &[Signed<S>]) -> Result<(), EvidenceInvalid> {
+    let check = |signed: &Signed<S>| signed.verify(sets.of(signed.statement.epoch())?, &sets.consortium());
+    Ok(signed.iter().try_for_each(check)?)
 }
 
 /// Whether the header is of this consortium and epoch, and its leader's key proposed it.
-fn check_proposal(consortium: &Consortium, header: &Header, proposal: &Signature) -> Result<(), EvidenceInvalid> {
-    let (signer, validators) = (header.leader, consortium.validators());
-    if header.consortium != consortium.id() {
+fn check_proposal(sets: &ValidatorSets, header: &Header, proposal: &Signature) -> Result<(), EvidenceInvalid> {
+    let signer = header.leader;
+    if header.consortium != sets.consortium() {
         return Err(CertificateInvalid::ForeignConsortium { found: header.consortium }.into());
     }
-    if header.epoch != validators.epoch {
-        return Err(CertificateInvalid::OtherEpoch { found: header.epoch, expected: validators.epoch }.into());
+    if header.epoch != header.view.epoch() {
+        return Err(CertificateInvalid::OtherEpoch { found: header.epoch, expected: header.view.epoch() }.into());
     }
-    key_of(validators, signer)?
+    key_of(sets.of(header.epoch)?, signer)?
         .verify(context::LEDGER_PROPOSAL, header.digest().as_bytes(), proposal)
         .map_err(|_| CertificateInvalid::BadSignature { signer }.into())
 }
@@ -225,8 +235,8 @@ fn key_of(validators: &ValidatorSet, signer: NodeId) -> Result<PublicKey, Certif
     validators.key(signer).ok_or(CertificateInvalid::NotAValidator { signer })
 }
 
-fn culprit(consortium: &Consortium, node: NodeId, rule: Rule, view: View) -> Result<Culprit, EvidenceInvalid> {
-    let key = key_of(consortium.validators(), node)?;
+fn culprit(sets: &ValidatorSets, node: NodeId, rule: Rule, view: View) -> Result<Culprit, EvidenceInvalid> {
+    let key = key_of(sets.of(view.epoch())?, node)?;
     Ok(Culprit { node, key, rule, term: view.term, number: Some(view.number) })
 }
 

@@ -12,6 +12,7 @@ use crate::{
     certificate::{Certificate, CertificateInvalid, Nullification},
     checks::{Checks, Direct},
     event::Entry,
+    hand_over::closed_by,
     planted::planted,
     refusal::Refusal,
     state::State,
@@ -61,19 +62,33 @@ impl Executed {
         self.state.validators()
     }
 
-    /// The set that voted for this block itself: that of [`Self::validators`] unless this block closes its epoch. At
-    /// genesis, where nobody voted, the first one.
+    /// The set that votes for this block itself: that of [`Self::validators`] unless its epoch is closed. At genesis,
+    /// where nobody voted, the first one.
     pub fn voted_by(&self) -> ValidatorSet {
-        let current = self.state.validator_record(self.state.epoch());
-        match current.set.epoch.checked_sub(1) {
-            Some(before) if current.since == self.height => self.state.validator_record(before).set,
-            _ => current.set,
-        }
+        self.state.validator_record(self.view.epoch()).set
     }
 
     /// Whether this block changed the validator set, and so is the last of its epoch.
     pub fn is_closing(&self) -> bool {
         self.state.is_closed_at(self.height)
+    }
+
+    /// Whether its epoch is over: it is the closing block, or a carrier above that. What follows in its epoch are
+    /// carriers.
+    pub fn is_closed(&self) -> bool {
+        self.view.epoch() < self.state.epoch()
+    }
+
+    /// The set that votes for a block of `epoch` on this one, if one may stand there: of the same epoch, or on a closing
+    /// block of the next.
+    fn voters_in(&self, epoch: u64) -> Option<ValidatorSet> {
+        let follows = epoch == self.view.epoch() || (self.is_closing() && epoch == self.state.epoch());
+        follows.then(|| self.state.validator_record(epoch).set)
+    }
+
+    /// The view after which the first block on this one in `epoch` stands.
+    fn stands_in(&self, epoch: u64) -> View {
+        self.view.max(View::start_of(epoch))
     }
 }
 
@@ -84,6 +99,8 @@ pub struct Place {
     pub parent: Executed,
     /// Of the parent; none at genesis.
     pub certificate: Option<Certificate>,
+    /// Between a closing parent and what the certificate names; else none.
+    pub carriers: Vec<Header>,
     /// Of the views between the parent's and this one; none if there is none between.
     pub skipped: Option<Nullification>,
     /// Its view.
@@ -126,12 +143,14 @@ pub fn propose_with(
     candidates: Vec<Entry>,
     checks: &dyn Checks,
 ) -> Proposal {
-    let Place { parent, certificate, skipped, view, after } = place;
+    let Place { parent, certificate, carriers, skipped, view, after } = place;
+    let epoch = view.epoch();
     let time = now.max(Timestamp::new(parent.time.get() + 1));
     let mut executed = Executed { height: next_height(&parent), view, time, ..parent.clone() };
     let (mut entries, mut refused, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let is_carrier = is_carrier(&parent, epoch);
+    let (candidates, mut left_over) = if is_carrier { (Vec::new(), candidates) } else { (candidates, Vec::new()) };
     let mut candidates = candidates.into_iter();
-    let mut left_over = Vec::new();
     for entry in candidates.by_ref() {
         let size = entry.bytes().len();
         if entries.len() == BLOCK_ENTRIES_MAX || (size <= ENTRY_BYTES_MAX && bytes + size > BLOCK_BYTES_MAX) {
@@ -150,7 +169,11 @@ pub fn propose_with(
         }
     }
     left_over.extend(candidates);
-    let validators = parent.validators();
+    #[cfg(test)]
+    if !is_carrier {
+        crate::testing::changes::apply(&mut executed);
+    }
+    let validators = parent.voters_in(epoch).unwrap_or_else(|| parent.validators());
     let header = Header {
         consortium: consortium.id(),
         height: executed.height,
@@ -170,7 +193,7 @@ pub fn propose_with(
     };
     executed.digest = header.digest();
     let proposal = header.sign(&leader.key);
-    let block = Block { header, proposal, parent_certificate: certificate, skipped, entries };
+    let block = Block { header, proposal, parent_certificate: certificate, carriers, skipped, entries };
     Proposal { block, executed, refused, left_over }
 }
 
@@ -201,6 +224,9 @@ pub fn execute_with(
         return Ok(executed);
     }
     check_size(&block.entries)?;
+    if is_carrier(parent, header.epoch) && !block.entries.is_empty() {
+        return Err(BlockInvalid::CarriesEntries { entries: block.entries.len() });
+    }
     let mut executed = Executed {
         digest: header.digest(),
         height: header.height,
@@ -214,6 +240,10 @@ pub fn execute_with(
         if applied.closes && index + 1 < block.entries.len() {
             return Err(BlockInvalid::EntryAfterClosing { index: index + 1 });
         }
+    }
+    #[cfg(test)]
+    if !is_carrier(parent, header.epoch) {
+        crate::testing::changes::apply(&mut executed);
     }
     if executed.log.size() != header.log_size || executed.log.root() != header.log_root {
         return Err(BlockInvalid::LogRoot { claimed: header.log_root, found: executed.log.root() });
@@ -233,18 +263,20 @@ pub fn execute_with(
 /// nothing about the block that a quorum votes for.
 pub(crate) fn is_bound(parent: &Executed, block: &Block) -> bool {
     let header = &block.header;
-    let key = parent.validators().key(header.leader);
+    let key = parent.voters_in(header.epoch).and_then(|validators| validators.key(header.leader));
     let mut log = parent.log.clone();
     block.entries.iter().for_each(|entry| log.append(entry.leaf_hash()));
     key.is_some_and(|key| header.is_proposed_by(&key, &block.proposal))
         && header.parent_certificate == certificate_digest(block.parent_certificate.as_ref())
+        && (if header.epoch > parent.view.epoch() { shows_closing(parent, block) } else { block.carriers.is_empty() })
         && header.skipped == skipped_digest(block.skipped.as_ref())
         && (log.size(), log.root()) == (header.log_size, header.log_root)
 }
 
 /// Whether the header names its consortium, place, validators and parent rightly, and the parent is certified.
 fn check_place(consortium: &Consortium, parent: &Executed, block: &Block) -> Result<(), BlockInvalid> {
-    let (header, validators) = (&block.header, parent.validators());
+    let header = &block.header;
+    let epoch = header.view.epoch();
     if header.consortium != consortium.id() {
         return Err(BlockInvalid::ForeignConsortium { found: header.consortium });
     }
@@ -254,9 +286,11 @@ fn check_place(consortium: &Consortium, parent: &Executed, block: &Block) -> Res
     if header.parent != parent.digest {
         return Err(BlockInvalid::Parent { found: header.parent, expected: parent.digest });
     }
-    if header.view.term == 0 || parent.view.next_in(header.view.term) != Some(header.view) {
-        return Err(BlockInvalid::View { found: header.view, parent: parent.view });
-    }
+    let voters = parent.voters_in(epoch).filter(|_| {
+        let is_next = parent.stands_in(epoch).next_in(header.view.term) == Some(header.view);
+        is_next && header.view.term >= View::first_term(epoch)
+    });
+    let validators = voters.ok_or(BlockInvalid::View { found: header.view, parent: parent.view })?;
     if header.epoch != validators.epoch || header.validators != validators.hash() {
         return Err(BlockInvalid::Validators);
     }
@@ -268,16 +302,33 @@ fn check_place(consortium: &Consortium, parent: &Executed, block: &Block) -> Res
         return Err(BlockInvalid::ParentCertificateDigest);
     }
     check_parent(consortium, parent, block)?;
-    check_skipped(consortium, parent, block)
+    check_skipped(consortium, parent, block, &validators)
+}
+
+/// Whether a block of `epoch` on `parent` can do nothing but make the end of that epoch final.
+fn is_carrier(parent: &Executed, epoch: u64) -> bool {
+    parent.is_closed() && epoch == parent.view.epoch()
+}
+
+/// Whether what the block carries leads from what the certificate names down to its closing parent.
+fn shows_closing(parent: &Executed, block: &Block) -> bool {
+    let closed = block.parent_certificate.as_ref().and_then(|certificate| closed_by(certificate, &block.carriers));
+    closed == Some((parent.height, parent.digest))
 }
 
 /// Whether the block carries a quorum's word for its parent.
 fn check_parent(consortium: &Consortium, parent: &Executed, block: &Block) -> Result<(), BlockInvalid> {
     match &block.parent_certificate {
         _ if planted!(ParentNotCertified) => Ok(()),
-        None if parent.height == BlockHeight::ZERO => Ok(()),
+        None if parent.height == BlockHeight::ZERO && block.carriers.is_empty() => Ok(()),
+        // Nothing of the new set may build on what the old one can still take back.
+        Some(certificate) if block.header.epoch > parent.view.epoch() && shows_closing(parent, block) => {
+            certificate.verify_final(&parent.voted_by(), &consortium.id()).map_err(BlockInvalid::ParentCertificate)
+        }
         Some(certificate)
-            if parent.height > BlockHeight::ZERO
+            if block.header.epoch == parent.view.epoch()
+                && block.carriers.is_empty()
+                && parent.height > BlockHeight::ZERO
                 && (certificate.block, certificate.height, certificate.view)
                     == (parent.digest, parent.height, parent.view) =>
         {
@@ -288,20 +339,26 @@ fn check_parent(consortium: &Consortium, parent: &Executed, block: &Block) -> Re
 }
 
 /// Whether no view between the parent's and the block's can make another block final: a later term begins with a
-/// quorum's word that all that came after the parent is over. Before term 1 there was nothing.
-fn check_skipped(consortium: &Consortium, parent: &Executed, block: &Block) -> Result<(), BlockInvalid> {
+/// quorum's word that all that came after the parent is over. Before the first term of an epoch there was nothing.
+fn check_skipped(
+    consortium: &Consortium,
+    parent: &Executed,
+    block: &Block,
+    validators: &ValidatorSet,
+) -> Result<(), BlockInvalid> {
     let header = &block.header;
+    let stands = parent.stands_in(header.epoch);
     if header.skipped != skipped_digest(block.skipped.as_ref()) {
         return Err(BlockInvalid::SkippedDigest);
     }
-    let between = header.view.term > parent.view.term.max(1);
+    let between = header.view.term > stands.term.max(View::first_term(header.epoch));
     match &block.skipped {
         _ if planted!(BridgeNotChecked) => Ok(()),
         None if !between => Ok(()),
-        Some(skipped) if between && skipped.bridges(parent.view, header.view.term) => {
-            skipped.verify(&parent.validators(), &consortium.id()).map_err(BlockInvalid::Skipped)
+        Some(skipped) if between && skipped.bridges(stands, header.view.term) => {
+            skipped.verify(validators, &consortium.id()).map_err(BlockInvalid::Skipped)
         }
-        _ => Err(BlockInvalid::NotSkipped { found: header.view, parent: parent.view }),
+        _ => Err(BlockInvalid::NotSkipped { found: header.view, parent: stands }),
     }
 }
 
@@ -465,6 +522,20 @@ pub enum BlockInvalid {
         /// Why.
         #[source]
         refusal: Refusal,
+    },
+    /// The epoch is closed: what follows in it holds nothing.
+    #[error("{entries} entries in a block above the one that closed its epoch")]
+    CarriesEntries {
+        /// How many.
+        entries: usize,
+    },
+    /// The voter of this node is in another epoch. It says nothing about the block.
+    #[error("the block is of epoch {found}, and this node votes in epoch {expected}")]
+    OtherEpoch {
+        /// The block's.
+        found: u64,
+        /// The voter's.
+        expected: u64,
     },
     /// An entry behind the one that changed the validator set.
     #[error("entry {index} of the block stands after the one that closed it")]

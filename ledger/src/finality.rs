@@ -47,10 +47,24 @@
 //! ([`Effect::ReadAgain`]). What a leader puts under a header that does not name it is no part of the block: it is cut
 //! when the block is final, and fetched from others.
 //!
+//! # From one validator set to the next
+//!
+//! A block whose execution changes the set closes its epoch. The next epoch begins on it and nowhere else, once it is final
+//! here: as a vote of its own, which starts at that block as the first one starts at genesis. Its views are above all of
+//! the epochs before, and its first term needs no permit. So all that is said above holds within an epoch. No statement
+//! of one epoch counts in another, and there is one record for all, because views only rise.
+//!
+//! Why two sets do not fork: whoever votes in an epoch holds its closing block as final, which is one only. Nothing is
+//! final in an epoch beside that block's ancestors, itself, and carriers: blocks above it that hold nothing and are no
+//! part of the chain. Why nobody stops them: as long as the closing block is final nowhere, its epoch goes on as ever,
+//! with carriers for blocks. Once it is final at one honest node, that one shows the proof to whoever asks, and who does
+//! not know it asks: because something waits, or because somebody speaks of a later epoch.
+//!
 //! What an operator sees of all this is [`Voter::status`].
 
 mod closing;
 mod election;
+mod epoch;
 mod judging;
 mod knowledge;
 mod nullifies;
@@ -82,10 +96,11 @@ pub use self::{
     statements::{STATEMENTS_MAX, Statements},
 };
 use crate::{
-    block::{Header, View},
+    block::{Header, View, epoch_of},
     certificate::Certificate,
     checks::{Checks, Direct},
     execute::Executed,
+    hand_over::ClosingProof,
     planted::planted,
     vote::Signer,
 };
@@ -102,13 +117,22 @@ const EARLY_BLOCKS_MAX: usize = 16;
 pub struct Voter {
     consortium: Arc<Consortium>,
     checks: Arc<dyn Checks>,
+    /// Who votes in the present epoch.
+    validators: ValidatorSet,
+    /// Who voted in the one before, if this node saw its end.
+    before: Option<ValidatorSet>,
+    /// With what this node may sign, whatever the epoch.
+    signers: Vec<Signer>,
+    /// That of the present epoch; none if it has no vote in it.
     signer: Option<Signer>,
     record: VoteRecord,
-    /// The last final block.
+    /// The last final block. Never a carrier.
     tip: Executed,
     /// Its header, if it became final since the start.
     tip_header: Option<Header>,
     tip_certificate: Option<Certificate>,
+    /// Between the tip and what the certificate names: only if the tip closed its epoch.
+    tip_carriers: Vec<Header>,
     since: Timestamp,
     /// The blocks of the own log above the tip.
     stages: Stages,
@@ -117,8 +141,12 @@ pub struct Voter {
     heard: LastHeard,
     /// The certified blocks above the tip, by view, be they in the own log or not.
     certified: BTreeMap<View, Certificate>,
-    /// Certificates of the last final blocks, to notice conflicts and for peers that ask.
-    recent: BTreeMap<BlockHeight, Certificate>,
+    /// The last final blocks with what made them so, to notice conflicts.
+    recent: BTreeMap<BlockHeight, (Digest, Certificate)>,
+    /// Why a closing block is final that is not the tip yet.
+    shown: Option<ClosingProof>,
+    /// Somebody spoke of a later epoch since the last tick.
+    later_epoch: bool,
     terms: Terms,
     timer: Timer,
     /// Whether entries wait here.
@@ -140,21 +168,29 @@ pub struct Voter {
 
 impl Voter {
     /// A voter that goes on from the final state of its disk. Without a signer, or with one that is no validator, it
-    /// follows the votes of others. `record` is the last one made durable; the default is only for a key that never
+    /// follows the votes of others. `tip_certificate` is what made the tip final; see also [`Self::with_carriers`]. `record` is the last one made durable; the default is only for a key that never
     /// voted.
     pub fn new(
         consortium: Arc<Consortium>,
-        signer: Option<Signer>,
+        signers: impl IntoIterator<Item = Signer>,
         tip: Executed,
         tip_certificate: Option<Certificate>,
         mut record: VoteRecord,
         now: Moment,
     ) -> Self {
-        record.raise_floor(tip.view);
-        let term = record.term.max(tip.view.term).max(1);
+        let validators = tip.validators();
+        let (epoch, is_closed) = (validators.epoch, tip.is_closed());
+        let stands = tip.view.max(View::start_of(epoch));
+        record.raise_floor(stands);
+        let recorded = Some(record.term).filter(|term| epoch_of(*term) == epoch);
+        let term = recorded.unwrap_or_default().max(stands.term).max(View::first_term(epoch));
         record.enter(term);
+        let recent = |certificate: &Certificate| (tip.height, (tip.digest, certificate.clone()));
         let mut voter = Self {
-            recent: tip_certificate.iter().map(|certificate| (tip.height, certificate.clone())).collect(),
+            recent: tip_certificate.iter().map(recent).collect(),
+            validators,
+            before: is_closed.then(|| tip.voted_by()),
+            signers: Vec::new(),
             signer: None,
             consortium,
             checks: Arc::new(Direct),
@@ -162,6 +198,9 @@ impl Voter {
             tip,
             tip_header: None,
             tip_certificate,
+            tip_carriers: Vec::new(),
+            shown: None,
+            later_epoch: false,
             since: now.wall,
             stages: Stages::default(),
             tally: Tally::default(),
@@ -179,7 +218,7 @@ impl Voter {
             now,
             effects: Vec::new(),
         };
-        voter.set_signer(signer);
+        voter.set_signer(signers);
         voter
     }
 
@@ -189,12 +228,18 @@ impl Voter {
         self
     }
 
-    /// With what this node signs from now on; nothing is signed while there is none. One that is no validator's is not
-    /// taken.
-    pub fn set_signer(&mut self, signer: Option<Signer>) {
-        let validators = self.consortium.validators();
-        self.signer = signer.filter(|signer| validators.key(signer.node) == Some(signer.key.public_key()));
-        self.restore_own_statements();
+    /// With the carriers between the tip, which closed its epoch, and what its certificate names. Without them this node
+    /// cannot lead the first terms of the next epoch.
+    pub fn with_carriers(mut self, carriers: Vec<Header>) -> Self {
+        self.tip_carriers = carriers;
+        self
+    }
+
+    /// With what this node signs from now on: in each epoch with the one that is a validator's, if any. More than one of
+    /// them while its key is rotated.
+    pub fn set_signer(&mut self, signers: impl IntoIterator<Item = Signer>) {
+        self.signers = signers.into_iter().collect();
+        self.choose_signer();
     }
 
     /// Takes one input and appends what the shell has to do.
@@ -230,6 +275,7 @@ impl Voter {
             Input::Nullify(vote) => self.nullify_vote(vote),
             Input::Certificate(certificate) => self.certificate(certificate),
             Input::Nullification(nullification) => self.nullification(&nullification),
+            Input::Closing(proof) => self.closing(*proof),
             Input::Candidate { term, candidate, permit, parent } => {
                 self.candidate(term, candidate, permit.as_ref(), parent)
             }
@@ -281,9 +327,15 @@ impl Voter {
         &self.tip
     }
 
-    /// What certifies the tip; none at genesis. Of kind `Notarize` where a later block made it final.
+    /// What certifies the tip; none at genesis. Of kind `Notarize` where a later block made it final; but of the last
+    /// carrier and of kind `Finalize` where carriers stand between: see [`Final::carriers`].
     pub fn tip_certificate(&self) -> Option<&Certificate> {
         self.tip_certificate.as_ref()
+    }
+
+    /// The key with which this node votes in the present epoch; none if it has no vote.
+    pub fn signer(&self) -> Option<&Signer> {
+        self.signer.as_ref()
     }
 
     /// The record as it must be on the disk.
@@ -291,8 +343,9 @@ impl Voter {
         &self.record
     }
 
-    fn validators(&self) -> &ValidatorSet {
-        self.consortium.validators()
+    /// Who votes in the present epoch.
+    pub fn validators(&self) -> &ValidatorSet {
+        &self.validators
     }
 
     fn quorum(&self) -> usize {

@@ -1,5 +1,7 @@
 //! A small consortium with all its keys, a chain that everybody signs, and a session that moves. For tests only.
 
+#[cfg(test)]
+pub mod changes;
 pub mod evidence;
 pub mod remembered;
 
@@ -140,7 +142,7 @@ impl Chain {
     /// A place for a block on the final state, in `view`.
     pub fn place(&self, view: View) -> Place {
         let certificate = self.blocks.last().map(|(_, certificate)| certificate.clone());
-        Place { parent: self.tip.clone(), certificate, skipped: None, view, after: Digest::ZERO }
+        Place { parent: self.tip.clone(), certificate, carriers: Vec::new(), skipped: None, view, after: Digest::ZERO }
     }
 
     /// Makes one entry final in a block of its own.

@@ -15,7 +15,7 @@ use wallet::{
 };
 
 use crate::{
-    block::{Header, View},
+    block::{Header, View, epoch_of},
     certificate::CertificateInvalid,
 };
 
@@ -38,6 +38,9 @@ pub trait Statement: Copy + Debug + Eq + Serialize {
 
     /// Which validator set speaks.
     fn epoch(&self) -> u64;
+
+    /// The first and the last term that it speaks of.
+    fn terms(&self) -> [u64; 2];
 }
 
 /// A statement that one validator signed.
@@ -127,6 +130,10 @@ impl Statement for Ballot {
     fn epoch(&self) -> u64 {
         self.epoch
     }
+
+    fn terms(&self) -> [u64; 2] {
+        [self.view.term; 2]
+    }
 }
 
 impl Statement for Nullify {
@@ -139,6 +146,10 @@ impl Statement for Nullify {
     fn epoch(&self) -> u64 {
         self.epoch
     }
+
+    fn terms(&self) -> [u64; 2] {
+        [self.from.term, self.through]
+    }
 }
 
 impl Statement for Grant {
@@ -150,6 +161,10 @@ impl Statement for Grant {
 
     fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    fn terms(&self) -> [u64; 2] {
+        [self.term; 2]
     }
 }
 
@@ -198,6 +213,9 @@ impl<S: Statement> Signed<S> {
         }
         if statement.epoch() != validators.epoch {
             return Err(CertificateInvalid::OtherEpoch { found: statement.epoch(), expected: validators.epoch });
+        }
+        if let Some(term) = statement.terms().into_iter().find(|term| epoch_of(*term) != validators.epoch) {
+            return Err(CertificateInvalid::OtherEpoch { found: epoch_of(term), expected: validators.epoch });
         }
         let key = validators.key(signer).ok_or(CertificateInvalid::NotAValidator { signer })?;
         verify(&key, S::CONTEXT, &codec::encode(statement), &self.signature)

@@ -14,6 +14,7 @@ use crate::{
     certificate::{Certificate, Nullification},
     event::Entry,
     execute::{BlockInvalid, Executed, execute},
+    hand_over::{ValidatorSets, closed_by},
     state::{Record, State},
     tree::log::LogTree,
 };
@@ -52,6 +53,7 @@ pub const fn blames_leader(reason: &BlockInvalid) -> bool {
             | BlockInvalid::Misplaced
             | BlockInvalid::OtherBody
             | BlockInvalid::ViewTaken
+            | BlockInvalid::OtherEpoch { .. }
             | BlockInvalid::Proposal { .. }
             | BlockInvalid::SkippedDigest
             | BlockInvalid::Parent { .. }
@@ -79,10 +81,14 @@ impl Execution {
     }
 
     /// Executes the block. The leader is to blame if a rule refuses it that its header binds it to.
-    pub(super) fn verify(&self, consortium: &Consortium) -> Result<Vec<Culprit>, EvidenceInvalid> {
-        self.check_bound(consortium)?;
+    pub(super) fn verify(
+        &self,
+        consortium: &Consortium,
+        sets: &ValidatorSets,
+    ) -> Result<Vec<Culprit>, EvidenceInvalid> {
+        self.check_bound(sets)?;
         let header = &self.block.header;
-        if self.check_parent(consortium).is_ok() {
+        if self.check_parent(sets).is_ok() {
             let parent = self.parent_executed(consortium)?;
             match execute(consortium, &parent, &self.block) {
                 Ok(_) => return Err(EvidenceInvalid::BlockHolds),
@@ -90,19 +96,28 @@ impl Execution {
                 Err(_) => {}
             }
         }
-        Ok(vec![culprit(consortium, header.leader, Rule::ValidProposal, header.view)?])
+        Ok(vec![culprit(sets, header.leader, Rule::ValidProposal, header.view)?])
     }
 
     /// Whether the leader signed the header, and the header names everything else in this.
-    pub(super) fn check_bound(&self, consortium: &Consortium) -> Result<(), EvidenceInvalid> {
-        let Block { header, proposal, parent_certificate, skipped, entries } = &self.block;
-        check_proposal(consortium, header, proposal)?;
+    pub(super) fn check_bound(&self, sets: &ValidatorSets) -> Result<(), EvidenceInvalid> {
+        let Block { header, proposal, parent_certificate, carriers, skipped, entries } = &self.block;
+        check_proposal(sets, header, proposal)?;
         let not_bound = |what| Err(EvidenceInvalid::NotBound(what));
         if header.parent != self.parent.as_ref().map_or(Digest::ZERO, Header::digest) {
             return not_bound("the block names another parent");
         }
         if header.parent_certificate != parent_certificate.as_ref().map_or(Digest::ZERO, Certificate::digest) {
             return not_bound("the block names another certificate of its parent");
+        }
+        let are_bound = match (self.closing_parent(), parent_certificate) {
+            (Some(parent), Some(certificate)) => {
+                closed_by(certificate, carriers) == Some((parent.height, parent.digest()))
+            }
+            _ => carriers.is_empty(),
+        };
+        if !are_bound {
+            return not_bound("the carriers do not lead to the parent");
         }
         if header.skipped != skipped.as_ref().map_or(Digest::ZERO, Nullification::digest) {
             return not_bound("the block names another nullification");
@@ -118,18 +133,30 @@ impl Execution {
         Ok(())
     }
 
+    /// The parent, if the block is the first of the epoch after its.
+    fn closing_parent(&self) -> Option<&Header> {
+        self.parent.as_ref().filter(|parent| parent.epoch < self.block.header.epoch)
+    }
+
     /// Whether a quorum certified the parent, so that its roots are right. If not, the leader built on what it had no
     /// proof for.
-    pub(super) fn check_parent(&self, consortium: &Consortium) -> Result<(), EvidenceInvalid> {
+    pub(super) fn check_parent(&self, sets: &ValidatorSets) -> Result<(), EvidenceInvalid> {
         match (&self.parent, &self.block.parent_certificate) {
             (None, None) => Ok(()),
+            // What the certificate names is bound to the parent.
+            (Some(parent), Some(certificate)) if self.closing_parent().is_some() => {
+                if !parent.is_closing() {
+                    return Err(EvidenceInvalid::NotBound("the parent does not close its epoch"));
+                }
+                Ok(certificate.verify_final(sets.of(parent.view.epoch())?, &sets.consortium())?)
+            }
             (Some(parent), Some(certificate)) => {
                 if (certificate.block, certificate.height, certificate.view)
                     != (parent.digest(), parent.height, parent.view)
                 {
                     return Err(EvidenceInvalid::NotBound("the certificate is of another block than the parent"));
                 }
-                Ok(certificate.verify(consortium.validators(), &consortium.id())?)
+                Ok(certificate.verify(sets.of(parent.view.epoch())?, &sets.consortium())?)
             }
             _ => Err(EvidenceInvalid::NotBound("the parent is not certified")),
         }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use wallet::{codec, digest::Digest};
 
 use super::{Culprit, Evidence, EvidenceInvalid};
+use crate::hand_over::{HandOver, ValidatorSets};
 
 /// What every evidence file begins with.
 pub const MAGIC: [u8; 8] = *b"bm-blame";
@@ -27,15 +28,17 @@ pub struct EvidenceFile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Body {
     evidence: Evidence,
+    /// From genesis to the epoch that the evidence is of.
+    hand_overs: Vec<HandOver>,
     /// The genesis document with all its signatures, canonically encoded.
     #[serde(with = "codec::bytes")]
     document: Vec<u8>,
 }
 
 impl EvidenceFile {
-    /// The file of `evidence` against keys of `consortium`.
-    pub fn new(consortium: &Consortium, evidence: Evidence) -> Self {
-        Self { consortium: consortium.id(), body: Body { evidence, document: consortium.to_bytes() } }
+    /// The file of `evidence` against keys of `consortium`. `hand_overs` are those from genesis to the epoch that it is of.
+    pub fn new(consortium: &Consortium, hand_overs: Vec<HandOver>, evidence: Evidence) -> Self {
+        Self { consortium: consortium.id(), body: Body { evidence, hand_overs, document: consortium.to_bytes() } }
     }
 
     /// What it holds.
@@ -85,7 +88,8 @@ impl EvidenceFile {
             }
         }
         let consortium = document.verify()?;
-        let culprits = self.body.evidence.verify(&consortium)?;
+        let sets = ValidatorSets::proven(&consortium, &self.body.hand_overs)?;
+        let culprits = self.body.evidence.verify_in(&consortium, &sets)?;
         Ok((consortium, culprits))
     }
 }

@@ -4,10 +4,12 @@
 //! certificate and `lower` share that many signers, and each of them voted twice in one view. If no block of the higher
 //! chain stands in that view, the chain skips it, with a quorum of nullify votes that cover it, and each validator that
 //! is in both signed that it votes there no more and that it finalizes there.
+//!
+//! All of this is within one epoch. A chain of a later one that leaves out what is final descends from another closing
+//! block, and then the fork is that of this block's proof, be it a carrier's certificate, with the certificate left out.
 
 use std::collections::BTreeMap;
 
-use genesis::Consortium;
 use serde::{Deserialize, Serialize};
 use wallet::{
     digest::Digest,
@@ -18,6 +20,7 @@ use super::{Culprit, EvidenceInvalid, Rule, culprit};
 use crate::{
     block::{Block, Header, View},
     certificate::{Certificate, Nullification},
+    hand_over::ValidatorSets,
     vote::VoteKind,
 };
 
@@ -46,6 +49,9 @@ impl Fork {
         block: impl Fn(BlockHeight, &Digest) -> Option<Block>,
     ) -> Option<Self> {
         let (lower, higher) = if one.view <= other.view { (one, other) } else { (other, one) };
+        if lower.view.epoch() != higher.view.epoch() {
+            return None;
+        }
         let (lower, higher) = (lower.clone(), higher.clone());
         let mut fork = Self { lower, higher, chain: Vec::new(), certificate: None, skipped: None };
         if fork.lower.view == fork.higher.view {
@@ -75,22 +81,25 @@ impl Fork {
         }
     }
 
-    pub(super) fn verify(&self, consortium: &Consortium) -> Result<Vec<Culprit>, EvidenceInvalid> {
+    pub(super) fn verify(&self, sets: &ValidatorSets) -> Result<Vec<Culprit>, EvidenceInvalid> {
         let Self { lower, higher, chain, certificate, skipped } = self;
-        let (validators, id) = (consortium.validators(), consortium.id());
+        if lower.view.epoch() != higher.view.epoch() {
+            return Err(EvidenceInvalid::NoContradiction("the certificates are of two epochs"));
+        }
+        let (validators, id) = (sets.of(lower.view.epoch())?, sets.consortium());
         if (lower.kind, higher.kind) != (VoteKind::Finalize, VoteKind::Finalize) {
             return Err(EvidenceInvalid::NoContradiction("only two blocks that are both final make a fork"));
         }
         lower.verify(validators, &id)?;
         higher.verify(validators, &id)?;
-        let Some(last) = self.last(consortium)? else {
+        let Some(last) = self.last(sets)? else {
             if lower.view != higher.view {
                 return Err(EvidenceInvalid::NotBound("the headers between the certificates are missing"));
             }
             if certificate.is_some() || skipped.is_some() {
                 return Err(EvidenceInvalid::NotBound("it encloses more than what makes the fork"));
             }
-            return double_votes(consortium, lower, higher);
+            return double_votes(sets, lower, higher);
         };
         if chain.iter().any(|header| header.view < lower.view || header.digest() == lower.block) {
             return Err(EvidenceInvalid::NoContradiction("the higher block descends from the lower"));
@@ -101,7 +110,7 @@ impl Fork {
                     return Err(EvidenceInvalid::NotBound("the certificate is of another block than the last header"));
                 }
                 certificate.verify(validators, &id)?;
-                double_votes(consortium, lower, certificate)
+                double_votes(sets, lower, certificate)
             }
             (None, Some(skipped)) if last.view > lower.view => {
                 if last.skipped != skipped.digest() {
@@ -111,20 +120,20 @@ impl Fork {
                 if !skipped.votes.iter().all(|vote| vote.statement.covers(lower.view)) {
                     return Err(EvidenceInvalid::NoContradiction("the nullification does not cover the lower view"));
                 }
-                nullified(consortium, lower, skipped)
+                nullified(sets, lower, skipped)
             }
             _ => Err(EvidenceInvalid::NotBound("the last header has neither a certificate nor a nullification")),
         }
     }
 
     /// The last header of the chain, which hangs together and begins with the block of `higher`; none if it is empty.
-    fn last(&self, consortium: &Consortium) -> Result<Option<&Header>, EvidenceInvalid> {
+    fn last(&self, sets: &ValidatorSets) -> Result<Option<&Header>, EvidenceInvalid> {
         let (mut expected, mut view) = (self.higher.block, self.higher.view);
         for (at, header) in self.chain.iter().enumerate() {
             if header.digest() != expected || (at == 0 && (header.height, header.view) != (self.higher.height, view)) {
                 return Err(EvidenceInvalid::NotBound("a header is not the parent of the one above it"));
             }
-            if header.consortium != consortium.id() || header.epoch != consortium.validators().epoch {
+            if header.consortium != sets.consortium() || header.epoch != self.lower.view.epoch() {
                 return Err(EvidenceInvalid::NotBound("a header is of another consortium or epoch"));
             }
             if at > 0 && header.view >= view {
@@ -137,26 +146,22 @@ impl Fork {
 }
 
 /// Who signed both certificates, which are of one view.
-fn double_votes(
-    consortium: &Consortium,
-    one: &Certificate,
-    other: &Certificate,
-) -> Result<Vec<Culprit>, EvidenceInvalid> {
+fn double_votes(sets: &ValidatorSets, one: &Certificate, other: &Certificate) -> Result<Vec<Culprit>, EvidenceInvalid> {
     if one.view != other.view || (one.block, one.height) == (other.block, other.height) {
         return Err(EvidenceInvalid::NoContradiction("the certificates are of one block, or of two views"));
     }
     let signers: BTreeMap<NodeId, View> = other.signatures.iter().map(|(node, _)| (*node, other.view)).collect();
     let both = one.signatures.iter().filter(|(node, _)| signers.contains_key(node));
-    both.map(|(node, _)| culprit(consortium, *node, Rule::OneVote, one.view)).collect()
+    both.map(|(node, _)| culprit(sets, *node, Rule::OneVote, one.view)).collect()
 }
 
 /// Who finalized in a view that it gave up, with two quorums for both.
 fn nullified(
-    consortium: &Consortium,
+    sets: &ValidatorSets,
     lower: &Certificate,
     skipped: &Nullification,
 ) -> Result<Vec<Culprit>, EvidenceInvalid> {
     let gave_up = |node: &NodeId| skipped.votes.iter().any(|vote| vote.validator == *node);
     let both = lower.signatures.iter().filter(|(node, _)| gave_up(node));
-    both.map(|(node, _)| culprit(consortium, *node, Rule::NullifiedStaysOpen, lower.view)).collect()
+    both.map(|(node, _)| culprit(sets, *node, Rule::NullifiedStaysOpen, lower.view)).collect()
 }

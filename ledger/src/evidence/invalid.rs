@@ -4,7 +4,7 @@ use genesis::GenesisError;
 use wallet::{codec::DecodeError, digest::Digest};
 
 use super::EVIDENCE_BYTES_MAX;
-use crate::{certificate::CertificateInvalid, execute::BlockInvalid, refusal::Refusal};
+use crate::{certificate::CertificateInvalid, execute::BlockInvalid, hand_over::HandOverInvalid, refusal::Refusal};
 
 /// Why a file, or the evidence in it, blames nobody.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +39,9 @@ pub enum EvidenceInvalid {
     /// The genesis document in the file is not what its hash says, or not signed.
     #[error("the genesis document: {0}")]
     Genesis(#[from] GenesisError),
+    /// A validator set in the file is not what the one before handed over to.
+    #[error("a hand-over: {0}")]
+    HandOver(#[from] HandOverInvalid),
     /// A signature or certificate in it proves nothing.
     #[error(transparent)]
     Statement(#[from] CertificateInvalid),
@@ -61,8 +64,10 @@ pub enum EvidenceInvalid {
 
 impl EvidenceInvalid {
     /// All codes.
-    pub const CODES: [&'static str; 12] =
-        ["L-301", "L-302", "L-303", "L-304", "L-305", "L-306", "L-307", "L-308", "L-309", "L-310", "L-311", "L-312"];
+    pub const CODES: [&'static str; 13] = [
+        "L-301", "L-302", "L-303", "L-304", "L-305", "L-306", "L-307", "L-308", "L-309", "L-310", "L-311", "L-312",
+        "L-313",
+    ];
 
     /// The stable code.
     pub const fn code(&self) -> &'static str {
@@ -79,6 +84,7 @@ impl EvidenceInvalid {
             Self::BlockHolds => "L-310",
             Self::NoFault(_) => "L-311",
             Self::PromiseKept(_) => "L-312",
+            Self::HandOver(_) => "L-313",
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Who takes entries as the leader signs in which of its blocks they will be at the latest. It tries what it promised
 //! for a block before anything else, and promises no more for a block than half of it, so that an honest leader never
-//! breaks a promise. Left out without a breach is what the rules of the ledger refuse: the entry must apply before the
+//! breaks a promise. Once a block closes its epoch its leader owes nothing more. Left out without a breach is what the rules of the ledger refuse: the entry must apply before the
 //! block and after it.
 //!
 //! A promise names leaves and not ids: an id does not cover the signatures of an entry. Of two entries with one id the
@@ -22,6 +22,7 @@ use crate::{
     block::View,
     event::Entry,
     execute::{Executed, execute},
+    hand_over::ValidatorSets,
     vote::{Signed, Statement},
 };
 
@@ -53,6 +54,10 @@ impl Statement for Promise {
     fn epoch(&self) -> u64 {
         self.epoch
     }
+
+    fn terms(&self) -> [u64; 2] {
+        [self.term; 2]
+    }
 }
 
 /// A leader's promise.
@@ -77,10 +82,14 @@ pub struct BrokenPromise {
 }
 
 impl BrokenPromise {
-    pub(super) fn verify(&self, consortium: &Consortium) -> Result<Vec<Culprit>, EvidenceInvalid> {
+    pub(super) fn verify(
+        &self,
+        consortium: &Consortium,
+        sets: &ValidatorSets,
+    ) -> Result<Vec<Culprit>, EvidenceInvalid> {
         let Self { promise, leaves, entry, execution } = self;
         let Promise { term, through, entries, .. } = promise.statement;
-        promise.verify(consortium.validators(), &consortium.id())?;
+        promise.verify(sets.of(promise.statement.epoch)?, &sets.consortium())?;
         if leaves.len() > PROMISED_MAX || entries_digest(leaves) != entries || !leaves.contains(&entry.leaf_hash()) {
             return Err(EvidenceInvalid::NotBound("the promise does not name the entry"));
         }
@@ -88,14 +97,19 @@ impl BrokenPromise {
         if (header.leader, header.view) != (promise.validator, view) {
             return Err(EvidenceInvalid::NotBound("the block is not the one that the promise names"));
         }
-        execution.check_bound(consortium)?;
-        execution.check_parent(consortium)?;
+        execution.check_bound(sets)?;
+        execution.check_parent(sets)?;
         let parent = execution.parent_executed(consortium)?;
         let after = execute(consortium, &parent, &execution.block).map_err(EvidenceInvalid::NoFault)?;
+        if after.is_closed() {
+            return Err(EvidenceInvalid::NoContradiction(
+                "nothing follows in a block that closes its epoch, or above it",
+            ));
+        }
         for executed in [&parent, &after] {
             applies(consortium, executed, &after, entry)?;
         }
-        Ok(vec![culprit(consortium, promise.validator, Rule::KeptPromise, view)?])
+        Ok(vec![culprit(sets, promise.validator, Rule::KeptPromise, view)?])
     }
 }
 

@@ -8,7 +8,17 @@ use super::{
     HEIGHT_WINDOW, Voter,
     port::{Conflict, Effect, Final},
 };
-use crate::{certificate::Certificate, execute::BlockInvalid, planted::planted, vote::VoteKind};
+use crate::{
+    block::{Block, Header},
+    certificate::Certificate,
+    execute::BlockInvalid,
+    hand_over::{ClosingProof, closed_by},
+    planted::planted,
+    vote::VoteKind,
+};
+
+/// Where the next final block stands, what certifies it, and the carriers between, if it closes its epoch.
+type NextFinal = (u64, Certificate, Vec<Header>);
 
 impl Voter {
     /// Makes the next block final if it, or one that descends from it, is certified and both are executed here. Whether
@@ -17,7 +27,7 @@ impl Voter {
         if self.conflicts() {
             return false;
         }
-        let Some((log_index, certificate)) = self.next_final() else { return false };
+        let Some((log_index, certificate, carriers)) = self.next_final() else { return false };
         if self.cutting.is_some_and(|cut| cut <= log_index) {
             // It is about to go, and comes again. What is final must not be cut.
             return false;
@@ -26,16 +36,17 @@ impl Voter {
         self.tip = executed.clone();
         self.tip_header = Some(block.header.clone());
         self.tip_certificate = Some(certificate.clone());
+        self.tip_carriers = carriers.clone();
         self.since = self.now.wall;
         self.behind_at_last_tick = false;
         self.timer.became_final(self.now.steady);
         self.record.raise_floor(self.tip.view);
         self.tally.forget_up_to(self.tip.view);
         self.nullifies.forget_before(self.tip.view.term);
-        self.recent.insert(self.tip.height, certificate.clone());
+        self.recent.insert(self.tip.height, (self.tip.digest, certificate.clone()));
         self.recent.retain(|height, _| height.get().saturating_add(HEIGHT_WINDOW) > self.tip.height.get());
         let block = Arc::unwrap_or_clone(block);
-        self.effects.push(Effect::Final(Box::new(Final { certificate, block, executed, log_index })));
+        self.effects.push(Effect::Final(Box::new(Final { certificate, carriers, block, executed, log_index })));
         let (tip, digest) = (self.tip.view, self.tip.digest);
         let passed = |held: &&Certificate| held.view <= tip || held.height <= self.tip.height;
         let contradicting = self
@@ -49,23 +60,40 @@ impl Voter {
             self.halt(Conflict::TwoCertificates { ours, theirs });
         }
         self.certified.retain(|view, held| *view > tip && held.height > self.tip.height);
+        if !self.halted {
+            self.begin_epoch();
+        }
         true
     }
 
-    /// The block that follows the tip on the way to the lowest one that a quorum finalized, and its certificate.
-    fn next_final(&self) -> Option<(u64, Certificate)> {
+    /// The block that follows the tip on the way to the lowest one that a quorum finalized, and its certificate. If it
+    /// closes its epoch, the certificate of that one, and the headers between.
+    fn next_final(&self) -> Option<NextFinal> {
         let mut finals = self.certified.values().filter(|held| held.kind == VoteKind::Finalize);
-        let (mut index, mut certificate, mut block) = finals.find_map(|held| {
+        let held = finals.find_map(|held| {
             let (index, staged, _) = self.stages.find(&held.block)?;
-            Some((index, held.clone(), Arc::clone(staged.block()?)))
-        })?;
+            Some((index, held.clone(), Arc::clone(staged.block()?), Vec::new()))
+        });
+        let (mut index, finalizing, mut block, mut carriers) = held.or_else(|| self.shown_final())?;
+        let mut certificate = finalizing.clone();
         while block.header.parent != self.tip.digest && !planted!(AncestorsSkipped) {
             // Executed, so it is here with a valid certificate of its parent.
             let (at, staged, parent) = self.stages.find(&block.header.parent)?;
             let known = self.certificate_of(parent.view, &parent.digest).or(block.parent_certificate.as_ref());
+            carriers.insert(0, block.header.clone());
             (index, certificate, block) = (at, known?.clone(), Arc::clone(staged.block()?));
         }
-        Some((index, certificate))
+        let closes = block.header.is_closing();
+        Some(if closes { (index, finalizing, carriers) } else { (index, certificate, Vec::new()) })
+    }
+
+    /// The closing block that is final by what somebody showed, if it is executed here.
+    fn shown_final(&self) -> Option<(u64, Certificate, Arc<Block>, Vec<Header>)> {
+        let ClosingProof { certificate, carriers } = self.shown.as_ref()?;
+        let (_, block) = closed_by(certificate, carriers)?;
+        let (index, staged, _) = self.stages.find(&block)?;
+        let block = staged.block().filter(|block| block.header.is_closing())?;
+        Some((index, certificate.clone(), Arc::clone(block), carriers.clone()))
     }
 
     /// Stops at a block that a quorum finalized and that cannot be valid here.

@@ -6,14 +6,23 @@ use wallet::{digest::Digest, units::NodeId};
 
 use super::{Refusal, Voter, port::Effect};
 use crate::{
-    block::View,
+    block::{View, epoch_of},
     certificate::{Certificate, Nullification},
     execute::{Executed, Place},
     vote::{Grant, Signed},
 };
 
-/// A block of the own log with its certificate, and why a block of the term may follow it.
-type Base<'a> = (&'a Executed, Option<&'a Certificate>, Option<Nullification>);
+/// On what a leader builds.
+struct Base<'a> {
+    /// A block of the own log.
+    parent: &'a Executed,
+    /// After which view the leader's block stands: the parent's, or the start of the epoch.
+    stands: View,
+    /// Of the parent.
+    certificate: Option<&'a Certificate>,
+    /// Why a block of the term may follow it.
+    skipped: Option<Nullification>,
+}
 
 impl Voter {
     /// Where the leader of `term` puts its next block: on the final block of the term, or, as the first of the term, on
@@ -27,13 +36,15 @@ impl Voter {
         if self.halted || changing || term != self.terms.term() || open || behind || over {
             return None;
         }
-        let (parent, certificate, skipped) = if self.tip.view.term == term {
-            (&self.tip, self.tip_certificate.as_ref(), None)
+        let (tip, certificate, stands) = (&self.tip, self.tip_certificate.as_ref(), self.tip_view());
+        let Base { parent, stands, certificate, skipped } = if self.tip.view.term == term {
+            Base { parent: tip, stands, certificate, skipped: None }
         } else {
             self.base(term)?
         };
-        let view = parent.view.next_in(term)?;
-        Some(Place { parent: parent.clone(), certificate: certificate.cloned(), skipped, view, after })
+        let view = stands.next_in(term)?;
+        let carriers = if parent.digest == tip.digest { self.tip_carriers.clone() } else { Vec::new() };
+        Some(Place { parent: parent.clone(), certificate: certificate.cloned(), carriers, skipped, view, after })
     }
 
     /// On what the first block of `term` may stand: the highest possible.
@@ -48,12 +59,14 @@ impl Voter {
         certified.sort_by_key(|(executed, _)| executed.view);
         certified.insert(0, (&self.tip, self.tip_certificate.as_ref()));
         let fitting = certified.into_iter().rev().filter(|(parent, _)| parent.view.term < term);
+        let start = View::start_of(self.epoch());
         fitting.into_iter().find_map(|(parent, certificate)| {
-            if parent.view == View::START && term == 1 {
-                return Some((parent, certificate, None));
+            let stands = parent.view.max(start);
+            if stands == start && term == View::first_term(self.epoch()) {
+                return Some(Base { parent, stands, certificate, skipped: None });
             }
-            let skipped = self.nullifies.bridge(parent.view, term, self.quorum())?;
-            Some((parent, certificate, Some(skipped)))
+            let skipped = self.nullifies.bridge(stands, term, self.quorum())?;
+            Some(Base { parent, stands, certificate, skipped: Some(skipped) })
         })
     }
 
@@ -69,8 +82,8 @@ impl Voter {
         if !self.terms.is_turn(me, self.validators(), self.turn_step(), now) {
             return;
         }
-        let Some((parent, certificate, permit)) = self.base(term) else { return };
-        let (view, parent) = (parent.view, certificate.cloned());
+        let Some(Base { stands: view, certificate, skipped: permit, .. }) = self.base(term) else { return };
+        let parent = certificate.filter(|_| view > View::start_of(self.epoch())).cloned();
         if self.terms.stood.is_some_and(|stood| stood >= (term, view)) {
             return;
         }
@@ -89,10 +102,11 @@ impl Voter {
         if term < self.terms.term() {
             return Err(Refusal::TermOver { term: self.terms.term() });
         }
-        let view = self.parent_view(parent)?;
+        self.of_this_epoch(epoch_of(term))?;
+        let (view, first) = (self.parent_view(parent)?, View::first_term(self.epoch()));
         match permit {
-            None if term == 1 && view == View::START => {}
-            Some(permit) if term > 1 && view.term < term && permit.bridges(view, term) => {
+            None if term == first && view == View::start_of(self.epoch()) => {}
+            Some(permit) if term > first && view.term < term && permit.bridges(view, term) => {
                 self.nullification(permit)?;
                 self.enter_term();
             }
@@ -101,8 +115,8 @@ impl Voter {
         if term != self.terms.term() {
             return Err(Refusal::TermOver { term: self.terms.term() });
         }
-        if view < self.tip.view {
-            return Err(Refusal::ParentBehind { parent: view, tip: self.tip.view });
+        if view < self.tip_view() {
+            return Err(Refusal::ParentBehind { parent: view, tip: self.tip_view() });
         }
         if self.terms.is_barred(candidate, self.validators()) {
             return Err(Refusal::Barred { candidate });
@@ -115,7 +129,7 @@ impl Voter {
 
     /// The view of a candidate's parent, once its certificate is found valid.
     fn parent_view(&mut self, parent: Option<Certificate>) -> Result<View, Refusal> {
-        let Some(parent) = parent else { return Ok(View::START) };
+        let Some(parent) = parent else { return Ok(View::start_of(self.epoch())) };
         let view = parent.view;
         let known = |held: &Certificate| (held.view, held.height, held.block) == (view, parent.height, parent.block);
         let is_tip = self.tip_certificate.as_ref().is_some_and(known);

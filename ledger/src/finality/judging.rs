@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use wallet::units::{BlockHeight, NodeId, Timestamp};
+use wallet::{
+    digest::Digest,
+    units::{BlockHeight, NodeId, Timestamp},
+};
 
 use super::{
     HEIGHT_WINDOW, Refusal, Voter,
@@ -14,6 +17,7 @@ use crate::{
     certificate::{Certificate, Nullification},
     evidence::{Evidence, Execution, blames_leader},
     execute::{BlockInvalid, Executed, execute_with, is_bound},
+    hand_over::ClosingProof,
     planted::planted,
     vote::{SignedNullify, Vote, VoteKind},
 };
@@ -25,7 +29,11 @@ impl Voter {
         }
         // What is bad about them makes the block invalid, which executing it finds out.
         if let Some(certificate) = &block.parent_certificate {
-            let _ = self.certificate(certificate.clone());
+            let (certificate, carriers) = (certificate.clone(), block.carriers.clone());
+            let _ = match carriers.is_empty() {
+                true => self.certificate(certificate),
+                false => self.closing(ClosingProof { certificate, carriers }),
+            };
         }
         if let Some(skipped) = &block.skipped {
             let _ = self.nullification(skipped);
@@ -57,8 +65,8 @@ impl Voter {
     /// Remembers which block its leader proposed in a view, and reports a second one.
     fn note_proposal(&mut self, block: &Block) {
         let header = &block.header;
-        let of_now = header.consortium == self.consortium.id() && header.epoch == self.validators().epoch;
-        if !of_now || header.view <= self.tip.view || self.stages.has_noted(header) {
+        let of_now = header.consortium == self.consortium.id() && header.epoch == self.epoch();
+        if !of_now || header.view <= self.tip_view() || self.stages.has_noted(header) {
             return;
         }
         let key = self.validators().key(header.leader);
@@ -73,12 +81,14 @@ impl Voter {
     pub(super) fn certificate(&mut self, certificate: Certificate) -> Result<(), Refusal> {
         let Certificate { kind, view, height, block, .. } = certificate;
         let is_final = kind == VoteKind::Finalize;
+        if view.epoch() < self.epoch() {
+            return self.certificate_of_before(certificate);
+        }
+        self.of_this_epoch(view.epoch())?;
         if height <= self.tip.height || view <= self.tip.view {
-            let ours = self.recent.get(&height.min(self.tip.height));
-            let Some(ours) = ours.filter(|ours| is_final && (ours.height, ours.block) != (height, block)) else {
-                return Ok(());
-            };
-            let ours = ours.clone();
+            let at = height.min(self.tip.height);
+            let ours = self.recent.get(&at).filter(|(ours, _)| is_final && (at, *ours) != (height, block));
+            let Some((_, ours)) = ours.cloned() else { return Ok(()) };
             certificate.verify(self.validators(), &self.consortium.id())?;
             self.halt(Conflict::TwoCertificates { ours, theirs: certificate });
             return Ok(());
@@ -136,7 +146,7 @@ impl Voter {
     fn report_common_signers(&mut self, one: &Certificate, other: &Certificate) {
         let vote = |certificate: &Certificate, node| {
             let (_, signature) = certificate.signatures.iter().find(|(signer, _)| *signer == node)?;
-            let statement = certificate.ballot(self.consortium.validators(), &self.consortium.id());
+            let statement = certificate.ballot(&self.consortium.id());
             Some(Vote { statement, validator: node, signature: *signature })
         };
         let both = one.signatures.iter().filter_map(|(node, _)| Some([vote(one, *node)?, vote(other, *node)?]));
@@ -148,6 +158,7 @@ impl Voter {
 
     /// Takes nullify votes that prove something together. Each counts by itself as well.
     pub(super) fn nullification(&mut self, nullification: &Nullification) -> Result<(), Refusal> {
+        nullification.votes.iter().try_for_each(|vote| self.of_this_epoch(vote.statement.epoch))?;
         // First: whatever is said of all votes is true of none.
         nullification.check_signers(self.validators())?;
         if nullification.votes.iter().all(|vote| self.nullifies.knows(vote)) {
@@ -169,7 +180,7 @@ impl Voter {
         if let Some(finalize) = contradicting.copied() {
             self.accuse(vote.validator, Evidence::NullifiedFinalized { nullify: vote, finalize });
         }
-        if vote.statement.through >= self.tip.view.term {
+        if vote.statement.through >= self.tip_view().term {
             self.nullifies.insert(vote);
         }
     }
@@ -201,8 +212,12 @@ impl Voter {
         let (block, digest) = (Arc::clone(block), staged.digest);
         let was_early = matches!(staged.outcome, Outcome::Early(..));
         let header = &block.header;
-        let is_certified = self.certificate_of(header.view, &digest).is_some();
-        let outcome = if !is_certified && self.stages.is_second(header) {
+        let is_certified = self.certificate_of(header.view, &digest).is_some() || self.is_shown(&digest);
+        let (found, expected) = (header.view.epoch(), self.epoch());
+        let outcome = if found != expected {
+            // It is read once more when its epoch begins here.
+            Outcome::Refused(BlockInvalid::OtherEpoch { found, expected })
+        } else if !is_certified && self.stages.is_second(header) {
             Outcome::Refused(BlockInvalid::ViewTaken)
         } else if let Some(early) = self.too_early(header.time).filter(|_| !is_certified) {
             // Nobody votes for it in another term, and a leader has one block open at a time.
@@ -225,7 +240,7 @@ impl Voter {
         if let Outcome::Executed(block, executed) = &outcome {
             let (term, certificate) = (executed.view.term, block.parent_certificate.clone());
             // Valid, as executing it showed.
-            if let Some(certificate) = certificate.filter(|certificate| certificate.view > self.tip.view) {
+            if let Some(certificate) = certificate.filter(|certificate| certificate.view > self.tip_view()) {
                 self.certify(certificate);
             }
             self.arrive(term);
@@ -235,6 +250,11 @@ impl Voter {
             staged.outcome = outcome;
         }
         moved
+    }
+
+    /// Whether this block is final by what somebody showed.
+    fn is_shown(&self, block: &Digest) -> bool {
+        self.shown.as_ref().and_then(ClosingProof::closes).is_some_and(|(_, closing)| closing == *block)
     }
 
     /// The clock was looked at before: a certificate is worth more than it.

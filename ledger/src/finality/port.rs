@@ -9,10 +9,11 @@ use wallet::{
 
 use super::{HEIGHT_WINDOW, PENDING_BLOCKS_MAX, VoteRecord, WouldEquivocate};
 use crate::{
-    block::{Block, View},
+    block::{Block, Header, View},
     certificate::{Certificate, CertificateInvalid, Nullification},
     evidence::Evidence,
     execute::{BlockInvalid, Executed},
+    hand_over::ClosingProof,
     vote::{SignedGrant, SignedNullify, Vote},
 };
 
@@ -54,15 +55,17 @@ pub enum Input {
     Certificate(Certificate),
     /// A quorum of nullify votes, as peers show it for a permit.
     Nullification(Nullification),
+    /// Why the block that closes this node's epoch is final, from a peer.
+    Closing(Box<ClosingProof>),
     /// A node stands for leader of `term`.
     Candidate {
         /// The raft term.
         term: u64,
         /// Who.
         candidate: NodeId,
-        /// Why nothing after the parent's view and before that term can become final; none for term 1.
+        /// Why nothing after the parent's view and before that term can become final; none for the epoch's first term.
         permit: Option<Nullification>,
-        /// Of the block that it will build on, which it holds; none if that is genesis.
+        /// Of the block that it will build on, which it holds; none if that is genesis or closed the epoch before.
         parent: Option<Certificate>,
     },
     /// A quorum granted a term to a node. The shell has verified that.
@@ -112,13 +115,20 @@ pub enum Effect {
         /// The proof.
         permit: Nullification,
     },
+    /// The block that became final just before closed its epoch: another set votes from here on.
+    Began {
+        /// The new epoch.
+        epoch: u64,
+        /// Its first term, which this node has entered. It needs no permit.
+        term: u64,
+    },
     /// Stand for leader of this term.
     Campaign {
         /// The raft term.
         term: u64,
-        /// Why nothing after the parent's view and before that term can become final; none for term 1.
+        /// Why nothing after the parent's view and before that term can become final; none for the epoch's first term.
         permit: Option<Nullification>,
-        /// Of the block to build on, which the own log holds; none if that is genesis.
+        /// Of the block to build on, which the own log holds; none if that is genesis or closed the epoch before.
         parent: Option<Certificate>,
     },
     /// The answer to [`Input::Candidate`].
@@ -149,8 +159,11 @@ pub enum Effect {
 /// A block that became final.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Final {
-    /// What certifies it. Of kind `Notarize` where a later block's certificate made it final as an ancestor.
+    /// What certifies it. Of kind `Notarize` where a later block's certificate made it final as an ancestor. Of a block
+    /// that closes its epoch, always of kind `Finalize`, and of the last of the carriers if there are any.
     pub certificate: Certificate,
+    /// Blocks above one that closes its epoch, up to what the certificate names.
+    pub carriers: Vec<Header>,
     /// The block.
     pub block: Block,
     /// What executing it gave.
@@ -187,6 +200,8 @@ pub struct Status {
     pub since: Timestamp,
     /// The block that is voted on.
     pub open: Option<OpenBlock>,
+    /// Which validator set votes.
+    pub epoch: u64,
     /// The term that this node is in.
     pub term: u64,
     /// Who leads it, as far as this node knows.

@@ -14,7 +14,7 @@ use wallet::{
 };
 
 use crate::{
-    block::View,
+    block::{View, epoch_of},
     planted::planted,
     vote::{Ballot, Grant, Nullify, VoteKind},
 };
@@ -269,21 +269,22 @@ impl VoteRecord {
         self.finalized().map(|(view, _)| *view)
     }
 
-    /// All that may be sent again, as statements of `consortium` and `epoch`.
-    pub(super) fn ballots(&self, consortium: Digest, epoch: u64) -> Vec<Ballot> {
+    /// All that may be sent again, as statements of `consortium`.
+    pub(super) fn ballots(&self, consortium: Digest) -> Vec<Ballot> {
         self.votes()
-            .map(|(view, height, block, kind)| Ballot { consortium, epoch, kind, view, height, block })
+            .map(|(view, height, block, kind)| Ballot { consortium, epoch: view.epoch(), kind, view, height, block })
             .collect()
     }
 
     /// See [`Self::ballots`].
-    pub(super) fn nullifies(&self, consortium: Digest, epoch: u64) -> Vec<Nullify> {
-        self.nullified.iter().map(|&Span { from, through }| Nullify { consortium, epoch, from, through }).collect()
+    pub(super) fn nullifies(&self, consortium: Digest) -> Vec<Nullify> {
+        let nullify = |&Span { from, through }: &Span| Nullify { consortium, epoch: from.epoch(), from, through };
+        self.nullified.iter().map(nullify).collect()
     }
 
     /// See [`Self::ballots`].
-    pub(super) fn last_grant(&self, consortium: Digest, epoch: u64) -> Option<Grant> {
-        self.granted.map(|(term, candidate)| Grant { consortium, epoch, term, candidate })
+    pub(super) fn last_grant(&self, consortium: Digest) -> Option<Grant> {
+        self.granted.map(|(term, candidate)| Grant { consortium, epoch: epoch_of(term), term, candidate })
     }
 
     fn finalized(&self) -> Option<(&View, &Voted)> {

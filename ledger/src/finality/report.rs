@@ -9,6 +9,7 @@ use super::{
     terms::LATE_TICKS,
 };
 use crate::{
+    block::View,
     certificate::{Certificate, Nullification},
     vote::{Grant, Signed, SignedGrant, SignedNullify, Vote, VoteKind},
 };
@@ -30,7 +31,9 @@ impl Voter {
         let waits = |staged: &Staged| staged.refused().is_none();
         let behind = self.stages.iter().any(|(_, staged)| waits(staged))
             || self.tally.highest().max(highest) > Some(self.tip.height);
-        if behind && self.behind_at_last_tick {
+        // Whoever is in a later epoch knows how this one ended.
+        let is_left_behind = std::mem::take(&mut self.later_epoch);
+        if (behind && self.behind_at_last_tick) || is_left_behind {
             self.effects.extend(self.tip.height.next().map(|height| Effect::AskFor { height }));
         }
         self.behind_at_last_tick = behind;
@@ -41,10 +44,12 @@ impl Voter {
         self.best().1
     }
 
-    /// Why this node is in its term, for a peer that is not: none in term 1, and none after a start before it was shown
+    /// Why this node is in its term, for a peer that is not: none in the first term of an epoch, and none after a start before it was shown
     /// again.
     pub fn permit(&self) -> Option<Nullification> {
-        self.nullifies.permit(self.terms.term(), self.quorum()).filter(|_| self.terms.term() > 1)
+        self.nullifies
+            .permit(self.terms.term(), self.quorum())
+            .filter(|_| self.terms.term() > View::first_term(self.epoch()))
     }
 
     /// The term that this node is in.
@@ -56,9 +61,9 @@ impl Voter {
     /// grant as well.
     pub fn statements_of(&self, node: NodeId) -> (Vec<Vote>, Vec<SignedNullify>, Option<SignedGrant>) {
         let own = self.signer.as_ref().filter(|signer| signer.node == node);
-        let (consortium, epoch) = (self.consortium.id(), self.validators().epoch);
+        let consortium = self.consortium.id();
         let grant = own.and_then(|signer| {
-            let grant: Grant = self.record.last_grant(consortium, epoch)?;
+            let grant: Grant = self.record.last_grant(consortium).filter(|grant| grant.epoch == self.epoch())?;
             Some(Signed::sign(grant, signer))
         });
         let (last_vote, last_nullify) = self.heard.of(node);
@@ -83,6 +88,7 @@ impl Voter {
             height: self.tip.height,
             since: self.since,
             open,
+            epoch: self.epoch(),
             term: self.terms.term(),
             leader: self.terms.leader(),
             gave_up: self.nullifies.who_ended(self.terms.term()),

@@ -190,6 +190,12 @@ impl Stages {
         self.proposed.get(&(header.leader, header.view)).map(|(first, _)| first)
     }
 
+    /// Where the first block stands that the log holds or held and that was forgotten.
+    pub(super) fn first_index(&self) -> Option<u64> {
+        let held = self.by_index.keys().next().copied();
+        held.into_iter().chain(self.pruned.map(|(first, _)| first)).min()
+    }
+
     /// The log was cut from this index on.
     pub(super) fn truncate(&mut self, from: u64) {
         self.by_index.split_off(&from);

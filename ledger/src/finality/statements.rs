@@ -56,7 +56,7 @@ impl Statements {
 
     /// Adds the vote of `node` in a certificate.
     pub fn take_certificate(&mut self, certificate: &Certificate, node: NodeId, consortium: &Consortium) {
-        let statement: Ballot = certificate.ballot(consortium.validators(), &consortium.id());
+        let statement: Ballot = certificate.ballot(&consortium.id());
         let own = certificate.signatures.iter().filter(|(signer, _)| *signer == node);
         self.votes.extend(own.map(|(validator, signature)| Signed {
             statement,

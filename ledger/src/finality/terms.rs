@@ -10,7 +10,10 @@ use super::{
     port::{Complaint, Effect},
     stages::{Outcome, Staged},
 };
-use crate::{block::View, certificate::Certificate};
+use crate::{
+    block::{View, epoch_of},
+    certificate::Certificate,
+};
 
 /// A late block that gets no certificate is complained of at this tick.
 pub(super) const LATE_TICKS: u32 = 2;
@@ -122,6 +125,9 @@ impl Voter {
 
     /// A quorum granted `term` to `leader`, as the shell has verified: so it gave up all terms before.
     pub(super) fn leads(&mut self, term: u64, leader: NodeId) {
+        if self.of_this_epoch(epoch_of(term)).is_err() {
+            return;
+        }
         self.enter_term();
         if term > self.terms.term() {
             self.give_up(term - 1, Complaint::Replaced);

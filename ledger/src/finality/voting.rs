@@ -21,9 +21,10 @@ impl Voter {
             self.heard.vote(&vote);
         }
         let Ballot { view, height, .. } = vote.statement;
-        if view <= self.tip.view || height <= self.tip.height {
+        if view <= self.tip_view() || height <= self.tip.height {
             return Ok(());
         }
+        self.of_this_epoch(vote.statement.epoch)?;
         self.within_window(height)?;
         if self.tally.holds(&vote) {
             return Ok(());
@@ -38,9 +39,10 @@ impl Voter {
         if self.validators().key(vote.validator).is_some() {
             self.heard.nullify(&vote);
         }
-        if self.nullifies.knows(&vote) || vote.statement.through < self.tip.view.term {
+        if self.nullifies.knows(&vote) || vote.statement.through < self.tip_view().term {
             return Ok(());
         }
+        self.of_this_epoch(vote.statement.epoch)?;
         if vote.statement.through < vote.statement.from.term {
             return Err(CertificateInvalid::EmptySpan { signer: vote.validator }.into());
         }
@@ -142,12 +144,12 @@ impl Voter {
     pub(super) fn restore_own_statements(&mut self) {
         let Some(signer) = self.signer.clone() else { return };
         let (consortium, epoch) = (self.consortium.id(), self.validators().epoch);
-        for ballot in self.record.ballots(consortium, epoch) {
-            if ballot.height > self.tip.height {
+        for ballot in self.record.ballots(consortium) {
+            if ballot.height > self.tip.height && ballot.epoch == epoch {
                 self.count(Signed::sign(ballot, &signer));
             }
         }
-        for nullify in self.record.nullifies(consortium, epoch) {
+        for nullify in self.record.nullifies(consortium).into_iter().filter(|nullify| nullify.epoch == epoch) {
             self.count_nullify(Signed::sign(nullify, &signer));
         }
     }

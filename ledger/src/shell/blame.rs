@@ -27,7 +27,7 @@ impl Shared {
         };
         let nodes: Vec<String> = culprits.iter().map(|culprit| culprit.node.to_string()).collect();
         let name = format!("{}-{}{SUFFIX}", evidence.kind(), nodes.join("-"));
-        let bytes = EvidenceFile::new(&self.consortium, evidence.clone()).to_bytes();
+        let bytes = EvidenceFile::new(&self.consortium, Vec::new(), evidence.clone()).to_bytes();
         if self.keep_evidence(&name, &bytes)? {
             for culprit in culprits {
                 tracing::error!(node = %culprit.node, rule = %culprit.rule, term = culprit.term, file = name, "a key broke a rule: the evidence is kept");

@@ -75,6 +75,7 @@ struct StoredHeader {
     header: Header,
     proposal: Signature,
     parent_certificate: Option<Certificate>,
+    carriers: Vec<Header>,
     skipped: Option<Nullification>,
     entries: u64,
 }
@@ -97,7 +98,7 @@ impl FinalStore {
     /// # Errors
     /// [`Fault`] of the disk; nothing of the block is stored then.
     pub fn commit(&self, finalized: &Final, before: &Executed, log_id: RaftLogId) -> Result<(), Fault> {
-        let Block { header, proposal, parent_certificate, skipped, entries } = &finalized.block;
+        let Block { header, proposal, parent_certificate, carriers, skipped, entries } = &finalized.block;
         let height = number_key(header.height.get());
         let first = before.log.size();
         let mut batch = Batch::default();
@@ -105,6 +106,7 @@ impl FinalStore {
             header: header.clone(),
             proposal: *proposal,
             parent_certificate: parent_certificate.clone(),
+            carriers: carriers.clone(),
             skipped: skipped.clone(),
             entries: entries.len() as u64,
         };
@@ -149,8 +151,8 @@ impl FinalStore {
         let size = stored.header.log_size;
         let entries = self.entries(size.saturating_sub(stored.entries)..size)?;
         let certificate = self.certificate(height)?.ok_or_else(|| missing(format!("certificate {height}")))?;
-        let StoredHeader { header, proposal, parent_certificate, skipped, .. } = stored;
-        let block = Block { header, proposal, parent_certificate, skipped, entries };
+        let StoredHeader { header, proposal, parent_certificate, carriers, skipped, .. } = stored;
+        let block = Block { header, proposal, parent_certificate, carriers, skipped, entries };
         Ok(Some(FinalBlock { block, certificate }))
     }
 

@@ -221,7 +221,8 @@ pub fn forged_append(cluster: &Cluster, leader: u32, victim: u32, entry: crate::
     let tip = victim.state();
     let certificate = victim.store().certificate(tip.height).expect("reads");
     let view = tip.view.next().expect("few blocks");
-    let place = Place { parent: (*tip).clone(), certificate, skipped: None, view, after: last.chain };
+    let place =
+        Place { parent: (*tip).clone(), certificate, carriers: Vec::new(), skipped: None, view, after: last.chain };
     let now = victim.shared.clock.now();
     let block = propose(&cluster.consortium, place, &testing::signer(leader), now, vec![entry]).block;
     let log_id = RaftLogId::new(last.log_id.leader_id, last.log_id.index + 1);

@@ -243,6 +243,11 @@ impl Validator {
                 self.silent_ticks = 0;
                 self.shared.terms.enter(term, permit.into());
             }
+            Effect::Began { epoch, term } => {
+                tracing::info!(epoch, term, "the validators of the next epoch vote from here on");
+                self.silent_ticks = 0;
+                self.shared.terms.enter(term, None);
+            }
             Effect::Campaign { term, permit, parent } => {
                 self.shared.campaign.send_replace(Some(Candidacy { term, permit, parent }));
             }

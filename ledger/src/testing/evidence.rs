@@ -95,7 +95,8 @@ pub fn fork_across_a_view(consortium: &Arc<Consortium>) -> Fork {
     let chain = Chain::new(consortium.clone());
     let parent = crate::execute::execute(consortium, &chain.tip, &other).expect("valid");
     let view = View { term: 1, number: 2 };
-    let place = Place { parent, certificate: Some(notarized), skipped: None, view, after: Digest::ZERO };
+    let place =
+        Place { parent, certificate: Some(notarized), carriers: Vec::new(), skipped: None, view, after: Digest::ZERO };
     let child = propose(consortium, place, &signer(0), now(2), Vec::new()).block;
     let (higher, blocks) = (certify(&child, [1, 2, 3]), [other, child]);
     Fork::between(&lower, &higher, find(&blocks)).expect("the chain is whole")

@@ -85,6 +85,6 @@ impl Liar {
             ..before.clone()
         };
         let proposal = header.sign(&self.signer.key);
-        Block { header, proposal, parent_certificate: None, skipped: None, entries: Vec::new() }
+        Block { header, proposal, parent_certificate: None, carriers: Vec::new(), skipped: None, entries: Vec::new() }
     }
 }

@@ -152,8 +152,14 @@ impl Liar {
         let header = &block.header;
         let Some(parent) = self.tip.as_ref().filter(|tip| tip.digest == header.parent) else { return };
         let (parent, certificate) = (Executed::clone(parent), block.parent_certificate.clone());
-        let place =
-            Place { parent, certificate, skipped: block.skipped.clone(), view: header.view, after: header.after };
+        let place = Place {
+            parent,
+            certificate,
+            carriers: block.carriers.clone(),
+            skipped: block.skipped.clone(),
+            view: header.view,
+            after: header.after,
+        };
         let mut entries = block.entries.clone();
         if let Some(entry) = entries.iter_mut().find(|entry| entry.body.author != self.me) {
             let mut forged = EntryParts::clone(entry);

@@ -68,9 +68,9 @@ impl Liar {
         });
         let Some((at, block)) = first else { return };
         let Some(parent) = self.tip.as_ref().filter(|tip| tip.digest == block.header.parent) else { return };
-        let Block { header, parent_certificate: certificate, skipped, entries, .. } = block;
+        let Block { header, parent_certificate: certificate, carriers, skipped, entries, .. } = block;
         let (parent, after) = (Executed::clone(parent), header.after);
-        let place = Place { parent, certificate, skipped, view: header.view, after };
+        let place = Place { parent, certificate, carriers, skipped, view: header.view, after };
         let Proposal { block, executed, .. } = propose(&self.consortium, place, &self.signer, header.time, entries);
         if block.header == header {
             let (begun, notarized) = ((Instant::now(), header.time), BTreeMap::new());
@@ -125,7 +125,7 @@ impl Liar {
         let passed = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let now = Timestamp::new(time.get().saturating_add(passed));
         let (parent, view) = (chain.executed.clone(), View { number: view.number + 1, ..view });
-        let place = Place { parent, certificate: Some(certificate), skipped: None, view, after };
+        let place = Place { parent, certificate: Some(certificate), carriers: Vec::new(), skipped: None, view, after };
         let Proposal { block, executed, .. } = propose(&self.consortium, place, &self.signer, now, Vec::new());
         (chain.header, chain.executed) = (block.header.clone(), executed);
         chain.at = RaftLogId::new(last.leader_id, last.index + 1);

@@ -159,6 +159,7 @@ impl Blocks {
         let place = Place {
             parent: parent.map_or(&self.genesis, |made| &made.executed).clone(),
             certificate,
+            carriers: Vec::new(),
             skipped,
             view: shape.view,
             after: after(parent),

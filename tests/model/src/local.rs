@@ -257,7 +257,11 @@ impl Local {
                     }
                 }
                 Effect::Conflict(_) => self.fault = Some(Fault::Conflict),
-                Effect::Grant(_) | Effect::Entered { .. } | Effect::Campaign { .. } | Effect::AskFor { .. } => {}
+                Effect::Grant(_)
+                | Effect::Entered { .. }
+                | Effect::Began { .. }
+                | Effect::Campaign { .. }
+                | Effect::AskFor { .. } => {}
             }
         }
         if let Some(from) = cut {

@@ -60,7 +60,14 @@ pub(super) fn two_blocks(chain: &Chain) -> (Block, Block) {
 /// Where a block in `view` stands whose parent is `parent`, which stands on genesis.
 pub(super) fn on(chain: &Chain, parent: &Block, certificate: Certificate, view: View) -> Place {
     let executed = crate::execute::execute(&chain.consortium, &chain.tip, parent).expect("valid");
-    Place { parent: executed, certificate: Some(certificate), skipped: None, view, after: Digest::ZERO }
+    Place {
+        parent: executed,
+        certificate: Some(certificate),
+        carriers: Vec::new(),
+        skipped: None,
+        view,
+        after: Digest::ZERO,
+    }
 }
 
 pub(super) fn nullify(chain: &Chain, node: u32, from: View, through: u64) -> SignedNullify {

@@ -19,7 +19,7 @@ fn notarized_chain(chain: &Chain, length: u64) -> Vec<Block> {
     for number in 1..=length {
         let certificate = blocks.last().map(|last| certify_as(VoteKind::Notarize, last, ALL));
         let (view, after) = (View { term: 1, number }, Digest::ZERO);
-        let place = Place { parent, certificate, skipped: None, view, after };
+        let place = Place { parent, certificate, carriers: Vec::new(), skipped: None, view, after };
         let next = block(chain, place.clone(), 0, Timestamp::new(NOW.get() + number));
         parent = execute(&chain.consortium, &place.parent, &next).expect("valid");
         blocks.push(next);

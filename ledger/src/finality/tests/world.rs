@@ -1,6 +1,7 @@
 //! A network of voters over a stand-in for raft: messages are lost, late and out of order, nodes restart from what is
 //! durable, and one validator may lie. Times are simulated, the seed decides everything.
 
+mod hand_over;
 mod leader;
 mod node;
 
@@ -15,10 +16,11 @@ use wallet::{
 use self::leader::{LIES, Lie};
 use super::{super::*, net::*};
 use crate::{
-    block::Block,
+    block::{Block, epoch_of},
     certificate::Nullification,
     execute::propose,
-    testing::{Chain, consortium, signer},
+    hand_over::{HandOver, ValidatorSets},
+    testing::{Chain, changes, consortium, signer},
     vote::{Ballot, Nullify, Signed, SignedGrant, SignedNullify, Vote, VoteKind},
 };
 
@@ -76,15 +78,22 @@ enum Message {
         log: Vec<LogEntry>,
     },
     Ask(u64),
-    Certificates(Vec<Certificate>),
+    /// Certificates, the proof of the last block if it closed its epoch, and the log up to there.
+    Finals {
+        certificates: Vec<Certificate>,
+        closing: Option<ClosingProof>,
+        log: Vec<LogEntry>,
+    },
 }
 
 struct Node {
     voter: Voter,
+    /// More than one while its key is rotated.
+    signers: Vec<Signer>,
     /// Durable.
     record: VoteRecord,
     log: Vec<LogEntry>,
-    finals: Vec<(Certificate, Executed, u64)>,
+    finals: Vec<Final>,
     /// Not durable.
     standing: Option<(u64, Option<Nullification>, Option<Certificate>)>,
     grants: BTreeSet<NodeId>,
@@ -113,6 +122,10 @@ struct World {
     cut_off: BTreeSet<usize>,
     /// The final block of each height, as any honest node first had it.
     canon: BTreeMap<u64, Digest>,
+    /// The validator sets, each handed over to by the one before.
+    sets: ValidatorSets,
+    /// Heights of which no finalize vote ever arrives.
+    unfinished: BTreeSet<u64>,
     /// What honest nodes said.
     votes: BTreeMap<(usize, View), Digest>,
     finalized: BTreeMap<usize, BTreeSet<View>>,
@@ -126,6 +139,7 @@ impl World {
         let liar = liar.map(|lie| (usize::try_from(dice.below(nodes.into())).expect("few"), lie));
         let node = |node| Node {
             voter: voter(&chain, node, VoteRecord::default()),
+            signers: vec![signer(node)],
             record: VoteRecord::default(),
             log: Vec::new(),
             finals: Vec::new(),
@@ -135,8 +149,12 @@ impl World {
             permit: None,
         };
         let nodes = (0..nodes).map(node).collect();
+        changes::plan([]);
+        let sets = ValidatorSets::genesis(&chain.consortium);
         Self {
             dice,
+            sets,
+            unfinished: BTreeSet::new(),
             nodes,
             chain: chain.clone(),
             liar,
@@ -160,12 +178,17 @@ impl World {
         NodeId::new(u32::try_from(node).expect("few nodes"))
     }
 
+    fn never_arrives(&self, message: &Message) -> bool {
+        let Message::Vote(vote) = message else { return false };
+        vote.statement.kind == VoteKind::Finalize && self.unfinished.contains(&vote.statement.height.get())
+    }
+
     fn others(&self, node: usize) -> Vec<usize> {
         (0..self.nodes.len()).filter(|other| *other != node).collect()
     }
 
     fn send(&mut self, from: usize, to: usize, message: Message) {
-        let lost = self.dice.chance(self.weather.lost_percent);
+        let lost = self.dice.chance(self.weather.lost_percent) || self.never_arrives(&message);
         let delay = 1 + self.dice.below(self.weather.delay_ms);
         if lost || self.lie_of(from) == Some(Lie::Silent) {
             return;

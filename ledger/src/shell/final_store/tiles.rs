@@ -125,7 +125,14 @@ mod tests {
             let entries = (number..number + count).map(|at| session.anchored(0, at + 1, Digest([7; 32]))).collect();
             number += count;
             let view = View { term: 1, number: tip.view.number + 1 };
-            let place = Place { parent: tip.clone(), certificate, skipped: None, view, after: Digest::ZERO };
+            let place = Place {
+                parent: tip.clone(),
+                certificate,
+                carriers: Vec::new(),
+                skipped: None,
+                view,
+                after: Digest::ZERO,
+            };
             let leader: Signer = signer(0);
             let proposal =
                 propose(&consortium, place, &leader, Timestamp::new(CREATED_MS + 100 * view.number), entries);
@@ -133,7 +140,8 @@ mod tests {
             let certified = certify(&proposal.block, 0..1);
             certificate = Some(certified.clone());
             let (block, executed) = (proposal.block, proposal.executed);
-            let finalized = Final { certificate: certified, block, executed, log_index: view.number };
+            let finalized =
+                Final { certificate: certified, carriers: Vec::new(), block, executed, log_index: view.number };
             store.commit(&finalized, &tip, RaftLogId::default()).expect("our own disk");
             tip = finalized.executed;
             steps.push(tip.clone());

@@ -44,6 +44,7 @@ fn twin(cluster_consortium: &genesis::Consortium, leader: &Replica, block: &Bloc
     let place = Place {
         parent: (*parent).clone(),
         certificate: block.parent_certificate.clone(),
+        carriers: Vec::new(),
         skipped: block.skipped.clone(),
         view: block.header.view,
         after: block.header.after,
@@ -236,7 +237,14 @@ async fn a_block_that_its_leader_did_not_sign_gets_into_no_log() {
     let id = CommittedLeaderId::new(proof.leadership.term, u64::from(leader));
     let parent = victim.state();
     let view = View { term: id.term, number: parent.view.number + 1 };
-    let place = Place { parent: (*parent).clone(), certificate: None, skipped: None, view, after: last.chain };
+    let place = Place {
+        parent: (*parent).clone(),
+        certificate: None,
+        carriers: Vec::new(),
+        skipped: None,
+        view,
+        after: last.chain,
+    };
     let now = Timestamp::new(parent.time.get() + 1);
     let signed = propose(&cluster.consortium, place, &testing::signer(leader), now, Vec::new()).block;
     let mut forged = signed.clone();

@@ -115,6 +115,7 @@ async fn one_id_with_two_contents_is_noticed() -> bool {
         let place = Place {
             parent: (*parent).clone(),
             certificate: certificate.clone(),
+            carriers: Vec::new(),
             skipped: None,
             view,
             after: scene.last.chain,

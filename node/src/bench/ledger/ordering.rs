@@ -256,6 +256,7 @@ impl Ordering {
                 let place = Place {
                     parent,
                     certificate: None,
+                    carriers: Vec::new(),
                     skipped: None,
                     view: View { term, number },
                     after: Digest::ZERO,
@@ -303,7 +304,7 @@ impl Ordering {
             signatures: Vec::new(),
         };
         let tip = Arc::new(executed.clone());
-        let last = Final { certificate, block, executed, log_index: log_id.index };
+        let last = Final { certificate, carriers: Vec::new(), block, executed, log_index: log_id.index };
         inner.store.commit(&last, &parent, log_id).map_err(|fault| failed(&fault))?;
         inner.tip.send_replace(tip);
         Ok(())

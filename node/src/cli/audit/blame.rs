@@ -95,7 +95,8 @@ mod tests {
         let consortium = testing::consortium(4);
         for (evidence, nodes) in samples(&consortium) {
             let kind = evidence.kind();
-            let output = blame(&EvidenceFile::new(&consortium, evidence).to_bytes(), &consortium.id().to_string());
+            let output =
+                blame(&EvidenceFile::new(&consortium, Vec::new(), evidence).to_bytes(), &consortium.id().to_string());
             let output = output.expect("evidence");
             let culprits = output.json()["culprits"].as_array().expect("a list").clone();
             assert_eq!((output.json()["kind"].as_str(), culprits.len()), (Some(kind), nodes.len()));
@@ -118,7 +119,7 @@ mod tests {
         let genesis = folder.path().join("genesis.toml");
         std::fs::write(&genesis, consortium.document().to_toml()).expect("our own folder");
         let (evidence, _) = samples(&consortium).swap_remove(0);
-        let bytes = EvidenceFile::new(&consortium, evidence).to_bytes();
+        let bytes = EvidenceFile::new(&consortium, Vec::new(), evidence).to_bytes();
         assert!(blame(&bytes, &genesis.display().to_string()).is_ok());
         let missing = blame(&bytes, "no-such.toml").expect_err("no such file");
         assert_eq!((missing.code.as_str(), missing.detail.as_str()), ("N-150", "no-such.toml"));
@@ -128,7 +129,7 @@ mod tests {
     fn what_proves_nothing_fails_with_the_code_of_what_is_wrong() {
         let consortium = testing::consortium(4);
         let (evidence, _) = samples(&consortium).swap_remove(1);
-        let bytes = EvidenceFile::new(&consortium, evidence).to_bytes();
+        let bytes = EvidenceFile::new(&consortium, Vec::new(), evidence).to_bytes();
         let code = |bytes: &[u8], genesis: Digest| blame(bytes, &genesis.to_string()).expect_err("nothing").code;
         assert_eq!(code(&bytes, Digest::ZERO), "L-305");
         assert_eq!(code(b"no evidence", consortium.id()), "L-301");

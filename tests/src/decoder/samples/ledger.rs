@@ -116,7 +116,10 @@ pub(crate) fn archives() -> Vec<Vec<u8>> {
 pub(crate) fn evidence() -> Vec<Vec<u8>> {
     static FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         let samples = testing::evidence::samples(&consortium());
-        samples.into_iter().map(|(evidence, _)| EvidenceFile::new(&consortium(), evidence).to_bytes()).collect()
+        samples
+            .into_iter()
+            .map(|(evidence, _)| EvidenceFile::new(&consortium(), Vec::new(), evidence).to_bytes())
+            .collect()
     });
     FILES.clone()
 }

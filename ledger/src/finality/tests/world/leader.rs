@@ -62,7 +62,7 @@ impl World {
         }
         let state = &mut self.nodes[node];
         state.grants.insert(grant.validator);
-        if state.grants.len() >= self.chain.consortium.validators().quorum() && state.leads != Some(term) {
+        if state.grants.len() >= state.voter.validators().quorum() && state.leads != Some(term) {
             (state.leads, state.permit) = (Some(term), permit);
             self.input(node, Input::Leads { term, leader: Self::id(node) });
         }
@@ -76,7 +76,7 @@ impl World {
         if self.lie_of(node) == Some(Lie::ProposesLate) {
             time = Timestamp::new(time.get() - 3_600_000);
         }
-        let signer = signer(Self::id(node).get());
+        let Some(signer) = self.nodes[node].voter.signer().cloned() else { return };
         let mut block = propose(&self.chain.consortium, place, &signer, time, Vec::new()).block;
         if self.lie_of(node) == Some(Lie::ProposesNonsense) {
             block.header.state_root = Digest([9; 32]);
@@ -90,7 +90,8 @@ impl World {
     pub(super) fn show_log(&mut self, node: usize) {
         let Some(term) = self.nodes[node].leads else { return };
         let (permit, log) = (self.nodes[node].permit.clone(), self.nodes[node].log.clone());
-        let few = self.chain.consortium.validators().faults_max();
+        let few = self.nodes[node].voter.validators().faults_max();
+        let Some(signer) = self.nodes[node].voter.signer().cloned() else { return };
         for (rank, to) in self.others(node).into_iter().enumerate() {
             let mut log = log.clone();
             match self.lie_of(node) {
@@ -100,7 +101,7 @@ impl World {
                     if let Some(mut last) = log.pop() {
                         let header = &mut last.block.header;
                         header.time = Timestamp::new(header.time.get() + 1);
-                        last.block.proposal = header.sign(&signer(Self::id(node).get()).key);
+                        last.block.proposal = header.sign(&signer.key);
                         let before = log.last().map_or(Digest::ZERO, |before| before.chain);
                         last.chain = chain_of(before, &last.block);
                         log.push(last);
@@ -113,10 +114,11 @@ impl World {
     }
 
     pub(super) fn lie(&mut self, node: usize, lie: Lie) {
-        let key = signer(Self::id(node).get());
+        let Some(key) = self.nodes[node].voter.signer().cloned() else { return };
         let last = self.nodes.iter().filter_map(|other| other.log.last()).map(|entry| entry.block.clone());
         let blocks: Vec<Block> = last.collect();
         let (consortium, term) = (self.chain.consortium.id(), self.nodes[node].voter.term());
+        let epoch = epoch_of(term);
         match lie {
             Lie::VotesForAll | Lie::NullifiesAndFinalizes => {
                 for block in blocks {
@@ -126,16 +128,17 @@ impl World {
                     }
                 }
             }
-            Lie::LeadsSilently if self.nodes[node].voter.permit().is_some() || term == 1 => {
+            Lie::LeadsSilently if self.nodes[node].voter.permit().is_some() || term == View::first_term(epoch) => {
                 let permit = self.nodes[node].voter.permit();
-                let parent = self.nodes[node].voter.best_certificate().cloned();
+                let best = self.nodes[node].voter.best_certificate();
+                let parent = best.filter(|best| best.view.epoch() == epoch).cloned();
                 self.broadcast(node, &Message::Candidate { term, permit, parent });
             }
             _ => {}
         }
         if lie == Lie::NullifiesAndFinalizes {
             let through = term + self.dice.below(3);
-            let nullify = Nullify { consortium, epoch: 0, from: View { term: 0, number: 1 }, through };
+            let nullify = Nullify { consortium, epoch, from: View { number: 1, ..View::start_of(epoch) }, through };
             self.broadcast(node, &Message::Nullify(Signed::sign(nullify, &key), None));
         }
     }

@@ -1,0 +1,106 @@
+//! From one epoch to the next: the closing block's proof, and the vote of the next set, which starts on it.
+
+use super::{
+    Refusal, Voter,
+    port::{Conflict, Effect},
+    terms::Terms,
+};
+use crate::{
+    block::View,
+    certificate::{Certificate, CertificateInvalid},
+    hand_over::ClosingProof,
+    vote::VoteKind,
+};
+
+impl Voter {
+    /// Which validator set votes.
+    pub fn epoch(&self) -> u64 {
+        self.validators.epoch
+    }
+
+    /// The view after which the next block of the chain stands: the tip's, or the start of the epoch that it opened.
+    pub(super) fn tip_view(&self) -> View {
+        self.tip.view.max(View::start_of(self.epoch()))
+    }
+
+    /// Of the keys that this node has, takes the one that votes in this epoch.
+    pub(super) fn choose_signer(&mut self) {
+        let mut own = self.signers.iter();
+        let votes = own.find(|signer| self.validators.key(signer.node) == Some(signer.key.public_key()));
+        self.signer = votes.cloned();
+        self.restore_own_statements();
+    }
+
+    /// Begins the next epoch if the tip closed the present one: the vote starts anew, as the first did at genesis.
+    pub(super) fn begin_epoch(&mut self) {
+        if !self.tip.is_closed() {
+            return;
+        }
+        let next = self.tip.validators();
+        let (epoch, start, term) = (next.epoch, View::start_of(next.epoch), View::first_term(next.epoch));
+        self.before = Some(std::mem::replace(&mut self.validators, next));
+        self.certified.clear();
+        self.tally = Default::default();
+        self.nullifies = Default::default();
+        (self.shown, self.later_epoch) = (None, false);
+        self.terms = Terms::new(term, self.now.steady);
+        self.record.raise_floor(start);
+        self.record.enter(term);
+        self.effects.push(Effect::Began { epoch, term });
+        // What stands above are carriers, or blocks of this epoch that came too early.
+        if let Some(from) = self.stages.first_index() {
+            self.stages.reread(from);
+            self.rereading = Some(from);
+            self.effects.push(Effect::ReadAgain { from });
+        }
+        self.choose_signer();
+    }
+
+    /// Whether what is said of `epoch` can be judged here.
+    pub(super) fn of_this_epoch(&mut self, epoch: u64) -> Result<(), Refusal> {
+        let expected = self.epoch();
+        if epoch == expected {
+            return Ok(());
+        }
+        self.later_epoch |= epoch > expected;
+        Err(CertificateInvalid::OtherEpoch { found: epoch, expected }.into())
+    }
+
+    /// Takes the proof that the block which closes this epoch is final.
+    pub(super) fn closing(&mut self, proof: ClosingProof) -> Result<(), Refusal> {
+        let (height, block) = proof.closes().ok_or(CertificateInvalid::Carriers)?;
+        if proof.certificate.view.epoch() < self.epoch() || height <= self.tip.height {
+            return Ok(());
+        }
+        self.of_this_epoch(proof.certificate.view.epoch())?;
+        if proof.carriers.is_empty() {
+            return self.certificate(proof.certificate);
+        }
+        if self.shown.as_ref() != Some(&proof) {
+            proof.verify(&self.validators, &self.consortium.id())?;
+            self.shown = Some(proof);
+            self.read_again(&block);
+        }
+        Ok(())
+    }
+
+    /// Why the tip is final, if it closed its epoch: for peers that are still in that.
+    pub fn closing_proof(&self) -> Option<ClosingProof> {
+        let certificate = self.tip_certificate.clone().filter(|_| self.tip.is_closed())?;
+        Some(ClosingProof { certificate, carriers: self.tip_carriers.clone() })
+    }
+
+    /// A certificate of an epoch that is over is no news, unless it contradicts what that ended with.
+    pub(super) fn certificate_of_before(&mut self, certificate: Certificate) -> Result<(), Refusal> {
+        let held = self.recent.get(&certificate.height).filter(|(block, _)| *block != certificate.block);
+        let ours = held.map(|(_, ours)| ours.clone()).filter(|_| certificate.kind == VoteKind::Finalize);
+        let before = self.before.as_ref().filter(|before| before.epoch == certificate.view.epoch());
+        // Above the closing block stand carriers, which are no part of the chain.
+        if let Some((ours, before)) = ours.zip(before).filter(|(ours, _)| ours.view.epoch() == certificate.view.epoch())
+        {
+            certificate.verify(before, &self.consortium.id())?;
+            self.halt(Conflict::TwoCertificates { ours, theirs: certificate });
+        }
+        Ok(())
+    }
+}
