@@ -10,7 +10,7 @@ use std::{
 use ed25519_dalek::VerifyingKey;
 use wallet::identity::{PublicKey, RegionId};
 
-use crate::{Draft, GenesisError, OperatorId, Parameters};
+use crate::{Auditor, Draft, GenesisError, Node, Operator, OperatorId, Parameters};
 
 /// The longest text for people.
 const TEXT_CHARS_MAX: usize = 100;
@@ -36,6 +36,49 @@ pub fn draft(draft: &Draft) -> Result<(), GenesisError> {
         api_address(&format!("nodes[{i}].api"), &node.api)?;
     }
     Ok(())
+}
+
+impl Parameters {
+    /// Checks the range of each, and those that must be in order. Governance keeps the same rules.
+    ///
+    /// # Errors
+    /// [`GenesisError`] for the first that is out of range or order.
+    pub fn check(&self) -> Result<(), GenesisError> {
+        parameters(self)
+    }
+}
+
+impl Operator {
+    /// Checks what an operator must keep for itself, beside all others: name and key.
+    ///
+    /// # Errors
+    /// [`GenesisError`] for the first rule that it breaks.
+    pub fn check(&self) -> Result<(), GenesisError> {
+        text("operator.name", &self.name)?;
+        key("operator.key".to_owned(), &self.key)
+    }
+}
+
+impl Node {
+    /// Checks what a node must keep for itself, beside all others: key and addresses.
+    ///
+    /// # Errors
+    /// [`GenesisError`] for the first rule that it breaks.
+    pub fn check(&self) -> Result<(), GenesisError> {
+        key("node.key".to_owned(), &self.key)?;
+        peer_address("node.peer", &self.peer)?;
+        api_address("node.api", &self.api)
+    }
+}
+
+impl Auditor {
+    /// Checks its name.
+    ///
+    /// # Errors
+    /// [`GenesisError`] if it is blank, too long or has control characters.
+    pub fn check(&self) -> Result<(), GenesisError> {
+        text("auditor.name", &self.name)
+    }
 }
 
 fn parameters(parameters: &Parameters) -> Result<(), GenesisError> {
@@ -98,12 +141,12 @@ fn no_repeats(draft: &Draft) -> Result<(), GenesisError> {
 
 /// A key that is no point of the curve, or one of small order, would halt the consortium after all have signed.
 fn keys(draft: &Draft) -> Result<(), GenesisError> {
-    for (place, key) in all_keys(draft) {
-        if !VerifyingKey::from_bytes(&key.0).is_ok_and(|point| !point.is_weak()) {
-            return Err(GenesisError::KeyInvalid { place, key: *key });
-        }
-    }
-    Ok(())
+    all_keys(draft).try_for_each(|(place, found)| key(place, found))
+}
+
+fn key(place: String, key: &PublicKey) -> Result<(), GenesisError> {
+    let is_good = VerifyingKey::from_bytes(&key.0).is_ok_and(|point| !point.is_weak());
+    if is_good { Ok(()) } else { Err(GenesisError::KeyInvalid { place, key: *key }) }
 }
 
 fn references(draft: &Draft) -> Result<(), GenesisError> {

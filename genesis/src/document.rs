@@ -107,10 +107,10 @@ mod tests {
     #[test]
     fn the_encoding_is_pinned() {
         let document = sample::signed();
-        assert_eq!(document.hash().to_string(), "b291649515bbb47b9ee1abbe55624ef2b08fb0dda3fd1517332df18a06edc1e3");
+        assert_eq!(document.hash().to_string(), "f3cbe3674c8ec19ea940fdd9cd13ad59537b14cba13866e85cac00c29d1a06a3");
         assert_eq!(
             sha256("golden", &[&document.to_bytes()]).to_string(),
-            "080224f16bbfc61720baf999cd3c2d74bb028ba46a31dbe536e61446495ff533"
+            "754f1f6fa002e0b80089def60d4b1b27c4395a84a477534beb2bcf2db34dc13e"
         );
     }
 

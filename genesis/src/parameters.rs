@@ -47,6 +47,14 @@ macro_rules! parameters {
                     range: $range,
                 },)*]
             }
+
+            /// The parameter of that name; none if there is none.
+            pub fn get_mut(&mut self, name: &str) -> Option<&mut u64> {
+                match name {
+                    $(stringify!($name) => Some(&mut self.$name),)*
+                    _ => None,
+                }
+            }
         }
     };
 }
@@ -76,4 +84,8 @@ parameters! {
     credit_expiry_blocks = 100_000 in 1..=1_000_000_000;
     /// Tokens in a batch, all clusters together.
     batch_tokens = 100_000 in 1_024..=10_000_000;
+    /// What gives power or changes rules waits this long after a quorum of operators agreed to it.
+    proposal_lock_ms = 86_400_000 in 0..=2_592_000_000;
+    /// A proposal that no quorum agreed to by then has expired; so has one that nobody enacted this long after it could be.
+    proposal_life_ms = 604_800_000 in 1_000..=7_776_000_000;
 }

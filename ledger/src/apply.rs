@@ -1,6 +1,8 @@
 //! The rules: what an entry must fulfil, and what it changes. Deterministic, so that every validator agrees.
 
+mod enactment;
 mod evidence;
+mod governance;
 mod hop;
 mod lifecycle;
 
@@ -16,11 +18,11 @@ use wallet::{
 use crate::{
     checks::{Checks, Direct},
     credits::Award,
-    event::{Entry, Event, next_head},
+    event::{Entry, EntryBody, Event, next_head},
     execute::ENTRY_BYTES_MAX,
     planted::planted,
     refusal::Refusal,
-    state::{EntryRecord, KeyRotated, Record, State, StateKey, WalletRecord},
+    state::{EntryRecord, KeyRotated, NodeRecord, Record, Standing, State, StateKey, WalletRecord},
 };
 
 /// At most this many receivers of a wallet may be exposed.
@@ -75,7 +77,7 @@ impl State {
         }
         let id = entry.id();
         if !planted!(AuthorNotChecked) {
-            check_author_with(consortium, entry, checks)?;
+            self.check_author(consortium, entry, checks)?;
         }
         if self.entry(id).is_some() {
             return Err(Refusal::Replayed { id });
@@ -90,10 +92,30 @@ impl State {
         changes.into_iter().for_each(|(key, record)| self.put(key, record));
         Ok(Applied { entry: id, rotated, award, closes })
     }
+
+    /// Whether the entry is for this consortium, and by a node that may say that as things are. Costs a signature, so a
+    /// node can ask before it forwards an entry.
+    ///
+    /// # Errors
+    /// [`Refusal`] for what is wrong.
+    pub fn check_author(&self, consortium: &Consortium, entry: &Entry, checks: &dyn Checks) -> Result<(), Refusal> {
+        let author = entry.body.author;
+        let record = self.node(author).filter(|record| record.standing != Standing::Removed);
+        let NodeRecord { node, standing, .. } = record.ok_or(Refusal::AuthorUnknown { author })?;
+        let may = match standing {
+            Standing::InForce => true,
+            Standing::Suspended => entry.body.event.lets_go(),
+            Standing::Keyless | Standing::Removed => false,
+        };
+        if !may {
+            return Err(Refusal::AuthorSuspended { author });
+        }
+        check_signed(consortium, entry, &node.key, checks)
+    }
 }
 
-/// Whether the entry is for this consortium and by the node that it names. Costs a signature and reads no state, so a
-/// node can ask before it forwards an entry.
+/// Whether the entry is for this consortium and by the node of the genesis document that it names, under the key that it
+/// has there: for entries before the first change of the validator set, without a state.
 ///
 /// # Errors
 /// [`Refusal`] for what is wrong.
@@ -106,13 +128,17 @@ pub fn check_author(consortium: &Consortium, entry: &Entry) -> Result<(), Refusa
 /// # Errors
 /// Those of [`check_author`].
 pub fn check_author_with(consortium: &Consortium, entry: &Entry, checks: &dyn Checks) -> Result<(), Refusal> {
-    let body = &entry.body;
-    if body.consortium != consortium.id() {
-        return Err(Refusal::ForeignConsortium { found: body.consortium });
-    }
-    let author = body.author;
+    let author = entry.body.author;
     let node = consortium.node(author).ok_or(Refusal::AuthorUnknown { author })?;
-    entry.signature.verify(&node.key, entry, checks).map_err(|_| Refusal::AuthorSignature { author })
+    check_signed(consortium, entry, &node.key, checks)
+}
+
+fn check_signed(consortium: &Consortium, entry: &Entry, key: &PublicKey, checks: &dyn Checks) -> Result<(), Refusal> {
+    let EntryBody { consortium: found, author, .. } = entry.body;
+    if found != consortium.id() {
+        return Err(Refusal::ForeignConsortium { found });
+    }
+    entry.signature.verify(key, entry, checks).map_err(|_| Refusal::AuthorSignature { author })
 }
 
 /// One entry on its way into the state.
@@ -145,6 +171,10 @@ impl Step<'_> {
             Event::DecisionAnchored(event) => self.decision_anchored(event),
             Event::BatchClosed(event) => self.batch_closed(event),
             Event::ValidatorResumed(event) => self.validator_resumed(event),
+            Event::ProposalMade(event) => self.proposal_made(event),
+            Event::BallotCast(event) => self.ballot_cast(event),
+            Event::ProposalWithdrawn(event) => self.proposal_withdrawn(event),
+            Event::ProposalEnacted(event) => self.proposal_enacted(event),
         }
     }
 
@@ -194,9 +224,10 @@ impl Step<'_> {
         if self.entry.holder_signature.is_some() { Err(Refusal::HolderSignature) } else { Ok(()) }
     }
 
-    /// The policy must allow the region in which genesis says the node is.
+    /// The policy must allow the region in which the node is.
     fn admits(&self, policy: &PolicyCommitment, opening: &PolicyOpening, node: NodeId) -> Result<(), Refusal> {
-        admits(self.consortium, policy, opening, node)
+        let record = self.state.node(node).ok_or(Refusal::ReceiverInvalid { receiver: node })?;
+        admits(&record.node.region, policy, opening, node)
     }
 
     /// Writes the wallet back with its head advanced over this entry.
@@ -206,20 +237,14 @@ impl Step<'_> {
     }
 }
 
-/// Whether `opening` belongs to `policy` and allows the region in which the genesis document says `node` is.
+/// Whether `opening` belongs to `policy` and allows `at`, the region in which `node` is.
 ///
 /// # Errors
 /// [`Refusal`] for what is wrong.
-pub fn admits(
-    consortium: &Consortium,
-    policy: &PolicyCommitment,
-    opening: &PolicyOpening,
-    node: NodeId,
-) -> Result<(), Refusal> {
+pub fn admits(at: &RegionId, policy: &PolicyCommitment, opening: &PolicyOpening, node: NodeId) -> Result<(), Refusal> {
     let region = opening.region.clone();
-    let genesis_region: &RegionId = &consortium.node(node).ok_or(Refusal::ReceiverInvalid { receiver: node })?.region;
-    if *genesis_region != region {
-        return Err(Refusal::WrongRegion { node, region: genesis_region.clone(), opened: region });
+    if *at != region {
+        return Err(Refusal::WrongRegion { node, region: at.clone(), opened: region });
     }
     match opening.verify(policy) {
         Ok(_) => Ok(()),

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use genesis::Consortium;
+use genesis::{Consortium, OperatorId, Parameters};
 use serde::{Deserialize, Serialize};
 use wallet::{
     digest::Digest,
@@ -16,7 +16,10 @@ use wallet::{
     units::{BlockHeight, KeyEpoch, Micros, NodeId},
 };
 
-use crate::event::{Entry, Event};
+use crate::{
+    event::{Entry, Event},
+    governance::{Action, ProposalEnacted, ProposalMade},
+};
 
 /// Fewer measured intervals than this say nothing.
 pub const SAMPLES_MIN: u32 = 8;
@@ -104,18 +107,17 @@ pub struct Latency {
     pub samples: u32,
 }
 
-/// What a hop from `source` to `destination` earns: the one function that makes credits. `measured` is the baseline and
-/// the delta, none if the offer named no baseline; `at` is the height that settles it.
+/// What a hop earns: the one function that makes credits. `same_operator` says whether source and destination are run by
+/// one operator; `measured` is the baseline and the delta, none if the offer named no baseline; `at` is the height that
+/// settles it.
 pub fn settle(
-    consortium: &Consortium,
-    source: NodeId,
-    destination: NodeId,
+    parameters: &Parameters,
+    same_operator: bool,
     measured: Option<(Latency, Latency)>,
     at: BlockHeight,
 ) -> Earned {
     let Some((before, after)) = measured else { return Earned::Nothing(NothingEarned::NoBaseline) };
-    let operator = |node| consortium.node(node).map(|node| &node.operator);
-    if operator(source) == operator(destination) {
+    if same_operator {
         return Earned::Nothing(NothingEarned::SameOperator);
     }
     if before.samples.min(after.samples) < SAMPLES_MIN {
@@ -126,7 +128,6 @@ pub fn settle(
     if saved < 1 || saved < before.div_ceil(10) {
         return Earned::Nothing(NothingEarned::NotFaster);
     }
-    let parameters = consortium.parameters();
     let amount = u128::from(saved) * u128::from(parameters.credit_per_ms) / 1_000;
     match u64::try_from(amount).unwrap_or(u64::MAX) {
         0 => Earned::Nothing(NothingEarned::BelowOneCredit),
@@ -154,6 +155,7 @@ pub fn rederive<'a>(
     // By wallet: the baseline of the open offer, then source and baseline of the confirmed hop.
     let mut offered = BTreeMap::new();
     let mut confirmed = BTreeMap::new();
+    let mut rules = Rules::new(consortium);
     for (at, entry) in entries {
         let mut award = |wallet, epoch, node, earned| {
             awards.insert((wallet, epoch), Award { wallet, epoch, node, entry: entry.id(), at, earned });
@@ -170,7 +172,7 @@ pub fn rederive<'a>(
                 let ticket = &event.ticket.ticket;
                 let baseline = offered.remove(&ticket.wallet).flatten();
                 if baseline.is_none() {
-                    let earned = settle(consortium, ticket.source, ticket.receiver, None, at);
+                    let earned = rules.settle(ticket.source, ticket.receiver, None, at);
                     award(ticket.wallet, ticket.epoch, ticket.receiver, earned);
                 }
                 confirmed.insert(ticket.wallet, (ticket.source, baseline));
@@ -179,13 +181,53 @@ pub fn rederive<'a>(
                 let Some((source, Some(baseline))) = confirmed.get(&event.wallet) else { continue };
                 let after = Latency { inter_token_p50: event.inter_token_p50, samples: event.samples };
                 let measured = baselines.get(baseline).map(|before| (*before, after));
-                let earned = settle(consortium, *source, entry.body.author, measured, at);
+                let earned = rules.settle(*source, entry.body.author, measured, at);
                 award(event.wallet, event.epoch, entry.body.author, earned);
             }
+            Event::ProposalMade(event) => rules.propose(event),
+            Event::ProposalEnacted(event) => rules.enact(event),
             _ => {}
         }
     }
     awards
+}
+
+/// What credits depend on beside the hops, as governance changes it: the parameters, and who runs which node.
+struct Rules {
+    parameters: Parameters,
+    operators: Vec<OperatorId>,
+    proposed: BTreeMap<Digest, Vec<Action>>,
+}
+
+impl Rules {
+    fn new(consortium: &Consortium) -> Self {
+        let operators = consortium.nodes().iter().map(|node| node.operator.clone()).collect();
+        Self { parameters: consortium.parameters().clone(), operators, proposed: BTreeMap::new() }
+    }
+
+    fn settle(&self, from: NodeId, to: NodeId, measured: Option<(Latency, Latency)>, at: BlockHeight) -> Earned {
+        let operator = |node: NodeId| self.operators.get(node.get() as usize);
+        settle(&self.parameters, operator(from) == operator(to), measured, at)
+    }
+
+    fn propose(&mut self, event: &ProposalMade) {
+        self.proposed.insert(event.terms.digest(), event.terms.actions.clone());
+    }
+
+    fn enact(&mut self, event: &ProposalEnacted) {
+        for action in self.proposed.remove(&event.proposal).unwrap_or_default() {
+            match action {
+                // Join indices are given in the order of the log.
+                Action::AddNode { node, .. } => self.operators.push(node.operator),
+                Action::SetParameter { name, to, .. } => {
+                    if let Some(value) = self.parameters.get_mut(&name) {
+                        *value = to;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 #[cfg(test)]

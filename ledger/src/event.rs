@@ -18,7 +18,11 @@ use wallet::{
     units::{BlockHeight, KeyEpoch, Micros, NodeId},
 };
 
-use crate::{author::AuthorSignature, tree::log};
+use crate::{
+    author::AuthorSignature,
+    governance::{BallotCast, ProposalEnacted, ProposalMade, ProposalWithdrawn},
+    tree::log,
+};
 
 /// An event in the words of its author, for one consortium, once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,6 +193,15 @@ pub enum Event {
     BatchClosed(BatchClosed),
     /// A validator comes back without all that its key has signed.
     ValidatorResumed(ValidatorResumed),
+    /// An operator puts actions of governance to the others.
+    ProposalMade(Box<ProposalMade>),
+    /// An operator is for a proposal or against it.
+    BallotCast(BallotCast),
+    /// An operator takes its proposal back.
+    ProposalWithdrawn(ProposalWithdrawn),
+    /// What a proposal says is done, if a quorum of operators is for it. The only event that changes who takes part, and
+    /// with which keys and parameters; if it changes the validator set it is the last entry of its block.
+    ProposalEnacted(ProposalEnacted),
 }
 
 impl Event {
@@ -204,7 +217,12 @@ impl Event {
             Self::BaselineCommitted(event) => event.wallet,
             Self::LatencyDelta(event) => event.wallet,
             Self::BatchEvicted(event) => event.wallet,
-            Self::DecisionAnchored(_) | Self::ValidatorResumed(_) => return None,
+            Self::DecisionAnchored(_)
+            | Self::ValidatorResumed(_)
+            | Self::ProposalMade(_)
+            | Self::BallotCast(_)
+            | Self::ProposalWithdrawn(_)
+            | Self::ProposalEnacted(_) => return None,
             Self::BatchClosed(event) => event.wallet,
         })
     }
@@ -223,7 +241,11 @@ impl Event {
             | Self::LatencyDelta(_)
             | Self::BatchEvicted(_)
             | Self::DecisionAnchored(_)
-            | Self::ValidatorResumed(_) => None,
+            | Self::ValidatorResumed(_)
+            | Self::ProposalMade(_)
+            | Self::BallotCast(_)
+            | Self::ProposalWithdrawn(_)
+            | Self::ProposalEnacted(_) => None,
         }
     }
 
@@ -242,6 +264,32 @@ impl Event {
             Self::DecisionAnchored(_) => "DecisionAnchored",
             Self::BatchClosed(_) => "BatchClosed",
             Self::ValidatorResumed(_) => "ValidatorResumed",
+            Self::ProposalMade(_) => "ProposalMade",
+            Self::BallotCast(_) => "BallotCast",
+            Self::ProposalWithdrawn(_) => "ProposalWithdrawn",
+            Self::ProposalEnacted(_) => "ProposalEnacted",
+        }
+    }
+
+    /// Whether a suspended node may still say it: what lets wallets leave it, and what an audit of that needs.
+    pub const fn lets_go(&self) -> bool {
+        match self {
+            Self::MigrationOffered(_)
+            | Self::MigrationAborted(_)
+            | Self::Touch(_)
+            | Self::BatchEvicted(_)
+            | Self::DecisionAnchored(_)
+            | Self::BatchClosed(_) => true,
+            Self::WalletCreated(_)
+            | Self::MigrationAccepted(_)
+            | Self::KeyConfirmed(_)
+            | Self::BaselineCommitted(_)
+            | Self::LatencyDelta(_)
+            | Self::ValidatorResumed(_)
+            | Self::ProposalMade(_)
+            | Self::BallotCast(_)
+            | Self::ProposalWithdrawn(_)
+            | Self::ProposalEnacted(_) => false,
         }
     }
 }

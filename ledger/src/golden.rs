@@ -1,5 +1,6 @@
 //! The encodings of all wire types, pinned: changing one is a change of protocol.
 
+use genesis::Auditor;
 use wallet::{
     codec,
     digest::{Digest, sha256},
@@ -14,6 +15,7 @@ use crate::{
     event::{AbortReason, BatchEvicted, Event},
     execute::{Place, propose},
     finality::VoteRecord,
+    governance::{Action, Member},
     state::{Record, StateKey},
     testing::{self, Chain, Session, certify_as, consortium, signer},
     vote::{Ballot, Grant, Nullify, Signed, Vote, VoteKind},
@@ -21,6 +23,23 @@ use crate::{
 
 fn golden(value: &impl serde::Serialize) -> String {
     sha256("golden", &[&codec::encode(value)]).to_string()[..16].to_owned()
+}
+
+/// One of each kind.
+fn actions(joining: Action, rotating: Action, chain: &Chain) -> Vec<Action> {
+    let (name, key_hash) = ("Auditor".to_owned(), Digest([3; 32]));
+    vec![
+        chain.joining_operator(4),
+        joining,
+        Action::Suspend(Member::Operator(testing::operator_id(2))),
+        Action::Reinstate(Member::Operator(testing::operator_id(2))),
+        Action::Remove(Member::Node(NodeId::new(2))),
+        rotating,
+        Action::RevokeKey(testing::node_key(0).public_key()),
+        Action::GrantAuditor(Auditor { name, key_hash }),
+        Action::RevokeAuditor(key_hash),
+        Action::SetParameter { name: "credit_per_ms".to_owned(), from: 1, to: 2 },
+    ]
 }
 
 #[test]
@@ -50,6 +69,17 @@ fn the_encodings_are_pinned() {
     found.extend(entries.iter().map(|entry| (entry.body.event.name(), golden(entry))));
     let anchors =
         (1..=3).map(|decisions| (session.anchored(1, decisions, Digest([2; 32])).body.clone(), None)).collect();
+    let mut governed = chain.clone();
+    let joining = governed.joining_node(4, 1);
+    let rotating = governed.rotating(Member::Node(NodeId::new(1)), &testing::node_key(1), &testing::next_node_key(1));
+    governed.enact(actions(joining, rotating, &governed)).expect("valid");
+    let proposal = governed.propose_actions(0, vec![Action::Remove(Member::Node(NodeId::new(3)))]).expect("valid");
+    governed.withdraw(0, proposal).expect("valid");
+    let governing = governed.entries().skip(chain.entries().count()).map(|(_, entry)| entry.clone());
+    found.extend(governing.map(|entry| (entry.body.event.name(), golden(&entry))));
+    let closing = governed.blocks.iter().find(|(block, _)| block.header.is_closing()).expect("the set changed");
+    found.push(("ClosingHeader", golden(&closing.0.header)));
+    found.push(("GovernedRecord", golden(&governed.tip.state.records().collect::<Vec<Record>>())));
     found.push(("Batch", golden(&sign_batch(anchors, &testing::node_key(1)))));
     let (block, certificate) = chain.blocks.last().expect("blocks");
     let ballot = Ballot::for_header(VoteKind::Notarize, &block.header);
@@ -85,35 +115,43 @@ fn the_encodings_are_pinned() {
         ("StateKey", golden(&StateKey::Award(wallet.address, KeyEpoch::new(1)).digest())),
     ]);
     let expected = [
-        ("WalletCreated", "4fb456e2289fba14"),
-        ("BaselineCommitted", "17aef22bb30b5ad9"),
-        ("MigrationOffered", "7a7570f637461526"),
-        ("MigrationAccepted", "d921bbe9502070b6"),
-        ("KeyConfirmed", "190843a6b33ccbd5"),
-        ("BatchEvicted", "b2bef9844c8229ba"),
-        ("LatencyDelta", "72b57e66d771a62e"),
-        ("MigrationAborted", "5b67e49bdd02b69e"),
-        ("Touch", "b786c4af2dce6728"),
-        ("DecisionAnchored", "09f962bf86e75f7f"),
-        ("BatchClosed", "950183afdd1452b9"),
-        ("ValidatorResumed", "013754348bd33cfc"),
-        ("Batch", "7d9208d069e857dc"),
-        ("Header", "9fda07f9667ed571"),
-        ("Block", "32435aafa2c93b7d"),
-        ("Vote", "d405f985dcc17cb8"),
-        ("Certificate", "bb9a4eed7e0a58f1"),
-        ("Notarized", "2631d5ba8615caa6"),
-        ("SignedNullify", "12f3b8872cc42bcd"),
-        ("Nullification", "53d737b0055a5e8e"),
-        ("SignedGrant", "a2199eff6de3974e"),
-        ("Leadership", "61d1589aa338604b"),
-        ("SkippingBlock", "f48a6648732b0b61"),
-        ("VoteRecord", "97dc28594eaff98a"),
-        ("LogTree", "b7e06c932183ab01"),
+        ("WalletCreated", "a7d10bbd15cb00be"),
+        ("BaselineCommitted", "cb96f7f8c912b6ab"),
+        ("MigrationOffered", "544239f84efdf097"),
+        ("MigrationAccepted", "49fca2ed47733f7c"),
+        ("KeyConfirmed", "a72551540ecf600e"),
+        ("BatchEvicted", "141945437b5b0b62"),
+        ("LatencyDelta", "1c6ed38a872aaada"),
+        ("MigrationAborted", "d7cb9cd6630406ee"),
+        ("Touch", "15490bb82b4b8e5d"),
+        ("DecisionAnchored", "c3dc857064d21256"),
+        ("BatchClosed", "5db0e9831753a1c6"),
+        ("ValidatorResumed", "96383c98d6980f51"),
+        ("ProposalMade", "895cc4c5eceef1fe"),
+        ("BallotCast", "c151f07bb0a9997d"),
+        ("BallotCast", "1e39200366da1d54"),
+        ("ProposalEnacted", "7f1578af3b97c41c"),
+        ("ProposalMade", "f08de529c801eb65"),
+        ("ProposalWithdrawn", "38542207a86398f1"),
+        ("ClosingHeader", "39243778bf73b232"),
+        ("GovernedRecord", "33ca73df6eeb5c79"),
+        ("Batch", "87cde5dd264eea69"),
+        ("Header", "a60631b28efb6bcf"),
+        ("Block", "af3cc753be3d38fa"),
+        ("Vote", "5afef3a4c26047f8"),
+        ("Certificate", "e2e034b848de146b"),
+        ("Notarized", "12694e77ad030324"),
+        ("SignedNullify", "b1e7a6a4e37ea563"),
+        ("Nullification", "605c388a9004b5b2"),
+        ("SignedGrant", "7786d42ef6911edd"),
+        ("Leadership", "896bb4e17ac15830"),
+        ("SkippingBlock", "7ed05d930ad59104"),
+        ("VoteRecord", "3e2ad010904a99a3"),
+        ("LogTree", "3ef27976b6f9d4dd"),
         ("Account", "fa7bef6d4b11dd00"),
-        ("Record", "a78f4c1ff73a79ee"),
-        ("StateProof", "e1edfc632888590d"),
-        ("StateKey", "1e52d2d2cdc3313a"),
+        ("Record", "40779f783c8b8e45"),
+        ("StateProof", "3b9c708bd83ace16"),
+        ("StateKey", "a2965c16b93a6984"),
     ];
     assert_eq!(found, expected.map(|(name, hash)| (name, hash.to_owned())));
 }

@@ -15,6 +15,7 @@ pub mod event;
 pub mod evidence;
 pub mod execute;
 pub mod finality;
+pub mod governance;
 pub mod hand_over;
 pub mod planted;
 pub mod refusal;

@@ -1,11 +1,14 @@
 //! Why the ledger refuses an entry. Codes are part of the interface: append only, each with a page in `docs/errors`.
 
+use genesis::{GenesisError, OperatorId};
 use wallet::{
     digest::Digest,
     grant::WalletAddress,
-    identity::RegionId,
-    units::{BlockHeight, KeyEpoch, NodeId},
+    identity::{PublicKey, RegionId},
+    units::{BlockHeight, KeyEpoch, NodeId, Timestamp},
 };
+
+use crate::governance::Member;
 
 /// What the author of a refused entry can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +60,7 @@ refusals! {
         found: Digest,
     }
     /// The author is no node of this consortium.
-    #[code("L-202", Never)] #[error("node {author} is not in the genesis document")]
+    #[code("L-202", Never)] #[error("node {author} is not of this consortium, or was removed from it")]
     AuthorUnknown {
         /// Who is said to have signed.
         author: NodeId,
@@ -262,6 +265,179 @@ refusals! {
     /// The boot's nonce was used before.
     #[code("L-237", Never)] #[error("the holder touched the wallet in this boot already")]
     BootReused
+    /// The author is suspended, or its key was revoked.
+    #[code("L-238", Later)] #[error("node {author} is suspended or has no key, and may not say that")]
+    AuthorSuspended {
+        /// Who says so.
+        author: NodeId,
+    }
+    /// The operator has no vote.
+    #[code("L-239", Never)] #[error("operator {operator} is not in force")]
+    OperatorNotInForce {
+        /// Who is said to have signed.
+        operator: OperatorId,
+    }
+    /// The operator's signature does not verify.
+    #[code("L-240", Never)] #[error("the signature of operator {operator} does not verify")]
+    OperatorSignature {
+        /// Who is said to have signed.
+        operator: OperatorId,
+    }
+    /// The proposal is put to others than the operators in force.
+    #[code("L-241", WithFreshState)] #[error("the electorate is {current}, not {named}")]
+    ElectorateChanged {
+        /// The one of record.
+        current: u64,
+        /// The one that the proposal names.
+        named: u64,
+    }
+    /// The proposal was made already.
+    #[code("L-242", Never)] #[error("the proposal {proposal} was made already")]
+    ProposalExists {
+        /// Its digest.
+        proposal: Digest,
+    }
+    /// The operator has as many proposals open as it may.
+    #[code("L-243", Later)] #[error("operator {operator} has {count} open proposals already")]
+    ProposalsFull {
+        /// Who proposes.
+        operator: OperatorId,
+        /// How many.
+        count: usize,
+    }
+    /// A proposal of nothing, or of too much.
+    #[code("L-244", Never)] #[error("a proposal of {count} actions")]
+    ActionCount {
+        /// How many.
+        count: usize,
+    }
+    /// No such proposal.
+    #[code("L-245", Later)] #[error("there is no proposal {proposal}")]
+    ProposalUnknown {
+        /// What the entry names.
+        proposal: Digest,
+    }
+    /// The proposal was enacted.
+    #[code("L-246", Never)] #[error("the proposal {proposal} was enacted already")]
+    ProposalDone {
+        /// Its digest.
+        proposal: Digest,
+    }
+    /// Too many were against the proposal.
+    #[code("L-247", Never)] #[error("the proposal {proposal} was rejected")]
+    ProposalRejected {
+        /// Its digest.
+        proposal: Digest,
+    }
+    /// The proposer took the proposal back.
+    #[code("L-248", Never)] #[error("the proposal {proposal} was withdrawn")]
+    ProposalTakenBack {
+        /// Its digest.
+        proposal: Digest,
+    }
+    /// The proposal's time is over.
+    #[code("L-249", Never)] #[error("the proposal {proposal} expired at {expired_at}")]
+    ProposalExpired {
+        /// Its digest.
+        proposal: Digest,
+        /// Block time after which nothing can be done with it, in ms since 1970.
+        expired_at: Timestamp,
+    }
+    /// The operators in force or their keys changed since the proposal was made.
+    #[code("L-250", Never)] #[error("the proposal {proposal} was put to electorate {named}, and that is over")]
+    ProposalSuperseded {
+        /// Its digest.
+        proposal: Digest,
+        /// To whom it was put.
+        named: u64,
+    }
+    /// An operator has one ballot.
+    #[code("L-251", Never)] #[error("operator {operator} has voted on this proposal")]
+    BallotTwice {
+        /// Who voted.
+        operator: OperatorId,
+    }
+    /// Only who made a proposal withdraws it.
+    #[code("L-252", Never)] #[error("operator {operator} made the proposal, and its signature is not under the withdrawal")]
+    NotProposer {
+        /// Who made it.
+        operator: OperatorId,
+    }
+    /// No quorum is for the proposal.
+    #[code("L-253", Later)] #[error("{found} operators approve the proposal, and {quorum} have to")]
+    ProposalNotPassed {
+        /// How many are for it.
+        found: usize,
+        /// How many have to be.
+        quorum: usize,
+    }
+    /// The proposal passed, and its lock is not over.
+    #[code("L-254", Later)] #[error("the proposal can be enacted from {enactable_at} on")]
+    ProposalLocked {
+        /// Block time of the first block that may enact it, in ms since 1970.
+        enactable_at: Timestamp,
+    }
+    /// An operator or node with that id, name or address is or was there.
+    #[code("L-255", Never)] #[error("{what} is taken")]
+    MemberExists {
+        /// What is not new.
+        what: String,
+    }
+    /// No such operator, node or auditor, or it left.
+    #[code("L-256", Never)] #[error("{what} does not take part")]
+    MemberUnknown {
+        /// Who was named.
+        what: String,
+    }
+    /// The member's standing does not allow it.
+    #[code("L-257", Never)] #[error("the standing of {member} does not allow that")]
+    StandingUnfit {
+        /// Who was named.
+        member: Member,
+    }
+    /// A key has one role, once.
+    #[code("L-258", Never)] #[error("the key {key} has or had a role")]
+    KeyKnown {
+        /// The key.
+        key: PublicKey,
+    }
+    /// The key is not the one that the action is about.
+    #[code("L-259", WithFreshState)] #[error("the key {key} is not in force, or is revoked already")]
+    KeyUnfit {
+        /// The key.
+        key: PublicKey,
+    }
+    /// The new key did not agree to its role.
+    #[code("L-260", Never)] #[error("the new key {key} did not sign that it takes this role")]
+    KeyConsent {
+        /// The key.
+        key: PublicKey,
+    }
+    /// The change breaks a rule that the genesis document has to keep.
+    #[code("L-261", Never)] #[error("{reason}")]
+    GenesisRule {
+        /// Which.
+        reason: Box<GenesisError>,
+    }
+    /// No such parameter, or it has another value than the proposal says.
+    #[code("L-262", WithFreshState)] #[error("there is no parameter {name:?} with value {from}")]
+    ParameterUnfit {
+        /// Its name.
+        name: String,
+        /// What the proposal says of its value.
+        from: u64,
+    }
+    /// No operator would be left to vote, or no node.
+    #[code("L-263", Never)] #[error("nobody would be left to vote")]
+    NobodyLeft
+    /// More members than there may be.
+    #[code("L-264", Never)] #[error("more than {max} {what}")]
+    TooManyMembers {
+        /// Of which kind.
+        what: &'static str,
+        /// How many there may be.
+        max: usize,
+    }
 }
 
 #[cfg(test)]

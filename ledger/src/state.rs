@@ -3,28 +3,36 @@
 //! [`State`] is a typed view over the sparse Merkle tree. A record stands under the SHA-256 of its [`StateKey`] as the
 //! canonical encoding of a [`Record`], so every record can be proven, and its absence too.
 
+mod membership;
 mod record;
 
-use genesis::{Consortium, ValidatorSet};
+use genesis::{Consortium, OperatorId, Parameters};
 use serde::{Deserialize, Serialize};
 use wallet::{
     codec,
     digest::{Digest, sha256},
     grant::WalletAddress,
+    identity::PublicKey,
     prekey::ExchangeKey,
     units::{BlockHeight, KeyEpoch, LogIndex, Micros, NodeId, Timestamp},
 };
 
-pub use self::record::{Boot, Cause, Hop, KeyRotated, Offer, Phase, WalletRecord};
+pub use self::{
+    membership::{
+        AuditorRecord, BallotRecord, GovernanceRecord, KeyRecord, KeyStatus, NodeRecord, OperatorRecord,
+        ProposalRecord, Stage, Standing, ValidatorRecord,
+    },
+    record::{Boot, Cause, Hop, KeyRotated, Offer, Phase, WalletRecord},
+};
 use crate::{
     credits::{Account, Award},
     tree::state::{StateProof, StateTree},
 };
 
 /// What a record is about. The order of the variants is part of the format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum StateKey {
-    /// Which consortium, and who validates.
+    /// Which consortium, and who is listed in it.
     Governance,
     /// A wallet.
     Wallet(WalletAddress),
@@ -44,6 +52,18 @@ pub enum StateKey {
     Resumption(NodeId),
     /// Who votes in an epoch.
     Validators(u64),
+    /// The numbers on which all nodes agree.
+    Parameters,
+    /// An operator.
+    Operator(OperatorId),
+    /// A node.
+    Node(NodeId),
+    /// A key of an operator or a node.
+    Key(PublicKey),
+    /// Who may read, by the SHA-256 of the API key.
+    Auditor(Digest),
+    /// A proposal, by its digest.
+    Proposal(Digest),
 }
 
 impl StateKey {
@@ -76,24 +96,18 @@ pub enum Record {
     Resumption(ResumptionRecord),
     /// See [`StateKey::Validators`].
     Validators(ValidatorRecord),
-}
-
-/// Which consortium this is the state of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GovernanceRecord {
-    /// Hash of the genesis document.
-    pub consortium: Digest,
-    /// Which validator set votes for the next block: that of [`StateKey::Validators`].
-    pub epoch: u64,
-}
-
-/// A validator set. Those of all epochs stay, so that what was signed in an earlier one can be checked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ValidatorRecord {
-    /// Who votes.
-    pub set: ValidatorSet,
-    /// Height of the closing block after which it votes; 0 for the set of genesis.
-    pub since: BlockHeight,
+    /// See [`StateKey::Parameters`].
+    Parameters(Parameters),
+    /// See [`StateKey::Operator`].
+    Operator(OperatorRecord),
+    /// See [`StateKey::Node`].
+    Node(NodeRecord),
+    /// See [`StateKey::Key`].
+    Key(KeyRecord),
+    /// See [`StateKey::Auditor`].
+    Auditor(AuditorRecord),
+    /// See [`StateKey::Proposal`].
+    Proposal(Box<ProposalRecord>),
 }
 
 /// Where an entry stands.
@@ -151,12 +165,8 @@ pub struct State {
 impl State {
     /// The state before the first entry.
     pub fn genesis(consortium: &Consortium) -> Self {
-        let set = consortium.validators().clone();
         let mut state = Self::default();
-        let record = GovernanceRecord { consortium: consortium.id(), epoch: set.epoch };
-        state.put(StateKey::Governance, Record::Governance(record));
-        let key = StateKey::Validators(set.epoch);
-        state.put(key, Record::Validators(ValidatorRecord { set, since: BlockHeight::ZERO }));
+        state.found(consortium);
         state
     }
 
@@ -255,49 +265,6 @@ impl State {
             Some(Record::Account(account)) => account,
             _ => Account::default(),
         }
-    }
-
-    /// Which consortium this is the state of.
-    pub fn governance(&self) -> Option<GovernanceRecord> {
-        match self.record(StateKey::Governance)? {
-            Record::Governance(record) => Some(record),
-            _ => None,
-        }
-    }
-
-    /// Which epoch the next block is of.
-    ///
-    /// # Panics
-    /// On leaves that are of no consortium. Every executed block has them.
-    pub fn epoch(&self) -> u64 {
-        self.governance().expect("genesis puts it, and nothing takes it away").epoch
-    }
-
-    /// The set that votes for the next block.
-    ///
-    /// # Panics
-    /// On leaves that are of no consortium. Every executed block has them.
-    pub fn validators(&self) -> ValidatorSet {
-        self.validator_record(self.epoch()).set
-    }
-
-    /// The set of an epoch, if there was or is such an epoch.
-    pub fn validators_of(&self, epoch: u64) -> Option<ValidatorRecord> {
-        match self.record(StateKey::Validators(epoch))? {
-            Record::Validators(record) => Some(record),
-            _ => None,
-        }
-    }
-
-    /// The set of an epoch up to the present one.
-    pub(crate) fn validator_record(&self, epoch: u64) -> ValidatorRecord {
-        self.validators_of(epoch).expect("the set of each epoch stays")
-    }
-
-    /// Whether the block of this height, whose state this is, changed the validator set.
-    pub(crate) fn is_closed_at(&self, height: BlockHeight) -> bool {
-        let epoch = self.epoch();
-        epoch > 0 && self.validator_record(epoch).since == height
     }
 
     /// All records, in the order of their keys.

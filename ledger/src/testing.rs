@@ -3,6 +3,7 @@
 #[cfg(test)]
 pub mod changes;
 pub mod evidence;
+mod governance;
 pub mod remembered;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -20,6 +21,7 @@ use wallet::{
     units::{BlockHeight, LogIndex, Micros, NodeId, Timestamp, TokenPosition},
 };
 
+pub use self::governance::{next_node_key, operator_id, operator_key};
 use crate::{
     block::{Block, View},
     bundle::FinalView,
@@ -103,8 +105,12 @@ pub fn certify(block: &Block, signers: impl IntoIterator<Item = u32>) -> Certifi
 
 /// The certificate of a kind that `signers` of the sample consortium make for `block`.
 pub fn certify_as(kind: VoteKind, block: &Block, signers: impl IntoIterator<Item = u32>) -> Certificate {
+    certify_by(kind, block, signers.into_iter().map(signer))
+}
+
+fn certify_by(kind: VoteKind, block: &Block, signers: impl IntoIterator<Item = Signer>) -> Certificate {
     let ballot = Ballot::for_header(kind, &block.header);
-    let sign = |node| (NodeId::new(node), Vote::sign(ballot, &signer(node)).signature);
+    let sign = |signer: Signer| (signer.node, Vote::sign(ballot, &signer).signature);
     Certificate {
         kind,
         view: ballot.view,
@@ -124,19 +130,26 @@ pub struct Chain {
     /// All blocks with their certificates.
     pub blocks: Vec<(Block, Certificate)>,
     leaf_hashes: Vec<Digest>,
+    /// By how much block time is later than it would be, in ms.
+    later_ms: u64,
+    /// Keys of validators that genesis does not name.
+    new_keys: Vec<SecretKey>,
 }
 
 impl Chain {
     /// No block yet.
     pub fn new(consortium: Arc<Consortium>) -> Self {
-        Self { tip: Executed::genesis(&consortium), consortium, blocks: Vec::new(), leaf_hashes: Vec::new() }
+        let tip = Executed::genesis(&consortium);
+        Self { tip, consortium, blocks: Vec::new(), leaf_hashes: Vec::new(), later_ms: 0, new_keys: Vec::new() }
     }
 
     /// The next block with those of `entries` that apply, not final yet.
     pub fn propose(&self, entries: Vec<Entry>) -> Proposal {
         let view = View { term: 1, number: self.tip.view.number + 1 };
-        let now = Timestamp::new(CREATED_MS + 100 * view.number);
-        propose(&self.consortium, self.place(view), &signer(0), now, entries)
+        let now = Timestamp::new(CREATED_MS + 100 * view.number + self.later_ms);
+        let (leader, _) = self.tip.validators().members[0];
+        let signer = self.signer(leader).expect("the key of a validator");
+        propose(&self.consortium, self.place(view), &signer, now, entries)
     }
 
     /// A place for a block on the final state, in `view`.
@@ -154,9 +167,10 @@ impl Chain {
         if let Some((_, refusal)) = proposal.refused.into_iter().next() {
             return Err(refusal);
         }
-        let members = u32::try_from(self.consortium.nodes().len()).expect("few nodes");
-        let quorum = u32::try_from(self.consortium.validators().quorum()).expect("few nodes");
-        let certificate = certify(&proposal.block, members - quorum..members);
+        let validators = self.tip.validators();
+        let signers = validators.members.iter().rev().take(validators.quorum()).rev();
+        let signers = signers.map(|(node, _)| self.signer(*node).expect("the key of a validator"));
+        let certificate = certify_by(VoteKind::Finalize, &proposal.block, signers);
         self.leaf_hashes.extend(proposal.block.entries.iter().map(Entry::leaf_hash));
         self.tip = proposal.executed;
         self.blocks.push((proposal.block, certificate));

@@ -154,6 +154,10 @@ fn change(event: &Event) -> Option<Change> {
         | Event::LatencyDelta(_)
         | Event::BatchEvicted(_)
         | Event::DecisionAnchored(_)
-        | Event::ValidatorResumed(_) => return None,
+        | Event::ValidatorResumed(_)
+        | Event::ProposalMade(_)
+        | Event::BallotCast(_)
+        | Event::ProposalWithdrawn(_)
+        | Event::ProposalEnacted(_) => return None,
     })
 }

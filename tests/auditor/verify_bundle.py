@@ -197,6 +197,8 @@ PARAMETERS = [
     ("credit_per_ms", 0, 1_000_000),
     ("credit_expiry_blocks", 1, 1_000_000_000),
     ("batch_tokens", 1_024, 10_000_000),
+    ("proposal_lock_ms", 0, 2_592_000_000),
+    ("proposal_life_ms", 1_000, 7_776_000_000),
 ]
 WHITE_SPACE = {
     *range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000,

@@ -32,6 +32,14 @@ pub mod context {
     pub const LEDGER_PROPOSAL: &str = "batchmind/v1/ledger/proposal";
     /// A leader promises to take entries into its blocks.
     pub const LEDGER_PROMISE: &str = "batchmind/v1/ledger/promise";
+    /// An operator proposes actions of governance.
+    pub const GOVERNANCE_PROPOSAL: &str = "batchmind/v1/governance/proposal";
+    /// An operator approves a proposal or rejects it.
+    pub const GOVERNANCE_BALLOT: &str = "batchmind/v1/governance/ballot";
+    /// An operator takes its proposal back.
+    pub const GOVERNANCE_WITHDRAWAL: &str = "batchmind/v1/governance/withdrawal";
+    /// A new key of an operator or a node takes its role.
+    pub const GOVERNANCE_KEY: &str = "batchmind/v1/governance/key";
     /// A tenant's wallet key grants a wallet to its first holder.
     pub const WALLET_GRANT: &str = "batchmind/v1/wallet/grant";
     /// A node offers a one-time X25519 prekey.

@@ -4,7 +4,7 @@ use wallet::{digest::Digest, grant::WalletAddress, units::KeyEpoch};
 
 use super::Step;
 use crate::{
-    credits::{Latency, settle},
+    credits::Latency,
     event::{BaselineCommitted, BatchEvicted, LatencyDelta},
     refusal::Refusal,
     state::{BaselineRecord, Record, StateKey, WalletRecord},
@@ -40,7 +40,7 @@ impl Step<'_> {
         let baseline = self.state.baseline(event.baseline).ok_or(Refusal::DeltaForeign)?;
         let before = Latency { inter_token_p50: baseline.inter_token_p50, samples: baseline.samples };
         let after = Latency { inter_token_p50: event.inter_token_p50, samples: event.samples };
-        let earned = settle(self.consortium, hop.source, wallet.holder, Some((before, after)), self.at.height);
+        let earned = self.settle(hop.source, wallet.holder, Some((before, after)));
         self.award(&wallet, earned);
         Ok(())
     }

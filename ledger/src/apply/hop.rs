@@ -1,13 +1,13 @@
 //! A migration between two nodes: offer, acceptance, confirm, abort.
 
-use wallet::units::BlockHeight;
+use wallet::units::{BlockHeight, NodeId};
 
 use super::{EXPOSED_MAX, ROTATIONS_MAX, Step};
 use crate::{
-    credits::{Award, settle},
+    credits::{Award, Latency, settle},
     event::{AbortReason, KeyConfirmed, MigrationAborted, MigrationAccepted, MigrationOffered},
     refusal::Refusal,
-    state::{Cause, Hop, KeyRotated, Offer, Phase, Record, StateKey, WalletRecord},
+    state::{Cause, Hop, KeyRotated, Offer, Phase, Record, Standing, StateKey, WalletRecord},
 };
 
 impl Step<'_> {
@@ -107,7 +107,7 @@ impl Step<'_> {
         wallet.phase = Phase::Active;
         self.rotated = Some(rotated);
         if offer.baseline.is_none() {
-            let earned = settle(self.consortium, ticket.source, ticket.receiver, None, self.at.height);
+            let earned = self.settle(ticket.source, ticket.receiver, None);
             self.award(&wallet, earned);
         }
         self.advance(wallet);
@@ -134,6 +134,18 @@ impl Step<'_> {
         wallet.phase = Phase::Active;
         self.advance(wallet);
         Ok(())
+    }
+
+    /// What a hop earns, by the parameters and operators of now.
+    pub(super) fn settle(
+        &self,
+        source: NodeId,
+        destination: NodeId,
+        measured: Option<(Latency, Latency)>,
+    ) -> crate::credits::Earned {
+        let operator = |node| self.state.node(node).map(|record| record.node.operator);
+        let same_operator = operator(source) == operator(destination);
+        settle(&self.state.parameters(), same_operator, measured, self.at.height)
     }
 
     /// Records what the hop to the wallet's present epoch earned.
@@ -164,12 +176,12 @@ impl Step<'_> {
         if named == expected { Ok(()) } else { Err(Refusal::WrongEpoch { expected, named }) }
     }
 
-    /// The receiver must be another node, own the prekey, and not be one exposed receiver too many.
+    /// The receiver must be another node in force, own the prekey, and not be one exposed receiver too many.
     fn receivable(&self, wallet: &WalletRecord, event: &MigrationOffered) -> Result<(), Refusal> {
         let receiver = event.receiver;
-        let node = self.consortium.node(receiver).filter(|_| receiver != wallet.holder);
-        let node = node.ok_or(Refusal::ReceiverInvalid { receiver })?;
-        if event.prekey.node != receiver || event.prekey.verify(&node.key).is_err() {
+        let record = self.state.node(receiver).filter(|record| record.standing == Standing::InForce);
+        let record = record.filter(|_| receiver != wallet.holder).ok_or(Refusal::ReceiverInvalid { receiver })?;
+        if event.prekey.node != receiver || event.prekey.verify(&record.node.key).is_err() {
             return Err(Refusal::PrekeyInvalid { receiver });
         }
         if self.state.is_prekey_spent(event.prekey.key) {
@@ -185,7 +197,7 @@ impl Step<'_> {
     fn within_deadline_range(&self, deadline: BlockHeight) -> Result<(), Refusal> {
         let now = self.at.height.get();
         let from = BlockHeight::new(now.saturating_add(1));
-        let to = BlockHeight::new(now.saturating_add(self.consortium.parameters().offer_deadline_blocks));
+        let to = BlockHeight::new(now.saturating_add(self.state.parameters().offer_deadline_blocks));
         if (from..=to).contains(&deadline) { Ok(()) } else { Err(Refusal::DeadlineOutOfRange { deadline, from, to }) }
     }
 

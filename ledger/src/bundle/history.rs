@@ -7,7 +7,7 @@ use wallet::{
     digest::Digest,
     grant::WalletAddress,
     identity::{PublicKey, context},
-    policy::PolicyCommitment,
+    policy::{PolicyCommitment, PolicyOpening},
     units::{KeyEpoch, LogIndex, NodeId},
 };
 
@@ -15,6 +15,7 @@ use super::check::{Check, Failure, require};
 use crate::{
     apply::admits,
     event::{AbortReason, Entry, Event, KeyConfirmed, MigrationOffered, WalletCreated, next_head},
+    refusal::Refusal,
     state::WalletRecord,
 };
 
@@ -51,8 +52,7 @@ impl<'a> History<'a> {
         let holder = grant.terms.holder;
         require(grant.terms.consortium == consortium.id(), Check::Grant, "it is for another consortium")?;
         require(holder == entry.body.author, Check::Grant, "it is for another holder")?;
-        admits(consortium, &grant.terms.policy, opening, holder)
-            .map_err(|refusal| Failure::new(Check::Policy, refusal))?;
+        admitted(consortium, &grant.terms.policy, opening, holder)?;
         signed_by(holder_key, entry)?;
         let epoch = KeyEpoch::ZERO;
         Ok(Self {
@@ -114,8 +114,7 @@ impl<'a> History<'a> {
         self.by_holder(entry)?;
         require(self.offer.is_none(), Check::Continuity, "an offer while another is open")?;
         require(Some(offer.epoch) == self.epoch.next(), Check::Continuity, "an offer skips an epoch")?;
-        admits(self.consortium, &self.policy, &offer.opening, offer.receiver)
-            .map_err(|refusal| Failure::new(Check::Policy, refusal))?;
+        admitted(self.consortium, &self.policy, &offer.opening, offer.receiver)?;
         let node = self.consortium.node(offer.receiver).filter(|_| offer.prekey.node == offer.receiver);
         let prekey = node.is_some_and(|node| offer.prekey.verify(&node.key).is_ok());
         require(prekey, Check::Prekey, "it is not signed by the receiver")?;
@@ -172,4 +171,16 @@ fn signed_by(key: &PublicKey, entry: &Entry) -> Result<(), Failure> {
         .as_ref()
         .is_some_and(|signature| key.verify(context::WALLET_HOLDER, &codec::encode(&entry.body), signature).is_ok());
     require(verifies, Check::HolderSignature, "an entry is not signed by the epoch key")
+}
+
+/// The policy must allow the region in which the genesis document says the node is.
+fn admitted(
+    consortium: &Consortium,
+    policy: &PolicyCommitment,
+    opening: &PolicyOpening,
+    node: NodeId,
+) -> Result<(), Failure> {
+    let listed = consortium.node(node).ok_or(Refusal::ReceiverInvalid { receiver: node });
+    let admitted = listed.and_then(|listed| admits(&listed.region, policy, opening, node));
+    admitted.map_err(|refusal| Failure::new(Check::Policy, refusal))
 }

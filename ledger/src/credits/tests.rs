@@ -6,7 +6,7 @@ fn latency(inter_token_p50_us: u64, samples: u32) -> Latency {
 }
 
 fn settled(before: Latency, after: Latency) -> Earned {
-    settle(&consortium(4), NodeId::new(0), NodeId::new(1), Some((before, after)), BlockHeight::new(10))
+    settle(consortium(4).parameters(), false, Some((before, after)), BlockHeight::new(10))
 }
 
 /// A move from node 0 to 1 with a baseline, and its delta.
@@ -55,8 +55,8 @@ fn nothing_is_earned_without_enough_samples_or_enough_gain() {
     ] {
         assert_eq!(settled(before, after), Earned::Nothing(reason));
     }
-    let own =
-        settle(&consortium(4), NodeId::new(1), NodeId::new(1), Some((latency(9, 9), latency(1, 9))), BlockHeight::ZERO);
+    let measured = Some((latency(9, 9), latency(1, 9)));
+    let own = settle(consortium(4).parameters(), true, measured, BlockHeight::ZERO);
     assert_eq!(own, Earned::Nothing(NothingEarned::SameOperator));
 }
 

@@ -397,16 +397,16 @@ fn the_encodings_are_pinned() {
         samples(&consortium).iter().map(|(evidence, _)| (evidence.kind(), golden(&codec::encode(evidence)))).collect();
     found.push(("promise", golden(&codec::encode(&broken_promise(&consortium).promise))));
     let expected = [
-        ("double-proposal", "710b9e73e308891d"),
-        ("double-vote", "6256eb04c0ebe711"),
-        ("double-grant", "c98389bcfb6279c9"),
-        ("nullified-finalized", "b216116606428b00"),
-        ("fork", "847b5bf87bfc5314"),
-        ("fork", "bb1199088607b57a"),
-        ("fork", "29bf55b06dd09487"),
-        ("invalid-block", "fa65c1feccec2d17"),
-        ("broken-promise", "662c3c2f05fc366a"),
-        ("promise", "b3c531f10b75acb9"),
+        ("double-proposal", "5e4be57de1fc662f"),
+        ("double-vote", "49d7c1f7175617ad"),
+        ("double-grant", "c3cef9af557d83ce"),
+        ("nullified-finalized", "8cf2984c42bc12b5"),
+        ("fork", "133b31829e86b4ed"),
+        ("fork", "f085de4da8f1261b"),
+        ("fork", "179f5074cb25b28e"),
+        ("invalid-block", "b84d6401f78e04a2"),
+        ("broken-promise", "73606e90da931865"),
+        ("promise", "34d78ab7450879b7"),
     ];
     assert_eq!(found, expected.map(|(kind, hash)| (kind, hash.to_owned())));
 }

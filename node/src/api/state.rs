@@ -11,6 +11,7 @@ use wallet::{
     codec,
     digest::{Digest, to_hex},
     grant::WalletAddress,
+    identity::PublicKey,
     prekey::ExchangeKey,
     units::{KeyEpoch, NodeId},
 };
@@ -31,7 +32,7 @@ async fn prove(State(api): State<Api>, _: ByAuditor, Path(path): Path<String>) -
         let height = executed.height;
         let header = store.header(height)?.ok_or(Refusal::NotReady { reason: "no block is final yet".to_owned() })?;
         let certificate = store.certificate(height)?;
-        let (record, proof) = (executed.state.record(key), executed.state.prove(key));
+        let (record, proof) = (executed.state.record(key.clone()), executed.state.prove(key.clone()));
         let value = record.as_ref().map(|record| to_hex(&codec::encode(record)));
         let terminal = proof.terminal.map_or(Value::Null, |(key, value)| json!({"key": key, "value_hash": value}));
         Ok(Json(json!({
@@ -65,6 +66,12 @@ fn read(path: &str) -> Option<StateKey> {
         "account" => StateKey::Account(node()?),
         "anchor" => StateKey::Anchor(node()?),
         "resumption" => StateKey::Resumption(node()?),
+        "parameters" if path == kind => StateKey::Parameters,
+        "operator" => StateKey::Operator(name.parse().ok()?),
+        "node" => StateKey::Node(node()?),
+        "key" => StateKey::Key(PublicKey(digest()?.0)),
+        "auditor" => StateKey::Auditor(digest()?),
+        "proposal" => StateKey::Proposal(digest()?),
         "validators" => StateKey::Validators(name.parse().ok().filter(|epoch: &u64| epoch.to_string() == name)?),
         _ => return None,
     })
@@ -89,13 +96,33 @@ mod tests {
             ("anchor/0".to_owned(), StateKey::Anchor(NodeId::ZERO)),
             ("resumption/4".to_owned(), StateKey::Resumption(NodeId::new(4))),
             ("validators/1".to_owned(), StateKey::Validators(1)),
+            ("parameters".to_owned(), StateKey::Parameters),
+            ("node/4".to_owned(), StateKey::Node(NodeId::new(4))),
+            (format!("key/{hash}"), StateKey::Key(PublicKey(digest.0))),
+            (format!("auditor/{hash}"), StateKey::Auditor(digest)),
+            (format!("proposal/{hash}"), StateKey::Proposal(digest)),
         ] {
             assert_eq!(read(&path), Some(key), "{path}");
             for other in [format!("{path}/"), format!("{path}0x"), path.to_uppercase(), format!("/{path}")] {
                 assert_eq!(read(&other), None, "{other}");
             }
         }
-        for path in ["", "wallet", "wallet/", "wallet/ab", "award", "award/3", "account/", "account/+1", "account/01"] {
+        assert_eq!(read("operator/eu-1"), Some(StateKey::Operator("eu-1".parse().expect("a name"))));
+        for path in [
+            "",
+            "operator",
+            "operator/",
+            "operator/EU",
+            "operator/a/b",
+            "wallet",
+            "wallet/",
+            "wallet/ab",
+            "award",
+            "award/3",
+            "account/",
+            "account/+1",
+            "account/01",
+        ] {
             assert_eq!(read(path), None, "{path}");
         }
     }

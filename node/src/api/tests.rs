@@ -392,7 +392,10 @@ async fn each_record_of_the_state_is_proven_and_so_is_each_absence() {
     let wallet_key = StateKey::Wallet(WalletAddress(of(&wallet)));
     for (path, key) in [
         ("governance".to_owned(), StateKey::Governance),
-        (format!("wallet/{wallet}"), wallet_key),
+        (format!("wallet/{wallet}"), wallet_key.clone()),
+        ("parameters".to_owned(), StateKey::Parameters),
+        ("node/0".to_owned(), StateKey::Node(NodeId::ZERO)),
+        ("validators/0".to_owned(), StateKey::Validators(0)),
         (format!("entry/{entry}"), StateKey::Entry(of(&entry))),
     ] {
         let (answer, header, proof) = state(&path).await;

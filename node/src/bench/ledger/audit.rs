@@ -46,7 +46,9 @@ const SIGNATURES: u32 = 19;
 
 pub(super) fn figures(figures: &mut Figures) -> Result<(), BenchFault> {
     let (consortium, keys) = founded()?;
-    let crowd = State::from_leaves(others());
+    let genesis = State::genesis(&consortium);
+    let genesis = genesis.tree().iter().map(|(key, value)| (*key, value.to_vec()));
+    let crowd = State::from_leaves(genesis.chain(others()));
     let first = Filled::new(&consortium, &keys, &crowd, 1)?;
     figures.set("bundle_log_entries", ENTRIES);
     figures.set("bundle_bytes", first.bundle()?.len());

@@ -1,0 +1,166 @@
+//! Proposals and ballots: who may make them, when they count, and what becomes of them.
+
+use genesis::OperatorId;
+use wallet::{
+    codec,
+    digest::Digest,
+    identity::{Signature, context},
+    units::Timestamp,
+};
+
+use super::{Step, enactment};
+use crate::{
+    governance::{ACTIONS_MAX, BallotCast, PROPOSALS_MAX, ProposalEnacted, ProposalMade, ProposalWithdrawn, quorum},
+    refusal::Refusal,
+    state::{BallotRecord, OperatorRecord, ProposalRecord, Record, Stage, Standing, State, StateKey},
+};
+
+impl Step<'_> {
+    /// Refused unless it could be enacted as things are now; whether it still can is checked again when it is.
+    pub(super) fn proposal_made(&mut self, event: &ProposalMade) -> Result<(), Refusal> {
+        self.not_signed_by_holder()?;
+        let terms = &event.terms;
+        if terms.consortium != self.consortium.id() {
+            return Err(Refusal::ForeignConsortium { found: terms.consortium });
+        }
+        let (count, proposal) = (terms.actions.len(), terms.digest());
+        if !(1..=ACTIONS_MAX).contains(&count) {
+            return Err(Refusal::ActionCount { count });
+        }
+        self.by_operator(&terms.operator, context::GOVERNANCE_PROPOSAL, &codec::encode(terms), &event.signature)?;
+        let current = self.state.founded().electorate;
+        if terms.electorate != current {
+            return Err(Refusal::ElectorateChanged { current, named: terms.electorate });
+        }
+        if self.state.proposal(proposal).is_some() {
+            return Err(Refusal::ProposalExists { proposal });
+        }
+        self.list_proposal(&terms.operator, proposal)?;
+        enactment::changes(self.state, self.consortium, proposal, &terms.actions, self.at.height)?;
+        let ballot = BallotRecord { operator: terms.operator.clone(), approves: true, entry: self.id };
+        let (made_at, ballots) = (self.at.time, vec![ballot]);
+        self.count(proposal, ProposalRecord { terms: terms.clone(), made_at, ballots, stage: Stage::Open });
+        Ok(())
+    }
+
+    pub(super) fn ballot_cast(&mut self, event: &BallotCast) -> Result<(), Refusal> {
+        self.not_signed_by_holder()?;
+        let ballot = &event.ballot;
+        self.by_operator(&ballot.operator, context::GOVERNANCE_BALLOT, &codec::encode(ballot), &event.signature)?;
+        let mut record = self.pending(ballot.proposal)?;
+        if record.ballots.iter().any(|cast| cast.operator == ballot.operator) {
+            return Err(Refusal::BallotTwice { operator: ballot.operator.clone() });
+        }
+        let (operator, approves) = (ballot.operator.clone(), ballot.approves);
+        record.ballots.push(BallotRecord { operator, approves, entry: self.id });
+        self.count(ballot.proposal, record);
+        Ok(())
+    }
+
+    pub(super) fn proposal_withdrawn(&mut self, event: &ProposalWithdrawn) -> Result<(), Refusal> {
+        self.not_signed_by_holder()?;
+        let mut record = self.pending(event.proposal)?;
+        let (proposer, message) = (record.terms.operator.clone(), event.proposal.as_bytes());
+        self.by_operator(&proposer, context::GOVERNANCE_WITHDRAWAL, message, &event.signature).map_err(|refusal| {
+            match refusal {
+                Refusal::OperatorSignature { operator } => Refusal::NotProposer { operator },
+                other => other,
+            }
+        })?;
+        record.stage = Stage::Withdrawn;
+        self.put(StateKey::Proposal(event.proposal), Record::Proposal(Box::new(record)));
+        Ok(())
+    }
+
+    /// Anybody in force may enact what passed: it is nobody's to choose any more.
+    pub(super) fn proposal_enacted(&mut self, event: &ProposalEnacted) -> Result<(), Refusal> {
+        self.not_signed_by_holder()?;
+        let mut record = self.pending(event.proposal)?;
+        let Stage::Passed { enactable_at } = record.stage else {
+            let found = record.ballots.iter().filter(|ballot| ballot.approves).count();
+            return Err(Refusal::ProposalNotPassed { found, quorum: quorum(self.state.electorate().len()) });
+        };
+        if self.at.time < enactable_at {
+            return Err(Refusal::ProposalLocked { enactable_at });
+        }
+        let actions = &record.terms.actions;
+        self.changes.extend(enactment::changes(self.state, self.consortium, event.proposal, actions, self.at.height)?);
+        record.stage = Stage::Enacted { at: self.at.height };
+        self.put(StateKey::Proposal(event.proposal), Record::Proposal(Box::new(record)));
+        Ok(())
+    }
+
+    /// A proposal of which something can still become.
+    fn pending(&self, proposal: Digest) -> Result<ProposalRecord, Refusal> {
+        let record = self.state.proposal(proposal).ok_or(Refusal::ProposalUnknown { proposal })?;
+        let life = self.state.parameters().proposal_life_ms;
+        let expires_at = match record.stage {
+            Stage::Open => later(record.made_at, life),
+            Stage::Passed { enactable_at } => later(enactable_at, life),
+            Stage::Rejected => return Err(Refusal::ProposalRejected { proposal }),
+            Stage::Withdrawn => return Err(Refusal::ProposalTakenBack { proposal }),
+            Stage::Enacted { .. } => return Err(Refusal::ProposalDone { proposal }),
+        };
+        let named = record.terms.electorate;
+        if named != self.state.founded().electorate {
+            return Err(Refusal::ProposalSuperseded { proposal, named });
+        }
+        if self.at.time > expires_at {
+            return Err(Refusal::ProposalExpired { proposal, expired_at: expires_at });
+        }
+        Ok(record)
+    }
+
+    /// Writes a proposal back with what its ballots make of it. Which way it goes does not depend on their order: nobody
+    /// has two, and both ways cannot be reached.
+    fn count(&mut self, proposal: Digest, mut record: ProposalRecord) {
+        let (operators, approvals) =
+            (self.state.electorate().len(), record.ballots.iter().filter(|ballot| ballot.approves).count());
+        let (rejections, quorum) = (record.ballots.len() - approvals, quorum(operators));
+        if record.stage == Stage::Open && approvals >= quorum {
+            let lock = if record.terms.waits() { self.state.parameters().proposal_lock_ms } else { 0 };
+            record.stage = Stage::Passed { enactable_at: later(self.at.time, lock) };
+        } else if rejections > operators.saturating_sub(quorum) {
+            record.stage = Stage::Rejected;
+        }
+        self.put(StateKey::Proposal(proposal), Record::Proposal(Box::new(record)));
+    }
+
+    /// Adds a proposal to those of its operator, and drops those of which nothing can become any more.
+    fn list_proposal(&mut self, operator: &OperatorId, proposal: Digest) -> Result<(), Refusal> {
+        let mut record = in_force(self.state, operator)?;
+        record.proposals.retain(|other| self.pending(*other).is_ok());
+        let count = record.proposals.len();
+        if count >= PROPOSALS_MAX {
+            return Err(Refusal::ProposalsFull { operator: operator.clone(), count });
+        }
+        record.proposals.push(proposal);
+        self.put(StateKey::Operator(operator.clone()), Record::Operator(record));
+        Ok(())
+    }
+
+    /// The operator must be in force and have signed.
+    fn by_operator(
+        &self,
+        operator: &OperatorId,
+        context: &str,
+        message: &[u8],
+        signature: &Signature,
+    ) -> Result<(), Refusal> {
+        let key = in_force(self.state, operator)?.operator.key;
+        let refused = |_| Refusal::OperatorSignature { operator: operator.clone() };
+        self.checks.verify(&key, context, message, signature).map_err(refused)
+    }
+}
+
+fn later(time: Timestamp, by_ms: u64) -> Timestamp {
+    Timestamp::new(time.get().saturating_add(by_ms))
+}
+
+fn in_force(state: &State, operator: &OperatorId) -> Result<OperatorRecord, Refusal> {
+    let record = state.operator(operator).filter(|record| record.standing == Standing::InForce);
+    record.ok_or_else(|| Refusal::OperatorNotInForce { operator: operator.clone() })
+}
+
+#[cfg(test)]
+mod tests;
