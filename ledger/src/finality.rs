@@ -276,6 +276,7 @@ impl Voter {
             Input::Certificate(certificate) => self.certificate(certificate),
             Input::Nullification(nullification) => self.nullification(&nullification),
             Input::Closing(proof) => self.closing(*proof),
+            Input::Later { epoch } => self.of_this_epoch(epoch),
             Input::Candidate { term, candidate, permit, parent } => {
                 self.candidate(term, candidate, permit.as_ref(), parent)
             }

@@ -145,8 +145,11 @@ impl Chain {
 
     /// The next block with those of `entries` that apply, not final yet.
     pub fn propose(&self, entries: Vec<Entry>) -> Proposal {
-        let view = View { term: 1, number: self.tip.view.number + 1 };
-        let now = Timestamp::new(CREATED_MS + 100 * view.number + self.later_ms);
+        let epoch = self.tip.state.epoch();
+        let stands = self.tip.view.max(View::start_of(epoch));
+        let view = stands.next_in(stands.term.max(View::first_term(epoch))).expect("few blocks");
+        let height = self.tip.height.get() + 1;
+        let now = Timestamp::new(CREATED_MS + 100 * height + self.later_ms);
         let (leader, _) = self.tip.validators().members[0];
         let signer = self.signer(leader).expect("the key of a validator");
         propose(&self.consortium, self.place(view), &signer, now, entries)

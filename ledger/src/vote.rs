@@ -202,6 +202,11 @@ impl<S: Statement> Signed<S> {
         Self { statement, validator: signer.node, signature }
     }
 
+    /// Whether this key signed it, whatever set it speaks for.
+    pub fn is_signed_by(&self, key: &PublicKey) -> bool {
+        verify(key, S::CONTEXT, &codec::encode(&self.statement), &self.signature).is_ok()
+    }
+
     /// Checks that a member of `validators` signed this, in this consortium and epoch.
     ///
     /// # Errors

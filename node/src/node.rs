@@ -148,6 +148,7 @@ impl RunningNode {
             consortium: consortium.clone(),
             me: config.me,
             node_key: config.key.clone(),
+            next_key: None,
             clock: Arc::new(SystemClock),
         };
         let replica = Replica::open(options, Arc::new(network.clone())).await?;

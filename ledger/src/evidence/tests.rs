@@ -404,8 +404,8 @@ fn the_encodings_are_pinned() {
         ("fork", "133b31829e86b4ed"),
         ("fork", "f085de4da8f1261b"),
         ("fork", "179f5074cb25b28e"),
-        ("invalid-block", "b84d6401f78e04a2"),
-        ("broken-promise", "73606e90da931865"),
+        ("invalid-block", "4e1df075d9f29a0b"),
+        ("broken-promise", "5844563a7956c5dc"),
         ("promise", "34d78ab7450879b7"),
     ];
     assert_eq!(found, expected.map(|(kind, hash)| (kind, hash.to_owned())));

@@ -84,12 +84,6 @@ impl Voter {
         Ok(())
     }
 
-    /// Why the tip is final, if it closed its epoch: for peers that are still in that.
-    pub fn closing_proof(&self) -> Option<ClosingProof> {
-        let certificate = self.tip_certificate.clone().filter(|_| self.tip.is_closed())?;
-        Some(ClosingProof { certificate, carriers: self.tip_carriers.clone() })
-    }
-
     /// A certificate of an epoch that is over is no news, unless it contradicts what that ended with.
     pub(super) fn certificate_of_before(&mut self, certificate: Certificate) -> Result<(), Refusal> {
         let held = self.recent.get(&certificate.height).filter(|(block, _)| *block != certificate.block);

@@ -57,6 +57,11 @@ pub enum Input {
     Nullification(Nullification),
     /// Why the block that closes this node's epoch is final, from a peer.
     Closing(Box<ClosingProof>),
+    /// A peer speaks of this epoch, and proves nothing. If it is a later one, this node asks how its own ended.
+    Later {
+        /// Which.
+        epoch: u64,
+    },
     /// A node stands for leader of `term`.
     Candidate {
         /// The raft term.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use genesis::Consortium;
 use serde::{Deserialize, Serialize};
-use wallet::units::NodeId;
+use wallet::{digest::Digest, identity::PublicKey, units::NodeId};
 
 use super::{Input, VoteRecord, Voter};
 use crate::{
@@ -45,6 +45,7 @@ impl Statements {
             Input::Nullify(nullify) => found.nullifies.extend((nullify.validator == node).then_some(*nullify)),
             Input::Certificate(certificate) => found.take_certificate(certificate, node, consortium),
             Input::Nullification(nullification) => found.take_nullification(nullification, node),
+            Input::Closing(proof) => found.take_certificate(&proof.certificate, node, consortium),
             Input::Candidate { permit, parent, .. } => {
                 permit.iter().for_each(|permit| found.take_nullification(permit, node));
                 parent.iter().for_each(|parent| found.take_certificate(parent, node, consortium));
@@ -74,12 +75,13 @@ impl Statements {
         block.skipped.iter().for_each(|skipped| self.take_nullification(skipped, node));
     }
 
-    /// Whether `node` signed something here that `record` does not know: then the record is not the last one of that
+    /// Whether `node` signed something here with `key` that `record` does not know: then the record is not the last one of that
     /// key. What the key did not sign says nothing, so nobody can silence a node by a forgery.
-    pub fn are_beyond(&self, record: &VoteRecord, node: NodeId, consortium: &Consortium) -> bool {
-        self.votes.iter().any(|vote| !record.knows_ballot(&vote.statement) && is_by(vote, node, consortium))
-            || self.nullifies.iter().any(|vote| !record.knows_nullify(&vote.statement) && is_by(vote, node, consortium))
-            || self.grants.iter().any(|grant| !record.knows_grant(&grant.statement) && is_by(grant, node, consortium))
+    pub fn are_beyond(&self, record: &VoteRecord, node: NodeId, key: &PublicKey, consortium: &Consortium) -> bool {
+        let (key, id) = (key, consortium.id());
+        self.votes.iter().any(|vote| !record.knows_ballot(&vote.statement) && is_by(vote, node, key, id))
+            || self.nullifies.iter().any(|vote| !record.knows_nullify(&vote.statement) && is_by(vote, node, key, id))
+            || self.grants.iter().any(|grant| !record.knows_grant(&grant.statement) && is_by(grant, node, key, id))
     }
 
     /// Drops what is more than a message may carry: the lowest first.
@@ -134,6 +136,7 @@ impl Voter {
     }
 }
 
-fn is_by<S: Statement>(signed: &Signed<S>, node: NodeId, consortium: &Consortium) -> bool {
-    signed.validator == node && signed.verify(consortium.validators(), &consortium.id()).is_ok()
+/// Of whatever epoch: the node may be told of one that it does not know yet.
+fn is_by<S: Statement>(signed: &Signed<S>, node: NodeId, key: &PublicKey, consortium: Digest) -> bool {
+    signed.validator == node && signed.statement.consortium() == consortium && signed.is_signed_by(key)
 }

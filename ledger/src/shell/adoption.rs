@@ -18,7 +18,7 @@ use super::{
     transport::{PeerRefusal, PeerReply, PeerRequest},
     validator::Message,
 };
-use crate::{certificate::Certificate, finality::Input, vote::VoteKind};
+use crate::{finality::Input, hand_over::ClosingProof, vote::VoteKind};
 
 /// Entries of one answer at most; the log store bounds their bytes as well.
 pub(crate) const LOG_ENTRIES_MAX: usize = 1024;
@@ -36,22 +36,34 @@ impl Shared {
                 return Ok(None);
             }
             let last = final_at.map_or(0, |at| at.index);
+            // Who asks can check no certificate of a later epoch than its own.
+            let known = log.entry(index)?.and_then(|stored| block_of(stored.entry)).map(|block| block.header);
+            let epoch = known.map_or(0, |header| header.epoch + u64::from(header.is_closing()));
+            let closing = store.hand_over(epoch)?;
             let stored = log.entries_from(index.saturating_add(1))?.into_iter().take(LOG_ENTRIES_MAX);
             let mut entries: Vec<RaftEntry> =
                 stored.map(|stored| stored.entry).take_while(|entry| entry.log_id.index <= last).collect();
             while let Some(entry) = entries.last() {
-                if let Some(block) = block_of(entry.clone())
+                let block = block_of(entry.clone()).filter(|block| block.header.epoch == epoch);
+                if let Some((header, closing)) = block.as_ref().map(|block| &block.header).zip(closing.as_ref())
+                    && *header == closing.closing
+                {
+                    return Ok(Some((entries, closing.proof.clone())));
+                }
+                if let Some(block) = block
                     && let Some(certificate) = store.certificate(block.header.height)?
                     && (certificate.kind, certificate.block) == (VoteKind::Finalize, block.header.digest())
                 {
-                    return Ok(Some((entries, certificate)));
+                    return Ok(Some((entries, ClosingProof { certificate, carriers: Vec::new() })));
                 }
                 entries.pop();
             }
             Ok(None)
         });
         match found.await.map_err(|fault| self.not_ready(fault))? {
-            Some((entries, certificate)) => Ok(PeerReply::LogEntries { entries, certificate }),
+            Some((entries, ClosingProof { certificate, carriers })) => {
+                Ok(PeerReply::LogEntries { entries, certificate, carriers })
+            }
             None => Err(PeerRefusal::NotReady),
         }
     }
@@ -60,17 +72,18 @@ impl Shared {
     pub(crate) async fn fetch_entries(&self, peer: NodeId) -> Result<(), Fault> {
         let Some(after) = self.log.link(self.final_at.borrow().map_or(0, |at| at.index))? else { return Ok(()) };
         let reply = self.transport.request(peer, PeerRequest::LogEntries { after }, PEER_TIMEOUT).await;
-        let Ok(PeerReply::LogEntries { entries, certificate }) = reply else { return Ok(()) };
-        if !self.proves(after, &entries, &certificate) {
+        let Ok(PeerReply::LogEntries { entries, certificate, carriers }) = reply else { return Ok(()) };
+        let proof = ClosingProof { certificate, carriers };
+        if !self.proves(after, &entries, &proof) {
             tracing::warn!(node = %peer, "the entries are not those of the certified log");
             return Ok(());
         }
-        self.adopt(after, entries, certificate).await
+        self.adopt(after, entries, proof).await
     }
 
     /// Whether a quorum finalized the block in the last of `entries`, with the others before it in the log.
-    fn proves(&self, after: Link, entries: &[RaftEntry], certificate: &Certificate) -> bool {
-        let (validators, consortium) = (self.consortium.validators(), self.consortium.id());
+    fn proves(&self, after: Link, entries: &[RaftEntry], proof: &ClosingProof) -> bool {
+        let Some(validators) = self.validators_of(proof.certificate.view.epoch()) else { return false };
         let Some((last, before)) = entries.split_last().filter(|_| entries.len() <= LOG_ENTRIES_MAX) else {
             return false;
         };
@@ -81,13 +94,14 @@ impl Shared {
         follow(after.log_id, entries)
             && last.log_id.leader_id == leader
             && header.after == chain
-            && header.digest() == certificate.block
-            && entries.iter().all(|entry| is_signed(entry, validators))
-            && certificate.verify_final(validators, &consortium).is_ok()
+            && proof.closes() == Some((header.height, header.digest()))
+            && (proof.carriers.is_empty() || header.is_closing())
+            && entries.iter().all(|entry| is_signed(entry, &|epoch| self.validators_of(epoch)))
+            && proof.verify(&validators, &self.consortium.id()).is_ok()
     }
 
     /// Puts proven entries into the own log, in place of what differs from them.
-    async fn adopt(&self, after: Link, entries: Vec<RaftEntry>, certificate: Certificate) -> Result<(), Fault> {
+    async fn adopt(&self, after: Link, entries: Vec<RaftEntry>, proof: ClosingProof) -> Result<(), Fault> {
         let _one_at_a_time = self.guard.lock().await;
         if self.final_at.borrow().map_or(0, |at| at.index) != after.log_id.index {
             // It went on meanwhile.
@@ -101,7 +115,7 @@ impl Shared {
             log.append_proven(entries.into_iter().filter(|entry| entry.log_id.index >= missing).collect())
         })
         .await?;
-        self.tell_validator(Message::Input(Input::Certificate(certificate)));
+        self.tell_validator(Message::Input(Input::Closing(Box::new(proof))));
         // The leader would cut again what is not final yet. When it takes longer that is what happens.
         let mut final_at = self.final_at.subscribe();
         let _ = timeout(VOTER_TIME, final_at.wait_for(|at| at.is_some_and(|at| last <= at.index))).await;

@@ -8,6 +8,7 @@ use crate::{
     certificate::Certificate,
     evidence::{Evidence, EvidenceFile, Fork},
     finality::Conflict,
+    hand_over::ValidatorSets,
     vote::VoteKind,
 };
 
@@ -18,7 +19,9 @@ impl Shared {
     /// Keeps evidence that verifies, unless there is such a file already: the first of a kind and culprit is proof
     /// enough.
     pub(crate) fn keep_proof(&self, evidence: &Evidence) -> Result<(), Fault> {
-        let culprits = match evidence.verify(&self.consortium) {
+        let state = self.tip.borrow().state.clone();
+        let sets = ValidatorSets::of_state(&self.consortium, &state);
+        let culprits = match evidence.verify_in(&self.consortium, &sets) {
             Ok(culprits) => culprits,
             Err(invalid) => {
                 tracing::error!(code = invalid.code(), %invalid, kind = evidence.kind(), "evidence that proves nothing was not kept");
@@ -27,7 +30,8 @@ impl Shared {
         };
         let nodes: Vec<String> = culprits.iter().map(|culprit| culprit.node.to_string()).collect();
         let name = format!("{}-{}{SUFFIX}", evidence.kind(), nodes.join("-"));
-        let bytes = EvidenceFile::new(&self.consortium, Vec::new(), evidence.clone()).to_bytes();
+        let hand_overs = self.store.hand_overs(state.epoch())?;
+        let bytes = EvidenceFile::new(&self.consortium, hand_overs, evidence.clone()).to_bytes();
         if self.keep_evidence(&name, &bytes)? {
             for culprit in culprits {
                 tracing::error!(node = %culprit.node, rule = %culprit.rule, term = culprit.term, file = name, "a key broke a rule: the evidence is kept");

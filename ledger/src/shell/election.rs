@@ -8,7 +8,11 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use tokio::{sync::oneshot, time::sleep};
+use genesis::ValidatorSet;
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 use wallet::{identity::Signature, units::NodeId};
 
 use super::{
@@ -18,6 +22,7 @@ use super::{
     validator::Message,
 };
 use crate::{
+    block::epoch_of,
     certificate::Leadership,
     finality::Input,
     vote::{Grant, SignedGrant},
@@ -74,11 +79,12 @@ async fn stand(shared: &Shared, candidacy: &Candidacy) {
             }
         }
         collect(shared, candidacy, &mut grants, &mut asked, &mut waiting).await;
-        if grants.len() >= shared.consortium.validators().quorum() {
+        let Some(validators) = shared.validators_of(epoch_of(term)) else { return };
+        if grants.len() >= validators.quorum() {
             let leadership =
                 Leadership { term, leader: shared.me, grants: grants.iter().map(|(&n, &s)| (n, s)).collect() };
             let proof = Proof { leadership, permit: candidacy.permit.clone() };
-            if let Err(refusal) = shared.terms.prove(&shared.consortium, term, shared.me, proof) {
+            if let Err(refusal) = shared.terms.prove(&validators, &shared.consortium.id(), term, shared.me, proof) {
                 return tracing::error!(term, %refusal, "a quorum of valid grants proves nothing");
             }
             shared.tell_validator(Message::Log);
@@ -101,7 +107,8 @@ async fn collect(
     asked: &mut FuturesUnordered<impl Future<Output = (NodeId, Result<PeerReply, TransportFault>)>>,
     waiting: &mut BTreeSet<NodeId>,
 ) {
-    let quorum = shared.consortium.validators().quorum();
+    let Some(validators) = shared.validators_of(epoch_of(candidacy.term)) else { return };
+    let quorum = validators.quorum();
     if !grants.contains_key(&shared.me)
         && let Ok(PeerReply::Granted(grant)) = shared.ask_for_grant(shared.me, candidacy.clone()).await
     {
@@ -115,12 +122,13 @@ async fn collect(
         };
         waiting.remove(&node);
         match reply {
-            Ok(PeerReply::Granted(grant)) if shared.is_grant(&grant, node, candidacy.term) => {
+            Ok(PeerReply::Granted(grant)) if shared.is_grant(&grant, node, candidacy.term, &validators) => {
                 grants.insert(node, grant.signature);
             }
             Ok(PeerReply::TermOver(permit)) => {
                 shared.tell_validator(Message::Input(Input::Nullification(*permit)));
             }
+            Ok(PeerReply::Closing(proof)) => shared.tell_validator(Message::Input(Input::Closing(proof))),
             _ => {}
         }
     }
@@ -147,6 +155,9 @@ impl Shared {
         if let Some(over) = self.over(candidacy.term)? {
             return Ok(over);
         }
+        // The candidate may have seen the end of an epoch a moment earlier.
+        let (mut entered, epoch) = (self.terms.watch_entered(), epoch_of(candidacy.term));
+        let _ = timeout(PEER_TIMEOUT / 4, entered.wait_for(|entered| epoch_of(entered.term) >= epoch)).await;
         let (reply, answer) = oneshot::channel();
         self.tell_validator(Message::Candidate { candidate, candidacy: Box::new(candidacy), reply });
         // An error means that the voting thread could not keep up, or ended.
@@ -155,8 +166,8 @@ impl Shared {
     }
 
     /// Whether `node` granted `term` to this node.
-    fn is_grant(&self, grant: &SignedGrant, node: NodeId, term: u64) -> bool {
-        let (consortium, validators) = (self.consortium.id(), self.consortium.validators());
+    fn is_grant(&self, grant: &SignedGrant, node: NodeId, term: u64, validators: &ValidatorSet) -> bool {
+        let consortium = self.consortium.id();
         let expected = Grant { consortium, epoch: validators.epoch, term, candidate: self.me };
         grant.validator == node && grant.statement == expected && grant.verify(validators, &consortium).is_ok()
     }

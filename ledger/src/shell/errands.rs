@@ -78,7 +78,9 @@ pub(crate) async fn send_votes(shared: Arc<Shared>, to: NodeId, mut words: mpsc:
             }
             Some(reply) = under_way.next() => reply,
         };
-        if let Ok(PeerReply::Votes { final_height, permit }) = reply {
+        if let Ok(PeerReply::Closing(proof)) = reply {
+            shared.tell_validator(Message::Input(Input::Closing(proof)));
+        } else if let Ok(PeerReply::Votes { final_height, permit }) = reply {
             let mut peers = shared.peers.lock().unwrap_or_else(PoisonError::into_inner);
             let known = peers.entry(to).or_insert(final_height);
             *known = final_height.max(*known);
@@ -101,10 +103,14 @@ pub(crate) async fn fetch_certificates(shared: Arc<Shared>) {
         let Some(peer) = others.get(turn % others.len().max(1)) else { continue };
         turn += 1;
         let reply = shared.transport.request(*peer, PeerRequest::Certificates { from }, PEER_TIMEOUT).await;
-        if let Ok(PeerReply::Certificates(certificates)) = reply {
-            for certificate in certificates.into_iter().take(CERTIFICATES_MAX) {
-                shared.tell_validator(Message::Input(Input::Certificate(certificate)));
+        match reply {
+            Ok(PeerReply::Certificates(certificates)) => {
+                for certificate in certificates.into_iter().take(CERTIFICATES_MAX) {
+                    shared.tell_validator(Message::Input(Input::Certificate(certificate)));
+                }
             }
+            Ok(PeerReply::Closing(proof)) => shared.tell_validator(Message::Input(Input::Closing(proof))),
+            _ => {}
         }
         // Certificates alone do not help: the leader shows this node another log than the others.
         if repeated >= ASKED_IN_VAIN

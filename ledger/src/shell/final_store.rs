@@ -26,6 +26,7 @@ use crate::{
     event::{Entry, Event},
     execute::Executed,
     finality::Final,
+    hand_over::{ClosingProof, HandOver, closed_by},
     planted::planted,
     state::State,
     tree::{log::LogTree, several, state::StateTree, tiles::Tiles as _},
@@ -42,6 +43,8 @@ const STATE: &str = "state";
 const META: &str = "meta";
 /// Where the entries about a wallet stand: its address and the index, no value.
 const WALLETS: &str = "wallets";
+/// How each epoch ended, by its number.
+const HAND_OVERS: &str = "hand_overs";
 /// Where the anchors of a node stand: its id and the index, no value.
 const ANCHORS: &str = "anchors";
 const POINTER: &[u8] = b"pointer";
@@ -57,6 +60,8 @@ pub struct Tip {
     pub executed: Executed,
     /// What made it final; none at genesis.
     pub certificate: Option<Certificate>,
+    /// Between the tip and what the certificate names, if the tip closed its epoch.
+    pub carriers: Vec<Header>,
     /// The raft log entry that holds it; none at genesis.
     pub log_id: Option<RaftLogId>,
 }
@@ -87,7 +92,7 @@ impl FinalStore {
     /// [`Fault::StateDiffers`] or [`Fault::Damaged`] if the disk does not hold what a quorum certified,
     /// [`Fault::OtherConsortium`] if it is the wrong folder.
     pub fn open(dir: impl Into<Disk>, consortium: &Consortium) -> Result<(Self, Tip), Fault> {
-        let families = [HEADERS, CERTIFICATES, ENTRIES, LEAVES, TILES, STATE, META, WALLETS, ANCHORS];
+        let families = [HEADERS, CERTIFICATES, ENTRIES, LEAVES, TILES, STATE, META, WALLETS, ANCHORS, HAND_OVERS];
         let store = Self(Arc::new(Store::open(&dir.into(), STORE, &families)?));
         let tip = store.load(consortium)?;
         Ok((store, tip))
@@ -112,6 +117,12 @@ impl FinalStore {
         };
         batch.put(HEADERS, &height, &header_value);
         batch.put(CERTIFICATES, &height, &finalized.certificate);
+        if header.is_closing() {
+            let (certificate, carriers) = (finalized.certificate.clone(), finalized.carriers.clone());
+            let proof = ClosingProof { certificate, carriers };
+            let hand_over = HandOver { closing: header.clone(), proof, next: finalized.executed.validators() };
+            batch.put(HAND_OVERS, &number_key(header.epoch), &hand_over);
+        }
         let mut leaves = Vec::with_capacity(entries.len());
         for (entry, index) in entries.iter().zip(first..) {
             let leaf = entry.leaf_hash();
@@ -172,6 +183,23 @@ impl FinalStore {
         self.0.get(CERTIFICATES, &number_key(height.get()))
     }
 
+    /// How an epoch ended, if it did.
+    ///
+    /// # Errors
+    /// [`Fault`] if it is damaged.
+    pub fn hand_over(&self, epoch: u64) -> Result<Option<HandOver>, Fault> {
+        self.0.get(HAND_OVERS, &number_key(epoch))
+    }
+
+    /// How the epochs before `epoch` ended, from genesis on.
+    ///
+    /// # Errors
+    /// [`Fault`] if one is missing or damaged.
+    pub fn hand_overs(&self, epoch: u64) -> Result<Vec<HandOver>, Fault> {
+        let ended = |epoch| self.hand_over(epoch)?.ok_or_else(|| missing(format!("the end of epoch {epoch}")));
+        (0..epoch).map(ended).collect()
+    }
+
     /// The entry at a place of the log.
     ///
     /// # Errors
@@ -216,7 +244,9 @@ impl FinalStore {
     pub fn view(&self, executed: Arc<Executed>) -> Result<StoredView, Fault> {
         let height = executed.height;
         let header = self.header(height)?;
-        let tip = header.zip(self.certificate(height)?);
+        // A block that only a carrier made final has no certificate of its own.
+        let own = |(header, certificate): &(Header, Certificate)| certificate.block == header.digest();
+        let tip = header.zip(self.certificate(height)?).filter(own);
         Ok(StoredView { store: self.clone(), executed, tip })
     }
 
@@ -237,7 +267,12 @@ impl FinalStore {
 
     fn load(&self, consortium: &Consortium) -> Result<Tip, Fault> {
         let Some(pointer) = self.0.get::<Pointer>(META, POINTER)? else {
-            return Ok(Tip { executed: Executed::genesis(consortium), certificate: None, log_id: None });
+            return Ok(Tip {
+                executed: Executed::genesis(consortium),
+                certificate: None,
+                carriers: Vec::new(),
+                log_id: None,
+            });
         };
         if pointer.consortium != consortium.id() {
             return Err(Fault::OtherConsortium { expected: consortium.id(), found: pointer.consortium });
@@ -246,8 +281,11 @@ impl FinalStore {
         let header = self.header(height)?.ok_or_else(|| missing(format!("header {height}")))?;
         let certificate = self.certificate(height)?.ok_or_else(|| missing(format!("certificate {height}")))?;
         let digest = header.digest();
-        if certificate.block != digest {
-            return Err(Fault::StateDiffers { height, what: "header", expected: certificate.block, found: digest });
+        let hand_over = if header.is_closing() { self.hand_over(header.epoch)? } else { None };
+        let carriers = hand_over.map_or(Vec::new(), |hand_over| hand_over.proof.carriers);
+        let expected = closed_by(&certificate, &carriers).map(|(_, block)| block).unwrap_or_default();
+        if expected != digest {
+            return Err(Fault::StateDiffers { height, what: "header", expected, found: digest });
         }
         let leaves = self.hashes(0, 0..header.log_size)?;
         let log = LogTree::from_leaf_hashes(&leaves);
@@ -261,7 +299,7 @@ impl FinalStore {
         }
         self.fill_tiles(&leaves)?;
         let executed = Executed { digest, height, view: header.view, time: header.time, log, state };
-        Ok(Tip { executed, certificate: Some(certificate), log_id: Some(pointer.log_id) })
+        Ok(Tip { executed, certificate: Some(certificate), carriers, log_id: Some(pointer.log_id) })
     }
 
     fn load_state(&self) -> Result<State, Fault> {

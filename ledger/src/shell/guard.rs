@@ -21,7 +21,7 @@ use super::{
     validator::Message,
     window::ENTRIES_MAX,
 };
-use crate::{execute::BLOCK_BYTES_MAX, finality::Input, planted::planted};
+use crate::{block::epoch_of, execute::BLOCK_BYTES_MAX, finality::Input, planted::planted};
 
 /// Entries of one leader above the final one at most. An honest one has one open block at a time.
 const OPEN_ENTRIES_MAX: u64 = 1024;
@@ -45,8 +45,13 @@ impl Shared {
             return Ok(over);
         }
         if !self.terms.is_led_by(term, from) && !planted!(UnprovenLeader) {
+            let Some(validators) = self.validators_of(epoch_of(term)) else {
+                // It follows once it is shown how its own epoch ended, for which it asks now.
+                self.tell_validator(Message::Input(Input::Later { epoch: epoch_of(term) }));
+                return Err(PeerRefusal::Unproven);
+            };
             let proof = proof.ok_or(PeerRefusal::Unproven)?;
-            self.terms.prove(&self.consortium, term, from, *proof)?;
+            self.terms.prove(&validators, &self.consortium.id(), term, from, *proof)?;
             // The voter learns of it from `terms`.
             self.tell_validator(Message::Log);
         }
@@ -65,6 +70,9 @@ impl Shared {
         let entered = self.terms.entered();
         if entered.term <= term {
             return Ok(None);
+        }
+        if let Some(closing) = self.closing_of(term).map_err(|fault| self.not_ready(fault))? {
+            return Ok(Some(closing));
         }
         let permit = entered.permit.ok_or(PeerRefusal::WildTerm)?;
         Ok(Some(PeerReply::TermOver(Box::new((*permit).clone()))))
@@ -169,10 +177,14 @@ impl Shared {
         let Some(view) = stored.and_then(|stored| block_of(stored.entry)).map(|block| block.header.view) else {
             return Ok(None);
         };
-        let proof = self.terms.proof_of(term);
+        if view.epoch() < epoch_of(term) {
+            // What closed that epoch is final here.
+            return Ok(None);
+        }
+        let (proof, validators) = (self.terms.proof_of(term), self.validators_of(view.epoch()));
         let is_over = proof.as_ref().and_then(|proof| proof.permit.as_ref()).is_some_and(|permit| {
             permit.votes.iter().all(|vote| vote.statement.covers(view))
-                && permit.verify(self.consortium.validators(), &self.consortium.id()).is_ok()
+                && validators.is_some_and(|validators| permit.verify(&validators, &self.consortium.id()).is_ok())
         });
         Ok((!is_over).then_some(at.index))
     }
@@ -189,7 +201,7 @@ impl Shared {
                 follows
                     && is_bounded(entry)
                     && self.keeps_membership(entry)
-                    && is_signed(entry, self.consortium.validators())
+                    && is_signed(entry, &|epoch| self.validators_of(epoch))
             })
     }
 

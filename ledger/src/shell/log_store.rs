@@ -28,6 +28,7 @@ use super::{
     raft::{RaftEntry, RaftLogId, RaftVote, TypeConfig},
     store::{Batch, Scan, Store, key_number, number_key},
 };
+use crate::block::Block;
 
 const STORE: &str = "log";
 const ENTRIES: &str = "entries";
@@ -113,11 +114,13 @@ pub fn chain_hash(before: Digest, entry: &RaftEntry) -> Digest {
     }
 }
 
-/// Whether the leader that a block names signed its header; true of entries without a block.
-pub fn is_signed(entry: &RaftEntry, validators: &ValidatorSet) -> bool {
+/// Whether the leader that a block names signed its header; true of entries without a block. `validators` gives the set of
+/// an epoch.
+pub fn is_signed(entry: &RaftEntry, validators: &impl Fn(u64) -> Option<ValidatorSet>) -> bool {
     let EntryPayload::Normal(packed) = &entry.payload else { return true };
-    let block = packed.block();
-    validators.key(block.header.leader).is_some_and(|key| block.header.is_proposed_by(&key, &block.proposal))
+    let Block { header, proposal, .. } = packed.block();
+    let key = validators(header.view.epoch()).and_then(|validators| validators.key(header.leader));
+    key.is_some_and(|key| header.is_proposed_by(&key, proposal))
 }
 
 impl LogStore {

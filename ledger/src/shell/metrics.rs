@@ -71,7 +71,7 @@ impl Shared {
     }
 
     fn stalled(&self, finality: &Status, raft_entries_not_final: u64) -> Option<Stalled> {
-        let validators = self.consortium.validators();
+        let validators = self.validators();
         let quorum = validators.quorum();
         let silent = |voted: &[NodeId]| {
             let members = validators.members.iter().map(|(node, _)| *node);

@@ -153,6 +153,10 @@ impl Peer {
                 let _ = self.peers.validator.try_send(Message::Input(Input::Nullification(*permit)));
                 Err(RPCError::Unreachable(Unreachable::new(&AnyError::error("the term is over"))))
             }
+            PeerReply::Closing(proof) => {
+                let _ = self.peers.validator.try_send(Message::Input(Input::Closing(proof)));
+                Err(RPCError::Unreachable(Unreachable::new(&AnyError::error("the epoch is over"))))
+            }
             PeerReply::Refused(PeerRefusal::Unproven) if !was_shown => {
                 // It restarted. openraft repeats the request at once.
                 self.proven_in = None;

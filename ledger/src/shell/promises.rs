@@ -15,7 +15,7 @@ use wallet::{digest::Digest, units::NodeId};
 use super::{fault::Fault, shared::Shared, transport::Given};
 use crate::{
     apply::BlockContext,
-    block::View,
+    block::{View, epoch_of},
     event::Entry,
     evidence::{BrokenPromise, Evidence, Execution, PROMISED_MAX, Promise, SignedPromise, entries_digest},
     execute::{BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, Executed},
@@ -34,7 +34,7 @@ const KEPT_MAX: usize = 4096;
 
 /// See the module.
 pub(crate) struct Promises {
-    signer: Signer,
+    signer: Mutex<Signer>,
     given: Mutex<Book>,
     kept: Mutex<VecDeque<Kept>>,
 }
@@ -76,7 +76,12 @@ impl From<&Entry> for Named {
 
 impl Promises {
     pub(crate) fn new(signer: Signer) -> Self {
-        Self { signer, given: Mutex::default(), kept: Mutex::default() }
+        Self { signer: Mutex::new(signer), given: Mutex::default(), kept: Mutex::default() }
+    }
+
+    /// The node's key was rotated.
+    pub(crate) fn sign_with(&self, signer: Signer) {
+        *lock(&self.signer) = signer;
     }
 
     /// Promises entries that this node has taken as the leader of `term`; none if it would promise too much.
@@ -103,7 +108,7 @@ impl Promises {
             due.bytes += bytes;
             through
         };
-        let signed = Signed::sign(promise(consortium, term, through, &leaves), &self.signer);
+        let signed = Signed::sign(promise(consortium, term, through, &leaves), &lock(&self.signer));
         Some(Given { term, through, signature: signed.signature })
     }
 
@@ -164,6 +169,10 @@ impl Shared {
     /// Whether the block that became final keeps the promises for it. What does not is kept as evidence.
     pub(crate) fn check_promises(&self, finalized: &Final, before: &Executed) -> Result<(), Fault> {
         let (header, after) = (&finalized.block.header, &finalized.executed);
+        if after.is_closed() {
+            // Its leader owes nothing more.
+            return Ok(());
+        }
         for Kept { promise, entries } in self.promises.for_view(header.view) {
             for Named { id, leaf } in entries.iter().filter(|named| after.state.entry(named.id).is_none()) {
                 // The same entry under another signature was not promised.
@@ -195,7 +204,7 @@ impl Shared {
 }
 
 fn promise(consortium: &Consortium, term: u64, through: u64, leaves: &[Digest]) -> Promise {
-    let (id, epoch) = (consortium.id(), consortium.validators().epoch);
+    let (id, epoch) = (consortium.id(), epoch_of(term));
     Promise { consortium: id, epoch, term, through, entries: entries_digest(leaves) }
 }
 

@@ -33,8 +33,10 @@ pub struct ReplicaOptions {
     pub consortium: Arc<Consortium>,
     /// Which node it is.
     pub me: NodeId,
-    /// The node's key of genesis, with which it votes.
+    /// The node's key, with which it votes.
     pub node_key: SecretKey,
+    /// The key to which that one is to be rotated, or was: it votes with the one that the ledger names.
+    pub next_key: Option<SecretKey>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
 }

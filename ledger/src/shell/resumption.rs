@@ -20,6 +20,7 @@ use crate::{
     block::Block,
     event::{EntryBody, Event, ValidatorResumed},
     finality::{Final, Input, Statements},
+    vote::Signer,
 };
 
 /// So many numbers of the own `ValidatorResumed` are remembered.
@@ -63,7 +64,10 @@ impl Validator {
     /// Falls silent if this node's key signed something here that its record does not know.
     pub(crate) fn check_own(&mut self, statements: &Statements, why: &str) -> Result<(), Fault> {
         let shared = &self.shared;
-        let beyond = statements.are_beyond(&self.votes.record, shared.me, &shared.consortium);
+        let by = |own: &Signer| {
+            statements.are_beyond(&self.votes.record, shared.me, &own.key.public_key(), &shared.consortium)
+        };
+        let beyond = self.keys.iter().any(by);
         if beyond { self.fall_silent(why) } else { Ok(()) }
     }
 
@@ -84,15 +88,18 @@ impl Validator {
 
     fn trust_if_answered(&mut self) {
         let Custody::Asking(answered) = &self.custody else { return };
-        if answered.len() + 1 >= self.shared.consortium.validators().quorum() {
+        // Those that vote: of a quorum of them one is honest and in every other quorum. This node itself is one more.
+        let validators = self.shared.validators();
+        let of_others = answered.iter().filter(|node| validators.key(**node).is_some()).count();
+        let own = usize::from(validators.key(self.shared.me).is_some());
+        if of_others + own >= validators.quorum() {
             self.speak();
         }
     }
 
     fn speak(&mut self) {
         self.custody = Custody::Trusted;
-        self.signer = Some(self.key.clone());
-        self.voter.set_signer(self.signer.clone());
+        self.voter.set_signer(self.keys.clone());
         self.shared.votes.send_replace(true);
     }
 
@@ -111,18 +118,21 @@ impl Validator {
         self.votes.drawn.push(nonce);
         self.file.save(&self.votes)?;
         tracing::error!(why, "this node falls silent until its ValidatorResumed is final");
-        if self.shared.consortium.validators().quorum() == self.shared.consortium.nodes().len() {
+        let validators = self.shared.validators();
+        if validators.key(self.shared.me).is_some() && validators.quorum() == validators.members.len() {
             tracing::error!("the others have no quorum without this node: nothing becomes final any more");
         }
         let (consortium, author) = (self.shared.consortium.id(), self.shared.me);
         let event = Event::ValidatorResumed(ValidatorResumed { nonce });
-        let entry = EntryBody { consortium, author, nonce, event }.sign(&self.key.key, None);
-        self.shared.outbox.add_all(vec![entry]);
+        let named = self.shared.tip.borrow().state.node(author).map(|record| record.node.key);
+        if let Some(own) = self.keys.iter().find(|own| named == Some(own.key.public_key())) {
+            let entry = EntryBody { consortium, author, nonce, event }.sign(&own.key, None);
+            self.shared.outbox.add_all(vec![entry]);
+        }
         Ok(())
     }
 
     fn hush(&mut self) {
-        self.signer = None;
         self.voter.set_signer(None);
         self.shared.votes.send_replace(false);
     }

@@ -8,7 +8,7 @@ use super::{
     transport::{CERTIFICATES_MAX, ENTRIES_MAX, PeerRefusal, PeerReply, PeerRequest, SubmitReply, VOTES_MAX, Word},
     validator::Message,
 };
-use crate::{apply::check_author_with, event::Entry, finality::Input};
+use crate::{event::Entry, finality::Input};
 
 impl Shared {
     /// Answers a request of node `from`.
@@ -35,6 +35,12 @@ impl Shared {
         }
         if words.iter().any(|word| word.speaker() != from) {
             return Err(PeerRefusal::NotSender);
+        }
+        // Whoever is still in an epoch that is over missed how that ended.
+        if let Some(latest) = words.iter().map(Word::term).max()
+            && let Some(closing) = self.closing_of(latest).map_err(|fault| self.not_ready(fault))?
+        {
+            return Ok(closing);
         }
         let mut gave_up_through = None;
         for word in words {
@@ -71,8 +77,9 @@ impl Shared {
         }
         // Not on the runtime's threads: what carries blocks and votes must not wait for signatures.
         let (consortium, checks, whole) = (self.consortium.clone(), self.checks.clone(), entries.len());
+        let state = self.tip.borrow().state.clone();
         let checked = blocking(move || {
-            let known = |entry: &Entry| check_author_with(&consortium, entry, &*checks).is_ok();
+            let known = |entry: &Entry| state.check_author(&consortium, entry, &*checks).is_ok();
             Ok(entries.into_iter().filter(known).collect::<Vec<Entry>>())
         });
         let known = checked.await.map_err(|_| PeerRefusal::NotReady)?;
@@ -96,13 +103,18 @@ impl Shared {
     async fn certificates(&self, from: BlockHeight) -> Result<PeerReply, PeerRefusal> {
         let (store, until) = (self.store.clone(), self.tip.borrow().height.get());
         let last = from.get().saturating_add(CERTIFICATES_MAX as u64 - 1).min(until);
-        let certificates = blocking(move || {
-            let heights = (from.get().max(1)..=last).map(BlockHeight::new);
-            heights.filter_map(|height| store.certificate(height).transpose()).collect()
+        let reply = blocking(move || {
+            let mut certificates = Vec::new();
+            for height in (from.get().max(1)..=last).map(BlockHeight::new) {
+                let Some((header, certificate)) = store.header(height)?.zip(store.certificate(height)?) else { break };
+                match store.hand_over(header.epoch)?.filter(|_| header.is_closing()) {
+                    Some(hand_over) if height == from => return Ok(PeerReply::Closing(Box::new(hand_over.proof))),
+                    Some(_) => break,
+                    None => certificates.push(certificate),
+                }
+            }
+            Ok(PeerReply::Certificates(certificates))
         });
-        certificates.await.map(PeerReply::Certificates).map_err(|fault| {
-            self.fail(fault);
-            PeerRefusal::NotReady
-        })
+        reply.await.map_err(|fault| self.not_ready(fault))
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use genesis::Consortium;
+use genesis::{Consortium, ValidatorSet};
 use tokio::sync::{Semaphore, mpsc, watch};
 use wallet::units::{BlockHeight, NodeId};
 
@@ -25,11 +25,12 @@ use super::{
     replica::SubmitError,
     submission::{Ordered, Outbox, Queue},
     terms::{Candidacy, Terms},
-    transport::{Transport, Word},
+    transport::{PeerReply, Transport, Word},
     validator::Message,
 };
 use crate::{
     apply::BlockContext,
+    block::epoch_of,
     checks::Remembered,
     event::Entry,
     execute::Executed,
@@ -85,6 +86,25 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The validator set of an epoch, if that has begun here.
+    pub(crate) fn validators_of(&self, epoch: u64) -> Option<ValidatorSet> {
+        self.tip.borrow().state.validators_of(epoch).map(|record| record.set)
+    }
+
+    /// Who votes for the block after the final one.
+    pub(crate) fn validators(&self) -> ValidatorSet {
+        self.tip.borrow().validators()
+    }
+
+    /// How the epoch of `term` ended, for whoever still speaks of it.
+    pub(crate) fn closing_of(&self, term: u64) -> Result<Option<PeerReply>, Fault> {
+        let epoch = epoch_of(term);
+        if epoch >= self.tip.borrow().state.epoch() {
+            return Ok(None);
+        }
+        Ok(self.store.hand_over(epoch)?.map(|hand_over| PeerReply::Closing(Box::new(hand_over.proof))))
+    }
+
     /// Whether the final state takes an entry as it is.
     pub(crate) fn check(&self, entry: &Entry) -> Result<(), Refusal> {
         self.check_all([entry])

@@ -56,17 +56,18 @@ struct Files {
 }
 
 pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>) -> Result<Replica, Fault> {
-    let ReplicaOptions { dir, consortium, me, node_key, clock } = options;
+    let ReplicaOptions { dir, consortium, me, node_key, next_key, clock } = options;
     let found = node_key.public_key();
-    if consortium.node(me).is_none_or(|node| node.key != found) {
-        return Err(Fault::WrongKey { node: me, found });
-    }
     let files = {
         let (dir, consortium) = (dir.clone(), consortium.clone());
         blocking(move || Files::open(&dir, &consortium, me)).await?
     };
     let Files { log, store, tip, vote_file, votes, may_vote } = files;
-    let key = Signer { node: me, key: node_key };
+    let own = [Some(node_key), next_key].into_iter().flatten();
+    let keys: Vec<Signer> = own.map(|key| Signer { node: me, key }).collect();
+    let named = tip.executed.state.node(me).map(|record| record.node.key);
+    let key = keys.iter().find(|signer| named == Some(signer.key.public_key())).cloned();
+    let key = key.ok_or(Fault::WrongKey { node: me, found })?;
     let steady = tokio::time::Instant::now();
     let tip_executed = Arc::new(tip.executed.clone());
     let checks = Arc::new(Remembered::default());
@@ -79,7 +80,8 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         votes.record.clone(),
         moment(&*clock, steady),
     )
-    .with_checks(checks.clone());
+    .with_checks(checks.clone())
+    .with_carriers(tip.carriers);
     let (messages, inbox) = mpsc::channel(MESSAGES_MAX);
     let (cuts, cuts_inbox) = mpsc::unbounded_channel();
     let others = (0..).map(NodeId::new).take(consortium.nodes().len()).filter(|node| *node != me);
@@ -111,7 +113,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         fault: watch::Sender::new(None),
         outbox: Default::default(),
         queue: Default::default(),
-        promises: Promises::new(key.clone()),
+        promises: Promises::new(key),
         ordered: Default::default(),
         validator: messages,
         shares: outgoing_votes.keys().map(|node| (*node, Arc::new(Semaphore::new(SHARE)))).collect(),
@@ -131,8 +133,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         next_index: tip.log_id.map_or(0, |at| at.index + 1),
         reread: None,
         generation: log.end().generation,
-        signer: None,
-        key,
+        keys,
         custody: Custody::Asking(BTreeSet::new()),
         steady,
         next_tick: tokio::time::Instant::now(),

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use genesis::Consortium;
+use genesis::ValidatorSet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use wallet::units::NodeId;
+use wallet::{digest::Digest, units::NodeId};
 
 use super::{
     raft::{RaftVote, leader_of, raft_id},
@@ -40,7 +40,7 @@ pub struct Proof {
 #[derive(Clone, Debug)]
 pub(crate) struct Entered {
     pub(crate) term: u64,
-    /// Why the terms before are over. None in term 1, and after a start until it is shown again.
+    /// Why the terms before are over. None in the first of an epoch, and after a start until it is shown again.
     pub(crate) permit: Option<Arc<Nullification>>,
 }
 
@@ -91,13 +91,14 @@ impl Terms {
         leads.as_ref().is_some_and(|proof| proof.leadership.term == term && proof.leadership.leader == node)
     }
 
-    /// Takes the proof that `leader` leads `term`.
+    /// Takes the proof that `leader` leads `term`. `validators` are those of its epoch.
     ///
     /// # Errors
     /// [`PeerRefusal::Unproven`] if it does not prove that.
     pub(crate) fn prove(
         &self,
-        consortium: &Consortium,
+        validators: &ValidatorSet,
+        consortium: &Digest,
         term: u64,
         leader: NodeId,
         proof: Proof,
@@ -106,7 +107,7 @@ impl Terms {
         if (leadership.term, leadership.leader) != (term, leader) {
             return Err(PeerRefusal::Unproven);
         }
-        leadership.verify(consortium.validators(), &consortium.id()).map_err(|reason| {
+        leadership.verify(validators, consortium).map_err(|reason| {
             tracing::warn!(node = %leader, term, %reason, "a claim to lead without a quorum's grants");
             PeerRefusal::Unproven
         })?;

@@ -3,6 +3,7 @@
 mod backup;
 mod censors;
 mod cluster;
+mod hand_over;
 mod leaders;
 mod liars;
 mod planted;
@@ -300,7 +301,18 @@ async fn a_final_store_that_lost_a_state_leaf_refuses_to_start() {
     cluster.close(0).await;
     {
         use super::store::{Batch, Scan, Store};
-        let families = ["headers", "certificates", "entries", "leaves", "tiles", "state", "meta", "wallets", "anchors"];
+        let families = [
+            "headers",
+            "certificates",
+            "entries",
+            "leaves",
+            "tiles",
+            "state",
+            "meta",
+            "wallets",
+            "anchors",
+            "hand_overs",
+        ];
         let store = Store::open(&cluster.dir(0).join("final").into(), "final", &families).expect("opens");
         let mut batch = Batch::default();
         store

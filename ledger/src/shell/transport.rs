@@ -19,9 +19,11 @@ use super::{
     terms::{Candidacy, Proof},
 };
 use crate::{
+    block::Header,
     certificate::{Certificate, Nullification},
     event::Entry,
     finality::Statements,
+    hand_over::ClosingProof,
     vote::{SignedGrant, SignedNullify, Vote},
 };
 
@@ -118,6 +120,14 @@ impl Word {
             Self::Nullify { vote, .. } => vote.validator,
         }
     }
+
+    /// The last term that it speaks of.
+    pub fn term(&self) -> u64 {
+        match self {
+            Self::Vote(vote) => vote.statement.view.term,
+            Self::Nullify { vote, .. } => vote.statement.through,
+        }
+    }
 }
 
 /// The answer to a [`PeerRequest`].
@@ -138,7 +148,8 @@ pub enum PeerReply {
     },
     /// To [`PeerRequest::Submit`].
     Submit(SubmitReply),
-    /// To [`PeerRequest::Certificates`]: consecutive, from the asked height on, at most [`CERTIFICATES_MAX`].
+    /// To [`PeerRequest::Certificates`]: consecutive, from the asked height on, at most [`CERTIFICATES_MAX`], and none of
+    /// a block that closes its epoch or later.
     Certificates(Vec<Certificate>),
     /// To [`PeerRequest::Statements`].
     Statements(Statements),
@@ -146,11 +157,15 @@ pub enum PeerReply {
     LogEntries {
         /// Consecutive.
         entries: Vec<RaftEntry>,
-        /// Of the block in the last one.
+        /// Of the block in the last one, or of the last carrier above it, if it closes its epoch.
         certificate: Certificate,
+        /// Between that block and what the certificate names.
+        carriers: Vec<Header>,
     },
     /// The request was not carried out.
     Refused(PeerRefusal),
+    /// To any of them that speaks of an epoch that is over, or asks for the block that closed it: how it ended.
+    Closing(Box<ClosingProof>),
 }
 
 /// What became of submitted entries. Whether they hold is for the sender to see, in its own final state.
@@ -318,9 +333,10 @@ mod tests {
             PeerReply::Submit(SubmitReply::NotLeader(Some(NodeId::new(2)))),
             PeerReply::Certificates(Vec::new()),
             PeerReply::Statements(Statements::default()),
-            PeerReply::LogEntries { entries: Vec::new(), certificate: certificate() },
+            PeerReply::LogEntries { entries: Vec::new(), certificate: certificate(), carriers: Vec::new() },
+            PeerReply::Closing(Box::new(ClosingProof { certificate: certificate(), carriers: Vec::new() })),
             PeerReply::Refused(PeerRefusal::NotReady),
         ];
-        assert_eq!(golden(&replies), "f0e9596dcaadaeeaf65e3b42c50e231bf85d5a0eb1f5c30a420d7696e92cddc7");
+        assert_eq!(golden(&replies), "57a2e0ba10cee5bae8bdd290f834f2cc4640c50d4d69905d0d4bb6992a1eb7f4");
     }
 }

@@ -74,12 +74,10 @@ pub(crate) struct Validator {
     pub(crate) reread: Option<u64>,
     /// Generation of the log that it was told of.
     pub(crate) generation: u64,
-    /// With what this node proposes; none if it may sign nothing.
-    pub(crate) signer: Option<Signer>,
     /// When the clock of view timers began.
     pub(crate) steady: Instant,
-    /// With what it signs once it may.
-    pub(crate) key: Signer,
+    /// With what it signs once it may: in each epoch with the one that the ledger names.
+    pub(crate) keys: Vec<Signer>,
     /// Whether it may.
     pub(crate) custody: Custody,
     /// When the voter is told the next time that time passed.
@@ -215,19 +213,30 @@ impl Validator {
         self.check_input(&input)?;
         let mut effects = Vec::new();
         let taken = self.voter.step(moment(&*self.shared.clock, self.steady), input, &mut effects);
-        // A later record holds what the ones before it do: one write is enough, before anything leaves.
-        let mut last = effects.iter().rev().find_map(|effect| match effect {
-            Effect::Record(record) => Some(record.clone()),
-            _ => None,
-        });
-        for effect in effects {
-            match effect {
-                Effect::Record(_) => {
-                    if let Some(record) = last.take() {
-                        self.write_record(record)?;
+        // A later record holds what the ones before it do: one write is enough, before anything leaves. But not one that
+        // knows of a final block before that is on the disk: it forgets what made the block final.
+        let mut effects = effects.into_iter().peekable();
+        while effects.peek().is_some() {
+            let mut until_final = Vec::new();
+            while let Some(effect) = effects.next_if(|effect| !matches!(effect, Effect::Final(_))) {
+                until_final.push(effect);
+            }
+            let mut last = until_final.iter().rev().find_map(|effect| match effect {
+                Effect::Record(record) => Some(record.clone()),
+                _ => None,
+            });
+            for effect in until_final {
+                match effect {
+                    Effect::Record(_) => {
+                        if let Some(record) = last.take() {
+                            self.write_record(record)?;
+                        }
                     }
+                    effect => self.carry_out(effect)?,
                 }
-                effect => self.carry_out(effect)?,
+            }
+            if let Some(finalized) = effects.next() {
+                self.carry_out(finalized)?;
             }
         }
         Ok(taken)
@@ -247,6 +256,9 @@ impl Validator {
                 tracing::info!(epoch, term, "the validators of the next epoch vote from here on");
                 self.silent_ticks = 0;
                 self.shared.terms.enter(term, None);
+                if let Some(signer) = self.voter.signer() {
+                    self.shared.promises.sign_with(signer.clone());
+                }
             }
             Effect::Campaign { term, permit, parent } => {
                 self.shared.campaign.send_replace(Some(Candidacy { term, permit, parent }));
@@ -303,7 +315,7 @@ impl Validator {
         // so that is the log's end, once it holds the first entry of the term.
         let leads = |link: &Link| link.log_id.leader_id == CommittedLeaderId::new(term, raft_id(self.shared.me));
         let Some(end) = self.shared.log.last().filter(leads) else { return Err(candidates) };
-        let Some((place, signer)) = self.voter.may_propose(term, end.chain).zip(self.signer.as_ref()) else {
+        let Some((place, signer)) = self.voter.may_propose(term, end.chain).zip(self.voter.signer()) else {
             return Err(candidates);
         };
         if !self.votes.record.may_lead(term) {

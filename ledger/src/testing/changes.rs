@@ -24,9 +24,10 @@ pub fn plan(changes: impl IntoIterator<Item = (u64, Members)>) {
 /// Makes the change that is planned for the height of this block.
 pub(crate) fn apply(executed: &mut Executed) {
     let Some(members) = BY_HEIGHT.with_borrow(|planned| planned.get(&executed.height.get()).cloned()) else { return };
-    let Some(GovernanceRecord { consortium, epoch }) = executed.state.governance() else { return };
+    let Some(record) = executed.state.governance() else { return };
+    let epoch = record.epoch;
     let set = ValidatorSet { epoch: epoch + 1, members };
-    let record = GovernanceRecord { consortium, epoch: set.epoch };
+    let record = GovernanceRecord { epoch: set.epoch, ..record };
     executed.state.put(StateKey::Governance, Record::Governance(record));
     let record = ValidatorRecord { since: executed.height, set };
     executed.state.put(StateKey::Validators(epoch + 1), Record::Validators(record));

@@ -1,7 +1,7 @@
 //! Lies to who asks for what it misses: entries of the log, and what its own key signed.
 
 use ledger::{
-    block::{Block, View},
+    block::{Block, Header, View, epoch_of},
     certificate::Certificate,
     finality::{STATEMENTS_MAX, Statements},
     shell::{
@@ -32,7 +32,7 @@ impl Liar {
             entries.find(|entry| matches!(entry.payload, EntryPayload::Normal(_))).map(|entry| entry.payload.clone())
         })?;
         let log_id = RaftLogId::new(after.log_id.leader_id, after.log_id.index + 1);
-        Some(PeerReply::LogEntries { entries: vec![RaftEntry { log_id, payload }], certificate })
+        Some(PeerReply::LogEntries { entries: vec![RaftEntry { log_id, payload }], certificate, carriers: Vec::new() })
     }
 
     /// In place of true entries up to a final block.
@@ -41,9 +41,10 @@ impl Liar {
         to: NodeId,
         mut entries: Vec<RaftEntry>,
         mut certificate: Certificate,
+        carriers: Vec<Header>,
     ) -> PeerReply {
         self.tell(Lie::LogEntriesForged, to);
-        let Some(last) = entries.last_mut() else { return PeerReply::LogEntries { entries, certificate } };
+        let Some(last) = entries.last_mut() else { return PeerReply::LogEntries { entries, certificate, carriers } };
         match self.rng.range(0..6) {
             0 => entries.clear(),
             1 => drop(entries.remove(0)),
@@ -61,7 +62,7 @@ impl Liar {
             4 => certificate.kind = VoteKind::Notarize,
             _ => entries[0].payload = EntryPayload::Blank,
         }
-        PeerReply::LogEntries { entries, certificate }
+        PeerReply::LogEntries { entries, certificate, carriers }
     }
 
     /// Another body, or another signature of the leader, under the same header.
@@ -111,7 +112,7 @@ impl Liar {
 
     /// Statements of the term after the next, signed by the liar.
     fn never_said(&self) -> Option<(Vote, SignedNullify, SignedGrant)> {
-        let (consortium, epoch) = (self.consortium.id(), self.consortium.validators().epoch);
+        let (consortium, epoch) = (self.consortium.id(), epoch_of(self.term));
         let tip = self.tip.as_ref()?;
         let (term, height) = (self.term.saturating_add(2), BlockHeight::new(tip.height.get() + 1));
         let view = View { term, number: 1 };

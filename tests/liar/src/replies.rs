@@ -1,6 +1,7 @@
 //! Lies in elections and answers.
 
 use ledger::{
+    block::epoch_of,
     certificate::Nullification,
     shell::{
         raft::TypeConfig,
@@ -65,7 +66,7 @@ impl Liar {
     /// An answer to a candidate that the honest software never sees.
     pub(super) fn false_grant(&mut self, candidate: NodeId, candidacy: &Candidacy) -> Option<PeerReply> {
         if self.has(Lie::GrantAll) {
-            let (consortium, epoch) = (self.consortium.id(), self.consortium.validators().epoch);
+            let (consortium, epoch) = (self.consortium.id(), epoch_of(candidacy.term));
             let grant = Grant { consortium, epoch, term: candidacy.term, candidate };
             return Some(PeerReply::Granted(Signed::sign(grant, &self.signer)));
         }
@@ -112,8 +113,8 @@ impl Liar {
                 }
                 PeerReply::Certificates(certificates)
             }
-            PeerReply::LogEntries { entries, certificate } if self.has(Lie::LogEntriesForged) => {
-                self.false_entries(to, entries, certificate)
+            PeerReply::LogEntries { entries, certificate, carriers } if self.has(Lie::LogEntriesForged) => {
+                self.false_entries(to, entries, certificate, carriers)
             }
             PeerReply::Statements(held) if self.has(Lie::StatementsForged) => {
                 PeerReply::Statements(self.false_statements(to, held))

@@ -1,7 +1,7 @@
 //! Lies of a validator: what it signs.
 
 use ledger::{
-    block::View,
+    block::{View, epoch_of},
     shell::{
         raft::TypeConfig,
         transport::{PeerRequest, VOTES_MAX, Word},
@@ -57,7 +57,7 @@ impl Liar {
     }
 
     fn nullify(&self, from: View, through: u64) -> Word {
-        let (consortium, epoch) = (self.consortium.id(), self.consortium.validators().epoch);
+        let (consortium, epoch) = (self.consortium.id(), epoch_of(from.term));
         let vote = Signed::sign(Nullify { consortium, epoch, from, through }, &self.signer);
         Word::Nullify { vote, best: None }
     }
@@ -101,7 +101,7 @@ impl Liar {
             let view = View { term: self.rng.draw() >> self.rng.range(1..60), number: self.rng.range(1..90) };
             let ballot = Ballot {
                 consortium: self.consortium.id(),
-                epoch: self.consortium.validators().epoch,
+                epoch: view.epoch(),
                 kind: VoteKind::Finalize,
                 view,
                 height,

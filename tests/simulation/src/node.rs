@@ -93,6 +93,7 @@ impl Node {
             consortium: self.consortium.clone(),
             me: self.id,
             node_key: testing::node_key(self.id.get()),
+            next_key: None,
             clock: Arc::new(SkewedClock(self.clone())),
         };
         match Replica::open(options, wire.clone()).await {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
-use genesis::Consortium;
+use genesis::{Consortium, Parameters};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 use wallet::{codec, digest::Digest, units::NodeId};
@@ -186,8 +186,13 @@ impl Drop for Cluster {
 
 impl Cluster {
     pub async fn start(nodes: u32) -> Self {
+        Self::start_with(nodes, Parameters::default()).await
+    }
+
+    pub async fn start_with(nodes: u32, parameters: Parameters) -> Self {
         let dirs = (0..nodes).map(|_| tempfile::tempdir().expect("tempdir")).collect();
-        let cluster = Self { consortium: testing::consortium(nodes), board: Arc::default(), dirs };
+        let consortium = testing::consortium_with(nodes, parameters);
+        let cluster = Self { consortium, board: Arc::default(), dirs };
         for node in 0..nodes {
             cluster.open(node).await.expect("a fresh folder opens");
         }
@@ -218,6 +223,7 @@ impl Cluster {
             consortium: self.consortium.clone(),
             me,
             node_key: testing::node_key(node),
+            next_key: Some(testing::next_node_key(node)),
             clock: Arc::new(SystemClock),
         };
         Replica::open(options, Arc::new(Line { from: me, board: self.board.clone(), is_remembered })).await

@@ -90,6 +90,7 @@ impl Member {
             consortium: identity.consortium.clone(),
             me: identity.me,
             node_key: identity.key.clone(),
+            next_key: None,
             clock: Arc::new(SystemClock),
         };
         let replica = Replica::open(options, shim.outward(network)).await.map_err(wrong)?;

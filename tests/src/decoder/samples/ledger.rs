@@ -11,6 +11,7 @@ use ledger::{
     certificate::{Certificate, Leadership, Nullification},
     evidence::EvidenceFile,
     finality::Statements,
+    hand_over::ClosingProof,
     shell::{
         log_store::Link,
         raft::RaftEntry,
@@ -163,8 +164,13 @@ pub(crate) fn ledger_replies() -> Vec<Vec<u8>> {
                 payload: EntryPayload::Normal(LEDGER.chain.blocks[0].0.clone().into()),
             }],
             certificate: parent(),
+            carriers: vec![LEDGER.chain.blocks[0].0.header.clone()],
         },
         PeerReply::Refused(PeerRefusal::WildTerm),
+        PeerReply::Closing(Box::new(ClosingProof {
+            certificate: parent(),
+            carriers: vec![LEDGER.chain.blocks[0].0.header.clone()],
+        })),
     ];
     replies.iter().map(encode).collect()
 }
