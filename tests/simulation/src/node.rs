@@ -46,6 +46,8 @@ pub struct Node {
     pub liar: Option<Mutex<Liar>>,
     /// The running process.
     pub process: Mutex<Process>,
+    /// What its client submits beside its own entries, one after the other.
+    governs: Vec<Entry>,
     anchors: AtomicU64,
     client: Mutex<Rng>,
 }
@@ -67,6 +69,7 @@ impl Node {
         now_ms: Arc<AtomicU64>,
         watch: Arc<Watch>,
         liar: Option<Liar>,
+        governs: Vec<Entry>,
         seed: u64,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -78,6 +81,7 @@ impl Node {
             watch,
             liar: liar.map(Mutex::new),
             process: Mutex::default(),
+            governs,
             anchors: AtomicU64::new(0),
             client: Mutex::new(Rng::new(seed, &format!("client {id}"))),
         })
@@ -93,14 +97,14 @@ impl Node {
             consortium: self.consortium.clone(),
             me: self.id,
             node_key: testing::node_key(self.id.get()),
-            next_key: None,
+            next_key: Some(testing::next_node_key(self.id.get())),
             clock: Arc::new(SkewedClock(self.clone())),
         };
         match Replica::open(options, wire.clone()).await {
             Ok(replica) => {
                 wire.answer_with(replica.clone());
                 self.process().replica = Some(replica.clone());
-                self.submit(replica).await;
+                tokio::join!(self.govern(replica.clone()), self.submit(replica));
             }
             Err(fault) => self.process().refused = Some(Arc::new(fault)),
         }
@@ -136,7 +140,7 @@ impl Node {
                 (rng.range(20..600), rng.range(500..8_000))
             };
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            let entry = self.anchor();
+            let entry = self.anchor(&replica);
             let id = entry.id();
             self.watch.submits(self.id, id);
             if replica.submit(entry).is_err() {
@@ -151,14 +155,30 @@ impl Node {
         }
     }
 
-    fn anchor(&self) -> Entry {
+    /// Submits what changes the validators, each entry once the one before is final.
+    async fn govern(&self, replica: Replica) {
+        for entry in &self.governs {
+            let id = entry.id();
+            self.watch.submits(self.id, id);
+            while replica.state().state.entry(id).is_none() {
+                // What is refused for now is tried again.
+                let _ = replica.submit(entry.clone());
+                let _ = tokio::time::timeout(Duration::from_secs(2), replica.wait_final(id)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    fn anchor(&self, replica: &Replica) -> Entry {
         let decisions = self.anchors.fetch_add(1, Ordering::Relaxed) + 1;
         let mut nonce = [0; 16];
         nonce[..8].copy_from_slice(&decisions.to_le_bytes());
         let log_head = sha256("simulation", &[&decisions.to_le_bytes()]);
         let event = Event::DecisionAnchored(DecisionAnchored { decisions, log_head });
         let body = EntryBody { consortium: self.consortium.id(), author: self.id, nonce, event };
-        body.sign(&testing::node_key(self.id.get()), None)
+        let (first, next) = (testing::node_key(self.id.get()), testing::next_node_key(self.id.get()));
+        let named = replica.state().state.node(self.id).map(|record| record.node.key);
+        body.sign(if named == Some(next.public_key()) { &next } else { &first }, None)
     }
 }
 

@@ -18,6 +18,10 @@ pub struct Plan {
     pub skew_ms: Vec<i64>,
     /// What happens when, in milliseconds since the start.
     pub events: Vec<(u64, Event)>,
+    /// How the validators change, one after the other.
+    pub changes: Vec<Change>,
+    /// Whose client brings that about.
+    pub governs: u32,
     /// Who lies, and how.
     pub liars: BTreeMap<u32, Vec<Lie>>,
     /// From here on nothing goes wrong any more but what a liar does.
@@ -47,6 +51,20 @@ pub enum Event {
     Restore { node: u32, what: Restored, down_ms: u64 },
 }
 
+/// A change of the validator set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A node votes no more.
+    Suspend(u32),
+    /// It votes again.
+    Reinstate(u32),
+    /// A node gets another key.
+    Rotate(u32),
+}
+
+/// The seeds below keep the validators of genesis.
+const CHANGES_FROM: u64 = 100;
+
 /// What comes back from a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restored {
@@ -68,7 +86,9 @@ impl Plan {
     /// The run of `seed`; if there are `lies`, one validator tells these and nobody any other.
     pub fn new(seed: u64, lies: &[Lie]) -> Self {
         let mut rng = Rng::new(seed, "plan");
-        let nodes = *rng.pick(&[4, 4, 7]);
+        let mut changing = Rng::new(seed, "changes");
+        let may_change = seed >= CHANGES_FROM && lies.is_empty() && changing.percent(60);
+        let nodes = *rng.pick(if may_change { &[5, 5, 7] } else { &[4, 4, 7] });
         let least = rng.range(1..12);
         let latency_ms = (least, least + rng.range(5..60));
         let loss = if rng.percent(50) { rng.range(1..150) } else { 0 };
@@ -103,16 +123,33 @@ impl Plan {
         }
         // A node whose record is behind is silent for a while, so it counts as one of those that may fail.
         let failing = liars.len() + skew_ms.iter().filter(|skew| skew.abs() == HOUR).count();
+        let mut is_restored = false;
         if rng.percent(25) && failing < (nodes as usize - 1) / 3 {
             let node = small(rng.range(0..u64::from(nodes)));
+            is_restored = true;
             let what = *rng.pick(&[Restored::Everything, Restored::Votes, Restored::NoVotes]);
             let at = rng.range(1_000..heal_ms - 1_000);
             events.push((at, Event::Backup { node }));
             events.push((rng.range(at + 100..heal_ms), Event::Restore { node, what, down_ms: rng.range(5..2_000) }));
         }
         events.sort_by_key(|(at, _)| *at);
-        Self { nodes, latency_ms, loss, skew_ms, events, liars, heal_ms }
+        // One fewer bears one that fails, at least.
+        let may_change = may_change && failing + usize::from(is_restored) <= 1;
+        let (changes, governs) =
+            if may_change { draw_changes(&mut changing, nodes, &liars) } else { Default::default() };
+        Self { nodes, latency_ms, loss, skew_ms, events, changes, governs, liars, heal_ms }
     }
+}
+
+/// A node leaves and comes back, and another gets a new key before, between or after that. And who brings it about.
+fn draw_changes(rng: &mut Rng, nodes: u32, liars: &BTreeMap<u32, Vec<Lie>>) -> (Vec<Change>, u32) {
+    let leaves = small(rng.range(0..u64::from(nodes)));
+    let rotates = (leaves + small(rng.range(1..u64::from(nodes)))) % nodes;
+    let mut changes = vec![Change::Suspend(leaves), Change::Reinstate(leaves)];
+    changes.insert(index(rng.range(0..3)), Change::Rotate(rotates));
+    let may_govern = |node: &u32| ![leaves, rotates].contains(node) && !liars.contains_key(node);
+    let governs = (0..nodes).find(may_govern).expect("five nodes, one liar at most");
+    (changes, governs)
 }
 
 /// Nobody, or one liar with lies of its own, or rarely one more than a consortium bears, who work for a fork.

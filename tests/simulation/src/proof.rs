@@ -1,64 +1,94 @@
 //! Checks of final blocks that share as little as they can with the code that made them final.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use genesis::Consortium;
+use genesis::{Consortium, ValidatorSet};
 use ledger::{
     apply::BlockContext,
-    block::{Block, View},
+    block::{Block, Header, TERMS_PER_EPOCH, View},
     certificate::{Certificate, Nullification},
     state::State,
     tree::log::LogTree,
-    vote::{Ballot, Nullify, Vote},
+    vote::{Ballot, Nullify, Vote, VoteKind},
 };
 use wallet::{
     digest::Digest,
     units::{BlockHeight, LogIndex, NodeId},
 };
 
+/// The validators of each epoch.
+pub type Sets = BTreeMap<u64, ValidatorSet>;
+
 /// Whether a quorum of different validators signed `certificate`, for `block`. Of kind `Notarize` it makes the block final
 /// only together with a later block's.
-pub fn check(consortium: &Consortium, block: &Block, certificate: &Certificate) -> Result<(), String> {
-    let ballot = Ballot::for_header(certificate.kind, &block.header);
+/// With carriers it makes them final, and so the block that they carry.
+pub fn check(
+    consortium: &Consortium,
+    sets: &Sets,
+    header: &Header,
+    carriers: &[Header],
+    certificate: &Certificate,
+) -> Result<(), String> {
+    let mut last = header;
+    for carrier in carriers {
+        if carrier.parent != last.digest() || carrier.log_root != header.log_root || !header.is_closing() {
+            return Err("what stands above it does not carry it".to_owned());
+        }
+        last = carrier;
+    }
+    let ballot = Ballot::for_header(certificate.kind, last);
     if certificate.block != ballot.block {
         return Err("its certificate names another block".to_owned());
     }
-    check_quorum(consortium, certificate.signatures.iter().map(|(signer, _)| *signer))?;
-    check_signatures(consortium, ballot, certificate)
+    let validators = sets.get(&header.epoch).ok_or("nobody knows who votes for it")?;
+    check_quorum(validators, certificate.signatures.iter().map(|(signer, _)| *signer))?;
+    check_signatures(consortium, validators, ballot, certificate)
 }
 
 /// Whether `block` carries a quorum's word for `parent`, and for every view between that it is over.
-pub fn check_parent(consortium: &Consortium, parent: Option<&Block>, block: &Block) -> Result<(), String> {
+pub fn check_parent(consortium: &Consortium, sets: &Sets, parent: Option<&Block>, block: &Block) -> Result<(), String> {
+    let (epoch, mut before) = (block.header.epoch, parent.map_or(View::START, |parent| parent.header.view));
     match (parent, &block.parent_certificate) {
         (None, None) => {}
         (Some(parent), Some(certificate)) => {
-            let ballot = Ballot::for_header(certificate.kind, &parent.header);
-            if certificate.block != ballot.block {
-                return Err("it carries the certificate of another parent".to_owned());
+            check(consortium, sets, &parent.header, &block.carriers, certificate)?;
+            let closes = parent.header.is_closing();
+            if epoch != parent.header.epoch + u64::from(closes) || (closes && certificate.kind != VoteKind::Finalize) {
+                return Err("an epoch begins elsewhere than on a final closing block".to_owned());
             }
-            check_quorum(consortium, certificate.signatures.iter().map(|(signer, _)| *signer))?;
-            check_signatures(consortium, ballot, certificate)?;
+            if closes {
+                before = View { term: epoch * TERMS_PER_EPOCH, number: 0 };
+            }
         }
         _ => return Err("its parent is not certified, or genesis is".to_owned()),
     }
-    let (before, view) = (parent.map_or(View::START, |parent| parent.header.view), block.header.view);
+    let view = block.header.view;
     let number = if view.term == before.term { before.number + 1 } else { 1 };
     if view.term < before.term || view.number != number {
         return Err(format!("view {view:?} does not follow {before:?}"));
     }
-    // Before term 1 there was nothing.
-    let skips = view.term > before.term.max(1);
+    // Before the first term of an epoch there was nothing.
+    let skips = view.term > before.term.max(epoch * TERMS_PER_EPOCH + 1);
     match &block.skipped {
         None if skips => Err(format!("nothing shows that the views up to {view:?} are over")),
         None => Ok(()),
-        Some(skipped) => check_skipped(consortium, before, view, skipped),
+        Some(skipped) => {
+            let validators = sets.get(&epoch).ok_or("nobody knows who votes for it")?;
+            check_skipped(consortium, validators, before, view, skipped)
+        }
     }
 }
 
-fn check_skipped(consortium: &Consortium, before: View, view: View, skipped: &Nullification) -> Result<(), String> {
-    check_quorum(consortium, skipped.votes.iter().map(|vote| vote.validator))?;
+fn check_skipped(
+    consortium: &Consortium,
+    validators: &ValidatorSet,
+    before: View,
+    view: View,
+    skipped: &Nullification,
+) -> Result<(), String> {
+    check_quorum(validators, skipped.votes.iter().map(|vote| vote.validator))?;
     for vote in &skipped.votes {
-        vote.verify(consortium.validators(), &consortium.id()).map_err(|error| error.to_string())?;
+        vote.verify(validators, &consortium.id()).map_err(|error| error.to_string())?;
         let Nullify { from, through, .. } = vote.statement;
         if (from.term, from.number) > (before.term, before.number + 1) || through + 1 < view.term {
             return Err(format!("node {} did not give up all views up to {view:?}", vote.validator));
@@ -67,16 +97,21 @@ fn check_skipped(consortium: &Consortium, before: View, view: View, skipped: &Nu
     Ok(())
 }
 
-fn check_quorum(consortium: &Consortium, signers: impl Iterator<Item = NodeId>) -> Result<(), String> {
+fn check_quorum(validators: &ValidatorSet, signers: impl Iterator<Item = NodeId>) -> Result<(), String> {
     let signers: BTreeSet<NodeId> = signers.collect();
-    let quorum = 2 * consortium.nodes().len() / 3 + 1;
+    let quorum = 2 * validators.members.len() / 3 + 1;
     if signers.len() < quorum { Err(format!("{} different signers are no quorum", signers.len())) } else { Ok(()) }
 }
 
-fn check_signatures(consortium: &Consortium, ballot: Ballot, certificate: &Certificate) -> Result<(), String> {
+fn check_signatures(
+    consortium: &Consortium,
+    validators: &ValidatorSet,
+    ballot: Ballot,
+    certificate: &Certificate,
+) -> Result<(), String> {
     for &(validator, signature) in &certificate.signatures {
         let vote = Vote { statement: ballot, validator, signature };
-        vote.verify(consortium.validators(), &consortium.id()).map_err(|error| error.to_string())?;
+        vote.verify(validators, &consortium.id()).map_err(|error| error.to_string())?;
     }
     Ok(())
 }

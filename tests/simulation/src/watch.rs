@@ -8,7 +8,7 @@ use std::{
 
 use genesis::Consortium;
 use ledger::{
-    block::Block,
+    block::{Block, Header},
     certificate::Certificate,
     event::Event,
     evidence::EvidenceFile,
@@ -27,7 +27,7 @@ use wallet::{
 
 use crate::{
     plan::SKEW_MAX_MS,
-    proof,
+    proof::{self, Sets},
     statements::Statements,
     world::{START_MS, TICK_MS},
 };
@@ -46,6 +46,8 @@ struct Seen {
     now_ms: u64,
     messages: u64,
     statements: Statements,
+    /// The validators of each epoch.
+    sets: Sets,
     /// The one chain.
     chain: BTreeMap<u64, (Block, Certificate)>,
     /// How far each node's chain was looked at.
@@ -68,7 +70,8 @@ struct Seen {
 impl Watch {
     /// Watches a consortium in which `liars` may do as they like.
     pub fn new(consortium: Arc<Consortium>, liars: BTreeSet<NodeId>, verbose: bool) -> Arc<Self> {
-        Arc::new(Self { consortium, liars, verbose, seen: Mutex::default() })
+        let sets = [(0, consortium.validators().clone())].into();
+        Arc::new(Self { consortium, liars, verbose, seen: Mutex::new(Seen { sets, ..Seen::default() }) })
     }
 
     /// The world's time since the start.
@@ -176,14 +179,30 @@ impl Watch {
         while looked < height {
             looked += 1;
             match replica.store().block(BlockHeight::new(looked)) {
-                Ok(Some(found)) => self.is_final(node, looked, found.block, found.certificate),
+                Ok(Some(found)) => {
+                    if found.block.header.is_closing() {
+                        self.learn_set(replica, &found.block.header);
+                    }
+                    let hand_over = replica.store().hand_over(found.block.header.epoch).ok().flatten();
+                    let hand_over = hand_over.filter(|_| found.block.header.is_closing());
+                    let carriers = hand_over.map_or(Vec::new(), |hand_over| hand_over.proof.carriers);
+                    self.is_final(node, looked, found.block, &carriers, found.certificate);
+                }
                 other => self.fail(format_args!("node {node} lacks its final block {looked}: {other:?}")),
             }
         }
         self.seen().heights.insert(node, looked);
     }
 
-    fn is_final(&self, node: NodeId, height: u64, block: Block, certificate: Certificate) {
+    /// The set that a closing block names, from the state of a node that holds it.
+    fn learn_set(&self, replica: &Replica, closing: &Header) {
+        let next = replica.state().state.validators_of(closing.epoch + 1).map(|record| record.set);
+        if let Some(next) = next.filter(|next| next.hash() == closing.next_validators) {
+            self.seen().sets.insert(next.epoch, next);
+        }
+    }
+
+    fn is_final(&self, node: NodeId, height: u64, block: Block, carriers: &[Header], certificate: Certificate) {
         let digest = block.header.digest();
         let known = self.seen().chain.get(&height).map(|(block, _)| block.header.digest());
         match known {
@@ -200,7 +219,7 @@ impl Watch {
                     block.header.view,
                     block.entries.len()
                 ));
-                if let Err(reason) = self.check_final(height, &block, &certificate) {
+                if let Err(reason) = self.check_final(height, &block, carriers, &certificate) {
                     self.fail(format_args!("node {node} shows height {height} as final: {reason}"));
                 }
                 self.seen().chain.insert(height, (block, certificate));
@@ -208,11 +227,17 @@ impl Watch {
         }
     }
 
-    fn check_final(&self, height: u64, block: &Block, certificate: &Certificate) -> Result<(), String> {
-        proof::check(&self.consortium, block, certificate)?;
+    fn check_final(
+        &self,
+        height: u64,
+        block: &Block,
+        carriers: &[Header],
+        certificate: &Certificate,
+    ) -> Result<(), String> {
         let seen = self.seen();
+        proof::check(&self.consortium, &seen.sets, &block.header, carriers, certificate)?;
         let parent = seen.chain.get(&height.saturating_sub(1)).map(|(parent, _)| parent);
-        proof::check_parent(&self.consortium, parent, block)?;
+        proof::check_parent(&self.consortium, &seen.sets, parent, block)?;
         // Of a quorum, at least one right clock agreed.
         let ahead_ms = self.consortium.parameters().clock_ahead_ms + SKEW_MAX_MS;
         let latest = START_MS + seen.now_ms + TICK_MS + ahead_ms;

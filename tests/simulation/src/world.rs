@@ -15,6 +15,7 @@ use ledger::{
     shell::{
         fault::Fault,
         memory::{Image, Trouble},
+        replica::Replica,
     },
     testing,
 };
@@ -23,6 +24,7 @@ use turmoil::Sim;
 use wallet::units::NodeId;
 
 use crate::{
+    changes::entries,
     node::Node,
     panics,
     plan::{Event, Plan, Restored},
@@ -71,7 +73,9 @@ impl World<'_> {
     pub fn new(seed: u64, lies: &[Lie], verbose: bool) -> Self {
         ledger::shell::simulated::begin(seed);
         let plan = Plan::new(seed, lies);
-        let consortium = testing::consortium_with(plan.nodes, parameters());
+        let lock_ms = if plan.changes.is_empty() { parameters().proposal_lock_ms } else { 0 };
+        let parameters = Parameters { proposal_lock_ms: lock_ms, ..parameters() };
+        let consortium = testing::consortium_with(plan.nodes, parameters);
         let watch = Watch::new(consortium.clone(), plan.liars.keys().copied().map(NodeId::new).collect(), verbose);
         let clock_ms = Arc::new(AtomicU64::new(START_MS));
         let mut builder = turmoil::Builder::new();
@@ -90,7 +94,9 @@ impl World<'_> {
             .map(|id| {
                 let lies = plan.liars.get(&id).cloned();
                 let liar = lies.map(|lies| Liar::new(consortium.clone(), testing::signer(id), lies, seed));
-                Node::new(NodeId::new(id), consortium.clone(), clock_ms.clone(), watch.clone(), liar, seed)
+                let governs = if id == plan.governs { entries(&consortium, &plan) } else { Vec::new() };
+                let id = NodeId::new(id);
+                Node::new(id, consortium.clone(), clock_ms.clone(), watch.clone(), liar, governs, seed)
             })
             .collect();
         for (node, skew) in nodes.iter().zip(&plan.skew_ms) {
@@ -299,7 +305,8 @@ impl World<'_> {
     fn reached(&self, (height, clients): &(u64, BTreeMap<NodeId, u64>)) -> bool {
         clients.iter().all(|(node, acknowledgements)| {
             let replica = self.nodes[node.get() as usize].replica();
-            replica.is_some_and(|replica| replica.state().height.get() >= *height)
+            let has_changed = |replica: &Replica| replica.state().state.epoch() == self.plan.changes.len() as u64;
+            replica.is_some_and(|replica| replica.state().height.get() >= *height && has_changed(&replica))
                 && self.watch.acknowledgements(*node) >= *acknowledgements
         })
     }
@@ -309,9 +316,10 @@ impl World<'_> {
             Some(replica) => {
                 let metrics = replica.metrics();
                 format!(
-                    "\n  node {}: height {}, term {}, leader {:?}, votes {}, {} raft entries not final, {:?}",
+                    "\n  node {}: height {}, epoch {}, term {}, leader {:?}, votes {}, {} raft entries not final, {:?}",
                     node.id,
                     metrics.final_height,
+                    metrics.finality.epoch,
                     metrics.term,
                     metrics.leader,
                     metrics.votes,
