@@ -322,7 +322,7 @@ class Entry:
         start = read.at
         self.consortium, self.author = read.digest(), read.u32()
         read.take(16)
-        self.kind = read.variant(12)
+        self.kind = read.variant(len(EVENTS))
         self.event = EVENTS[self.kind](read)
         self.body = read.data[start : read.at]
         self.id = H("batchmind/v1/ledger/entry", self.body)
@@ -433,8 +433,55 @@ def resumed_of(read):
     return {"wallet": None}
 
 
+def member_of(read):
+    read.name(32) if read.variant(2) == 0 else read.u32()
+
+
+def change_of(read):
+    """Takes an action of governance; no history has one, so nothing of it is kept."""
+    kind = read.variant(10)
+    if kind == 0:
+        read.name(32), read.text(), read.take(32 + 64)
+    elif kind == 1:
+        Genesis.node(read), read.signature()
+    elif kind in (2, 3, 4):
+        member_of(read)
+    elif kind == 5:
+        member_of(read), read.take(32 + 32 + 64)
+    elif kind in (6, 8):
+        read.digest()
+    elif kind == 7:
+        read.text(), read.digest()
+    else:
+        read.text(), read.take(8 + 8)
+
+
+def proposal_of(read):
+    read.take(32 + 8)
+    read.name(32), read.take(16)
+    read.list(lambda: change_of(read))
+    read.signature()
+    return {"wallet": None}
+
+
+def ballot_of(read):
+    read.digest(), read.name(32), read.truth(), read.signature()
+    return {"wallet": None}
+
+
+def withdrawn_of(read):
+    read.take(32 + 64)
+    return {"wallet": None}
+
+
+def enacted_of(read):
+    read.digest()
+    return {"wallet": None}
+
+
 EVENTS = [created_of, offered_of, accepted_of, confirmed_of, aborted_of, touch_of, evidence_of(4 + 8 + 4),
-          evidence_of(4 + 32 + 8 + 4), evidence_of(4 + 32), anchored_of, closed_of, resumed_of]
+          evidence_of(4 + 32 + 8 + 4), evidence_of(4 + 32), anchored_of, closed_of, resumed_of, proposal_of, ballot_of,
+          withdrawn_of, enacted_of]
 
 
 # ---- ledger.md, the trees

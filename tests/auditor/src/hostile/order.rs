@@ -1,19 +1,21 @@
 //! What is wrong with the order of the entries: left out, twice, too early, at another head, or of no history at all.
 
+use genesis::Auditor;
 use ledger::{
     bundle::Check,
     event::{
         AbortReason, BaselineCommitted, BatchClosed, BatchEvicted, CloseReason, Event, KeyConfirmed, LatencyDelta,
         MigrationAborted, MigrationAccepted, ValidatorResumed,
     },
-    testing::{consortium, key, node_key},
+    governance::{Action, Member, OperatorBallot, ProposalEnacted, ProposalMade, ProposalWithdrawn},
+    testing::{Chain, consortium, key, next_node_key, node_key, operator_id, operator_key},
 };
 use wallet::{
     digest::Digest,
     grant::WalletAddress,
     identity::SecretKey,
     ticket::{ContentCommitment, HandoffTicket},
-    units::{KeyEpoch, Micros},
+    units::{KeyEpoch, Micros, NodeId},
 };
 
 use super::{STEPS, Vectors, offer};
@@ -98,10 +100,31 @@ fn orders(all: &mut Vectors) {
     strangers(all);
 }
 
+/// A proposal with an action of each kind.
+fn every_action() -> ProposalMade {
+    let (member, operator) = (Member::Node(NodeId::new(1)), Member::Operator(operator_id(2)));
+    let mut chain = Chain::new(consortium(4));
+    let rotating = chain.rotating(operator.clone(), &operator_key(2), &next_node_key(9));
+    let (name, key_hash) = ("Auditor".to_owned(), Digest([3; 32]));
+    let actions = vec![
+        chain.joining_operator(5),
+        chain.joining_node(5, 5),
+        Action::Suspend(member.clone()),
+        Action::Reinstate(member),
+        Action::Remove(operator),
+        rotating,
+        Action::RevokeKey(operator_key(3).public_key()),
+        Action::GrantAuditor(Auditor { name, key_hash }),
+        Action::RevokeAuditor(key_hash),
+        Action::SetParameter { name: "credit_per_ms".to_owned(), from: 1, to: 2 },
+    ];
+    chain.terms(0, actions).sign(&operator_key(0))
+}
+
 /// Entries that belong to no history.
 fn strangers(all: &mut Vectors) {
     type Make = fn(WalletAddress) -> Event;
-    let events: [(&str, Make); 5] = [
+    let events: [(&str, Make); 9] = [
         ("a closing", |wallet| {
             Event::BatchClosed(BatchClosed { wallet, head: Digest::ZERO, reason: CloseReason::Finished })
         }),
@@ -119,6 +142,14 @@ fn strangers(all: &mut Vectors) {
             Event::BatchEvicted(BatchEvicted { wallet, head, epoch, decision })
         }),
         ("a resumption", |_| Event::ValidatorResumed(ValidatorResumed { nonce: [1; 16] })),
+        ("a proposal", |_| Event::ProposalMade(Box::new(every_action()))),
+        ("a ballot", |_| {
+            let operator = operator_id(0);
+            let ballot = OperatorBallot { proposal: Digest([1; 32]), operator, approves: true };
+            Event::BallotCast(ballot.sign(&operator_key(0)))
+        }),
+        ("a withdrawal", |_| Event::ProposalWithdrawn(ProposalWithdrawn::sign(Digest([1; 32]), &operator_key(0)))),
+        ("an enactment", |_| Event::ProposalEnacted(ProposalEnacted { proposal: Digest([1; 32]) })),
     ];
     for (name, make) in events {
         for at in [1, 2, 5] {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use genesis::Consortium;
+use genesis::{Auditor, Consortium};
 use ledger::{
     archive,
     author::sign_batch,
@@ -11,6 +11,7 @@ use ledger::{
     certificate::{Certificate, Leadership, Nullification},
     evidence::EvidenceFile,
     finality::Statements,
+    governance::{Action, Member},
     hand_over::ClosingProof,
     shell::{
         log_store::Link,
@@ -51,8 +52,27 @@ static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
     let proof = bundle::build(&consortium, &chain, session.address, KeyEpoch::new(1), &[decision]).expect("provable");
     chain.push(session.delta(&session.record(&chain), baseline_id, 4_000, 32)).expect("valid");
     chain.push(session.closed(&session.record(&chain))).expect("valid");
+    govern(&mut chain);
     Ledger { chain, bundle: proof.to_bytes() }
 });
+
+/// Lets the consortium change in every way that leaves the validator set as it is, and proposes the other ways.
+fn govern(chain: &mut Chain) {
+    let (name, key_hash, from) = ("Auditor".to_owned(), Digest([3; 32]), testing::operator_key(3));
+    let parameter = |from, to| Action::SetParameter { name: "credit_per_ms".to_owned(), from, to };
+    let (operator, node) = (Member::Operator(testing::operator_id(3)), Member::Node(NodeId::new(2)));
+    let rotating = chain.rotating(operator, &from, &testing::next_node_key(9));
+    let granted = Action::GrantAuditor(Auditor { name, key_hash });
+    let changes = vec![rotating, chain.joining_operator(4), granted, Action::RevokeAuditor(key_hash), parameter(1, 2)];
+    chain.enact(changes).expect("valid");
+    let joining = chain.joining_node(4, 4);
+    let closing = vec![joining, Action::Suspend(node.clone()), Action::Reinstate(node.clone()), Action::Remove(node)];
+    let proposal = chain.propose_actions(0, closing).expect("valid");
+    chain.cast(1, proposal, false).expect("valid");
+    chain.withdraw(0, proposal).expect("valid");
+    let revoking = vec![Action::RevokeKey(testing::node_key(2).public_key())];
+    chain.propose_actions(1, revoking).expect("valid");
+}
 
 pub(crate) fn consortium() -> Arc<Consortium> {
     LEDGER.chain.consortium.clone()
