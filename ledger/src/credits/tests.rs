@@ -91,6 +91,35 @@ fn the_awards_are_rederived_from_the_entries_alone() {
 }
 
 #[test]
+fn awards_follow_the_parameters_and_the_nodes_that_governance_set() {
+    let consortium = consortium(4);
+    let (mut chain, session) = (Chain::new(consortium.clone()), Session::in_eu(&consortium, 0));
+    chain.push(session.created()).expect("valid");
+    let (name, from, to) = ("credit_per_ms".to_owned(), 1, 3);
+    let joining = chain.joining_node(4, 1);
+    chain.enact(vec![Action::SetParameter { name, from, to }, joining]).expect("valid");
+    for (receiver, earned) in [
+        (1, Earned::Lot(Lot { amount: 30, expires_at: BlockHeight::ZERO })),
+        // Node 4 is of the operator that runs node 1.
+        (4, Earned::Nothing(NothingEarned::SameOperator)),
+    ] {
+        let baseline = session.baseline(&session.record(&chain), 30_000, 20);
+        chain.push(baseline.clone()).expect("valid");
+        session.hop(&mut chain, receiver, Some(baseline.id())).expect("valid");
+        let wallet = session.record(&chain);
+        chain.push(session.delta(&wallet, baseline.id(), 20_000, 20)).expect("valid");
+        let award = chain.tip.state.award(session.address, wallet.epoch).expect("settled").earned;
+        let award = match award {
+            Earned::Lot(lot) => Earned::Lot(Lot { expires_at: BlockHeight::ZERO, ..lot }),
+            nothing => nothing,
+        };
+        assert_eq!(award, earned);
+    }
+    let recorded: BTreeMap<_, _> = chain.tip.state.awards().map(|award| ((award.wallet, award.epoch), award)).collect();
+    assert_eq!(rederive(&chain.consortium, chain.entries()), recorded);
+}
+
+#[test]
 fn an_account_stays_small() {
     let mut account = Account::default();
     for height in 0..5_000 {

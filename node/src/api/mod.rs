@@ -7,6 +7,7 @@ mod admin;
 mod archive;
 mod auth;
 mod evidence;
+mod governance;
 mod immutable;
 mod ledger;
 mod limits;
@@ -200,7 +201,7 @@ fn public(api: Api) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/openapi.json", get(openapi::document));
-    let audit = [archive::router(), evidence::router(), log::router(), state::router()];
+    let audit = [archive::router(), evidence::router(), governance::router(), log::router(), state::router()];
     let audit = audit.into_iter().fold(ledger::router(), Router::merge);
     with_limits(open.merge(openai::router()).merge(audit), api)
 }

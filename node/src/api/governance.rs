@@ -1,0 +1,41 @@
+//! `/ledger/v1/governance`: who takes part, with which keys and parameters, and what is being decided.
+
+use axum::{Json, Router, extract::State, routing::get};
+use ledger::governance::quorum;
+use serde_json::{Value, json};
+
+use super::{Api, auth::ByAuditor};
+
+/// Its path.
+pub(super) fn router() -> Router<Api> {
+    Router::new().route("/ledger/v1/governance", get(governance))
+}
+
+/// As the last final block leaves it. A proposal's stage says what its ballots made of it; that it expired or was
+/// superseded follows from its times and its electorate.
+async fn governance(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
+    let executed = api.replica().state();
+    let state = &executed.state;
+    let operators: Vec<_> = state.operators().collect();
+    let listed = operators.iter().flat_map(|record| &record.proposals);
+    let proposals: Vec<Value> = listed
+        .filter_map(|digest| state.proposal(*digest).map(|record| json!({"digest": digest, "record": record})))
+        .collect();
+    let nodes: Vec<Value> = state.nodes().map(|(id, record)| json!({"id": id, "record": record})).collect();
+    let record = state.governance();
+    let granted = record.iter().flat_map(|record| &record.auditors);
+    let auditors: Vec<_> = granted.filter_map(|key_hash| state.auditor(*key_hash)).collect();
+    Json(json!({
+        "height": executed.height,
+        "time": executed.time,
+        "epoch": state.epoch(),
+        "validators": state.validators(),
+        "electorate": record.map(|record| record.electorate),
+        "quorum": quorum(state.electorate().len()),
+        "operators": operators,
+        "nodes": nodes,
+        "auditors": auditors,
+        "parameters": state.parameters(),
+        "proposals": proposals,
+    }))
+}
