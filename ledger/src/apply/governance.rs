@@ -163,4 +163,6 @@ fn in_force(state: &State, operator: &OperatorId) -> Result<OperatorRecord, Refu
 }
 
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod tests;
