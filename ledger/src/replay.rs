@@ -9,7 +9,7 @@ mod verifiers;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use genesis::Consortium;
+use genesis::{Consortium, ValidatorSet};
 use wallet::{
     identity::{PublicKey, Signature, SignatureInvalid},
     units::BlockHeight,
@@ -41,6 +41,8 @@ pub enum Signatures {
 pub struct Replay {
     consortium: Arc<Consortium>,
     executed: Executed,
+    /// Who votes for the next block.
+    validators: ValidatorSet,
     certificate: Option<Certificate>,
     /// Up to there the chain is final and not only certified.
     final_height: BlockHeight,
@@ -66,8 +68,10 @@ impl Replay {
             Signatures::Verified { threads } => Some(Verifiers::start(threads)),
             Signatures::Certified => None,
         };
+        let executed = Executed::genesis(&consortium);
         Self {
-            executed: Executed::genesis(&consortium),
+            validators: executed.validators(),
+            executed,
             consortium,
             certificate: None,
             final_height: BlockHeight::ZERO,
@@ -94,13 +98,16 @@ impl Replay {
         if named != (height, block.header.view, block.header.digest()) {
             return Err(invalid(Reason::OtherCertificate));
         }
-        let quorum = certificate.verify(self.consortium.validators(), &self.consortium.id());
+        let quorum = certificate.verify(&self.validators, &self.consortium.id());
         quorum.map_err(|error| invalid(Reason::Certificate(error)))?;
         let executed = execute_with(&self.consortium, &self.executed, block, &self.checks);
         let claims = self.checks.take();
         let executed = executed.map_err(|error| invalid(Reason::Block(error)))?;
         if let Some(verifiers) = &mut self.verifiers {
             verifiers.verify(height, claims)?;
+        }
+        if executed.is_closing() {
+            self.validators = executed.validators();
         }
         self.executed = executed;
         if certificate.kind == VoteKind::Finalize {
