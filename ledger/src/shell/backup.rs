@@ -158,7 +158,9 @@ fn fill(
         replay.step(&next)?;
         let FinalBlock { block, certificate } = next;
         progress(block.header.height);
-        waiting = Some(Final { certificate, block, executed: replay.executed().clone(), log_index: 0 });
+        // The replay takes only certificates that name the block itself.
+        let (executed, carriers) = (replay.executed().clone(), Vec::new());
+        waiting = Some(Final { certificate, carriers, block, executed, log_index: 0 });
     }
     let replayed = replay.finish()?;
     if let (Some(mut finalized), Some(end)) = (waiting, archive.end()) {
