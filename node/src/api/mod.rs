@@ -153,7 +153,7 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
     let proofs = Proofs::new(context.replica.clone(), context.consortium.clone());
     let api = Api {
         front_door: FrontDoor::new(sessions.clone(), routing.clone()),
-        keys: Keys::new(tenants, &context.consortium),
+        keys: Keys::new(tenants, context.replica.clone()),
         metrics: Metrics::default(),
         model_name: model_name.into(),
         sessions,

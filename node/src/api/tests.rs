@@ -5,7 +5,8 @@ use std::{fs, net::TcpListener, path::Path, time::Duration};
 use ::ledger::{
     block::Header,
     certificate::Certificate,
-    event::Entry,
+    event::{Entry, Event},
+    governance::{Action, ProposalEnacted, ProposalMade, ProposalTerms},
     state::{Record, StateKey},
     tlog::{CosignedCheckpoint, LogProof, Note},
     tree::{
@@ -26,7 +27,7 @@ use wallet::{
 };
 
 use super::limits::{BODY_BYTES_MAX, HEADER_BYTES_MAX};
-use crate::{config::ValidConfig, keys, node::RunningNode};
+use crate::{config::ValidConfig, keys, node::RunningNode, session::context::random};
 
 const TENANT: &str = "the-tenants-api-key-0123456789";
 const AUDITOR: &str = "the-auditors-api-key-0123456789";
@@ -75,6 +76,23 @@ impl Alone {
         request.body(body).send().await.expect("the node answers")
     }
 
+    /// Makes what this node says final.
+    async fn order(&self, event: Event) {
+        let context = self.node.sessions().context();
+        let submitted = context.replica.submit(context.sign(event, None)).expect("the rules allow it");
+        context.replica.wait_final(submitted.id).await.expect("a node alone is a quorum");
+    }
+
+    /// What the only operator proposes, signed.
+    fn proposal(&self, actions: Vec<Action>) -> ProposalMade {
+        let context = self.node.sessions().context();
+        let electorate = context.replica.state().state.governance().expect("genesis puts it").electorate;
+        let operator = context.consortium.operators()[0].id.clone();
+        let consortium = context.consortium.id();
+        let terms = ProposalTerms { consortium, electorate, operator, nonce: random(), actions };
+        terms.sign(&operator_key())
+    }
+
     async fn admin(&self, path: &str) -> Value {
         let socket = self.folder.path().join("data/admin.sock");
         let http = Client::builder().unix_socket(socket).build().expect("a client");
@@ -83,15 +101,19 @@ impl Alone {
     }
 }
 
+fn operator_key() -> SecretKey {
+    SecretKey::from_seed(&[1; 32])
+}
+
 fn write_files(folder: &Path, url: &str, listen: &str) {
-    let (operator_key, node_key) = (SecretKey::from_seed(&[1; 32]), keys::create(&folder.join("node.key")));
+    let (operator_key, node_key) = (operator_key(), keys::create(&folder.join("node.key")));
     let node_key = node_key.expect("a new key");
     let region = |id: &str| RegionId::try_from(id.to_owned()).expect("a region's name");
     let operator: genesis::OperatorId = "eu-1".parse().expect("an id");
     let hash = |key: &str| Digest(Sha256::digest(key.as_bytes()).into());
     let draft = Draft {
         consortium: Heading { name: "Alone".into(), created_ms: Timestamp::new(1) },
-        parameters: Parameters::default(),
+        parameters: Parameters { proposal_lock_ms: 0, ..Parameters::default() },
         regions: ["eu", "us"].map(|id| Region { id: region(id), name: id.into() }).to_vec(),
         operators: vec![Operator { id: operator.clone(), name: "One".into(), key: operator_key.public_key() }],
         nodes: vec![Node {
@@ -167,6 +189,22 @@ async fn each_kind_of_key_opens_its_own_paths_and_nobody_elses() {
     let guess = alone.post("/v1/chat/completions", Some(AUDITOR), chat(1).to_string()).await;
     assert_eq!(problem(guess).await, (403, "N-502".to_owned()));
     assert_eq!(problem(alone.get("/admin/v1/status", Some(AUDITOR)).await).await, (404, "N-512".to_owned()));
+    alone.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auditors_key_opens_while_the_ledger_grants_it_and_no_longer() {
+    const LATER: &str = "the-later-auditors-api-key-0123";
+    let alone = Alone::start().await;
+    let status = async |key: &str| alone.get("/ledger/v1/status", Some(key)).await.status().as_u16();
+    assert_eq!((status(AUDITOR).await, status(LATER).await), (200, 401));
+    let hash = |key: &str| Digest(Sha256::digest(key.as_bytes()).into());
+    let later = Auditor { name: "Later".into(), key_hash: hash(LATER) };
+    let made = alone.proposal(vec![Action::RevokeAuditor(hash(AUDITOR)), Action::GrantAuditor(later)]);
+    let proposal = made.terms.digest();
+    alone.order(Event::ProposalMade(Box::new(made))).await;
+    alone.order(Event::ProposalEnacted(ProposalEnacted { proposal })).await;
+    assert_eq!((status(AUDITOR).await, status(LATER).await), (401, 200));
     alone.node.stop().await;
 }
 
