@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod engine;
+pub mod governance;
 pub mod keys;
 pub mod ledger_feed;
 pub mod migration;

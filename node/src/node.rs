@@ -27,6 +27,7 @@ use crate::{
         EngineHandle, Placement,
         elsewhere::{Elsewhere, EngineHost, OpenEngine},
     },
+    governance::Enactor,
     keys::KeyFileFault,
     ledger_feed::LedgerFeed,
     network::{
@@ -56,6 +57,7 @@ pub struct RunningNode {
     routing: Routing,
     schedule: Schedule,
     checkpoints: Checkpoints,
+    enactor: Enactor,
     api: api::Serving,
 }
 
@@ -191,6 +193,7 @@ impl RunningNode {
         })
         .await?;
         let checkpoints = Checkpoints::start(sessions.context().clone());
+        let enactor = Enactor::start(sessions.context().clone());
         let services = Services {
             sessions: sessions.clone(),
             routing: routing.clone(),
@@ -213,7 +216,7 @@ impl RunningNode {
             data_dir: config.data_dir,
         })
         .await?;
-        Ok(Self { sessions, network, routing, schedule, checkpoints, api })
+        Ok(Self { sessions, network, routing, schedule, checkpoints, enactor, api })
     }
 
     /// Its sessions.
@@ -250,6 +253,7 @@ impl RunningNode {
     /// Stops the interfaces first and the ledger last. Sessions stay on the disk; the next start brings them back.
     pub async fn stop(self) {
         self.api.stop().await;
+        self.enactor.stop().await;
         self.checkpoints.stop().await;
         self.schedule.stop().await;
         self.routing.stop().await;

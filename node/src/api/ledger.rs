@@ -118,7 +118,7 @@ fn promise_of(api: &Api, SignedPromise { statement, validator, signature }: &Sig
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wait {
+pub(super) struct Wait {
     wait: Option<Until>,
 }
 
@@ -131,10 +131,15 @@ enum Until {
 async fn submit(
     State(api): State<Api>,
     _: ByAuditor,
-    Query(Wait { wait }): Query<Wait>,
+    Query(wait): Query<Wait>,
     Body(bytes): Body,
 ) -> Result<Response, Problem> {
     let entry: Entry = codec::decode(&bytes).map_err(|error| Refusal::EntryInvalid { reason: error.to_string() })?;
+    submitted(&api, entry, wait).await
+}
+
+/// Sends an entry, and waits until it is final if that was asked for.
+pub(super) async fn submitted(api: &Api, entry: Entry, Wait { wait }: Wait) -> Result<Response, Problem> {
     let Submission { id, .. } = api.replica().submit(entry)?;
     if wait.is_none() {
         return Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))).into_response());

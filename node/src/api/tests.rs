@@ -5,9 +5,9 @@ use std::{fs, net::TcpListener, path::Path, time::Duration};
 use ::ledger::{
     block::Header,
     certificate::Certificate,
-    event::{Entry, Event},
+    event::{DecisionAnchored, Entry, Event},
     governance::{Action, ProposalEnacted, ProposalMade, ProposalTerms},
-    state::{Record, StateKey},
+    state::{Record, Stage, StateKey},
     tlog::{CosignedCheckpoint, LogProof, Note},
     tree::{
         log::{LogTree, leaf_hash, verify_consistency, verify_inclusion},
@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use wallet::{
     digest::{Digest, to_hex},
     grant::WalletAddress,
-    identity::{RegionId, SecretKey},
+    identity::{RegionId, SecretKey, Signature},
     prekey::ExchangeKey,
     units::{KeyEpoch, LogIndex, NodeId, Timestamp},
 };
@@ -205,6 +205,38 @@ async fn an_auditors_key_opens_while_the_ledger_grants_it_and_no_longer() {
     alone.order(Event::ProposalMade(Box::new(made))).await;
     alone.order(Event::ProposalEnacted(ProposalEnacted { proposal })).await;
     assert_eq!((status(AUDITOR).await, status(LATER).await), (401, 200));
+    alone.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_signed_counts_at_any_node_and_is_enacted_without_anybody_asking() {
+    let alone = Alone::start().await;
+    let post = async |event: &Event| {
+        alone.post("/ledger/v1/governance?wait=final", Some(AUDITOR), wallet::codec::encode(event)).await
+    };
+    let to = Parameters::default().idle_block_ms / 2;
+    let change = Action::SetParameter { name: "idle_block_ms".into(), from: to * 2, to };
+    let made = alone.proposal(vec![change]);
+    let proposal = made.terms.digest();
+    let forged = Event::ProposalMade(Box::new(ProposalMade { signature: Signature([0; 64]), ..made.clone() }));
+    assert_eq!(problem(post(&forged).await).await, (403, "L-240".to_owned()));
+    let anchored = Event::DecisionAnchored(DecisionAnchored { decisions: 1, log_head: Digest::ZERO });
+    assert_eq!(problem(post(&anchored).await).await, (400, "N-524".to_owned()));
+    let made = Event::ProposalMade(Box::new(made));
+    let refused = alone.post("/ledger/v1/governance", Some(TENANT), wallet::codec::encode(&made)).await;
+    assert_eq!(problem(refused).await, (403, "N-502".to_owned()));
+    let answer: Value = post(&made).await.json().await.expect("JSON");
+    let again: Value = post(&made).await.json().await.expect("JSON");
+    assert_eq!(answer["id"], again["id"], "sent again, it is the same entry");
+    let mut state = alone.node.sessions().context().replica.watch_state();
+    let enacted = state.wait_for(|tip| tip.state.parameters().idle_block_ms == to);
+    tokio::time::timeout(Duration::from_secs(60), enacted).await.expect("the node enacts it").expect("it runs");
+    let record = alone.node.sessions().context().replica.state().state.proposal(proposal).expect("it was made");
+    assert!(matches!(record.stage, Stage::Enacted { .. }), "{:?}", record.stage);
+    let enact = Event::ProposalEnacted(ProposalEnacted { proposal });
+    let done = post(&enact).await;
+    // The node's own entry is the same one.
+    assert_eq!(done.status(), 200);
     alone.node.stop().await;
 }
 
@@ -489,6 +521,7 @@ async fn every_answer_has_the_shape_that_the_openapi_document_gives_it() {
         ("/ledger/v1/operators", String::new(), AUDITOR),
         ("/ledger/v1/decisions", String::new(), AUDITOR),
         ("/ledger/v1/evidence", String::new(), AUDITOR),
+        ("/ledger/v1/governance", String::new(), AUDITOR),
         ("/ledger/v1/log/inclusion", "?index=0".to_owned(), AUDITOR),
         ("/ledger/v1/log/consistency", "?old=1".to_owned(), AUDITOR),
         ("/ledger/v1/state/{key}", format!("wallet/{wallet}"), AUDITOR),
