@@ -1,0 +1,120 @@
+//! Actions of a proposal, as they stand on the command line: `suspend,node=3`.
+
+use std::fmt;
+
+use genesis::{Node, Operator};
+use ledger::governance::{Action, KeyClaim, Member, Rotation};
+use wallet::{identity::Signature, units::NodeId};
+
+use super::super::{
+    fields::Fields,
+    genesis::parts::{auditor_of, key_of, node_of, operator_of},
+};
+
+/// An action, or one that its new key has not agreed to yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Asked {
+    /// It has all that it needs.
+    Whole(Action),
+    /// An operator would join.
+    Operator(Operator),
+    /// A node would join.
+    Node(Node),
+    /// A key would take another's place.
+    Rotation(Rotation),
+}
+
+impl Asked {
+    /// What the new key has to sign; none if nothing is missing.
+    pub(super) const fn claim(&self) -> Option<KeyClaim<'_>> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Operator(operator) => Some(KeyClaim::Operator(operator)),
+            Self::Node(node) => Some(KeyClaim::Node(node)),
+            Self::Rotation(rotation) => Some(KeyClaim::Rotation(rotation)),
+        }
+    }
+
+    /// The action, with the new key's consent where it was missing.
+    fn with(self, consent: Signature) -> Action {
+        match self {
+            Self::Whole(action) => action,
+            Self::Operator(operator) => Action::AddOperator { operator, consent },
+            Self::Node(node) => Action::AddNode { node, consent },
+            Self::Rotation(rotation) => Action::RotateKey { rotation, consent },
+        }
+    }
+}
+
+/// Reads `KIND,NAME=VALUE,...`.
+pub(super) fn read(text: &str) -> Result<Asked, String> {
+    let (kind, parts) = text.split_once(',').ok_or_else(|| format!("{text:?} is not KIND,NAME=VALUE,..."))?;
+    let mut fields = Fields::parse(parts)?;
+    let asked = match kind {
+        "add-operator" => Asked::Operator(operator_of(&mut fields)?),
+        "add-node" => Asked::Node(node_of(&mut fields)?),
+        "suspend" => Asked::Whole(Action::Suspend(member_of(&mut fields)?)),
+        "reinstate" => Asked::Whole(Action::Reinstate(member_of(&mut fields)?)),
+        "remove" => Asked::Whole(Action::Remove(member_of(&mut fields)?)),
+        "rotate-key" => Asked::Rotation(Rotation {
+            member: member_of(&mut fields)?,
+            from: key_of(&mut fields, "from")?,
+            to: key_of(&mut fields, "to")?,
+        }),
+        "revoke-key" => Asked::Whole(Action::RevokeKey(key_of(&mut fields, "key")?)),
+        "grant-auditor" => Asked::Whole(Action::GrantAuditor(auditor_of(&mut fields)?)),
+        "revoke-auditor" => Asked::Whole(Action::RevokeAuditor(fields.required("key-hash")?)),
+        "set-parameter" => Asked::Whole(Action::SetParameter {
+            name: fields.required("name")?,
+            from: fields.required("from")?,
+            to: fields.required("to")?,
+        }),
+        _ => return Err(format!("there is no action {kind:?}")),
+    };
+    let asked = match asked.claim() {
+        Some(_) => match fields.optional("consent")? {
+            Some(consent) => Asked::Whole(asked.with(consent)),
+            None => asked,
+        },
+        None => asked,
+    };
+    fields.finish()?;
+    Ok(asked)
+}
+
+fn member_of(fields: &mut Fields) -> Result<Member, String> {
+    match (fields.optional("operator")?, fields.optional("node")?.map(NodeId::new)) {
+        (Some(operator), None) => Ok(Member::Operator(operator)),
+        (None, Some(node)) => Ok(Member::Node(node)),
+        _ => Err("either operator=ID or node=NUMBER is needed".to_owned()),
+    }
+}
+
+/// An action in words.
+pub(super) struct InWords<'a>(pub(super) &'a Action);
+
+impl fmt::Display for InWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Action::AddOperator { operator, .. } => {
+                write!(f, "add operator {} {:?} with key {}", operator.id, operator.name, operator.key)
+            }
+            Action::AddNode { node, .. } => {
+                let genesis::Node { name, operator, region, key, peer, api } = node;
+                write!(f, "add node {name} of {operator} in {region} with key {key} at {peer} and {api}")
+            }
+            Action::Suspend(member) => write!(f, "suspend {member}"),
+            Action::Reinstate(member) => write!(f, "reinstate {member}"),
+            Action::Remove(member) => write!(f, "remove {member}"),
+            Action::RotateKey { rotation: Rotation { member, from, to }, .. } => {
+                write!(f, "rotate the key of {member} from {from} to {to}")
+            }
+            Action::RevokeKey(key) => write!(f, "revoke key {key}"),
+            Action::GrantAuditor(auditor) => {
+                write!(f, "grant auditor {:?} with key hash {}", auditor.name, auditor.key_hash)
+            }
+            Action::RevokeAuditor(key_hash) => write!(f, "revoke the auditor with key hash {key_hash}"),
+            Action::SetParameter { name, from, to } => write!(f, "set parameter {name} from {from} to {to}"),
+        }
+    }
+}
