@@ -10,6 +10,7 @@ pub mod engine;
 pub mod governance;
 pub mod keys;
 pub mod ledger_feed;
+pub mod members;
 pub mod migration;
 pub mod network;
 pub mod node;

@@ -9,12 +9,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use genesis::{Operator, OperatorId};
+use genesis::{Node, Operator, OperatorId};
 use ledger::{
     credits::Earned,
     event::Entry,
     evidence::SignedPromise,
     shell::replica::{EntryStatus, FinalEntry, Submission},
+    state::{NodeRecord, OperatorRecord},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -202,21 +203,23 @@ async fn bundle(
 }
 
 async fn operators(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
-    let consortium = &api.sessions.context().consortium;
+    let members = api.sessions.context().members();
+    let validators = members.validators();
     let nodes_of = |operator: &OperatorId| -> Vec<Value> {
-        let nodes = consortium.nodes().iter().zip(0..).filter(|(node, _)| node.operator == *operator);
+        let nodes = members.nodes().filter(|(_, record)| record.node.operator == *operator);
         nodes
-            .map(|(node, id)| {
-                let votes = consortium.validators().key(NodeId::new(id)).is_some();
-                json!({"id": id, "name": node.name, "region": node.region, "key": node.key, "validator": votes})
+            .map(|(id, NodeRecord { node, standing, .. })| {
+                let Node { name, region, key, .. } = node;
+                let votes = validators.key(id).is_some();
+                json!({"id": id, "name": name, "region": region, "key": key, "validator": votes, "standing": standing})
             })
             .collect()
     };
-    let operator = |operator: &Operator| {
+    let operator = |OperatorRecord { operator, standing, .. }: OperatorRecord| {
         let Operator { id, name, key } = operator;
-        json!({"id": id, "name": name, "key": key, "nodes": nodes_of(id)})
+        json!({"id": id, "name": name, "key": key, "standing": standing, "nodes": nodes_of(&id)})
     };
-    Json(consortium.operators().iter().map(operator).collect())
+    Json(members.operators().map(operator).collect())
 }
 
 async fn credits(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
