@@ -9,7 +9,7 @@ fn sample() -> (Vec<u8>, Vec<FinalBlock>, Digest) {
     chain.push(session.created()).expect("valid");
     session.hop(&mut chain, 1, None).expect("valid");
     let blocks: Vec<_> =
-        chain.blocks.into_iter().map(|(block, certificate)| FinalBlock { block, certificate }).collect();
+        chain.blocks.into_iter().map(|(block, certificate)| FinalBlock { block, certificate, carriers: Vec::new() }).collect();
     (written(&consortium, &blocks), blocks, consortium.id())
 }
 

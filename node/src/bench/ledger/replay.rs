@@ -94,11 +94,11 @@ fn write_chain(file: &Path, consortium: &Arc<Consortium>, keys: Vec<SecretKey>) 
         let entries = (0..EVENTS).flat_map(|_| author.next(1, |entries| entries)).collect();
         let view = View { term: 1, number };
         let now = Timestamp::new(parent.time.get() + 10);
-        let place = Place { parent, certificate, skipped: None, view, after: Digest([1; 32]) };
+        let place = Place { parent, certificate, carriers: Vec::new(), skipped: None, view, after: Digest([1; 32]) };
         let proposal = propose(consortium, place, leader, now, entries);
         let certify = |kind| certified(kind, &proposal.block, &signers[..consortium.validators().quorum()]);
         let (block, last) = (proposal.block.clone(), certify(VoteKind::Finalize));
-        to.write_all(&archive::block(FinalBlock { block, certificate: last }))?;
+        to.write_all(&archive::block(FinalBlock { block, certificate: last, carriers: Vec::new() }))?;
         certificate = Some(certify(VoteKind::Notarize));
         parent = proposal.executed;
     }

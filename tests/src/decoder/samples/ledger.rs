@@ -127,7 +127,7 @@ pub(crate) fn bundles() -> Vec<Vec<u8>> {
 
 pub(crate) fn archives() -> Vec<Vec<u8>> {
     let chain = chain();
-    let blocks = chain.blocks.iter().cloned().map(|(block, certificate)| FinalBlock { block, certificate });
+    let blocks = chain.blocks.iter().cloned().map(|(block, certificate)| FinalBlock { block, certificate, carriers: Vec::new() });
     let end = archive::end(archive::End { height: chain.tip.height, raft_index: 9 });
     let frames = [archive::head(&chain.consortium)].into_iter().chain(blocks.map(archive::block)).chain([end]);
     vec![frames.flatten().collect()]
