@@ -473,15 +473,15 @@ fn the_encodings_are_pinned() {
         samples(&consortium).iter().map(|(evidence, _)| (evidence.kind(), golden(&codec::encode(evidence)))).collect();
     found.push(("promise", golden(&codec::encode(&broken_promise(&consortium).promise))));
     let expected = [
-        ("double-proposal", "5e4be57de1fc662f"),
-        ("double-vote", "49d7c1f7175617ad"),
+        ("double-proposal", "5a386719a2e12f39"),
+        ("double-vote", "ebafc2af6ab04fdc"),
         ("double-grant", "c3cef9af557d83ce"),
-        ("nullified-finalized", "8cf2984c42bc12b5"),
-        ("fork", "133b31829e86b4ed"),
-        ("fork", "f085de4da8f1261b"),
-        ("fork", "179f5074cb25b28e"),
-        ("invalid-block", "4e1df075d9f29a0b"),
-        ("broken-promise", "5844563a7956c5dc"),
+        ("nullified-finalized", "858f9c42d67824b5"),
+        ("fork", "db1992a2b987a218"),
+        ("fork", "c2e65072e4fbf06a"),
+        ("fork", "2f580b0d3657f868"),
+        ("invalid-block", "6564e05be087342c"),
+        ("broken-promise", "1bd623bc82913b71"),
         ("promise", "34d78ab7450879b7"),
     ];
     assert_eq!(found, expected.map(|(kind, hash)| (kind, hash.to_owned())));

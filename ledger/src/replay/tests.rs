@@ -144,7 +144,8 @@ fn the_validators_of_each_epoch_certify_its_blocks() {
     chain.enact(vec![Action::Suspend(Member::Node(NodeId::new(2)))]).expect("allowed");
     let rotation = chain.rotating(rotated, &from, &to);
     chain.enact(vec![rotation]).expect("allowed");
-    chain.enact(vec![Action::Reinstate(Member::Node(NodeId::new(2)))]).expect("allowed");
+    let back = chain.reinstating(Member::Node(NodeId::new(2)));
+    chain.enact(vec![back]).expect("allowed");
     let session = Session::in_eu(&chain.consortium, 0);
     chain.push(session.anchored(0, 3, Digest([8; 32]))).expect("valid");
     assert_eq!(chain.tip.state.epoch(), 3);
