@@ -87,5 +87,5 @@ parameters! {
     /// What gives power or changes rules waits this long after a quorum of operators agreed to it.
     proposal_lock_ms = 86_400_000 in 0..=2_592_000_000;
     /// A proposal that no quorum agreed to by then has expired; so has one that nobody enacted this long after it could be.
-    proposal_life_ms = 604_800_000 in 1_000..=7_776_000_000;
+    proposal_life_ms = 604_800_000 in 3_600_000..=7_776_000_000;
 }

@@ -151,8 +151,11 @@ pub struct Block {
 pub struct FinalBlock {
     /// The block.
     pub block: Block,
-    /// What made it final; of kind `Notarize` where a later block's certificate did.
+    /// What made it final; of kind `Notarize` where a later block's certificate did. Of a block that closes its epoch,
+    /// that of the last of the carriers if there are any.
     pub certificate: Certificate,
+    /// Above a block that closes its epoch, up to what the certificate names; see [`crate::hand_over`].
+    pub carriers: Vec<Header>,
 }
 
 impl FinalBlock {

@@ -224,7 +224,14 @@ impl Rules {
                         *value = to;
                     }
                 }
-                _ => {}
+                Action::AddOperator { .. }
+                | Action::Suspend(_)
+                | Action::Reinstate { .. }
+                | Action::Remove(_)
+                | Action::RotateKey { .. }
+                | Action::RevokeKey(_)
+                | Action::GrantAuditor(_)
+                | Action::RevokeAuditor(_) => {}
             }
         }
     }

@@ -271,6 +271,14 @@ impl Event {
         }
     }
 
+    /// Whether it is an operator's word, or carries out what operators decided.
+    pub const fn governs(&self) -> bool {
+        matches!(
+            self,
+            Self::ProposalMade(_) | Self::BallotCast(_) | Self::ProposalWithdrawn(_) | Self::ProposalEnacted(_)
+        )
+    }
+
     /// Whether a suspended node may still say it: what lets wallets leave it, and what an audit of that needs.
     pub const fn lets_go(&self) -> bool {
         match self {

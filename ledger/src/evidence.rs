@@ -21,6 +21,7 @@ use wallet::{
     units::NodeId,
 };
 
+pub(crate) use self::promise::applies_throughout;
 pub use self::{
     execution::{Execution, StateTooLarge, blames_leader},
     file::{EVIDENCE_BYTES_MAX, EvidenceFile, MAGIC, VERSION},

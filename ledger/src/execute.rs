@@ -386,7 +386,7 @@ pub fn append_all(
 }
 
 /// Applies one entry at the end of the log.
-fn append(
+pub(crate) fn append(
     consortium: &Consortium,
     executed: &mut Executed,
     entry: &Entry,

@@ -312,7 +312,7 @@ refusals! {
         count: usize,
     }
     /// No such proposal.
-    #[code("L-245", Later)] #[error("there is no proposal {proposal}")]
+    #[code("L-245", Never)] #[error("there is no proposal {proposal}")]
     ProposalUnknown {
         /// What the entry names.
         proposal: Digest,
@@ -407,8 +407,8 @@ refusals! {
         /// The key.
         key: PublicKey,
     }
-    /// The new key did not agree to its role.
-    #[code("L-260", Never)] #[error("the new key {key} did not sign that it takes this role")]
+    /// Somebody whose word it takes did not agree to the role of a key.
+    #[code("L-260", Never)] #[error("the key {key} did not sign that it agrees")]
     KeyConsent {
         /// The key.
         key: PublicKey,
@@ -430,6 +430,26 @@ refusals! {
     /// No operator would be left to vote, or no node.
     #[code("L-263", Never)] #[error("nobody would be left to vote")]
     NobodyLeft
+    /// A quorum agreed: its proposer cannot take that back.
+    #[code("L-265", Never)] #[error("the proposal {proposal} has passed, and cannot be withdrawn")]
+    ProposalPassed {
+        /// Its digest.
+        proposal: Digest,
+    }
+    /// Those that join would be needed for the quorum.
+    #[code("L-266", Never)] #[error("{stay} validators stay, and the next quorum is {quorum}: take smaller steps")]
+    StepTooLarge {
+        /// How many of the present validators are in the next set.
+        stay: usize,
+        /// Of the next set.
+        quorum: usize,
+    }
+    /// A parameter that nodes read from the genesis document.
+    #[code("L-267", Never)] #[error("parameter {name:?} cannot be changed: nodes read it from the genesis document")]
+    ParameterFixed {
+        /// Its name.
+        name: String,
+    }
     /// More members than there may be.
     #[code("L-264", Never)] #[error("more than {max} {what}")]
     TooManyMembers {

@@ -129,7 +129,7 @@ mod tests {
     fn a_removed_node_is_no_peer_and_keeps_its_name() {
         let mut chain = Chain::new(consortium(4));
         let name = members(&chain).name(LAST);
-        chain.enact(vec![Action::Remove(Member::Node(LAST))]).expect("it is enacted");
+        chain.expel(Member::Node(LAST)).expect("it is enacted");
         let members = members(&chain);
         assert!(!members.speaks(LAST) && members.peers(NodeId::ZERO).iter().all(|peer| peer.node != LAST));
         assert_eq!(members.name(LAST), name);
@@ -159,7 +159,9 @@ mod tests {
         for node in 0..3 {
             until(node, true).await;
         }
-        testbed.decide(0, vec![Action::Remove(Member::Node(LAST))]).await;
+        testbed.decide(0, vec![Action::Suspend(Member::Node(LAST))]).await;
+        testbed.until(1, |members| members.in_force(LAST).is_none()).await;
+        testbed.decide(1, vec![Action::Remove(Member::Node(LAST))]).await;
         for node in 0..3 {
             until(node, false).await;
             let members = testbed.node(node).sessions().context().members();
@@ -167,14 +169,15 @@ mod tests {
             assert!(!members.in_regions(&everywhere(&members)).contains(&LAST));
         }
         // What needs a quorum still becomes final: among those who are left it takes all three.
-        let set = Action::SetParameter { name: "idle_block_ms".into(), from: 1_000, to: 900 };
+        let credit = Parameters::default().credit_per_ms;
+        let set = Action::SetParameter { name: "credit_per_ms".into(), from: credit, to: credit + 1 };
         testbed.decide(1, vec![set]).await;
     }
 
     #[test]
     fn a_node_that_joined_is_found_by_its_name_and_region() {
         let mut chain = Chain::new(consortium(4));
-        chain.enact(vec![chain.joining_node(4, 0)]).expect("it is enacted");
+        chain.join(4, 0).expect("it is enacted");
         let members = members(&chain);
         let id = members.by_name(&"node-04".parse().expect("a name")).expect("it joined");
         assert_eq!(id, NodeId::new(4));

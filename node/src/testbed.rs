@@ -23,6 +23,7 @@ use wallet::{
 
 use crate::{
     config::{EngineConfig, EnginePlace, ValidConfig},
+    members::Members,
     node::{RunningNode, Seams},
     session::{
         Session, agent,
@@ -188,6 +189,13 @@ impl Testbed {
             let is_final = context.replica.wait_final(submitted.id);
             tokio::time::timeout(PATIENCE, is_final).await.expect("it becomes final").expect("it is not refused");
         }
+    }
+
+    /// Waits until `node` sees the members so.
+    pub async fn until(&self, node: u32, is_so: impl Fn(&Members) -> bool) {
+        let mut state = self.node(node).sessions().context().replica.watch_state();
+        let seen = state.wait_for(|tip| is_so(&tip.clone().into()));
+        tokio::time::timeout(PATIENCE, seen).await.expect("it comes to that").expect("the replica runs");
     }
 
     pub async fn migrate(&self, from: u32, client: &Client, to: u32) -> Result<CommandReply, Refusal> {

@@ -198,7 +198,7 @@ PARAMETERS = [
     ("credit_expiry_blocks", 1, 1_000_000_000),
     ("batch_tokens", 1_024, 10_000_000),
     ("proposal_lock_ms", 0, 2_592_000_000),
-    ("proposal_life_ms", 1_000, 7_776_000_000),
+    ("proposal_life_ms", 3_600_000, 7_776_000_000),
 ]
 WHITE_SPACE = {
     *range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000,
@@ -443,11 +443,13 @@ def change_of(read):
     if kind == 0:
         read.name(32), read.text(), read.take(32 + 64)
     elif kind == 1:
-        Genesis.node(read), read.signature()
-    elif kind in (2, 3, 4):
+        Genesis.node(read), read.signature(), read.signature()
+    elif kind in (2, 4):
         member_of(read)
+    elif kind == 3:
+        member_of(read), read.take(32)
     elif kind == 5:
-        member_of(read), read.take(32 + 32 + 64)
+        member_of(read), read.take(32 + 32 + 64), read.optional(read.signature)
     elif kind in (6, 8):
         read.digest()
     elif kind == 7:

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use genesis::{Auditor, Consortium, Node, Operator, OperatorId, ValidatorSet};
 use wallet::{
     digest::Digest,
-    identity::{PublicKey, Signature},
+    identity::{PublicKey, Signature, context},
     units::{BlockHeight, NodeId},
 };
 
 use crate::{
-    governance::{Action, KeyClaim, MEMBERS_EVER_MAX, MEMBERS_MAX, Member, Rotation},
+    checks::Checks,
+    governance::{Action, KeyClaim, MEMBERS_EVER_MAX, MEMBERS_MAX, Member, Rotation, quorum},
     refusal::Refusal,
     state::{
         AuditorRecord, GovernanceRecord, KeyRecord, KeyStatus, NodeRecord, OperatorRecord, Record, Standing, State,
@@ -18,50 +19,69 @@ use crate::{
     },
 };
 
-/// What `actions` put into `state`, in a block of height `at`.
+/// Parameters that the rules read from the state. The others are read from the genesis document when a node starts.
+const OBEYED: [&str; 5] =
+    ["credit_expiry_blocks", "credit_per_ms", "offer_deadline_blocks", "proposal_life_ms", "proposal_lock_ms"];
+
+/// Where a proposal is made or enacted.
+pub(super) struct Site<'a> {
+    pub(super) consortium: &'a Consortium,
+    pub(super) checks: &'a dyn Checks,
+    /// Digest of the proposal.
+    pub(super) proposal: Digest,
+    /// The block's height.
+    pub(super) height: BlockHeight,
+}
+
+/// What `actions` put into `state`.
 ///
 /// # Errors
-/// [`Refusal`] for the first rule that one of them breaks, or all together.
-pub(super) fn changes(
-    state: &State,
-    consortium: &Consortium,
-    proposal: Digest,
-    actions: &[Action],
-    at: BlockHeight,
-) -> Result<Vec<(StateKey, Record)>, Refusal> {
+/// [`Refusal`] for the first rule that one of them breaks, or all together. Signatures are checked last: they cost most.
+pub(super) fn changes(state: &State, actions: &[Action], site: &Site<'_>) -> Result<Vec<(StateKey, Record)>, Refusal> {
     let mut draft = Enactment {
+        before: state,
         state: state.clone(),
-        governance: state.founded(),
+        electors: state.electorate(),
         changed: BTreeSet::new(),
-        consortium,
-        proposal,
-        at,
+        taken: None,
+        consents: Vec::new(),
+        site,
     };
     actions.iter().try_for_each(|action| draft.act(action))?;
-    draft.finish(state)?;
+    draft.finish()?;
     let Enactment { state, changed, .. } = draft;
     Ok(changed.into_iter().filter_map(|key| Some((key.clone(), state.record(key)?))).collect())
 }
 
 struct Enactment<'a> {
+    before: &'a State,
     /// As the actions so far leave it.
     state: State,
-    governance: GovernanceRecord,
+    /// The electorate before, with the keys that their owners renewed.
+    electors: Vec<(OperatorId, PublicKey)>,
     changed: BTreeSet<StateKey>,
-    consortium: &'a Consortium,
-    proposal: Digest,
-    at: BlockHeight,
+    /// Names and addresses of the nodes, once somebody asked.
+    taken: Option<BTreeSet<String>>,
+    /// By whom the actions have to be signed, over what.
+    consents: Vec<(PublicKey, Vec<u8>, Signature)>,
+    site: &'a Site<'a>,
+}
+
+/// What operators and nodes have in common.
+struct Seat {
+    standing: Standing,
+    key: PublicKey,
 }
 
 impl Enactment<'_> {
     fn act(&mut self, action: &Action) -> Result<(), Refusal> {
         match action {
-            Action::AddOperator { operator, consent } => self.add_operator(operator, consent),
-            Action::AddNode { node, consent } => self.add_node(node, consent),
+            Action::AddOperator { operator, consent } => self.add_operator(operator, *consent),
+            Action::AddNode { node, consent, by_operator } => self.add_node(node, *consent, *by_operator),
             Action::Suspend(member) => self.suspend(member),
-            Action::Reinstate(member) => self.reinstate(member),
+            Action::Reinstate { member, key } => self.reinstate(member, *key),
             Action::Remove(member) => self.remove(member),
-            Action::RotateKey { rotation, consent } => self.rotate_key(rotation, consent),
+            Action::RotateKey { rotation, consent, by_old_key } => self.rotate_key(rotation, *consent, *by_old_key),
             Action::RevokeKey(key) => self.revoke_key(*key),
             Action::GrantAuditor(auditor) => self.grant_auditor(auditor),
             Action::RevokeAuditor(key_hash) => self.revoke_auditor(*key_hash),
@@ -70,12 +90,8 @@ impl Enactment<'_> {
     }
 
     /// What follows from all actions together: the next electorate and the next validator set, if they changed.
-    fn finish(&mut self, before: &State) -> Result<(), Refusal> {
+    fn finish(&mut self) -> Result<(), Refusal> {
         let electorate = self.state.electorate();
-        if electorate != before.electorate() {
-            self.governance.electorate += 1;
-        }
-        let old = before.validators();
         let in_force = self.state.nodes().filter(|(_, record)| record.standing == Standing::InForce);
         let members: Vec<(NodeId, PublicKey)> = in_force.map(|(id, record)| (id, record.node.key)).collect();
         if electorate.is_empty() || members.is_empty() {
@@ -83,122 +99,164 @@ impl Enactment<'_> {
         }
         at_most(electorate.len(), MEMBERS_MAX, "operators in force")?;
         at_most(members.len(), MEMBERS_MAX, "nodes in force")?;
-        if members != old.members {
-            let set = ValidatorSet { epoch: old.epoch + 1, members };
-            self.governance.epoch = set.epoch;
-            let record = ValidatorRecord { set, since: self.at };
-            self.put(StateKey::Validators(self.governance.epoch), Record::Validators(record));
+        if electorate != self.electors {
+            self.govern(|governance| governance.electorate += 1);
         }
-        self.list();
-        Ok(())
+        let old = self.before.validators();
+        if members != old.members {
+            step(&old, &members)?;
+            let set = ValidatorSet { epoch: old.epoch + 1, members };
+            self.govern(|governance| governance.epoch = set.epoch);
+            let key = StateKey::Validators(set.epoch);
+            self.put(key, Record::Validators(ValidatorRecord { set, since: self.site.height }));
+        }
+        self.consents.iter().try_for_each(|(key, message, signature)| {
+            let verified = self.site.checks.verify(key, context::GOVERNANCE_KEY, message, signature);
+            verified.map_err(|_| Refusal::KeyConsent { key: *key })
+        })
     }
 
-    fn add_operator(&mut self, operator: &Operator, consent: &Signature) -> Result<(), Refusal> {
+    fn add_operator(&mut self, operator: &Operator, consent: Signature) -> Result<(), Refusal> {
         operator.check().map_err(genesis_rule)?;
-        let Err(place) = self.governance.operators.binary_search(&operator.id) else {
+        let mut governance = self.state.founded();
+        let Err(place) = governance.operators.binary_search(&operator.id) else {
             return Err(Refusal::MemberExists { what: format!("the id {}", operator.id) });
         };
+        governance.operators.insert(place, operator.id.clone());
+        at_most(governance.operators.len(), MEMBERS_EVER_MAX, "operators that ever were")?;
+        self.put(StateKey::Governance, Record::Governance(governance));
         self.take_key(KeyClaim::Operator(operator), Member::Operator(operator.id.clone()), consent)?;
-        self.governance.operators.insert(place, operator.id.clone());
-        at_most(self.governance.operators.len(), MEMBERS_EVER_MAX, "operators that ever were")?;
-        let (standing, since, proposals) = (Standing::InForce, self.proposal, Vec::new());
-        self.put_operator(OperatorRecord { operator: operator.clone(), standing, since, proposals });
-        self.list();
+        let (standing, since, proposals) = (Standing::InForce, self.site.proposal, Vec::new());
+        let record = OperatorRecord { operator: operator.clone(), standing, since, proposals };
+        self.put(StateKey::Operator(operator.id.clone()), Record::Operator(record));
         Ok(())
     }
 
-    fn add_node(&mut self, node: &Node, consent: &Signature) -> Result<(), Refusal> {
+    /// It joins suspended: a set whose quorum needs somebody who is not there yet could not even take that back.
+    fn add_node(&mut self, node: &Node, consent: Signature, by_operator: Signature) -> Result<(), Refusal> {
         node.check().map_err(genesis_rule)?;
-        self.operator_in_force(&node.operator)?;
-        if !self.consortium.regions().contains(&node.region) {
+        let operator = self.operator_in_force(&node.operator)?;
+        if !self.site.consortium.regions().contains(&node.region) {
             return Err(Refusal::MemberUnknown { what: format!("region {}", node.region) });
         }
-        for (_, other) in self.state.nodes().filter(|(_, other)| other.standing != Standing::Removed) {
-            let other = other.node;
-            let taken = [
-                (other.name == node.name).then(|| format!("the name {}", node.name)),
-                (other.peer == node.peer).then(|| format!("the address {}", node.peer)),
-                (other.api == node.api).then(|| format!("the address {}", node.api)),
-            ];
-            if let Some(what) = taken.into_iter().flatten().next() {
+        let state = &self.state;
+        let taken = self.taken.get_or_insert_with(|| {
+            let present = state.nodes().filter(|(_, other)| other.standing != Standing::Removed);
+            present.flat_map(|(_, other)| names(&other.node)).collect()
+        });
+        for what in names(node) {
+            if taken.contains(&what) {
                 return Err(Refusal::MemberExists { what });
             }
+            taken.insert(what);
         }
-        let id = NodeId::new(self.governance.nodes);
-        self.take_key(KeyClaim::Node(node), Member::Node(id), consent)?;
-        self.governance.nodes += 1;
-        at_most(self.governance.nodes as usize, MEMBERS_EVER_MAX, "nodes that ever were")?;
-        self.put_node(id, NodeRecord { node: node.clone(), standing: Standing::InForce, since: self.proposal });
-        self.list();
+        let id = NodeId::new(self.state.founded().nodes);
+        at_most(id.get() as usize + 1, MEMBERS_EVER_MAX, "nodes that ever were")?;
+        self.govern(|governance| governance.nodes += 1);
+        let claim = KeyClaim::Node(node);
+        self.needs(operator.key, &claim, by_operator);
+        self.take_key(claim, Member::Node(id), consent)?;
+        let record = NodeRecord { node: node.clone(), standing: Standing::Suspended, since: self.site.proposal };
+        self.put(StateKey::Node(id), Record::Node(record));
         Ok(())
     }
 
     fn suspend(&mut self, member: &Member) -> Result<(), Refusal> {
-        self.stand(member, Standing::Suspended, |standing| standing == Standing::InForce)
+        self.has_standing(member, &[Standing::InForce])?;
+        self.stand(member, Standing::Suspended)?;
+        self.suspend_nodes(member)
     }
 
-    /// A node is in force only while its operator is.
-    fn reinstate(&mut self, member: &Member) -> Result<(), Refusal> {
+    /// A node is in force only while its operator is, and not in the proposal by which it joins.
+    fn reinstate(&mut self, member: &Member, key: PublicKey) -> Result<(), Refusal> {
         if let Member::Node(id) = member {
             let operator = self.node(*id)?.node.operator;
             self.operator_in_force(&operator)?;
+            if self.before.node(*id).is_none() {
+                return Err(Refusal::StandingUnfit { member: member.clone() });
+            }
         }
-        self.stand(member, Standing::InForce, |standing| standing == Standing::Suspended)
+        if self.has_standing(member, &[Standing::Suspended])?.key != key {
+            return Err(Refusal::KeyUnfit { key });
+        }
+        self.stand(member, Standing::InForce)
     }
 
+    /// Only who was out of force already, so that a node can let go of its wallets before.
     fn remove(&mut self, member: &Member) -> Result<(), Refusal> {
-        self.stand(member, Standing::Removed, |_| true)
+        self.has_standing(member, &[Standing::Suspended, Standing::Keyless])?;
+        let was_in_force = match member {
+            Member::Operator(id) => self.before.operator(id).is_none_or(|was| was.standing == Standing::InForce),
+            Member::Node(id) => self.before.node(*id).is_some_and(|was| was.standing == Standing::InForce),
+        };
+        if was_in_force {
+            return Err(Refusal::StandingUnfit { member: member.clone() });
+        }
+        self.taken = None;
+        let nodes = self.nodes_of(member, |standing| standing != Standing::Removed);
+        std::iter::once(member.clone()).chain(nodes).try_for_each(|member| {
+            let key = self.seat(&member)?.key;
+            self.stand(&member, Standing::Removed)?;
+            self.end_key(key, KeyStatus::Retired);
+            Ok(())
+        })
     }
 
-    fn rotate_key(&mut self, rotation: &Rotation, consent: &Signature) -> Result<(), Refusal> {
+    fn rotate_key(
+        &mut self,
+        rotation: &Rotation,
+        consent: Signature,
+        by_old_key: Option<Signature>,
+    ) -> Result<(), Refusal> {
         let Rotation { member, from, to } = rotation;
-        // That the new key is a good one follows from its consent: no signature is valid under one of small order.
-        let key = match member {
-            Member::Operator(id) => self.operator(id)?.operator.key,
-            Member::Node(id) => self.node(*id)?.node.key,
-        };
-        if key != *from {
+        let Seat { standing, key } = self.seat(member)?;
+        // The word of a revoked key is worth nothing.
+        if key != *from || (standing == Standing::Keyless && by_old_key.is_some()) {
             return Err(Refusal::KeyUnfit { key: *from });
         }
-        self.take_key(KeyClaim::Rotation(rotation), member.clone(), consent)?;
-        self.end_key(*from, KeyStatus::Rotated);
-        let standing = |old| if old == Standing::Keyless { Standing::Suspended } else { old };
-        match member {
-            Member::Operator(id) => {
-                let mut record = self.operator(id)?;
-                record.operator.key = *to;
-                (record.standing, record.since) = (standing(record.standing), self.proposal);
-                self.put_operator(record);
-            }
-            Member::Node(id) => {
-                let mut record = self.node(*id)?;
-                record.node.key = *to;
-                (record.standing, record.since) = (standing(record.standing), self.proposal);
-                self.put_node(*id, record);
-            }
+        let claim = KeyClaim::Rotation(rotation);
+        if let Some(signature) = by_old_key {
+            self.needs(*from, &claim, signature);
+            self.electors.iter_mut().filter(|(_, key)| key == from).for_each(|(_, key)| *key = *to);
         }
-        Ok(())
+        // That the new key is a good one follows from its consent: no signature is valid under one of small order.
+        self.take_key(claim, member.clone(), consent)?;
+        self.end_key(*from, KeyStatus::Rotated);
+        let standing = if standing == Standing::Keyless { Standing::Suspended } else { standing };
+        self.put_seat(member, Seat { standing, key: *to })
     }
 
+    /// Also a key without a role: then it never gets one, whatever it consented to.
     fn revoke_key(&mut self, key: PublicKey) -> Result<(), Refusal> {
-        let known = self.state.key(key).filter(|record| record.status != KeyStatus::Revoked);
-        let KeyRecord { member, status, .. } = known.ok_or(Refusal::KeyUnfit { key })?;
-        if status == KeyStatus::InForce {
-            self.stand_alone(&member, Standing::Keyless)?;
+        let known = self.state.key(key);
+        if known.as_ref().is_some_and(|record| record.status == KeyStatus::Revoked) {
+            return Err(Refusal::KeyUnfit { key });
         }
-        let record = KeyRecord { member, status: KeyStatus::Revoked, since: self.proposal, at: self.at };
-        self.put(StateKey::Key(key), Record::Key(record));
+        let (member, status) = known.map_or((None, None), |record| (record.member, Some(record.status)));
+        if let Some(member) = member.as_ref().filter(|_| status == Some(KeyStatus::InForce)) {
+            self.stand(member, Standing::Keyless)?;
+            self.suspend_nodes(member)?;
+        }
+        self.put_key(key, member, KeyStatus::Revoked);
         Ok(())
     }
 
     fn grant_auditor(&mut self, auditor: &Auditor) -> Result<(), Refusal> {
         auditor.check().map_err(genesis_rule)?;
-        let Err(place) = self.governance.auditors.binary_search(&auditor.key_hash) else {
+        let mut governance = self.state.founded();
+        // Others may have a key that was revoked.
+        if self.state.auditor(auditor.key_hash).is_some() {
             return Err(Refusal::MemberExists { what: format!("the API key with hash {}", auditor.key_hash) });
-        };
-        self.governance.auditors.insert(place, auditor.key_hash);
-        at_most(self.governance.auditors.len(), MEMBERS_MAX, "auditors")?;
-        let record = AuditorRecord { auditor: auditor.clone(), granted: true, since: self.proposal };
+        }
+        let mut granted = governance.auditors.iter().filter_map(|hash| self.state.auditor(*hash));
+        if granted.any(|other| other.auditor.name == auditor.name) {
+            return Err(Refusal::MemberExists { what: format!("the name {}", auditor.name) });
+        }
+        let place = governance.auditors.partition_point(|hash| *hash < auditor.key_hash);
+        governance.auditors.insert(place, auditor.key_hash);
+        at_most(governance.auditors.len(), MEMBERS_MAX, "auditors")?;
+        self.put(StateKey::Governance, Record::Governance(governance));
+        let record = AuditorRecord { auditor: auditor.clone(), granted: true, since: self.site.proposal };
         self.put(StateKey::Auditor(auditor.key_hash), Record::Auditor(record));
         Ok(())
     }
@@ -206,8 +264,8 @@ impl Enactment<'_> {
     fn revoke_auditor(&mut self, key_hash: Digest) -> Result<(), Refusal> {
         let unknown = || Refusal::MemberUnknown { what: format!("an auditor whose API key has hash {key_hash}") };
         let record = self.state.auditor(key_hash).filter(|record| record.granted).ok_or_else(unknown)?;
-        self.governance.auditors.retain(|granted| *granted != key_hash);
-        let record = AuditorRecord { granted: false, since: self.proposal, ..record };
+        self.govern(|governance| governance.auditors.retain(|granted| *granted != key_hash));
+        let record = AuditorRecord { granted: false, since: self.site.proposal, ..record };
         self.put(StateKey::Auditor(key_hash), Record::Auditor(record));
         Ok(())
     }
@@ -216,73 +274,89 @@ impl Enactment<'_> {
         let mut parameters = self.state.parameters();
         let value = parameters.get_mut(name).filter(|value| **value == from);
         *value.ok_or_else(|| Refusal::ParameterUnfit { name: name.to_owned(), from })? = to;
+        if !OBEYED.contains(&name) {
+            return Err(Refusal::ParameterFixed { name: name.to_owned() });
+        }
         parameters.check().map_err(genesis_rule)?;
         self.put(StateKey::Parameters, Record::Parameters(parameters));
         Ok(())
     }
 
-    /// Gives a member another standing, and an operator's nodes with it, if `may` allows that for the one it has.
-    fn stand(&mut self, member: &Member, to: Standing, may: fn(Standing) -> bool) -> Result<(), Refusal> {
-        let standing = match member {
-            Member::Operator(id) => self.operator(id)?.standing,
-            Member::Node(id) => self.node(*id)?.standing,
-        };
-        if !may(standing) {
-            return Err(Refusal::StandingUnfit { member: member.clone() });
-        }
-        self.stand_alone(member, to)?;
-        let Member::Operator(operator) = member else { return Ok(()) };
-        if to == Standing::InForce {
-            return Ok(());
-        }
-        let follows = |record: &NodeRecord| {
-            record.node.operator == *operator && record.standing != Standing::Removed && may(record.standing)
-        };
-        let nodes: Vec<NodeId> = self.state.nodes().filter(|(_, record)| follows(record)).map(|(id, _)| id).collect();
-        nodes.into_iter().try_for_each(|id| self.stand_alone(&Member::Node(id), to))
+    /// The seat of a member that has one of these standings.
+    fn has_standing(&self, member: &Member, fit: &[Standing]) -> Result<Seat, Refusal> {
+        let seat = self.seat(member)?;
+        if fit.contains(&seat.standing) { Ok(seat) } else { Err(Refusal::StandingUnfit { member: member.clone() }) }
     }
 
-    /// Gives this member another standing, and takes its key from it if it leaves.
-    fn stand_alone(&mut self, member: &Member, to: Standing) -> Result<(), Refusal> {
-        let key = match member {
-            Member::Operator(id) => {
-                let mut record = self.operator(id)?;
-                (record.standing, record.since) = (to, self.proposal);
-                let key = record.operator.key;
-                self.put_operator(record);
-                key
-            }
-            Member::Node(id) => {
-                let mut record = self.node(*id)?;
-                (record.standing, record.since) = (to, self.proposal);
-                let key = record.node.key;
-                self.put_node(*id, record);
-                key
-            }
-        };
-        if to == Standing::Removed {
-            self.end_key(key, KeyStatus::Retired);
-        }
-        Ok(())
+    fn stand(&mut self, member: &Member, standing: Standing) -> Result<(), Refusal> {
+        let key = self.seat(member)?.key;
+        self.put_seat(member, Seat { standing, key })
+    }
+
+    /// With an operator go its nodes that are in force.
+    fn suspend_nodes(&mut self, of: &Member) -> Result<(), Refusal> {
+        let nodes = self.nodes_of(of, |standing| standing == Standing::InForce);
+        nodes.iter().try_for_each(|node| self.stand(node, Standing::Suspended))
+    }
+
+    /// The nodes of an operator with such a standing; none if it is none.
+    fn nodes_of(&self, operator: &Member, are: fn(Standing) -> bool) -> Vec<Member> {
+        let Member::Operator(operator) = operator else { return Vec::new() };
+        let its = self.state.nodes().filter(|(_, record)| record.node.operator == *operator && are(record.standing));
+        its.map(|(id, _)| Member::Node(id)).collect()
     }
 
     /// Gives a new key its role: one that never had any, and agrees.
-    fn take_key(&mut self, claim: KeyClaim<'_>, member: Member, consent: &Signature) -> Result<(), Refusal> {
+    fn take_key(&mut self, claim: KeyClaim<'_>, member: Member, consent: Signature) -> Result<(), Refusal> {
         let key = claim.key();
         if self.state.key(key).is_some() {
             return Err(Refusal::KeyKnown { key });
         }
-        claim.verify(&self.consortium.id(), consent).map_err(|_| Refusal::KeyConsent { key })?;
-        let record = KeyRecord { member, status: KeyStatus::InForce, since: self.proposal, at: self.at };
-        self.put(StateKey::Key(key), Record::Key(record));
+        self.needs(key, &claim, consent);
+        self.put_key(key, Some(member), KeyStatus::InForce);
         Ok(())
+    }
+
+    /// Somebody has to have signed a claim. That is checked in the end.
+    fn needs(&mut self, key: PublicKey, claim: &KeyClaim<'_>, signature: Signature) {
+        self.consents.push((key, claim.message(&self.site.consortium.id()), signature));
     }
 
     /// Ends a key's time. A revoked one stays revoked.
     fn end_key(&mut self, key: PublicKey, status: KeyStatus) {
-        let Some(record) = self.state.key(key).filter(|record| record.status == KeyStatus::InForce) else { return };
-        let record = KeyRecord { status, since: self.proposal, at: self.at, ..record };
-        self.put(StateKey::Key(key), Record::Key(record));
+        if let Some(record) = self.state.key(key).filter(|record| record.status == KeyStatus::InForce) {
+            self.put_key(key, record.member, status);
+        }
+    }
+
+    /// Of a member that has not left.
+    fn seat(&self, member: &Member) -> Result<Seat, Refusal> {
+        Ok(match member {
+            Member::Operator(id) => {
+                let record = self.operator(id)?;
+                Seat { standing: record.standing, key: record.operator.key }
+            }
+            Member::Node(id) => {
+                let record = self.node(*id)?;
+                Seat { standing: record.standing, key: record.node.key }
+            }
+        })
+    }
+
+    fn put_seat(&mut self, member: &Member, Seat { standing, key }: Seat) -> Result<(), Refusal> {
+        let since = self.site.proposal;
+        match member {
+            Member::Operator(id) => {
+                let OperatorRecord { operator, proposals, .. } = self.operator(id)?;
+                let record = OperatorRecord { operator: Operator { key, ..operator }, standing, since, proposals };
+                self.put(StateKey::Operator(id.clone()), Record::Operator(record));
+            }
+            Member::Node(id) => {
+                let record = NodeRecord { node: Node { key, ..self.node(*id)?.node }, standing, since };
+                self.put(StateKey::Node(*id), Record::Node(record));
+            }
+        }
+        Ok(())
     }
 
     /// An operator that has not left.
@@ -297,30 +371,47 @@ impl Enactment<'_> {
         record.ok_or_else(|| Refusal::MemberUnknown { what: format!("node {id}") })
     }
 
-    fn operator_in_force(&self, id: &OperatorId) -> Result<(), Refusal> {
-        match self.operator(id)?.standing {
-            Standing::InForce => Ok(()),
+    fn operator_in_force(&self, id: &OperatorId) -> Result<Operator, Refusal> {
+        let OperatorRecord { operator, standing, .. } = self.operator(id)?;
+        match standing {
+            Standing::InForce => Ok(operator),
             _ => Err(Refusal::OperatorNotInForce { operator: id.clone() }),
         }
     }
 
-    fn put_operator(&mut self, record: OperatorRecord) {
-        self.put(StateKey::Operator(record.operator.id.clone()), Record::Operator(record));
+    fn govern(&mut self, change: impl FnOnce(&mut GovernanceRecord)) {
+        let mut governance = self.state.founded();
+        change(&mut governance);
+        self.put(StateKey::Governance, Record::Governance(governance));
     }
 
-    fn put_node(&mut self, id: NodeId, record: NodeRecord) {
-        self.put(StateKey::Node(id), Record::Node(record));
-    }
-
-    /// Writes down who is listed: before the next action looks at it, and in the end.
-    fn list(&mut self) {
-        self.put(StateKey::Governance, Record::Governance(self.governance.clone()));
+    fn put_key(&mut self, key: PublicKey, member: Option<Member>, status: KeyStatus) {
+        let record = KeyRecord { member, status, since: self.site.proposal, at: self.site.height };
+        self.put(StateKey::Key(key), Record::Key(record));
     }
 
     fn put(&mut self, key: StateKey, record: Record) {
         self.changed.insert(key.clone());
         self.state.put(key, record);
     }
+}
+
+/// Whether the validators that stay can go on alone, whatever becomes of those that join: so they can remove these again.
+/// To one or two nodes that cannot be: there one may join at a time.
+fn step(old: &ValidatorSet, members: &[(NodeId, PublicKey)]) -> Result<(), Refusal> {
+    let stay = members.iter().filter(|(id, _)| old.key(*id).is_some()).count();
+    let quorum = quorum(members.len());
+    let all_stay_and_one_joins = (stay, members.len()) == (old.members.len(), old.members.len() + 1);
+    if stay >= quorum || (old.members.len() < 3 && all_stay_and_one_joins) {
+        Ok(())
+    } else {
+        Err(Refusal::StepTooLarge { stay, quorum })
+    }
+}
+
+/// What no other node may have.
+fn names(node: &Node) -> [String; 3] {
+    [format!("the name {}", node.name), format!("the address {}", node.peer), format!("the address {}", node.api)]
 }
 
 fn at_most(count: usize, max: usize, what: &'static str) -> Result<(), Refusal> {

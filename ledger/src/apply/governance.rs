@@ -8,9 +8,14 @@ use wallet::{
     units::Timestamp,
 };
 
-use super::{Step, enactment};
+use super::{
+    Step,
+    enactment::{self, Site},
+};
 use crate::{
-    governance::{ACTIONS_MAX, BallotCast, PROPOSALS_MAX, ProposalEnacted, ProposalMade, ProposalWithdrawn, quorum},
+    governance::{
+        ACTIONS_MAX, Action, BallotCast, PROPOSALS_MAX, ProposalEnacted, ProposalMade, ProposalWithdrawn, quorum,
+    },
     refusal::Refusal,
     state::{BallotRecord, OperatorRecord, ProposalRecord, Record, Stage, Standing, State, StateKey},
 };
@@ -27,7 +32,6 @@ impl Step<'_> {
         if !(1..=ACTIONS_MAX).contains(&count) {
             return Err(Refusal::ActionCount { count });
         }
-        self.by_operator(&terms.operator, context::GOVERNANCE_PROPOSAL, &codec::encode(terms), &event.signature)?;
         let current = self.state.founded().electorate;
         if terms.electorate != current {
             return Err(Refusal::ElectorateChanged { current, named: terms.electorate });
@@ -35,11 +39,13 @@ impl Step<'_> {
         if self.state.proposal(proposal).is_some() {
             return Err(Refusal::ProposalExists { proposal });
         }
+        self.by_operator(&terms.operator, context::GOVERNANCE_PROPOSAL, &codec::encode(terms), &event.signature)?;
         self.list_proposal(&terms.operator, proposal)?;
-        enactment::changes(self.state, self.consortium, proposal, &terms.actions, self.at.height)?;
+        self.changes_by(proposal, &terms.actions)?;
         let ballot = BallotRecord { operator: terms.operator.clone(), approves: true, entry: self.id };
-        let (made_at, ballots) = (self.at.time, vec![ballot]);
-        self.count(proposal, ProposalRecord { terms: terms.clone(), made_at, ballots, stage: Stage::Open });
+        let (made_at, expires_at, ballots) = (self.at.time, self.end_of_life(self.at.time), vec![ballot]);
+        let (terms, stage) = (terms.clone(), Stage::Open);
+        self.count(proposal, ProposalRecord { terms, made_at, expires_at, ballots, stage });
         Ok(())
     }
 
@@ -60,6 +66,10 @@ impl Step<'_> {
     pub(super) fn proposal_withdrawn(&mut self, event: &ProposalWithdrawn) -> Result<(), Refusal> {
         self.not_signed_by_holder()?;
         let mut record = self.pending(event.proposal)?;
+        // What a quorum agreed to is not its proposer's any more.
+        if record.stage != Stage::Open {
+            return Err(Refusal::ProposalPassed { proposal: event.proposal });
+        }
         let (proposer, message) = (record.terms.operator.clone(), event.proposal.as_bytes());
         self.by_operator(&proposer, context::GOVERNANCE_WITHDRAWAL, message, &event.signature).map_err(|refusal| {
             match refusal {
@@ -83,30 +93,39 @@ impl Step<'_> {
         if self.at.time < enactable_at {
             return Err(Refusal::ProposalLocked { enactable_at });
         }
-        let actions = &record.terms.actions;
-        self.changes.extend(enactment::changes(self.state, self.consortium, event.proposal, actions, self.at.height)?);
+        let changes = self.changes_by(event.proposal, &record.terms.actions)?;
+        self.changes.extend(changes);
         record.stage = Stage::Enacted { at: self.at.height };
         self.put(StateKey::Proposal(event.proposal), Record::Proposal(Box::new(record)));
         Ok(())
     }
 
+    /// What the actions of a proposal change as things are now.
+    fn changes_by(&self, proposal: Digest, actions: &[Action]) -> Result<Vec<(StateKey, Record)>, Refusal> {
+        let site = Site { consortium: self.consortium, checks: self.checks, proposal, height: self.at.height };
+        enactment::changes(self.state, actions, &site)
+    }
+
+    /// Until when something can become of a proposal that waits since `time`, by the rule of today.
+    fn end_of_life(&self, time: Timestamp) -> Timestamp {
+        later(time, self.state.parameters().proposal_life_ms)
+    }
+
     /// A proposal of which something can still become.
     fn pending(&self, proposal: Digest) -> Result<ProposalRecord, Refusal> {
         let record = self.state.proposal(proposal).ok_or(Refusal::ProposalUnknown { proposal })?;
-        let life = self.state.parameters().proposal_life_ms;
-        let expires_at = match record.stage {
-            Stage::Open => later(record.made_at, life),
-            Stage::Passed { enactable_at } => later(enactable_at, life),
+        match record.stage {
+            Stage::Open | Stage::Passed { .. } => {}
             Stage::Rejected => return Err(Refusal::ProposalRejected { proposal }),
             Stage::Withdrawn => return Err(Refusal::ProposalTakenBack { proposal }),
             Stage::Enacted { .. } => return Err(Refusal::ProposalDone { proposal }),
-        };
+        }
         let named = record.terms.electorate;
         if named != self.state.founded().electorate {
             return Err(Refusal::ProposalSuperseded { proposal, named });
         }
-        if self.at.time > expires_at {
-            return Err(Refusal::ProposalExpired { proposal, expired_at: expires_at });
+        if self.at.time > record.expires_at {
+            return Err(Refusal::ProposalExpired { proposal, expired_at: record.expires_at });
         }
         Ok(record)
     }
@@ -119,7 +138,8 @@ impl Step<'_> {
         let (rejections, quorum) = (record.ballots.len() - approvals, quorum(operators));
         if record.stage == Stage::Open && approvals >= quorum {
             let lock = if record.terms.waits() { self.state.parameters().proposal_lock_ms } else { 0 };
-            record.stage = Stage::Passed { enactable_at: later(self.at.time, lock) };
+            let enactable_at = later(self.at.time, lock);
+            (record.stage, record.expires_at) = (Stage::Passed { enactable_at }, self.end_of_life(enactable_at));
         } else if rejections > operators.saturating_sub(quorum) {
             record.stage = Stage::Rejected;
         }

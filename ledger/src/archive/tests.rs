@@ -8,8 +8,11 @@ fn sample() -> (Vec<u8>, Vec<FinalBlock>, Digest) {
     let (mut chain, session) = (Chain::new(consortium.clone()), Session::in_eu(&consortium, 0));
     chain.push(session.created()).expect("valid");
     session.hop(&mut chain, 1, None).expect("valid");
-    let blocks: Vec<_> =
-        chain.blocks.into_iter().map(|(block, certificate)| FinalBlock { block, certificate }).collect();
+    let blocks: Vec<_> = chain
+        .blocks
+        .into_iter()
+        .map(|(block, certificate)| FinalBlock { block, certificate, carriers: Vec::new() })
+        .collect();
     (written(&consortium, &blocks), blocks, consortium.id())
 }
 
@@ -103,7 +106,7 @@ fn the_encoding_is_pinned() {
     let (bytes, _, _) = sample();
     assert_eq!(
         sha256("test", &[&bytes]).to_string(),
-        "60e6d243041d645f66463cf2943b147936226d07cc01d6934c6c603cafc4884e"
+        "4ef8667ad92985cbaa78981e4389fab85104d02145de4c9241e9038f5053a5ca"
     );
     assert_eq!(
         wallet::digest::to_hex(&end(End { height: BlockHeight::new(3), raft_index: 17 })),

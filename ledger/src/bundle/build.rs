@@ -57,6 +57,9 @@ pub enum NotProvable {
     /// The decisions do not begin with the offer's, or none of them is anchored yet.
     #[error("the decision of the offer is not anchored by node {0} yet")]
     NotAnchored(NodeId),
+    /// A bundle is checked with the validators of genesis, and the last final block is not certified by these.
+    #[error("the validators have changed since genesis, and a bundle cannot show that yet")]
+    ValidatorsChanged,
     /// This node pruned what the proof needs.
     #[error("log entry {0} is not on this node any more")]
     EntryMissing(LogIndex),
@@ -75,6 +78,10 @@ pub fn build(
     decisions: &[Vec<u8>],
 ) -> Result<Bundle, NotProvable> {
     let (header, certificate) = view.tip().ok_or(NotProvable::WalletUnknown(wallet))?;
+    // Of a closing block the certificate may be that of a carrier, which a bundle has no place for.
+    if header.epoch != consortium.validators().epoch || certificate.block != header.digest() {
+        return Err(NotProvable::ValidatorsChanged);
+    }
     let record = view.state().record(StateKey::Wallet(wallet)).ok_or(NotProvable::WalletUnknown(wallet))?;
     let mut entries = history(view, wallet, epoch)?;
     let Some(Event::KeyConfirmed(confirm)) = entries.last().map(|placed| &placed.entry.body.event) else {

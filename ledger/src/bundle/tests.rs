@@ -4,7 +4,10 @@ use wallet::{
 };
 
 use super::*;
-use crate::testing::{Chain, Session, consortium, decision};
+use crate::{
+    governance::{Action, Member},
+    testing::{Chain, Session, consortium, decision},
+};
 
 /// A chain in which a wallet moved from 0 to 1 after an aborted try, and its bundle.
 fn sample() -> (Chain, Session, Bundle) {
@@ -143,5 +146,23 @@ fn every_flipped_bit_is_rejected() {
 fn the_encoding_is_pinned() {
     let (_, _, bundle) = sample();
     let golden = sha256("golden", &[&bundle.to_bytes()]).to_string();
-    assert_eq!(golden, "47c25cc88606875165e5a8407490b003c06190bb3122c010336ec64fb0e2814b");
+    assert_eq!(golden, "722595e6b3f8cf290da7e59f02fd5cdf7d50d40afbb86147bd9f09d45c7e66ef");
+}
+
+#[test]
+fn no_bundle_is_made_that_nobody_could_verify() {
+    let (mut chain, session, _) = sample();
+    let decisions = chained(3);
+    let built = |chain: &Chain| build(&chain.consortium, chain, session.address, KeyEpoch::new(1), &decisions);
+    chain.enact(vec![Action::Suspend(Member::Node(NodeId::new(3)))]).expect("valid");
+    // The closing block is of the first epoch, and so is its certificate.
+    let closing = built(&chain).expect("provable");
+    verify(&closing.to_bytes(), &chain.consortium.id()).expect("a good bundle");
+    // That of a carrier is no certificate of the tip.
+    let mut carried = chain.clone();
+    let (_, certificate) = carried.blocks.last_mut().expect("blocks");
+    certificate.block = Digest([9; 32]);
+    assert_eq!(built(&carried), Err(NotProvable::ValidatorsChanged));
+    chain.push(session.anchored(2, 9, Digest([7; 32]))).expect("valid");
+    assert_eq!(built(&chain), Err(NotProvable::ValidatorsChanged), "of the next epoch");
 }

@@ -96,8 +96,8 @@ fn awards_follow_the_parameters_and_the_nodes_that_governance_set() {
     let (mut chain, session) = (Chain::new(consortium.clone()), Session::in_eu(&consortium, 0));
     chain.push(session.created()).expect("valid");
     let (name, from, to) = ("credit_per_ms".to_owned(), 1, 3);
-    let joining = chain.joining_node(4, 1);
-    chain.enact(vec![Action::SetParameter { name, from, to }, joining]).expect("valid");
+    chain.enact(vec![Action::SetParameter { name, from, to }]).expect("valid");
+    chain.join(4, 1).expect("valid");
     for (receiver, earned) in [
         (1, Earned::Lot(Lot { amount: 30, expires_at: BlockHeight::ZERO })),
         // Node 4 is of the operator that runs node 1.

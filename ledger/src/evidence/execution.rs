@@ -184,6 +184,10 @@ impl Execution {
         if roots_of(&executed) != roots {
             return not_bound("log or state are not the parent's");
         }
+        // A quorum of liars can certify a root over leaves that no execution makes.
+        if !executed.state.is_founded() || executed.state.validators_of(view.epoch()).is_none() {
+            return not_bound("the state is of no consortium");
+        }
         if height.next().is_none() || time.get() == u64::MAX {
             return not_bound("nothing follows the parent");
         }

@@ -2,8 +2,9 @@
 //!
 //! Who takes entries as the leader signs in which of its blocks they will be at the latest. It tries what it promised
 //! for a block before anything else, and promises no more for a block than half of it, so that an honest leader never
-//! breaks a promise. Once a block closes its epoch its leader owes nothing more. Left out without a breach is what the rules of the ledger refuse: the entry must apply before the
-//! block and after it.
+//! breaks a promise. Once a block closes its epoch its leader owes nothing more. Left out without a breach is what the
+//! rules of the ledger refuse, if only for a moment: what one entry of a block forbids another can allow again. So the
+//! entry must apply before the block and after each of its entries. Wherever its leader tried it, it was not refused.
 //!
 //! A promise names leaves and not ids: an id does not cover the signatures of an entry. Of two entries with one id the
 //! leader may have got the one that a rule refuses, and the author could then show the other.
@@ -18,11 +19,12 @@ use wallet::{
 
 use super::{Culprit, EvidenceInvalid, Execution, Rule, culprit};
 use crate::{
-    apply::BlockContext,
-    block::View,
+    block::{Block, Header, View},
+    checks::{Checks, Remembered},
     event::Entry,
-    execute::{Executed, execute},
+    execute::{Executed, append, execute_with},
     hand_over::ValidatorSets,
+    refusal::Refusal,
     vote::{Signed, Statement},
 };
 
@@ -100,26 +102,41 @@ impl BrokenPromise {
         execution.check_bound(sets)?;
         execution.check_parent(sets)?;
         let parent = execution.parent_executed(consortium)?;
-        let after = execute(consortium, &parent, &execution.block).map_err(EvidenceInvalid::NoFault)?;
+        // The walk below checks the same signatures at each step.
+        let checks = Remembered::default();
+        let after = execute_with(consortium, &parent, &execution.block, &checks).map_err(EvidenceInvalid::NoFault)?;
         if after.is_closed() {
             return Err(EvidenceInvalid::NoContradiction(
                 "nothing follows in a block that closes its epoch, or above it",
             ));
         }
-        for executed in [&parent, &after] {
-            applies(consortium, executed, &after, entry)?;
-        }
+        applies_throughout(consortium, [&parent, &after], &execution.block, entry, &checks)
+            .map_err(EvidenceInvalid::PromiseKept)?;
         Ok(vec![culprit(sets, promise.validator, Rule::KeptPromise, view)?])
     }
 }
 
-/// Whether the entry applies on `executed` in the block of `after`.
-fn applies(
+/// Whether `entry` applies everywhere in a valid block: to the state before it, and after each of its entries. `ends` are
+/// what was there before the block and after it.
+///
+/// # Errors
+/// [`Refusal`] at the first place where a rule refuses it.
+pub(crate) fn applies_throughout(
     consortium: &Consortium,
-    executed: &Executed,
-    after: &Executed,
+    ends: [&Executed; 2],
+    block: &Block,
     entry: &Entry,
-) -> Result<(), EvidenceInvalid> {
-    let at = BlockContext { height: after.height, time: after.time, log_index: executed.log.next_index() };
-    executed.state.clone().apply(consortium, entry, at).map(drop).map_err(EvidenceInvalid::PromiseKept)
+    checks: &dyn Checks,
+) -> Result<(), Refusal> {
+    let [before, after] = ends;
+    let applies = |at: &Executed| append(consortium, &mut at.clone(), entry, checks).map(drop);
+    // First the end, where most of what was refused for good still is.
+    applies(after)?;
+    let Header { height, view, time, .. } = block.header;
+    let mut at = Executed { height, view, time, ..before.clone() };
+    for done in &block.entries {
+        applies(&at)?;
+        append(consortium, &mut at, done, checks)?;
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 mod blocks;
 mod bodies;
 mod elections;
+mod epochs;
 mod floods;
 mod lies;
 mod net;

@@ -39,19 +39,26 @@ pub enum Action {
         /// By the operator's key, over [`KeyClaim::Operator`].
         consent: Signature,
     },
-    /// A node joins and votes. Its id is the next join index.
+    /// A node joins, suspended: it votes once it is reinstated. Its id is the next join index.
     AddNode {
         /// Which, of an operator in force, in a region of the genesis document.
         node: Node,
         /// By the node's key, over [`KeyClaim::Node`].
         consent: Signature,
+        /// By the operator's key, over the same.
+        by_operator: Signature,
     },
     /// The member neither votes nor authors; a node may still let go of the wallets that it holds. With an operator its
     /// nodes are suspended.
     Suspend(Member),
-    /// A suspended member is in force again. The nodes of an operator are reinstated one by one.
-    Reinstate(Member),
-    /// The member leaves for good. With an operator its nodes leave.
+    /// A suspended member is in force, again or for the first time. The nodes of an operator are reinstated one by one.
+    Reinstate {
+        /// Who.
+        member: Member,
+        /// The key that it has: it may get another one after the operators voted.
+        key: PublicKey,
+    },
+    /// A member that is not in force leaves for good. With an operator its nodes leave.
     Remove(Member),
     /// Another key takes the place of a member's key.
     RotateKey {
@@ -59,8 +66,11 @@ pub enum Action {
         rotation: Rotation,
         /// By the new key, over [`KeyClaim::Rotation`].
         consent: Signature,
+        /// By the key that it has, over the same, if its owner wants this. Else others could speak in its name.
+        by_old_key: Option<Signature>,
     },
-    /// Nobody may trust the key any more. A member whose key it is has none until its key is rotated.
+    /// Nobody may trust the key any more. A member whose key it is has none until its key is rotated; the nodes of an
+    /// operator are suspended. A key without a role never gets one.
     RevokeKey(PublicKey),
     /// Somebody may read the ledger's interface with an API key.
     GrantAuditor(Auditor),
@@ -79,13 +89,14 @@ pub enum Action {
 
 impl Action {
     /// Whether it waits for the lock after it passed: whatever gives power or changes rules does. What takes power away,
-    /// or renews the key of who has it, does not.
+    /// or what renews a key by the word of who has it, does not.
     pub const fn waits(&self) -> bool {
         match self {
-            Self::Suspend(_) | Self::RotateKey { .. } | Self::RevokeKey(_) | Self::RevokeAuditor(_) => false,
+            Self::Suspend(_) | Self::RevokeKey(_) | Self::RevokeAuditor(_) => false,
+            Self::RotateKey { by_old_key, .. } => by_old_key.is_none(),
             Self::AddOperator { .. }
             | Self::AddNode { .. }
-            | Self::Reinstate(_)
+            | Self::Reinstate { .. }
             | Self::Remove(_)
             | Self::GrantAuditor(_)
             | Self::SetParameter { .. } => true,
@@ -104,7 +115,8 @@ pub struct Rotation {
     pub to: PublicKey,
 }
 
-/// What a new key signs, so that no key has a role that its owner does not know of. Signed under
+/// What a new key signs, so that no key has a role that its owner does not know of; and whose operator, or whose key of
+/// before, it is in the name of. Signed under
 /// [`context::GOVERNANCE_KEY`], after the consortium's id.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub enum KeyClaim<'a> {
@@ -126,7 +138,7 @@ impl KeyClaim<'_> {
         }
     }
 
-    /// The new key's consent.
+    /// The consent of the new key, or of who else has to agree.
     pub fn sign(&self, consortium: &Digest, key: &SecretKey) -> Signature {
         key.sign(context::GOVERNANCE_KEY, &self.message(consortium))
     }
@@ -139,7 +151,8 @@ impl KeyClaim<'_> {
         self.key().verify(context::GOVERNANCE_KEY, &self.message(consortium), consent)
     }
 
-    fn message(&self, consortium: &Digest) -> Vec<u8> {
+    /// What is signed.
+    pub(crate) fn message(&self, consortium: &Digest) -> Vec<u8> {
         codec::encode(&(consortium, self))
     }
 }

@@ -1,13 +1,17 @@
 use std::sync::Arc;
 
-use wallet::units::{NodeId, Timestamp};
+use wallet::{
+    codec,
+    units::{NodeId, Timestamp},
+};
 
 use super::*;
 use crate::{
-    block::{Block, View},
+    block::{Block, FinalBlock, View},
     certificate::Nullification,
     evidence::{BrokenPromise, Evidence, EvidenceInvalid, Execution, Fork},
     execute::{BlockInvalid, Executed, Place, execute, is_bound, propose},
+    replay::{Reason, Replay, Signatures},
     testing::{CREATED_MS, Session, certify, certify_as, changes, consortium, evidence as sample, signer},
     vote::{Nullify, Signed, Signer, VoteKind},
 };
@@ -286,4 +290,31 @@ fn what_a_key_said_in_one_epoch_contradicts_nothing_of_another() {
     let refused = both.verify_in(&scene.consortium, &scene.sets());
     let other = CertificateInvalid::OtherEpoch { found: 1, expected: 0 };
     assert_eq!(refused, Err(EvidenceInvalid::Statement(other)), "it speaks of another epoch's views");
+}
+
+#[test]
+fn a_replay_goes_on_behind_a_closing_block_that_a_carrier_made_final() {
+    let scene = Scene::new();
+    for proof in [scene.direct(), scene.carried(1), scene.carried(2)] {
+        let next = scene.first_block(proof.clone(), &signer(4));
+        let ClosingProof { certificate, carriers } = proof;
+        let closing = FinalBlock { block: scene.closing.clone(), certificate, carriers };
+        let first = FinalBlock { certificate: certify(&next, [0, 1, 4]), block: next, carriers: Vec::new() };
+        let replay = |blocks: &[FinalBlock]| {
+            let mut replay = Replay::new(scene.consortium.clone(), Signatures::Certified);
+            // As it is read from an archive.
+            let read = |block| codec::decode::<FinalBlock>(&codec::encode(block)).expect("its own bytes");
+            blocks.iter().try_for_each(|block| replay.step(&read(block)))?;
+            replay.finish()
+        };
+        let replayed = replay(&[closing.clone(), first.clone()]).expect("final");
+        assert_eq!((replayed.executed.height.get(), replayed.executed.voted_by()), (2, scene.next.clone()));
+        if closing.carriers.is_empty() {
+            continue;
+        }
+        let alone = FinalBlock { carriers: Vec::new(), ..closing.clone() };
+        assert_eq!(replay(&[alone]).expect_err("of another block").reason, Reason::OtherCertificate);
+        let below = FinalBlock { certificate: certify(&scene.carriers[0], [0, 1]), ..closing };
+        assert!(replay(&[below]).is_err(), "no quorum, or not the last carrier");
+    }
 }

@@ -1,10 +1,14 @@
-use wallet::{digest::Digest, units::Timestamp};
+use wallet::{
+    digest::Digest,
+    units::{NodeId, Timestamp},
+};
 
 use super::*;
 use crate::{
     block::View,
     execute::propose_with,
-    testing::{CREATED_MS, Chain, Session, certify, certify_as, consortium, signer},
+    governance::{Action, Member},
+    testing::{CREATED_MS, Chain, Session, certify, certify_as, consortium, next_node_key, node_key, signer},
 };
 
 const BOTH: [Signatures; 2] = [Signatures::Verified { threads: 2 }, Signatures::Certified];
@@ -23,6 +27,7 @@ fn blocks(chain: &Chain) -> Vec<FinalBlock> {
     let block = |(block, certificate): &(_, _)| FinalBlock {
         block: Clone::clone(block),
         certificate: Clone::clone(certificate),
+        carriers: Vec::new(),
     };
     chain.blocks.iter().map(block).collect()
 }
@@ -129,4 +134,29 @@ fn a_notarized_block_is_final_with_the_one_after_it() {
     for signatures in BOTH {
         assert!(replay(&chain, &blocks, signatures).is_ok());
     }
+}
+
+/// A validator leaves and comes back with another key between the blocks.
+#[test]
+fn the_validators_of_each_epoch_certify_its_blocks() {
+    let mut chain = sample();
+    let (rotated, from, to) = (Member::Node(NodeId::new(3)), node_key(3), next_node_key(3));
+    chain.enact(vec![Action::Suspend(Member::Node(NodeId::new(2)))]).expect("allowed");
+    let rotation = chain.rotating(rotated, &from, &to);
+    chain.enact(vec![rotation]).expect("allowed");
+    let back = chain.reinstating(Member::Node(NodeId::new(2)));
+    chain.enact(vec![back]).expect("allowed");
+    let session = Session::in_eu(&chain.consortium, 0);
+    chain.push(session.anchored(0, 3, Digest([8; 32]))).expect("valid");
+    assert_eq!(chain.tip.state.epoch(), 3);
+    let mut blocks = blocks(&chain);
+    for signatures in BOTH {
+        assert_eq!(replay(&chain, &blocks, signatures).expect("final").executed, chain.tip);
+    }
+    let (last, genesis) = (blocks.len() - 1, 0..3);
+    blocks[last].certificate = certify(&blocks[last].block, genesis);
+    assert!(replay(&chain, &blocks, BOTH[1]).is_ok(), "these have kept their keys");
+    blocks[last].certificate = certify(&blocks[last].block, 1..4);
+    let found = replay(&chain, &blocks, BOTH[1]).expect_err("a key that was rotated away");
+    assert!(matches!(found.reason, Reason::Certificate(CertificateInvalid::BadSignature { .. })), "{found}");
 }

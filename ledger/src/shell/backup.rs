@@ -156,11 +156,9 @@ fn fill(
             before = commit(&store, before, finalized)?;
         }
         replay.step(&next)?;
-        let FinalBlock { block, certificate } = next;
+        let FinalBlock { block, certificate, carriers } = next;
         progress(block.header.height);
-        // The replay takes only certificates that name the block itself.
-        let (executed, carriers) = (replay.executed().clone(), Vec::new());
-        waiting = Some(Final { certificate, carriers, block, executed, log_index: 0 });
+        waiting = Some(Final { certificate, carriers, block, executed: replay.executed().clone(), log_index: 0 });
     }
     let replayed = replay.finish()?;
     if let (Some(mut finalized), Some(end)) = (waiting, archive.end()) {

@@ -162,9 +162,13 @@ impl FinalStore {
         let size = stored.header.log_size;
         let entries = self.entries(size.saturating_sub(stored.entries)..size)?;
         let certificate = self.certificate(height)?.ok_or_else(|| missing(format!("certificate {height}")))?;
+        let above = match stored.header.is_closing() {
+            true => self.hand_over(stored.header.epoch)?.map_or(Vec::new(), |hand_over| hand_over.proof.carriers),
+            false => Vec::new(),
+        };
         let StoredHeader { header, proposal, parent_certificate, carriers, skipped, .. } = stored;
         let block = Block { header, proposal, parent_certificate, carriers, skipped, entries };
-        Ok(Some(FinalBlock { block, certificate }))
+        Ok(Some(FinalBlock { block, certificate, carriers: above }))
     }
 
     /// The header of a final height.

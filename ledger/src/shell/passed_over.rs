@@ -10,7 +10,8 @@
 //! - the block has room: at most half of what a block may hold. The queue of an honest leader is then empty, or as much
 //!   was taken from it as a block may hold.
 //!
-//! A fuller block is an excuse. There are [`EXCUSES_PER_NODE`] of them for each node of the consortium: what one author
+//! A fuller block is an excuse, and so is one with a word of the operators: in the midst of it a rule may have refused the
+//! entry that applies before it and after it. There are [`EXCUSES_PER_NODE`] of them for each node of the consortium: what one author
 //! may have in a leader's queue fills one block at most in number and one in bytes, and at least half of each block comes
 //! from the queue, in its order. The exception is a block with entries of the same author. Who sends more than the
 //! leader's queue takes of one author has to wait for itself.
@@ -21,14 +22,20 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use genesis::Consortium;
 use tokio::time::Instant;
-use wallet::{digest::Digest, units::NodeId};
+use wallet::{
+    digest::Digest,
+    units::{NodeId, Timestamp},
+};
 
 use super::{sending::SEND_AGAIN, validator::Validator};
 use crate::{
+    apply::BlockContext,
     block::Block,
+    checks::Checks,
     event::Entry,
-    execute::{BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX},
+    execute::{BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, Executed},
 };
 
 /// So many blocks in a row must pass over an entry. The first may have been proposed before the entry arrived, and the
@@ -44,6 +51,8 @@ pub(crate) struct Judged {
     is_timely: bool,
     /// Whose entries it has, if it is more than half full.
     full_of: Option<BTreeSet<NodeId>>,
+    /// Whether it has entries of governance.
+    governs: bool,
     /// How often its leader is excused by a full block.
     excuses_max: u32,
 }
@@ -54,7 +63,9 @@ impl Judged {
         let is_full = entries.len() > BLOCK_ENTRIES_MAX / 2 || bytes > BLOCK_BYTES_MAX / 2;
         let authors = || entries.iter().map(|entry| entry.body.author).collect();
         let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
-        Self { term, is_timely, full_of: is_full.then(authors), excuses_max: nodes.saturating_mul(EXCUSES_PER_NODE) }
+        let governs = entries.iter().any(|entry| entry.body.event.governs());
+        let excuses_max = nodes.saturating_mul(EXCUSES_PER_NODE);
+        Self { term, is_timely, full_of: is_full.then(authors), governs, excuses_max }
     }
 }
 
@@ -62,7 +73,7 @@ impl Judged {
 #[derive(Default)]
 pub(crate) struct Treatment {
     term: u64,
-    /// By how many full blocks it was excused.
+    /// By how many blocks it was excused.
     excuses: u32,
     /// Since when blocks passed over it, and how many.
     passed: Option<(Instant, u32)>,
@@ -76,9 +87,9 @@ impl Treatment {
             *self = Self { term: block.term, ..Self::default() };
         }
         let is_excused = match &block.full_of {
-            None => false,
+            None if !block.governs => false,
             Some(authors) if authors.contains(&author) => true,
-            Some(_) => {
+            _ => {
                 self.excuses = self.excuses.saturating_add(1);
                 self.excuses <= block.excuses_max
             }
@@ -106,7 +117,8 @@ impl Validator {
         let (shared, term) = (&self.shared, block.header.view.term);
         let late = if block.header.leader == shared.me { Vec::new() } else { shared.outbox.late() };
         let since = (!late.is_empty()).then(|| {
-            let applies = |entry: &Entry| (entry.id(), shared.applies(entry));
+            let (tip, now, checks) = (shared.tip.borrow().clone(), shared.clock.now(), &*shared.checks);
+            let applies = |entry: &Entry| (entry.id(), applies(&shared.consortium, &tip, entry, now, checks));
             let late: Vec<(Digest, bool)> = late.iter().map(applies).collect();
             shared.outbox.judge(&Judged::new(term, &block.entries, is_timely, shared.consortium.nodes().len()), &late)
         });
@@ -115,13 +127,25 @@ impl Validator {
     }
 }
 
+/// Whether an entry could be the first of the next block on `tip`, by the time of that and by the clock of this node. The
+/// leader's is between the two, and what has to wait until a time applies by one of them and not by the other.
+fn applies(consortium: &Consortium, tip: &Executed, entry: &Entry, now: Timestamp, checks: &dyn Checks) -> bool {
+    let (height, log_index) = (tip.height.next().unwrap_or(tip.height), tip.log.next_index());
+    [tip.time, now.max(tip.time)].into_iter().all(|time| {
+        let at = BlockContext { height, time, log_index };
+        tip.state.clone().apply_with(consortium, entry, at, checks).is_ok()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
+        checks::Direct,
         event::{DecisionAnchored, EntryBody, Event},
+        governance::Action,
         shell::submission::{Outbox, Queue},
-        testing::{consortium, node_key},
+        testing::{Chain, consortium, node_key},
     };
 
     const NODES: usize = 4;
@@ -130,7 +154,8 @@ mod tests {
 
     fn judged(term: u64, is_timely: bool, full_of: Option<&[NodeId]>) -> Judged {
         let excuses_max = EXCUSES_PER_NODE * NODES as u32;
-        Judged { term, is_timely, full_of: full_of.map(|authors| authors.iter().copied().collect()), excuses_max }
+        let full_of = full_of.map(|authors| authors.iter().copied().collect());
+        Judged { term, is_timely, full_of, governs: false, excuses_max }
     }
 
     /// What each of some blocks in a row gives, a second apart: `None`, or since which of them the entry is passed over.
@@ -196,6 +221,30 @@ mod tests {
         assert_eq!(after, [None, None, Some(excuses)]);
         let mixed = treated(&mut treatment, &[(judged(1, true, Some(&[OTHER, AUTHOR])), true)]);
         assert_eq!(mixed, [None], "who fills the blocks waits for itself");
+    }
+
+    #[test]
+    fn what_operators_say_excuses_a_leader_a_bounded_number_of_times() {
+        let excuses = EXCUSES_PER_NODE as usize * NODES;
+        let governed = || (Judged { governs: true, ..judged(1, true, None) }, true);
+        let given = treated(&mut Treatment::default(), &(0..excuses + 3).map(|_| governed()).collect::<Vec<_>>());
+        let (excused, after) = given.split_at(excuses);
+        assert!(excused.iter().all(Option::is_none));
+        assert_eq!(after, [None, None, Some(excuses)]);
+    }
+
+    #[test]
+    fn what_is_locked_by_the_time_of_the_chain_is_not_passed_over_whatever_a_clock_says() {
+        let mut chain = Chain::new(consortium(4));
+        let action = Action::SetParameter { name: "credit_per_ms".to_owned(), from: 1, to: 2 };
+        let proposal = chain.pass(vec![action]).expect("valid");
+        let (entry, lock) = (chain.enacting(proposal), chain.tip.state.parameters().proposal_lock_ms);
+        let unlocked = Timestamp::new(chain.tip.time.get() + lock);
+        let applies = |chain: &Chain, now| applies(&chain.consortium, &chain.tip, &entry, now, &Direct);
+        assert!(!applies(&chain, unlocked), "no leader that keeps to its clock could take it yet");
+        chain.wait_ms(lock);
+        chain.push(entries(3, 1).remove(0)).expect("valid");
+        assert!(applies(&chain, unlocked));
     }
 
     #[test]

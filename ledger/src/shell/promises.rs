@@ -14,10 +14,11 @@ use wallet::{digest::Digest, units::NodeId};
 
 use super::{fault::Fault, shared::Shared, transport::Given};
 use crate::{
-    apply::BlockContext,
     block::{View, epoch_of},
     event::Entry,
-    evidence::{BrokenPromise, Evidence, Execution, PROMISED_MAX, Promise, SignedPromise, entries_digest},
+    evidence::{
+        BrokenPromise, Evidence, Execution, PROMISED_MAX, Promise, SignedPromise, applies_throughout, entries_digest,
+    },
     execute::{BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, Executed},
     finality::Final,
     vote::{Signed, Signer},
@@ -177,12 +178,10 @@ impl Shared {
             for Named { id, leaf } in entries.iter().filter(|named| after.state.entry(named.id).is_none()) {
                 // The same entry under another signature was not promised.
                 let Some(entry) = self.outbox.get(id).filter(|entry| entry.leaf_hash() == *leaf) else { continue };
-                let applies = |executed: &Executed| {
-                    let (height, time, log_index) = (after.height, after.time, executed.log.next_index());
-                    let at = BlockContext { height, time, log_index };
-                    executed.state.clone().apply(&self.consortium, &entry, at).is_ok()
-                };
-                if promise.validator != header.leader || !applies(before) || !applies(after) {
+                let (ends, block) = ([before, after], &finalized.block);
+                if promise.validator != header.leader
+                    || applies_throughout(&self.consortium, ends, block, &entry, &*self.checks).is_err()
+                {
                     continue;
                 }
                 let parent = self.store.header(before.height)?;

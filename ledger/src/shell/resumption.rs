@@ -20,7 +20,6 @@ use crate::{
     block::Block,
     event::{EntryBody, Event, ValidatorResumed},
     finality::{Final, Input, Statements},
-    vote::Signer,
 };
 
 /// So many numbers of the own `ValidatorResumed` are remembered.
@@ -64,10 +63,8 @@ impl Validator {
     /// Falls silent if this node's key signed something here that its record does not know.
     pub(crate) fn check_own(&mut self, statements: &Statements, why: &str) -> Result<(), Fault> {
         let shared = &self.shared;
-        let by = |own: &Signer| {
-            statements.are_beyond(&self.votes.record, shared.me, &own.key.public_key(), &shared.consortium)
-        };
-        let beyond = self.keys.iter().any(by);
+        let by = |own| statements.are_beyond(&self.votes.record, shared.me, own, &shared.consortium);
+        let beyond = self.own.iter().any(by);
         if beyond { self.fall_silent(why) } else { Ok(()) }
     }
 

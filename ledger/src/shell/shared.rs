@@ -122,12 +122,6 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether an entry could be the first of the next block.
-    pub(crate) fn applies(&self, entry: &Entry) -> bool {
-        let (mut state, at) = self.next();
-        state.apply_with(&self.consortium, entry, at, &*self.checks).is_ok()
-    }
-
     /// The final state, and where the next block would stand.
     fn next(&self) -> (State, BlockContext) {
         let tip = self.tip.borrow().clone();

@@ -11,7 +11,7 @@ use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinSet,
 };
-use wallet::units::NodeId;
+use wallet::{identity::PublicKey, units::NodeId};
 
 use super::{
     disk::Disk,
@@ -66,7 +66,8 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
     let own = [Some(node_key), next_key].into_iter().flatten();
     let keys: Vec<Signer> = own.map(|key| Signer { node: me, key }).collect();
     let named = tip.executed.state.node(me).map(|record| record.node.key);
-    let key = keys.iter().find(|signer| named == Some(signer.key.public_key())).cloned();
+    let own: Vec<PublicKey> = keys.iter().map(|signer| signer.key.public_key()).collect();
+    let key = keys.iter().zip(&own).find(|(_, own)| named == Some(**own)).map(|(signer, _)| signer.clone());
     let key = key.ok_or(Fault::WrongKey { node: me, found })?;
     let steady = tokio::time::Instant::now();
     let tip_executed = Arc::new(tip.executed.clone());
@@ -134,6 +135,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         reread: None,
         generation: log.end().generation,
         keys,
+        own,
         custody: Custody::Asking(BTreeSet::new()),
         steady,
         next_tick: tokio::time::Instant::now(),

@@ -13,7 +13,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
     time::Instant,
 };
-use wallet::{digest::Digest, units::NodeId};
+use wallet::{digest::Digest, identity::PublicKey, units::NodeId};
 
 use super::{
     clock::Clock,
@@ -78,6 +78,8 @@ pub(crate) struct Validator {
     pub(crate) steady: Instant,
     /// With what it signs once it may: in each epoch with the one that the ledger names.
     pub(crate) keys: Vec<Signer>,
+    /// Their public halves: to derive them takes longer than most messages.
+    pub(crate) own: Vec<PublicKey>,
     /// Whether it may.
     pub(crate) custody: Custody,
     /// When the voter is told the next time that time passed.

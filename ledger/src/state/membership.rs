@@ -18,7 +18,8 @@ pub struct GovernanceRecord {
     pub consortium: Digest,
     /// Which validator set votes for the next block: that of [`StateKey::Validators`].
     pub epoch: u64,
-    /// How often the operators in force or their keys have changed. Proposals are put to one electorate.
+    /// How often the operators in force have changed, or one of them got a key without the word of the key before.
+    /// Proposals are put to one electorate.
     pub electorate: u64,
     /// All operators that ever were, by id.
     pub operators: Vec<OperatorId>,
@@ -42,7 +43,7 @@ pub struct ValidatorRecord {
 pub enum Standing {
     /// Everything.
     InForce,
-    /// A node may let go of the wallets that it holds; an operator may do nothing.
+    /// A node that has not begun, or may only let go of the wallets that it holds; an operator may do nothing.
     Suspended,
     /// Nothing: its key was revoked. Once it has another one it is suspended.
     Keyless,
@@ -57,7 +58,7 @@ pub struct OperatorRecord {
     pub operator: Operator,
     /// Whether it votes on proposals.
     pub standing: Standing,
-    /// Digest of the proposal that last changed this record; zero if none did.
+    /// Digest of the proposal that last changed its standing or key; zero if none did.
     pub since: Digest,
     /// Digests of its last proposals, at least those on which the others can still vote.
     pub proposals: Vec<Digest>,
@@ -70,15 +71,15 @@ pub struct NodeRecord {
     pub node: Node,
     /// Whether it votes and authors.
     pub standing: Standing,
-    /// Digest of the proposal that last changed this record; zero if none did.
+    /// Digest of the proposal that last changed its standing or key; zero if none did.
     pub since: Digest,
 }
 
 /// A key that has or had a role. No key ever has another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {
-    /// Whose it is.
-    pub member: Member,
+    /// Whose it is; none for one that was revoked before it had a role.
+    pub member: Option<Member>,
     /// Whether it counts.
     pub status: KeyStatus,
     /// Digest of the proposal that made it so; zero for genesis.
@@ -118,9 +119,11 @@ pub struct ProposalRecord {
     pub terms: ProposalTerms,
     /// Block time of its making.
     pub made_at: Timestamp,
+    /// Block time after which nothing becomes of it; set when it is made, and again when it passes.
+    pub expires_at: Timestamp,
     /// Ballots in the order in which they came, the proposer's first.
     pub ballots: Vec<BallotRecord>,
-    /// What became of it. That it expired or was superseded follows from time and electorate, and stands nowhere.
+    /// What became of it. That it expired or was superseded follows from time and electorate, and stands nowhere else.
     pub stage: Stage,
 }
 
@@ -161,7 +164,7 @@ impl State {
     pub(super) fn found(&mut self, consortium: &Consortium) {
         let (set, since, at) = (consortium.validators().clone(), Digest::ZERO, BlockHeight::ZERO);
         let standing = Standing::InForce;
-        let key = |member| Record::Key(KeyRecord { member, status: KeyStatus::InForce, since, at });
+        let key = |member| Record::Key(KeyRecord { member: Some(member), status: KeyStatus::InForce, since, at });
         for operator in consortium.operators() {
             let member = Member::Operator(operator.id.clone());
             self.put(StateKey::Key(operator.key), key(member));
@@ -196,6 +199,13 @@ impl State {
             Record::Governance(record) => Some(record),
             _ => None,
         }
+    }
+
+    /// Whether what genesis puts and nothing takes away is there, as in every state that was executed.
+    pub(crate) fn is_founded(&self) -> bool {
+        let parameters = matches!(self.record(StateKey::Parameters), Some(Record::Parameters(_)));
+        let set = |governance: GovernanceRecord| self.validators_of(governance.epoch);
+        parameters && self.governance().and_then(set).is_some()
     }
 
     /// [`Self::governance`] of a state that was executed.

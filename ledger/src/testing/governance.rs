@@ -3,7 +3,7 @@
 use genesis::{Node, Operator, OperatorId};
 use wallet::{
     digest::Digest,
-    identity::{RegionId, SecretKey},
+    identity::{PublicKey, RegionId, SecretKey},
     units::NodeId,
 };
 
@@ -45,6 +45,13 @@ impl Chain {
         known.find(|key| key.public_key() == public).map(|key| Signer { node, key })
     }
 
+    /// The key that operator `number` has now, or its first one.
+    fn key_of_operator(&self, number: u32) -> SecretKey {
+        let named = self.tip.state.operator(&operator_id(number)).map(|record| record.operator.key);
+        let mut known = self.new_keys.iter().filter(|key| Some(key.public_key()) == named);
+        known.next().cloned().unwrap_or_else(|| operator_key(number))
+    }
+
     /// An entry of a node in force about governance. Its nonce is its place.
     pub fn governing(&self, event: Event) -> Entry {
         let (author, _) = self.tip.validators().members[0];
@@ -69,7 +76,7 @@ impl Chain {
     pub fn propose_actions(&mut self, operator: u32, actions: Vec<Action>) -> Result<Digest, Refusal> {
         let terms = self.terms(operator, actions);
         let proposal = terms.digest();
-        let made = terms.sign(&operator_key(operator));
+        let made = terms.sign(&self.key_of_operator(operator));
         self.push(self.governing(Event::ProposalMade(Box::new(made)))).map(|()| proposal)
     }
 
@@ -79,7 +86,7 @@ impl Chain {
     /// What the rules say against it.
     pub fn cast(&mut self, operator: u32, proposal: Digest, approves: bool) -> Result<(), Refusal> {
         let ballot = OperatorBallot { proposal, operator: operator_id(operator), approves };
-        self.push(self.governing(Event::BallotCast(ballot.sign(&operator_key(operator)))))
+        self.push(self.governing(Event::BallotCast(ballot.sign(&self.key_of_operator(operator)))))
     }
 
     /// Makes the withdrawal of a proposal final, signed by operator `operator`.
@@ -141,15 +148,56 @@ impl Chain {
             peer: ([127, 0, 0, 1], 7000 + u16::try_from(number).expect("few nodes")).into(),
             api: format!("http://127.0.0.1:{}", 8000 + number),
         };
-        let consent = KeyClaim::Node(&node).sign(&self.consortium.id(), &key);
-        Action::AddNode { node, consent }
+        let sign = |key: &SecretKey| KeyClaim::Node(&node).sign(&self.consortium.id(), key);
+        let (consent, by_operator) = (sign(&key), sign(&operator_key(operator)));
+        Action::AddNode { node, consent, by_operator }
     }
 
-    /// Gives `member` another key.
+    /// Reinstates `member` with the key that it has now.
+    ///
+    /// # Panics
+    /// If it never was a member.
+    pub fn reinstating(&self, member: Member) -> Action {
+        let key = match &member {
+            Member::Operator(id) => self.tip.state.operator(id).map(|record| record.operator.key),
+            Member::Node(id) => self.tip.state.node(*id).map(|record| record.node.key),
+        };
+        Action::Reinstate { member, key: key.expect("a member") }
+    }
+
+    /// Lets a node join as [`Self::joining_node`], and then vote.
+    ///
+    /// # Errors
+    /// What the rules say against it.
+    pub fn join(&mut self, number: u32, operator: u32) -> Result<(), Refusal> {
+        let id = NodeId::new(self.tip.state.founded().nodes);
+        self.enact(vec![self.joining_node(number, operator)])?;
+        self.enact(vec![self.reinstating(Member::Node(id))])
+    }
+
+    /// Suspends `member`, and then removes it.
+    ///
+    /// # Errors
+    /// What the rules say against it.
+    pub fn expel(&mut self, member: Member) -> Result<(), Refusal> {
+        self.enact(vec![Action::Suspend(member.clone())])?;
+        self.enact(vec![Action::Remove(member)])
+    }
+
+    /// Gives `member` another key, as the owner of both wants it.
     pub fn rotating(&mut self, member: Member, from: &SecretKey, to: &SecretKey) -> Action {
+        let Action::RotateKey { rotation, consent, .. } = self.replacing(member, from.public_key(), to) else {
+            unreachable!("it rotates")
+        };
+        let by_old_key = Some(KeyClaim::Rotation(&rotation).sign(&self.consortium.id(), from));
+        Action::RotateKey { rotation, consent, by_old_key }
+    }
+
+    /// Gives `member` another key without the word of the one that it has.
+    pub fn replacing(&mut self, member: Member, from: PublicKey, to: &SecretKey) -> Action {
         self.new_keys.push(to.clone());
-        let rotation = Rotation { member, from: from.public_key(), to: to.public_key() };
+        let rotation = Rotation { member, from, to: to.public_key() };
         let consent = KeyClaim::Rotation(&rotation).sign(&self.consortium.id(), to);
-        Action::RotateKey { rotation, consent }
+        Action::RotateKey { rotation, consent, by_old_key: None }
     }
 }

@@ -214,8 +214,8 @@ async fn what_an_operator_signed_counts_at_any_node_and_is_enacted_without_anybo
     let post = async |event: &Event| {
         alone.post("/ledger/v1/governance?wait=final", Some(AUDITOR), wallet::codec::encode(event)).await
     };
-    let to = Parameters::default().idle_block_ms / 2;
-    let change = Action::SetParameter { name: "idle_block_ms".into(), from: to * 2, to };
+    let (from, to) = (Parameters::default().credit_per_ms, Parameters::default().credit_per_ms + 1);
+    let change = Action::SetParameter { name: "credit_per_ms".into(), from, to };
     let made = alone.proposal(vec![change]);
     let proposal = made.terms.digest();
     let forged = Event::ProposalMade(Box::new(ProposalMade { signature: Signature([0; 64]), ..made.clone() }));
@@ -229,7 +229,7 @@ async fn what_an_operator_signed_counts_at_any_node_and_is_enacted_without_anybo
     let again: Value = post(&made).await.json().await.expect("JSON");
     assert_eq!(answer["id"], again["id"], "sent again, it is the same entry");
     let mut state = alone.node.sessions().context().replica.watch_state();
-    let enacted = state.wait_for(|tip| tip.state.parameters().idle_block_ms == to);
+    let enacted = state.wait_for(|tip| tip.state.parameters().credit_per_ms == to);
     tokio::time::timeout(Duration::from_secs(60), enacted).await.expect("the node enacts it").expect("it runs");
     let record = alone.node.sessions().context().replica.state().state.proposal(proposal).expect("it was made");
     assert!(matches!(record.stage, Stage::Enacted { .. }), "{:?}", record.stage);

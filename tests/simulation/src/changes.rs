@@ -38,12 +38,13 @@ fn action(consortium: &Consortium, change: Change) -> Action {
     let member = |node: u32| Member::Node(NodeId::new(node));
     match change {
         Change::Suspend(node) => Action::Suspend(member(node)),
-        Change::Reinstate(node) => Action::Reinstate(member(node)),
+        Change::Reinstate(node) => Action::Reinstate { member: member(node), key: node_key(node).public_key() },
         Change::Rotate(node) => {
             let (from, to) = (node_key(node), next_node_key(node));
             let rotation = Rotation { member: member(node), from: from.public_key(), to: to.public_key() };
-            let consent = KeyClaim::Rotation(&rotation).sign(&consortium.id(), &to);
-            Action::RotateKey { rotation, consent }
+            let sign = |key| KeyClaim::Rotation(&rotation).sign(&consortium.id(), key);
+            let (consent, by_old_key) = (sign(&to), Some(sign(&from)));
+            Action::RotateKey { rotation, consent, by_old_key }
         }
     }
 }

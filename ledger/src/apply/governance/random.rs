@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use wallet::{identity::PublicKey, units::NodeId};
 
 use crate::{
-    governance::{Action, KeyClaim, Member},
+    governance::{Action, Member, quorum},
     state::{KeyStatus, Standing, State},
     testing::{Chain, consortium_with, key, operator_id},
 };
@@ -16,31 +16,28 @@ use crate::{
 fn action(chain: &mut Chain, step: u32, (kind, whom): (u8, u8)) -> Action {
     let nodes = u8::try_from(chain.tip.state.nodes().count()).expect("few nodes");
     let node = NodeId::new(u32::from(whom % nodes));
-    let member = if kind & 8 == 0 { Member::Node(node) } else { Member::Operator(operator_id(u32::from(whom % 5))) };
+    let operator = operator_id(u32::from(whom % 4));
+    let member = if kind & 8 == 0 { Member::Node(node) } else { Member::Operator(operator.clone()) };
+    let key_of = |member: &Member| match member {
+        Member::Operator(id) => chain.tip.state.operator(id).expect("it was there").operator.key,
+        Member::Node(id) => chain.tip.state.node(*id).expect("it was there").node.key,
+    };
     match kind % 8 {
         0 => Action::Suspend(member),
-        1 => Action::Reinstate(member),
+        1 => Action::Reinstate { key: key_of(&member), member },
         2 => Action::Remove(member),
         3 => chain.joining_operator(4 + u32::from(whom % 2)),
         4 => chain.joining_node(4 + step, u32::from(whom % 5)),
-        5 => Action::RevokeKey(chain.tip.state.node(node).expect("it was there").node.key),
-        6 => rotating(chain, node, step),
+        5 => Action::RevokeKey(key_of(&member)),
+        6 => {
+            let from = key_of(&member);
+            chain.replacing(member, from, &key(&format!("new key {step}")))
+        }
         _ => {
             let (name, from) = ("credit_per_ms".to_owned(), chain.tip.state.parameters().credit_per_ms);
             Action::SetParameter { name, from, to: u64::from(whom) }
         }
     }
-}
-
-/// Gives a node a key that nobody had.
-fn rotating(chain: &mut Chain, node: NodeId, step: u32) -> Action {
-    let new = key(&format!("new key {step}"));
-    let Action::RotateKey { mut rotation, .. } = chain.rotating(Member::Node(node), &new, &new) else {
-        unreachable!("it rotates")
-    };
-    rotation.from = chain.tip.state.node(node).expect("it was there").node.key;
-    let consent = KeyClaim::Rotation(&rotation).sign(&chain.consortium.id(), &new);
-    Action::RotateKey { rotation, consent }
 }
 
 /// What holds of every state.
@@ -52,10 +49,19 @@ fn holds(state: &State) -> Result<(), TestCaseError> {
         .collect();
     prop_assert_eq!(&state.validators().members, &in_force, "who votes is who is in force");
     prop_assert!(!in_force.is_empty() && !state.electorate().is_empty(), "somebody is left");
+    for record in state.operators() {
+        let status = state.key(record.operator.key).expect("every key is on record").status;
+        let fits = match record.standing {
+            Standing::InForce | Standing::Suspended => status == KeyStatus::InForce,
+            Standing::Keyless => status == KeyStatus::Revoked,
+            Standing::Removed => matches!(status, KeyStatus::Retired | KeyStatus::Revoked),
+        };
+        prop_assert!(fits, "operator {} is {:?}, its key {:?}", record.operator.id, record.standing, status);
+    }
     for (id, record) in state.nodes() {
         let operator = state.operator(&record.node.operator).expect("it was there").standing;
         let key = state.key(record.node.key).expect("every key is on record");
-        prop_assert_eq!(key.member, Member::Node(id), "a key has one role");
+        prop_assert_eq!(key.member, Some(Member::Node(id)), "a key has one role");
         let (standing, status) = (record.standing, key.status);
         let fits = match standing {
             Standing::InForce => status == KeyStatus::InForce && operator == Standing::InForce,
@@ -73,6 +79,9 @@ fn follows(before: &State, after: &State) -> Result<(), TestCaseError> {
     let (old, new) = (before.validators(), after.validators());
     let closed = old.members != new.members;
     prop_assert_eq!(new.epoch, old.epoch + u64::from(closed), "an epoch for each change of the set");
+    let (stay, in_force) = (new.members.iter().filter(|(id, _)| old.key(*id).is_some()).count(), new.members.len());
+    let by_one = old.members.len() < 3 && stay == old.members.len() && in_force == stay + 1;
+    prop_assert!(by_one || stay >= quorum(in_force), "who stays can go on alone");
     prop_assert_eq!(after.validators_of(old.epoch).map(|record| record.set), Some(old), "its set stays");
     let changed = before.electorate() != after.electorate();
     let electorate = |state: &State| state.governance().expect("founded").electorate;
@@ -82,6 +91,8 @@ fn follows(before: &State, after: &State) -> Result<(), TestCaseError> {
     for (id, (name, operator)) in was {
         let record = after.node(id).expect("a join index stays");
         prop_assert_eq!((record.node.name, record.node.operator), (name, operator), "nobody else ever has it");
+        let was = before.node(id).map(|record| record.standing);
+        prop_assert!(was != Some(Standing::InForce) || record.standing != Standing::Removed, "it had time to let go");
         let gone = before.node(id).is_some_and(|record| record.standing == Standing::Removed);
         prop_assert!(!gone || record.standing == Standing::Removed, "who left stays away");
     }

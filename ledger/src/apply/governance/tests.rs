@@ -5,9 +5,10 @@ use wallet::{
 };
 
 use crate::{
+    checks::Remembered,
     event::{Event, MigrationOffered},
-    execute::{BlockInvalid, execute},
-    governance::{Action, Member, PROPOSALS_MAX, ProposalMade, quorum},
+    execute::{BlockInvalid, append, execute},
+    governance::{Action, KeyClaim, Member, OperatorBallot, PROPOSALS_MAX, ProposalMade, quorum},
     refusal::Refusal,
     state::{KeyStatus, Stage, Standing, State},
     testing::{Chain, Session, consortium, consortium_with, next_node_key, node_key, operator_id, operator_key},
@@ -86,7 +87,9 @@ fn a_change_of_the_set_closes_the_block_and_its_header_names_the_next_set() {
     let mut chain = chain();
     let before = chain.tip.validators();
     let joining = chain.joining_node(4, 1);
-    let proposal = chain.pass(vec![joining]).expect("valid");
+    chain.enact(vec![joining]).expect("valid");
+    let promoting = chain.reinstating(node(4));
+    let proposal = chain.pass(vec![promoting]).expect("valid");
     chain.wait_ms(Parameters::default().proposal_lock_ms);
     let later = Session::in_eu(&chain.consortium, 1).anchored(1, 1, Digest::ZERO);
     let proposed = chain.propose(vec![chain.enacting(proposal), later.clone()]);
@@ -184,7 +187,7 @@ fn a_proposal_is_put_to_one_electorate() {
     chain.cast(3, old, true).expect("valid");
     chain.cast(2, old, true).expect("valid");
     let stale = chain.terms(1, vec![cheaper()]).sign(&operator_key(1));
-    chain.enact(vec![Action::Remove(operator(3))]).expect("valid");
+    chain.enact(vec![Action::Suspend(operator(3))]).expect("valid");
     let over = Err(Refusal::ProposalSuperseded { proposal: old, named: 0 });
     assert_eq!(chain.push(chain.enacting(old)), over, "it had passed with the ballot of one who left");
     assert_eq!(chain.cast(0, old, true), over);
@@ -274,18 +277,17 @@ fn the_order_of_ballots_does_not_matter() {
 #[test]
 fn a_node_id_is_its_join_index_and_never_used_again() {
     let mut chain = chain();
-    chain.enact(vec![Action::Remove(node(3))]).expect("valid");
-    let joining = chain.joining_node(5, 0);
-    chain.enact(vec![joining.clone()]).expect("valid");
+    chain.expel(node(3)).expect("valid");
+    chain.join(5, 0).expect("valid");
     assert_eq!(members(&chain), [0, 1, 2, 4]);
     assert_eq!(chain.tip.state.node(NodeId::new(3)).map(|record| record.standing), Some(Standing::Removed));
-    let key = node_key(5).public_key();
+    let (key, joining) = (node_key(5).public_key(), chain.joining_node(5, 0));
     assert_eq!(chain.propose_actions(0, vec![joining]), Err(Refusal::MemberExists { what: "the name node-05".into() }));
-    chain.enact(vec![Action::Remove(node(4))]).expect("valid");
+    chain.expel(node(4)).expect("valid");
     let again = chain.joining_node(5, 0);
     assert_eq!(chain.propose_actions(0, vec![again]), Err(Refusal::KeyKnown { key }), "its key had a role");
-    let gone = Refusal::MemberUnknown { what: "node 4".to_owned() };
-    assert_eq!(chain.propose_actions(0, vec![Action::Reinstate(node(4))]), Err(gone));
+    let (gone, back) = (Refusal::MemberUnknown { what: "node 4".to_owned() }, chain.reinstating(node(4)));
+    assert_eq!(chain.propose_actions(0, vec![back]), Err(gone));
     assert_eq!(chain.tip.validators().epoch, 3);
 }
 
@@ -301,8 +303,8 @@ fn a_rotated_key_signs_nothing_and_what_it_signed_stays_provable() {
     chain.push(body.sign(&next_node_key(1), None)).expect("signed by the new key");
     let (old, new) = (node_key(1).public_key(), next_node_key(1).public_key());
     let key = |key| chain.tip.state.key(key).map(|record| (record.member, record.status));
-    assert_eq!(key(old), Some((node(1), KeyStatus::Rotated)));
-    assert_eq!(key(new), Some((node(1), KeyStatus::InForce)));
+    assert_eq!(key(old), Some((Some(node(1)), KeyStatus::Rotated)));
+    assert_eq!(key(new), Some((Some(node(1)), KeyStatus::InForce)));
     assert_eq!(chain.tip.validators().key(NodeId::new(1)), Some(new));
     let first = chain.tip.state.validators_of(0).expect("it stays").set;
     assert_eq!(first.key(NodeId::new(1)), Some(old), "what epoch 0 signed is checked with its set");
@@ -336,10 +338,15 @@ fn a_revoked_key_leaves_its_node_out_until_another_is_reinstated() {
     assert_eq!(members(&chain), [0, 2, 3]);
     let anchored = chain.push(session.anchored(1, 1, Digest::ZERO));
     assert_eq!(anchored, Err(Refusal::AuthorSuspended { author: NodeId::new(1) }), "not even to let go");
-    let reinstated = chain.propose_actions(0, vec![Action::Reinstate(node(1))]);
+    let action = chain.reinstating(node(1));
+    let reinstated = chain.propose_actions(0, vec![action]);
     assert_eq!(reinstated, Err(Refusal::StandingUnfit { member: node(1) }));
-    let rotating = chain.rotating(node(1), &node_key(1), &next_node_key(1));
-    chain.enact(vec![rotating, Action::Reinstate(node(1))]).expect("valid");
+    let (old, new) = (node_key(1).public_key(), next_node_key(1).public_key());
+    let by_thief = chain.rotating(node(1), &node_key(1), &next_node_key(1));
+    let refused = chain.propose_actions(0, vec![by_thief]);
+    assert_eq!(refused, Err(Refusal::KeyUnfit { key: old }), "others may have the key that agrees");
+    let replacing = chain.replacing(node(1), old, &next_node_key(1));
+    chain.enact(vec![replacing, Action::Reinstate { member: node(1), key: new }]).expect("valid");
     assert_eq!(members(&chain), [0, 1, 2, 3]);
     let revoked = chain.tip.state.key(node_key(1).public_key()).map(|record| record.status);
     assert_eq!(revoked, Some(KeyStatus::Revoked), "and it stays so");
@@ -352,9 +359,11 @@ fn an_operators_new_key_votes_and_its_old_one_does_not() {
     let mut chain = chain();
     let rotating = chain.rotating(operator(1), &operator_key(1), &next_node_key(9));
     chain.enact(vec![rotating]).expect("valid");
-    assert_eq!(chain.tip.state.founded().electorate, 1);
     let proposal = chain.propose_actions(0, vec![cheaper()]).expect("valid");
-    assert_eq!(chain.cast(1, proposal, true), Err(Refusal::OperatorSignature { operator: operator_id(1) }));
+    let by_old_key = OperatorBallot { proposal, operator: operator_id(1), approves: true }.sign(&operator_key(1));
+    let refused = chain.push(chain.governing(Event::BallotCast(by_old_key)));
+    assert_eq!(refused, Err(Refusal::OperatorSignature { operator: operator_id(1) }));
+    chain.cast(1, proposal, true).expect("by the new key");
     assert_eq!((chain.tip.state.epoch(), members(&chain).len()), (0, 4), "its node's key is another");
     let revoked = Action::RevokeKey(next_node_key(9).public_key());
     let proposal = chain.propose_actions(0, vec![revoked]).expect("valid");
@@ -362,6 +371,8 @@ fn an_operators_new_key_votes_and_its_old_one_does_not() {
     chain.push(chain.enacting(proposal)).expect("valid");
     let electorate: Vec<_> = chain.tip.state.electorate().into_iter().map(|(id, _)| id).collect();
     assert_eq!(electorate, [0, 2, 3].map(operator_id));
+    assert_eq!(members(&chain), [0, 2, 3], "what speaks in its name is out of force, too");
+    assert_eq!(chain.tip.state.node(NodeId::new(1)).map(|record| record.standing), Some(Standing::Suspended));
 }
 
 #[test]
@@ -403,20 +414,24 @@ fn a_node_that_is_suspended_between_acceptance_and_confirm_gets_nothing() {
 fn reinstating_an_operator_leaves_its_nodes_to_be_named() {
     let mut chain = chain();
     chain.enact(vec![Action::Suspend(operator(2))]).expect("valid");
-    let alone = chain.propose_actions(0, vec![Action::Reinstate(node(2))]);
+    let action = chain.reinstating(node(2));
+    let alone = chain.propose_actions(0, vec![action]);
     assert_eq!(alone, Err(Refusal::OperatorNotInForce { operator: operator_id(2) }));
-    chain.enact(vec![Action::Reinstate(operator(2))]).expect("valid");
+    let action = chain.reinstating(operator(2));
+    chain.enact(vec![action]).expect("valid");
     assert_eq!(members(&chain), [0, 1, 3]);
-    chain.enact(vec![Action::Reinstate(node(2))]).expect("valid");
+    let action = chain.reinstating(node(2));
+    chain.enact(vec![action]).expect("valid");
     assert_eq!(members(&chain), [0, 1, 2, 3]);
-    let twice = chain.propose_actions(0, vec![Action::Reinstate(node(2))]);
+    let action = chain.reinstating(node(2));
+    let twice = chain.propose_actions(0, vec![action]);
     assert_eq!(twice, Err(Refusal::StandingUnfit { member: node(2) }));
 }
 
 #[test]
 fn a_removed_operator_takes_its_nodes_with_it_for_good() {
     let mut chain = chain();
-    chain.enact(vec![Action::Remove(operator(2))]).expect("valid");
+    chain.expel(operator(2)).expect("valid");
     assert_eq!(members(&chain), [0, 1, 3]);
     let said = chain.push(Session::in_eu(&chain.consortium, 2).anchored(2, 1, Digest::ZERO));
     assert_eq!(said, Err(Refusal::AuthorUnknown { author: NodeId::new(2) }));
@@ -437,6 +452,9 @@ fn an_operator_and_its_node_join_together_and_vote() {
     let mut chain = chain();
     let joining = vec![chain.joining_operator(4), chain.joining_node(4, 4)];
     chain.enact(joining).expect("valid");
+    assert_eq!(members(&chain), [0, 1, 2, 3], "a node that joins does not vote yet");
+    let promoting = chain.reinstating(node(4));
+    chain.enact(vec![promoting]).expect("valid");
     assert_eq!(members(&chain), [0, 1, 2, 3, 4]);
     assert_eq!(chain.tip.state.electorate().len(), 5);
     let proposal = chain.propose_actions(4, vec![cheaper()]).expect("it proposes");
@@ -454,8 +472,9 @@ fn what_joins_keeps_the_rules_of_the_genesis_document() {
     let mut joining = |change: fn(&mut genesis::Node)| {
         let Action::AddNode { mut node, .. } = chain.joining_node(4, 1) else { unreachable!() };
         change(&mut node);
-        let consent = crate::governance::KeyClaim::Node(&node).sign(&chain.consortium.id(), &node_key(4));
-        chain.propose_actions(0, vec![Action::AddNode { node, consent }]).map(drop)
+        let sign = |key| KeyClaim::Node(&node).sign(&chain.consortium.id(), key);
+        let (consent, by_operator) = (sign(&node_key(4)), sign(&operator_key(1)));
+        chain.propose_actions(0, vec![Action::AddNode { node, consent, by_operator }]).map(drop)
     };
     let taken = |what: &str| Err(Refusal::MemberExists { what: what.to_owned() });
     assert_eq!(joining(|_| {}), Ok(()));
@@ -480,10 +499,8 @@ fn a_parameter_changes_from_what_it_is_and_within_its_range() {
     assert_eq!(proposed("credit_per_ms", 7, 2), unfit("credit_per_ms", 7));
     assert_eq!(proposed("credits", 1, 2), unfit("credits", 1));
     assert!(matches!(proposed("credit_per_ms", 1, 9_999_999), Err(Refusal::GenesisRule { .. })));
-    assert!(
-        matches!(proposed("heartbeat_ms", 200, 5_000), Err(Refusal::GenesisRule { .. })),
-        "below leader_timeout_ms"
-    );
+    let fixed = Err(Refusal::ParameterFixed { name: "heartbeat_ms".to_owned() });
+    assert_eq!(proposed("heartbeat_ms", 200, 201), fixed, "no node would go by it");
 }
 
 #[test]
@@ -511,6 +528,12 @@ fn auditors_are_granted_and_revoked() {
     assert!(!record.granted);
     let gone = chain.propose_actions(0, vec![Action::RevokeAuditor(Digest([1; 32]))]);
     assert!(matches!(gone, Err(Refusal::MemberUnknown { .. })));
+    let again =
+        chain.propose_actions(0, vec![Action::GrantAuditor(Auditor { name: "Other".to_owned(), ..auditor(1) })]);
+    assert!(matches!(again, Err(Refusal::MemberExists { .. })), "others may have the key");
+    let namesake =
+        chain.propose_actions(0, vec![Action::GrantAuditor(Auditor { key_hash: Digest([9; 32]), ..auditor(2) })]);
+    assert_eq!(namesake, Err(Refusal::MemberExists { what: "the name Auditor 2".to_owned() }));
     let blank = Auditor { name: " ".to_owned(), ..auditor(3) };
     let blank = chain.propose_actions(0, vec![Action::GrantAuditor(blank)]);
     assert!(matches!(blank, Err(Refusal::GenesisRule { .. })));
@@ -520,7 +543,7 @@ fn auditors_are_granted_and_revoked() {
 fn somebody_is_always_left_to_vote() {
     let mut alone = Chain::new(consortium(1));
     for action in [
-        Action::Remove(node(0)),
+        Action::Suspend(node(0)),
         Action::Suspend(operator(0)),
         Action::RevokeKey(node_key(0).public_key()),
         Action::RevokeKey(operator_key(0).public_key()),
@@ -551,8 +574,11 @@ fn a_replay_gives_the_same_roots_and_the_same_sets() {
     let mut chain = Chain::new(consortium_with(4, parameters));
     let joining = vec![chain.joining_operator(4), chain.joining_node(4, 4)];
     chain.enact(joining).expect("valid");
+    let promoting = chain.reinstating(node(4));
+    chain.enact(vec![promoting]).expect("valid");
     let rotating = chain.rotating(node(1), &node_key(1), &next_node_key(1));
     chain.enact(vec![rotating, cheaper()]).expect("valid");
+    chain.enact(vec![Action::Suspend(operator(2))]).expect("valid");
     chain.enact(vec![Action::Remove(operator(2)), Action::GrantAuditor(auditor(1))]).expect("valid");
     let mut at = crate::execute::Executed::genesis(&chain.consortium);
     for (block, certificate) in &chain.blocks {
@@ -575,4 +601,174 @@ fn a_replay_gives_the_same_roots_and_the_same_sets() {
     assert_eq!(at.state.epoch(), 3);
     let stored = State::from_leaves(at.state.tree().iter().map(|(key, value)| (*key, value.to_vec())));
     assert_eq!(stored.validators(), at.validators(), "it is all in the leaves");
+}
+
+#[test]
+fn a_proposal_keeps_the_end_that_it_had() {
+    let mut chain = chain();
+    let Parameters { proposal_life_ms: life, proposal_lock_ms: lock, .. } = Parameters::default();
+    let (open, passed) = (chain.propose_actions(0, vec![cheaper()]), chain.pass(vec![cheaper()]));
+    let (open, passed) = (open.expect("valid"), passed.expect("valid"));
+    chain.wait_ms(life + lock);
+    chain.enact(vec![parameter("proposal_life_ms", life, 10 * life)]).expect("valid");
+    assert!(matches!(chain.cast(1, open, true), Err(Refusal::ProposalExpired { .. })), "it is over");
+    assert!(matches!(chain.push(chain.enacting(passed)), Err(Refusal::ProposalExpired { .. })), "it is over");
+    // Nor does a shorter life end what has begun.
+    let begun = chain.pass(vec![cheaper()]).expect("valid");
+    chain.enact(vec![parameter("proposal_life_ms", 10 * life, 3_600_000)]).expect("valid");
+    chain.wait_ms(life);
+    chain.push(chain.enacting(begun)).expect("within the life that it had");
+}
+
+#[test]
+fn what_passed_is_not_its_proposers_to_take_back() {
+    let mut chain = chain();
+    let proposal = chain.pass(vec![cheaper()]).expect("valid");
+    assert_eq!(chain.withdraw(0, proposal), Err(Refusal::ProposalPassed { proposal }));
+}
+
+#[test]
+fn a_key_changes_at_once_only_by_the_word_of_the_one_before() {
+    let mut chain = chain();
+    let enactable_at = |chain: &Chain, proposal| match chain.tip.state.proposal(proposal).expect("made").stage {
+        Stage::Passed { enactable_at } => enactable_at,
+        other => panic!("{other:?}"),
+    };
+    for (member, key) in [(node(1), node_key(1)), (operator(1), operator_key(1))] {
+        let renewing = chain.rotating(member.clone(), &key, &next_node_key(1));
+        let renewed = chain.pass(vec![renewing]).expect("valid");
+        assert_eq!(enactable_at(&chain, renewed), chain.tip.time, "its owner wants it");
+        let replacing = chain.replacing(member.clone(), key.public_key(), &next_node_key(1));
+        let replaced = chain.pass(vec![replacing]).expect("valid");
+        let lock = Parameters::default().proposal_lock_ms;
+        assert_eq!(enactable_at(&chain, replaced).get(), chain.tip.time.get() + lock, "it gives its name to others");
+        let mut forged = chain.rotating(member, &key, &next_node_key(1));
+        if let Action::RotateKey { by_old_key: Some(signature), .. } = &mut forged {
+            signature.0[0] ^= 1;
+        }
+        assert_eq!(chain.propose_actions(0, vec![forged]), Err(Refusal::KeyConsent { key: key.public_key() }));
+    }
+}
+
+#[test]
+fn a_key_that_its_operator_renews_leaves_the_others_proposals_alone() {
+    let mut chain = chain();
+    let proposal = chain.propose_actions(0, vec![cheaper()]).expect("valid");
+    chain.cast(1, proposal, true).expect("valid");
+    let renewing = chain.rotating(operator(1), &operator_key(1), &next_node_key(9));
+    chain.enact(vec![renewing]).expect("valid");
+    assert_eq!(chain.tip.state.founded().electorate, 0);
+    chain.cast(2, proposal, true).expect("still the same operators");
+    let replacing = chain.replacing(operator(2), operator_key(2).public_key(), &next_node_key(8));
+    chain.enact(vec![replacing]).expect("valid");
+    assert_eq!(chain.tip.state.founded().electorate, 1, "who has this key may be somebody else");
+    assert_eq!(chain.push(chain.enacting(proposal)), Err(Refusal::ProposalSuperseded { proposal, named: 0 }));
+}
+
+#[test]
+fn nobody_has_a_node_that_it_does_not_know_of() {
+    let mut chain = chain();
+    let Action::AddNode { node, consent, .. } = chain.joining_node(4, 3) else { unreachable!() };
+    let by_operator = KeyClaim::Node(&node).sign(&chain.consortium.id(), &operator_key(0));
+    let refused = chain.propose_actions(0, vec![Action::AddNode { node, consent, by_operator }]);
+    assert_eq!(refused, Err(Refusal::KeyConsent { key: operator_key(3).public_key() }));
+}
+
+#[test]
+fn a_node_joins_and_votes_by_two_decisions() {
+    let mut chain = chain();
+    let unfit = Err(Refusal::StandingUnfit { member: node(4) });
+    let both = vec![chain.joining_node(4, 1), Action::Reinstate { member: node(4), key: node_key(4).public_key() }];
+    assert_eq!(chain.propose_actions(0, both), unfit, "nobody has seen it yet");
+    let joining = chain.joining_node(4, 1);
+    chain.enact(vec![joining]).expect("valid");
+    assert_eq!((chain.tip.state.epoch(), members(&chain).len()), (0, 4));
+    assert_eq!(chain.tip.state.node(NodeId::new(4)).map(|record| record.standing), Some(Standing::Suspended));
+    let promoting = chain.reinstating(node(4));
+    chain.enact(vec![promoting]).expect("valid");
+    assert_eq!(members(&chain), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn who_stays_can_go_on_without_those_that_join() {
+    let mut chain = chain();
+    let joining = (4..7).map(|number| chain.joining_node(number, 1)).collect();
+    chain.enact(joining).expect("valid");
+    let two: Vec<_> = [4, 5].map(|number| chain.reinstating(node(number))).into();
+    assert_eq!(chain.propose_actions(0, two), Err(Refusal::StepTooLarge { stay: 4, quorum: 5 }));
+    let exchange = vec![chain.reinstating(node(4)), Action::Suspend(node(0)), Action::Suspend(node(1))];
+    assert_eq!(chain.propose_actions(0, exchange), Err(Refusal::StepTooLarge { stay: 2, quorum: 3 }));
+    for number in 4..7 {
+        let promoting = chain.reinstating(node(number));
+        chain.enact(vec![promoting]).expect("one by one");
+    }
+    assert_eq!(members(&chain).len(), 7);
+}
+
+#[test]
+fn a_consortium_of_one_grows_by_one_at_a_time() {
+    let mut alone = Chain::new(consortium(1));
+    let joining = (1..4).map(|number| alone.joining_node(number, 0)).collect();
+    alone.enact(joining).expect("valid");
+    let two: Vec<_> = [1, 2].map(|number| alone.reinstating(node(number))).into();
+    assert_eq!(alone.propose_actions(0, two), Err(Refusal::StepTooLarge { stay: 1, quorum: 3 }));
+    for number in 1..4 {
+        let promoting = alone.reinstating(node(number));
+        alone.enact(vec![promoting]).expect("one by one");
+    }
+    assert_eq!(members(&alone), [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_reinstatement_is_of_the_key_that_the_operators_saw() {
+    let mut chain = chain();
+    chain.enact(vec![Action::Suspend(node(3))]).expect("valid");
+    let reinstating = chain.reinstating(node(3));
+    let proposal = chain.pass(vec![reinstating]).expect("valid");
+    let rotating = chain.rotating(node(3), &node_key(3), &next_node_key(3));
+    chain.enact(vec![rotating]).expect("valid");
+    assert_eq!(chain.push(chain.enacting(proposal)), Err(Refusal::KeyUnfit { key: node_key(3).public_key() }));
+}
+
+#[test]
+fn nobody_is_removed_from_one_moment_to_the_next() {
+    let mut chain = chain();
+    for member in [node(3), operator(3)] {
+        let unfit = Err(Refusal::StandingUnfit { member: member.clone() });
+        assert_eq!(chain.propose_actions(0, vec![Action::Remove(member.clone())]), unfit);
+        let at_once = vec![Action::Suspend(member.clone()), Action::Remove(member.clone())];
+        assert_eq!(chain.propose_actions(0, at_once), unfit, "it could not let go of its wallets");
+        let revoked = if member == node(3) { node_key(3) } else { operator_key(3) };
+        let at_once = vec![Action::RevokeKey(revoked.public_key()), Action::Remove(member)];
+        assert_eq!(chain.propose_actions(0, at_once), unfit);
+    }
+    chain.expel(operator(3)).expect("first out of force, then out");
+}
+
+#[test]
+fn a_consent_is_worth_nothing_once_its_key_is_revoked() {
+    let mut chain = chain();
+    let (joining, key) = (chain.joining_node(4, 1), node_key(4).public_key());
+    chain.enact(vec![Action::RevokeKey(key)]).expect("it has no role yet");
+    assert_eq!(chain.tip.state.key(key).map(|record| (record.member, record.status)), Some((None, KeyStatus::Revoked)));
+    assert_eq!(chain.propose_actions(0, vec![joining]), Err(Refusal::KeyKnown { key }));
+}
+
+#[test]
+fn what_is_refused_for_a_cheap_reason_costs_two_signatures() {
+    let chain = chain();
+    let mut actions: Vec<Action> = (4..19).map(|number| chain.joining_node(number, 1)).collect();
+    actions.push(Action::Suspend(node(9)));
+    let made = chain.terms(0, actions.clone()).sign(&operator_key(0));
+    let verified = |entry: &crate::event::Entry| {
+        let checks = Remembered::default();
+        let applied = append(&chain.consortium, &mut chain.tip.clone(), entry, &checks).map(drop);
+        (applied, checks.verified())
+    };
+    let (applied, count) = verified(&chain.governing(Event::ProposalMade(Box::new(made))));
+    assert!(matches!(applied, Err(Refusal::StandingUnfit { .. } | Refusal::MemberUnknown { .. })), "{applied:?}");
+    assert_eq!(count, 2, "the author's and the operator's");
+    actions.pop();
+    let made = chain.terms(0, actions).sign(&operator_key(0));
+    assert_eq!(verified(&chain.governing(Event::ProposalMade(Box::new(made)))), (Ok(()), 32));
 }

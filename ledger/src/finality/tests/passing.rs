@@ -28,6 +28,7 @@ impl Term {
         let place = Place {
             parent: self.tip.clone(),
             certificate: self.certificate.take(),
+            carriers: Vec::new(),
             skipped: None,
             view,
             after: Digest::ZERO,

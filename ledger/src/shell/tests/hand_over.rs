@@ -36,14 +36,15 @@ fn suspend(of: u32) -> Action {
 }
 
 fn reinstate(of: u32) -> Action {
-    Action::Reinstate(Member::Node(node(of)))
+    Action::Reinstate { member: Member::Node(node(of)), key: node_key(of).public_key() }
 }
 
 fn rotate(cluster: &Cluster, of: u32) -> Action {
     let (from, to) = (node_key(of), next_node_key(of));
     let rotation = Rotation { member: Member::Node(node(of)), from: from.public_key(), to: to.public_key() };
-    let consent = KeyClaim::Rotation(&rotation).sign(&cluster.consortium.id(), &to);
-    Action::RotateKey { rotation, consent }
+    let sign = |key| KeyClaim::Rotation(&rotation).sign(&cluster.consortium.id(), key);
+    let (consent, by_old_key) = (sign(&to), Some(sign(&from)));
+    Action::RotateKey { rotation, consent, by_old_key }
 }
 
 impl Cluster {

@@ -98,7 +98,7 @@ fn write_chain(file: &Path, consortium: &Arc<Consortium>, keys: Vec<SecretKey>) 
         let proposal = propose(consortium, place, leader, now, entries);
         let certify = |kind| certified(kind, &proposal.block, &signers[..consortium.validators().quorum()]);
         let (block, last) = (proposal.block.clone(), certify(VoteKind::Finalize));
-        to.write_all(&archive::block(FinalBlock { block, certificate: last }))?;
+        to.write_all(&archive::block(FinalBlock { block, certificate: last, carriers: Vec::new() }))?;
         certificate = Some(certify(VoteKind::Notarize));
         parent = proposal.executed;
     }

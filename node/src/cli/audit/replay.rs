@@ -90,7 +90,11 @@ mod tests {
         chain.push(session.created()).expect("valid");
         session.hop(&mut chain, 1, None).expect("valid");
         let end = End { height: chain.tip.height, raft_index: 9 };
-        let blocks = chain.blocks.into_iter().map(|(block, certificate)| FinalBlock { block, certificate });
+        let blocks = chain.blocks.into_iter().map(|(block, certificate)| FinalBlock {
+            block,
+            certificate,
+            carriers: Vec::new(),
+        });
         let frames = [archive::head(&consortium)].into_iter().chain(blocks.map(archive::block));
         (frames.chain([archive::end(end)]).flatten().collect(), consortium.id(), chain.tip.state.root())
     }

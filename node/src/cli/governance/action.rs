@@ -18,10 +18,10 @@ pub(in crate::cli) enum Asked {
     Whole(Action),
     /// An operator would join.
     Operator(Operator),
-    /// A node would join.
-    Node(Node),
-    /// A key would take another's place.
-    Rotation(Rotation),
+    /// A node would join, and its operator may have agreed.
+    Node(Node, Option<Signature>),
+    /// A key would take another's place, and that one may have agreed.
+    Rotation(Rotation, Option<Signature>),
 }
 
 impl Asked {
@@ -30,19 +30,22 @@ impl Asked {
         match self {
             Self::Whole(_) => None,
             Self::Operator(operator) => Some(KeyClaim::Operator(operator)),
-            Self::Node(node) => Some(KeyClaim::Node(node)),
-            Self::Rotation(rotation) => Some(KeyClaim::Rotation(rotation)),
+            Self::Node(node, _) => Some(KeyClaim::Node(node)),
+            Self::Rotation(rotation, _) => Some(KeyClaim::Rotation(rotation)),
         }
     }
 
-    /// The action, with the new key's consent where it was missing.
-    fn with(self, consent: Signature) -> Action {
-        match self {
+    /// With the new key's consent where that was missing; a node also needs its operator's.
+    fn with(self, consent: Signature) -> Result<Self, String> {
+        Ok(Self::Whole(match self {
             Self::Whole(action) => action,
             Self::Operator(operator) => Action::AddOperator { operator, consent },
-            Self::Node(node) => Action::AddNode { node, consent },
-            Self::Rotation(rotation) => Action::RotateKey { rotation, consent },
-        }
+            Self::Node(node, by_operator) => {
+                let by_operator = by_operator.ok_or("by-operator= is missing")?;
+                Action::AddNode { node, consent, by_operator }
+            }
+            Self::Rotation(rotation, by_old_key) => Action::RotateKey { rotation, consent, by_old_key },
+        }))
     }
 }
 
@@ -52,15 +55,17 @@ pub(super) fn read(text: &str) -> Result<Asked, String> {
     let mut fields = Fields::parse(parts)?;
     let asked = match kind {
         "add-operator" => Asked::Operator(operator_of(&mut fields)?),
-        "add-node" => Asked::Node(node_of(&mut fields)?),
+        "add-node" => Asked::Node(node_of(&mut fields)?, fields.optional("by-operator")?),
         "suspend" => Asked::Whole(Action::Suspend(member_of(&mut fields)?)),
-        "reinstate" => Asked::Whole(Action::Reinstate(member_of(&mut fields)?)),
+        "reinstate" => {
+            Asked::Whole(Action::Reinstate { member: member_of(&mut fields)?, key: key_of(&mut fields, "key")? })
+        }
         "remove" => Asked::Whole(Action::Remove(member_of(&mut fields)?)),
-        "rotate-key" => Asked::Rotation(Rotation {
-            member: member_of(&mut fields)?,
-            from: key_of(&mut fields, "from")?,
-            to: key_of(&mut fields, "to")?,
-        }),
+        "rotate-key" => {
+            let member = member_of(&mut fields)?;
+            let rotation = Rotation { member, from: key_of(&mut fields, "from")?, to: key_of(&mut fields, "to")? };
+            Asked::Rotation(rotation, fields.optional("by-old-key")?)
+        }
         "revoke-key" => Asked::Whole(Action::RevokeKey(key_of(&mut fields, "key")?)),
         "grant-auditor" => Asked::Whole(Action::GrantAuditor(auditor_of(&mut fields)?)),
         "revoke-auditor" => Asked::Whole(Action::RevokeAuditor(fields.required("key-hash")?)),
@@ -73,7 +78,7 @@ pub(super) fn read(text: &str) -> Result<Asked, String> {
     };
     let asked = match asked.claim() {
         Some(_) => match fields.optional("consent")? {
-            Some(consent) => Asked::Whole(asked.with(consent)),
+            Some(consent) => asked.with(consent)?,
             None => asked,
         },
         None => asked,
@@ -104,10 +109,11 @@ impl fmt::Display for InWords<'_> {
                 write!(f, "add node {name} of {operator} in {region} with key {key} at {peer} and {api}")
             }
             Action::Suspend(member) => write!(f, "suspend {member}"),
-            Action::Reinstate(member) => write!(f, "reinstate {member}"),
+            Action::Reinstate { member, key } => write!(f, "reinstate {member} with key {key}"),
             Action::Remove(member) => write!(f, "remove {member}"),
-            Action::RotateKey { rotation: Rotation { member, from, to }, .. } => {
-                write!(f, "rotate the key of {member} from {from} to {to}")
+            Action::RotateKey { rotation: Rotation { member, from, to }, by_old_key, .. } => {
+                let whose = if by_old_key.is_some() { "" } else { ", without the word of the old one" };
+                write!(f, "rotate the key of {member} from {from} to {to}{whose}")
             }
             Action::RevokeKey(key) => write!(f, "revoke key {key}"),
             Action::GrantAuditor(auditor) => {

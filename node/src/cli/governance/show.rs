@@ -88,10 +88,9 @@ impl Governance {
                 && !record.ballots.iter().any(|ballot| ballot.operator == operator.operator.id)
         };
         let silent = self.operators.iter().filter(is_silent).map(|operator| operator.operator.id.clone()).collect();
-        let later = |time: Timestamp| Timestamp::new(time.get().saturating_add(self.parameters.proposal_life_ms));
         let (enactable_at, expires_at) = match record.stage {
-            Stage::Open => (None, Some(later(record.made_at))),
-            Stage::Passed { enactable_at } => (Some(enactable_at), Some(later(enactable_at))),
+            Stage::Open => (None, Some(record.expires_at)),
+            Stage::Passed { enactable_at } => (Some(enactable_at), Some(record.expires_at)),
             Stage::Rejected | Stage::Withdrawn | Stage::Enacted { .. } => (None, None),
         };
         let status = match record.stage {

@@ -82,7 +82,7 @@ fn every_kind_of_action_is_read_and_nothing_else() {
     let node = Member::Node(NodeId::new(3));
     for (text, action) in [
         ("suspend,node=3".to_owned(), Action::Suspend(node.clone())),
-        ("reinstate,node=3".to_owned(), Action::Reinstate(node.clone())),
+        (format!("reinstate,node=3,key={key}"), Action::Reinstate { member: node.clone(), key: public(0x11) }),
         ("remove,operator=eu-1".to_owned(), Action::Remove(Member::Operator("eu-1".parse().expect("an id")))),
         (format!("revoke-key,key={key}"), Action::RevokeKey(public(0x11))),
         (format!("revoke-auditor,key-hash={key}"), Action::RevokeAuditor(Digest([0x11; 32]))),
@@ -95,6 +95,7 @@ fn every_kind_of_action_is_read_and_nothing_else() {
             Action::RotateKey {
                 rotation: ledger::governance::Rotation { member: node, from: public(0x11), to: public(0x22) },
                 consent: Signature([0x33; 64]),
+                by_old_key: None,
             },
         ),
     ] {
@@ -105,7 +106,7 @@ fn every_kind_of_action_is_read_and_nothing_else() {
     {
         assert!(action::read(text).is_err(), "{text}");
     }
-    assert!(matches!(action::read(&format!("rotate-key,node=3,from={key},to={other}")), Ok(Asked::Rotation(_))));
+    assert!(matches!(action::read(&format!("rotate-key,node=3,from={key},to={other}")), Ok(Asked::Rotation(..))));
 }
 
 #[tokio::test]
@@ -176,7 +177,7 @@ async fn a_new_key_takes_a_role_only_with_its_own_consent() {
     let Event::ProposalMade(made) = read(Path::new(&folder.file("signed"))).expect("it was written") else {
         panic!("another event")
     };
-    let [Action::RotateKey { rotation, consent }] = made.terms.actions.as_slice() else { panic!("another action") };
+    let [Action::RotateKey { rotation, consent, .. }] = made.terms.actions.as_slice() else { panic!("another action") };
     let claim = ledger::governance::KeyClaim::Rotation(rotation);
     claim.verify(&folder.consortium(), consent).expect("the new key signed");
 }

@@ -110,7 +110,7 @@ fn every_action() -> ProposalMade {
         chain.joining_operator(5),
         chain.joining_node(5, 5),
         Action::Suspend(member.clone()),
-        Action::Reinstate(member),
+        chain.reinstating(member),
         Action::Remove(operator),
         rotating,
         Action::RevokeKey(operator_key(3).public_key()),

@@ -66,7 +66,7 @@ fn govern(chain: &mut Chain) {
     let changes = vec![rotating, chain.joining_operator(4), granted, Action::RevokeAuditor(key_hash), parameter(1, 2)];
     chain.enact(changes).expect("valid");
     let joining = chain.joining_node(4, 4);
-    let closing = vec![joining, Action::Suspend(node.clone()), Action::Reinstate(node.clone()), Action::Remove(node)];
+    let closing = vec![joining, Action::Suspend(node.clone()), chain.reinstating(node)];
     let proposal = chain.propose_actions(0, closing).expect("valid");
     chain.cast(1, proposal, false).expect("valid");
     chain.withdraw(0, proposal).expect("valid");
@@ -127,7 +127,11 @@ pub(crate) fn bundles() -> Vec<Vec<u8>> {
 
 pub(crate) fn archives() -> Vec<Vec<u8>> {
     let chain = chain();
-    let blocks = chain.blocks.iter().cloned().map(|(block, certificate)| FinalBlock { block, certificate });
+    let blocks = chain.blocks.iter().cloned().map(|(block, certificate)| FinalBlock {
+        block,
+        certificate,
+        carriers: Vec::new(),
+    });
     let end = archive::end(archive::End { height: chain.tip.height, raft_index: 9 });
     let frames = [archive::head(&chain.consortium)].into_iter().chain(blocks.map(archive::block)).chain([end]);
     vec![frames.flatten().collect()]
