@@ -16,6 +16,7 @@ use scheduler::{decision::LogHead, thresholds::Thresholds};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
+    task::AbortHandle,
 };
 use wallet::{codec, digest::Digest, units::NodeId};
 
@@ -27,8 +28,10 @@ use crate::{
         EngineHandle, Placement,
         elsewhere::{Elsewhere, EngineHost, OpenEngine},
     },
+    governance::Enactor,
     keys::KeyFileFault,
     ledger_feed::LedgerFeed,
+    members::Members,
     network::{
         Handler, NetworkFault, Options, Peer, PeerNetwork,
         ledger_transport::LedgerHandler,
@@ -49,6 +52,9 @@ use crate::{
 /// Prompt tokens that one step computes at most.
 const PREFILL_CHUNK_TOKENS: usize = 64;
 
+/// Between two looks at who takes part.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(500);
+
 /// A running node.
 pub struct RunningNode {
     sessions: Sessions,
@@ -56,6 +62,8 @@ pub struct RunningNode {
     routing: Routing,
     schedule: Schedule,
     checkpoints: Checkpoints,
+    enactor: Enactor,
+    following: AbortHandle,
     api: api::Serving,
 }
 
@@ -152,9 +160,12 @@ impl RunningNode {
             clock: Arc::new(SystemClock),
         };
         let replica = Replica::open(options, Arc::new(network.clone())).await?;
+        // The network began with the genesis document, as the ledger needs it to start. Nobody was answered until here.
+        let peers = Members::from(replica.state()).peers(config.me);
+        network.set_peers(peers.clone()).await;
         ledger.attach(replica.clone());
 
-        let region = consortium.node(config.me).map(|node| node.region.clone());
+        let region = Members::from(replica.state()).node(config.me).map(|node| node.region);
         let links = Links::default();
         let link: Arc<dyn SessionLink> = Arc::new(SessionPeers::new(network.clone()));
         let stream_link: Arc<dyn StreamLink> = Arc::new(StreamPeers::new(network.clone()));
@@ -191,6 +202,8 @@ impl RunningNode {
         })
         .await?;
         let checkpoints = Checkpoints::start(sessions.context().clone());
+        let following = tokio::spawn(follow_members(network.clone(), sessions.context().clone(), peers)).abort_handle();
+        let enactor = Enactor::start(sessions.context().clone());
         let services = Services {
             sessions: sessions.clone(),
             routing: routing.clone(),
@@ -213,7 +226,12 @@ impl RunningNode {
             data_dir: config.data_dir,
         })
         .await?;
-        Ok(Self { sessions, network, routing, schedule, checkpoints, api })
+        Ok(Self { sessions, network, routing, schedule, checkpoints, enactor, following, api })
+    }
+
+    /// Its way to the peers.
+    pub const fn network(&self) -> &PeerNetwork {
+        &self.network
     }
 
     /// Its sessions.
@@ -250,11 +268,13 @@ impl RunningNode {
     /// Stops the interfaces first and the ledger last. Sessions stay on the disk; the next start brings them back.
     pub async fn stop(self) {
         self.api.stop().await;
+        self.enactor.stop().await;
         self.checkpoints.stop().await;
         self.schedule.stop().await;
         self.routing.stop().await;
         self.sessions.stop().await;
         self.sessions.context().feed.stop();
+        self.following.abort();
         self.network.stop().await;
         self.sessions.context().replica.shutdown().await;
     }
@@ -308,6 +328,22 @@ fn network_options(config: &ValidConfig) -> Options {
         .map(|(id, node)| Peer { node: id, key: node.key, address: node.peer })
         .collect();
     Options { me: config.me, key: config.key.clone(), listen: config.peer_listen, peers }
+}
+
+/// Keeps the network's peers those that the final state has: who left or changed its key is refused, who joined is let in.
+async fn follow_members(network: PeerNetwork, node: Arc<NodeContext>, mut peers: Vec<Peer>) {
+    let mut tips = node.replica.watch_state();
+    loop {
+        let now = Members::from(tips.borrow_and_update().clone()).peers(node.me);
+        if now != peers {
+            network.set_peers(now.clone()).await;
+            peers = now;
+        }
+        tokio::time::sleep(FOLLOW_PAUSE).await;
+        if tips.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn terminated() {

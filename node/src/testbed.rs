@@ -10,6 +10,10 @@ use std::{
 
 use futures::{StreamExt as _, stream::BoxStream};
 use genesis::{Document, Draft, Heading, Node, Operator, OperatorId, Parameters, Region};
+use ledger::{
+    event::Event,
+    governance::{Action, OperatorBallot, ProposalTerms, quorum},
+};
 use wallet::{
     digest::Digest,
     identity::{RegionId, SecretKey},
@@ -128,7 +132,7 @@ impl Testbed {
         let context = self.node(node).sessions().context();
         let regions: BTreeSet<RegionId> = regions.iter().map(|name| region(name)).collect();
         let served = context.engine.served();
-        let tenant = agent::grant(&context.consortium, &self.master, &regions, NodeId::new(node), served)
+        let tenant = agent::grant(context, &self.master, &regions, NodeId::new(node), served)
             .expect("the node's region is allowed");
         let secret = ResumeSecret(crate::session::context::random());
         let request = GenerateRequest {
@@ -155,6 +159,35 @@ impl Testbed {
         let mut state = self.node(node).sessions().context().replica.watch_state();
         let created = state.wait_for(|tip| tip.state.wallet(client.reply.wallet).is_some());
         tokio::time::timeout(PATIENCE, created).await.expect("it becomes final").expect("the replica runs");
+    }
+
+    /// Lets the first operators that are a quorum decide this at `node`; the nodes enact it by themselves.
+    pub async fn decide(&self, node: u32, actions: Vec<Action>) {
+        let context = self.node(node).sessions().context();
+        let state = context.replica.state();
+        let electorate = state.state.governance().expect("genesis puts it").electorate;
+        let (operators, consortium) = (state.state.electorate(), context.consortium.id());
+        let operator = |index: usize| (operators[index].0.clone(), SecretKey::from_seed(&[index as u8 + 100; 32]));
+        let (proposer, key) = operator(0);
+        let terms = ProposalTerms {
+            consortium,
+            electorate,
+            operator: proposer,
+            nonce: crate::session::context::random(),
+            actions,
+        };
+        let proposal = terms.digest();
+        let mut events = vec![Event::ProposalMade(Box::new(terms.sign(&key)))];
+        events.extend((1..quorum(operators.len())).map(|index| {
+            let (operator, key) = operator(index);
+            Event::BallotCast(OperatorBallot { proposal, operator, approves: true }.sign(&key))
+        }));
+        for event in events {
+            let submitted =
+                context.replica.submit(crate::governance::entry(context, event)).expect("the rules allow it");
+            let is_final = context.replica.wait_final(submitted.id);
+            tokio::time::timeout(PATIENCE, is_final).await.expect("it becomes final").expect("it is not refused");
+        }
     }
 
     pub async fn migrate(&self, from: u32, client: &Client, to: u32) -> Result<CommandReply, Refusal> {
@@ -252,6 +285,7 @@ fn consortium(regions: &[&str]) -> (Document, Vec<SecretKey>) {
             heartbeat_ms: 100,
             leader_timeout_ms: 400,
             idle_block_ms: 1_000,
+            proposal_lock_ms: 0,
             ..Parameters::default()
         },
         regions: names.iter().map(|name| Region { id: region(name), name: (*name).to_owned() }).collect(),

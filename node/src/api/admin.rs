@@ -67,11 +67,11 @@ struct Destination {
 async fn migrate(State(api): State<Api>, Path(WalletPath(wallet)): Path<WalletPath>, Body(body): Body) -> Answer {
     let Destination { to } =
         serde_json::from_slice(&body).map_err(|error| Refusal::BodyInvalid { reason: error.to_string() })?;
-    let consortium = &api.sessions.context().consortium;
-    let unknown = || Refusal::ParameterInvalid { name: "to", reason: format!("genesis lists no node {to:?}") };
-    let (to, _) = to.parse().ok().and_then(|name| consortium.node_by_name(&name)).ok_or_else(unknown)?;
+    let members = api.sessions.context().members();
+    let unknown = || Refusal::ParameterInvalid { name: "to", reason: format!("there is no node {to:?}") };
+    let to = to.parse().ok().and_then(|name| members.by_name(&name)).ok_or_else(unknown)?;
     match api.schedule.command(wallet, Action::Migrate { to }).await? {
-        CommandReply::Moved(report) => Ok(Json(report.to_json(consortium))),
+        CommandReply::Moved(report) => Ok(Json(report.to_json(&members))),
         CommandReply::Done => Ok(Json(json!({"wallet": wallet}))),
     }
 }
@@ -98,8 +98,8 @@ fn view_of(api: &Api, wallet: WalletAddress) -> Answer {
 }
 
 async fn moves(State(api): State<Api>) -> Json<Value> {
-    let consortium = &api.sessions.context().consortium;
-    Json(api.sessions.moves().iter().map(|report| report.to_json(consortium)).collect())
+    let members = api.sessions.context().members();
+    Json(api.sessions.moves().iter().map(|report| report.to_json(&members)).collect())
 }
 
 #[derive(Deserialize)]

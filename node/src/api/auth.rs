@@ -1,4 +1,4 @@
-//! Who is asking: a tenant by its API key, or an auditor by the key that genesis grants.
+//! Who is asking: a tenant by the API key of this node's configuration, or an auditor by one that the ledger grants.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -6,7 +6,7 @@ use axum::{
     extract::{FromRef, FromRequestParts},
     http::{HeaderMap, header, request::Parts},
 };
-use genesis::Consortium;
+use ledger::{shell::replica::Replica, state::State};
 use sha2::{Digest as _, Sha256};
 use wallet::digest::Digest;
 
@@ -22,7 +22,7 @@ pub struct Keys(Arc<Known>);
 
 struct Known {
     tenants: Tenants,
-    auditors: Vec<Digest>,
+    replica: Replica,
 }
 
 /// A request with a tenant's key.
@@ -32,10 +32,9 @@ pub struct ByTenant(pub Arc<Tenant>);
 pub struct ByAuditor;
 
 impl Keys {
-    /// The keys of these tenants, and of the auditors that genesis names.
-    pub fn new(tenants: Tenants, consortium: &Consortium) -> Self {
-        let auditors = consortium.document().draft().auditors.iter().map(|auditor| auditor.key_hash).collect();
-        Self(Arc::new(Known { tenants, auditors }))
+    /// The keys of these tenants, and of the auditors of this ledger's final state.
+    pub fn new(tenants: Tenants, replica: Replica) -> Self {
+        Self(Arc::new(Known { tenants, replica }))
     }
 
     fn tenant(&self, key: &Digest) -> Option<Arc<Tenant>> {
@@ -47,8 +46,14 @@ impl Keys {
     }
 
     fn is_auditor(&self, key: &Digest) -> bool {
-        self.0.auditors.iter().fold(false, |found, known| found | are_equal(known, key))
+        is_granted(&self.0.replica.state().state, key)
     }
+}
+
+/// Whether the key of this hash reads now. The hashes stand on the ledger for everybody who reads it, so what the time of
+/// a lookup says of them is no secret.
+fn is_granted(state: &State, key_hash: &Digest) -> bool {
+    state.auditor(*key_hash).is_some_and(|record| record.granted)
 }
 
 impl<S> FromRequestParts<S> for ByTenant

@@ -1,19 +1,33 @@
-//! `/ledger/v1/governance`: who takes part, with which keys and parameters, and what is being decided.
+//! `/ledger/v1/governance`: who takes part, with which keys and parameters, what is being decided, and what operators say
+//! to it.
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    response::Response,
+    routing::get,
+};
 use ledger::governance::quorum;
 use serde_json::{Value, json};
 
-use super::{Api, auth::ByAuditor};
+use super::{
+    Api,
+    auth::ByAuditor,
+    ledger::{Wait, submitted},
+    limits::Body,
+    problem::Problem,
+    refusal::Refusal,
+};
+use crate::governance;
 
 /// Its path.
 pub(super) fn router() -> Router<Api> {
-    Router::new().route("/ledger/v1/governance", get(governance))
+    Router::new().route("/ledger/v1/governance", get(show).post(submit))
 }
 
 /// As the last final block leaves it. A proposal's stage says what its ballots made of it; that it expired or was
 /// superseded follows from its times and its electorate.
-async fn governance(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
+async fn show(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
     let executed = api.replica().state();
     let state = &executed.state;
     let operators: Vec<_> = state.operators().collect();
@@ -38,4 +52,16 @@ async fn governance(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
         "parameters": state.parameters(),
         "proposals": proposals,
     }))
+}
+
+/// Puts what an operator signed on the ledger, or enacts what passed, with an entry of this node. Its rules say whether it
+/// counts.
+async fn submit(
+    State(api): State<Api>,
+    _: ByAuditor,
+    Query(wait): Query<Wait>,
+    Body(bytes): Body,
+) -> Result<Response, Problem> {
+    let event = governance::decode(&bytes).map_err(|error| Refusal::NotGovernance { reason: error.reason })?;
+    submitted(&api, governance::entry(api.sessions.context(), event), wait).await
 }

@@ -9,12 +9,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use genesis::{Operator, OperatorId};
+use genesis::{Node, Operator, OperatorId};
 use ledger::{
     credits::Earned,
     event::Entry,
     evidence::SignedPromise,
     shell::replica::{EntryStatus, FinalEntry, Submission},
+    state::{NodeRecord, OperatorRecord},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -118,7 +119,7 @@ fn promise_of(api: &Api, SignedPromise { statement, validator, signature }: &Sig
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wait {
+pub(super) struct Wait {
     wait: Option<Until>,
 }
 
@@ -131,10 +132,15 @@ enum Until {
 async fn submit(
     State(api): State<Api>,
     _: ByAuditor,
-    Query(Wait { wait }): Query<Wait>,
+    Query(wait): Query<Wait>,
     Body(bytes): Body,
 ) -> Result<Response, Problem> {
     let entry: Entry = codec::decode(&bytes).map_err(|error| Refusal::EntryInvalid { reason: error.to_string() })?;
+    submitted(&api, entry, wait).await
+}
+
+/// Sends an entry, and waits until it is final if that was asked for.
+pub(super) async fn submitted(api: &Api, entry: Entry, Wait { wait }: Wait) -> Result<Response, Problem> {
     let Submission { id, .. } = api.replica().submit(entry)?;
     if wait.is_none() {
         return Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))).into_response());
@@ -197,21 +203,23 @@ async fn bundle(
 }
 
 async fn operators(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
-    let consortium = &api.sessions.context().consortium;
+    let members = api.sessions.context().members();
+    let validators = members.validators();
     let nodes_of = |operator: &OperatorId| -> Vec<Value> {
-        let nodes = consortium.nodes().iter().zip(0..).filter(|(node, _)| node.operator == *operator);
+        let nodes = members.nodes().filter(|(_, record)| record.node.operator == *operator);
         nodes
-            .map(|(node, id)| {
-                let votes = consortium.validators().key(NodeId::new(id)).is_some();
-                json!({"id": id, "name": node.name, "region": node.region, "key": node.key, "validator": votes})
+            .map(|(id, NodeRecord { node, standing, .. })| {
+                let Node { name, region, key, .. } = node;
+                let votes = validators.key(id).is_some();
+                json!({"id": id, "name": name, "region": region, "key": key, "validator": votes, "standing": standing})
             })
             .collect()
     };
-    let operator = |operator: &Operator| {
+    let operator = |OperatorRecord { operator, standing, .. }: OperatorRecord| {
         let Operator { id, name, key } = operator;
-        json!({"id": id, "name": name, "key": key, "nodes": nodes_of(id)})
+        json!({"id": id, "name": name, "key": key, "standing": standing, "nodes": nodes_of(&id)})
     };
-    Json(consortium.operators().iter().map(operator).collect())
+    Json(members.operators().map(operator).collect())
 }
 
 async fn credits(State(api): State<Api>, _: ByAuditor) -> Json<Value> {

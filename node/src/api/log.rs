@@ -170,6 +170,6 @@ fn size_of(api: &Api, asked: Option<u64>) -> Result<u64, Refusal> {
 }
 
 fn note(api: &Api, cosigned: &CosignedCheckpoint) -> ledger::tlog::Note {
-    let consortium = &api.sessions.context().consortium;
-    cosigned.to_note(consortium.validators(), &consortium.id())
+    let context = api.sessions.context();
+    cosigned.to_note(&context.members().validators(), &context.consortium.id())
 }

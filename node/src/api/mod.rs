@@ -153,7 +153,7 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
     let proofs = Proofs::new(context.replica.clone(), context.consortium.clone());
     let api = Api {
         front_door: FrontDoor::new(sessions.clone(), routing.clone()),
-        keys: Keys::new(tenants, &context.consortium),
+        keys: Keys::new(tenants, context.replica.clone()),
         metrics: Metrics::default(),
         model_name: model_name.into(),
         sessions,
@@ -236,7 +236,7 @@ async fn metrics(State(api): State<Api>) -> Response {
 /// Ready: the ledger has a leader, blocks become final at it, and the engine answers.
 async fn ready(State(api): State<Api>) -> Result<&'static str, Problem> {
     let ledger = api.replica().metrics();
-    let idle_block_ms = api.sessions.context().consortium.parameters().idle_block_ms;
+    let idle_block_ms = api.sessions.context().members().parameters().idle_block_ms;
     let reason = match (&ledger.fault, ledger.leader) {
         (Some(fault), _) => Some(format!("the ledger stopped: {fault}")),
         (None, None) => Some("the ledger has no leader".to_owned()),
@@ -266,10 +266,9 @@ impl Api {
         &self.sessions.context().replica
     }
 
-    /// A node's name in genesis.
+    /// A node's name.
     fn node_name(&self, node: NodeId) -> String {
-        let listed = self.sessions.context().consortium.node(node);
-        listed.map_or_else(|| node.to_string(), |node| node.name.to_string())
+        self.sessions.context().members().name(node)
     }
 
     fn ledger_status(&self) -> Value {

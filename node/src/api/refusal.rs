@@ -163,4 +163,10 @@ refusals! {
     /// No checkpoint covers it yet.
     #[code("N-523", SERVICE_UNAVAILABLE, retry = true)] #[error("no checkpoint with a quorum of cosignatures covers this yet")]
     NoCheckpoint
+    /// The bytes are no event of governance.
+    #[code("N-524", BAD_REQUEST, retry = false)] #[error("the body is no event of governance: {reason}")]
+    NotGovernance {
+        /// What they are instead.
+        reason: String,
+    }
 }

@@ -5,8 +5,9 @@ use std::{fs, net::TcpListener, path::Path, time::Duration};
 use ::ledger::{
     block::Header,
     certificate::Certificate,
-    event::Entry,
-    state::{Record, StateKey},
+    event::{DecisionAnchored, Entry, Event},
+    governance::{Action, ProposalEnacted, ProposalMade, ProposalTerms},
+    state::{Record, Stage, StateKey},
     tlog::{CosignedCheckpoint, LogProof, Note},
     tree::{
         log::{LogTree, leaf_hash, verify_consistency, verify_inclusion},
@@ -20,13 +21,13 @@ use sha2::{Digest as _, Sha256};
 use wallet::{
     digest::{Digest, to_hex},
     grant::WalletAddress,
-    identity::{RegionId, SecretKey},
+    identity::{RegionId, SecretKey, Signature},
     prekey::ExchangeKey,
     units::{KeyEpoch, LogIndex, NodeId, Timestamp},
 };
 
 use super::limits::{BODY_BYTES_MAX, HEADER_BYTES_MAX};
-use crate::{config::ValidConfig, keys, node::RunningNode};
+use crate::{config::ValidConfig, keys, node::RunningNode, session::context::random};
 
 const TENANT: &str = "the-tenants-api-key-0123456789";
 const AUDITOR: &str = "the-auditors-api-key-0123456789";
@@ -75,6 +76,23 @@ impl Alone {
         request.body(body).send().await.expect("the node answers")
     }
 
+    /// Makes what this node says final.
+    async fn order(&self, event: Event) {
+        let context = self.node.sessions().context();
+        let submitted = context.replica.submit(context.sign(event, None)).expect("the rules allow it");
+        context.replica.wait_final(submitted.id).await.expect("a node alone is a quorum");
+    }
+
+    /// What the only operator proposes, signed.
+    fn proposal(&self, actions: Vec<Action>) -> ProposalMade {
+        let context = self.node.sessions().context();
+        let electorate = context.replica.state().state.governance().expect("genesis puts it").electorate;
+        let operator = context.consortium.operators()[0].id.clone();
+        let consortium = context.consortium.id();
+        let terms = ProposalTerms { consortium, electorate, operator, nonce: random(), actions };
+        terms.sign(&operator_key())
+    }
+
     async fn admin(&self, path: &str) -> Value {
         let socket = self.folder.path().join("data/admin.sock");
         let http = Client::builder().unix_socket(socket).build().expect("a client");
@@ -83,15 +101,19 @@ impl Alone {
     }
 }
 
+fn operator_key() -> SecretKey {
+    SecretKey::from_seed(&[1; 32])
+}
+
 fn write_files(folder: &Path, url: &str, listen: &str) {
-    let (operator_key, node_key) = (SecretKey::from_seed(&[1; 32]), keys::create(&folder.join("node.key")));
+    let (operator_key, node_key) = (operator_key(), keys::create(&folder.join("node.key")));
     let node_key = node_key.expect("a new key");
     let region = |id: &str| RegionId::try_from(id.to_owned()).expect("a region's name");
     let operator: genesis::OperatorId = "eu-1".parse().expect("an id");
     let hash = |key: &str| Digest(Sha256::digest(key.as_bytes()).into());
     let draft = Draft {
         consortium: Heading { name: "Alone".into(), created_ms: Timestamp::new(1) },
-        parameters: Parameters::default(),
+        parameters: Parameters { proposal_lock_ms: 0, ..Parameters::default() },
         regions: ["eu", "us"].map(|id| Region { id: region(id), name: id.into() }).to_vec(),
         operators: vec![Operator { id: operator.clone(), name: "One".into(), key: operator_key.public_key() }],
         nodes: vec![Node {
@@ -167,6 +189,54 @@ async fn each_kind_of_key_opens_its_own_paths_and_nobody_elses() {
     let guess = alone.post("/v1/chat/completions", Some(AUDITOR), chat(1).to_string()).await;
     assert_eq!(problem(guess).await, (403, "N-502".to_owned()));
     assert_eq!(problem(alone.get("/admin/v1/status", Some(AUDITOR)).await).await, (404, "N-512".to_owned()));
+    alone.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auditors_key_opens_while_the_ledger_grants_it_and_no_longer() {
+    const LATER: &str = "the-later-auditors-api-key-0123";
+    let alone = Alone::start().await;
+    let status = async |key: &str| alone.get("/ledger/v1/status", Some(key)).await.status().as_u16();
+    assert_eq!((status(AUDITOR).await, status(LATER).await), (200, 401));
+    let hash = |key: &str| Digest(Sha256::digest(key.as_bytes()).into());
+    let later = Auditor { name: "Later".into(), key_hash: hash(LATER) };
+    let made = alone.proposal(vec![Action::RevokeAuditor(hash(AUDITOR)), Action::GrantAuditor(later)]);
+    let proposal = made.terms.digest();
+    alone.order(Event::ProposalMade(Box::new(made))).await;
+    alone.order(Event::ProposalEnacted(ProposalEnacted { proposal })).await;
+    assert_eq!((status(AUDITOR).await, status(LATER).await), (401, 200));
+    alone.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_signed_counts_at_any_node_and_is_enacted_without_anybody_asking() {
+    let alone = Alone::start().await;
+    let post = async |event: &Event| {
+        alone.post("/ledger/v1/governance?wait=final", Some(AUDITOR), wallet::codec::encode(event)).await
+    };
+    let to = Parameters::default().idle_block_ms / 2;
+    let change = Action::SetParameter { name: "idle_block_ms".into(), from: to * 2, to };
+    let made = alone.proposal(vec![change]);
+    let proposal = made.terms.digest();
+    let forged = Event::ProposalMade(Box::new(ProposalMade { signature: Signature([0; 64]), ..made.clone() }));
+    assert_eq!(problem(post(&forged).await).await, (403, "L-240".to_owned()));
+    let anchored = Event::DecisionAnchored(DecisionAnchored { decisions: 1, log_head: Digest::ZERO });
+    assert_eq!(problem(post(&anchored).await).await, (400, "N-524".to_owned()));
+    let made = Event::ProposalMade(Box::new(made));
+    let refused = alone.post("/ledger/v1/governance", Some(TENANT), wallet::codec::encode(&made)).await;
+    assert_eq!(problem(refused).await, (403, "N-502".to_owned()));
+    let answer: Value = post(&made).await.json().await.expect("JSON");
+    let again: Value = post(&made).await.json().await.expect("JSON");
+    assert_eq!(answer["id"], again["id"], "sent again, it is the same entry");
+    let mut state = alone.node.sessions().context().replica.watch_state();
+    let enacted = state.wait_for(|tip| tip.state.parameters().idle_block_ms == to);
+    tokio::time::timeout(Duration::from_secs(60), enacted).await.expect("the node enacts it").expect("it runs");
+    let record = alone.node.sessions().context().replica.state().state.proposal(proposal).expect("it was made");
+    assert!(matches!(record.stage, Stage::Enacted { .. }), "{:?}", record.stage);
+    let enact = Event::ProposalEnacted(ProposalEnacted { proposal });
+    let done = post(&enact).await;
+    // The node's own entry is the same one.
+    assert_eq!(done.status(), 200);
     alone.node.stop().await;
 }
 
@@ -451,6 +521,7 @@ async fn every_answer_has_the_shape_that_the_openapi_document_gives_it() {
         ("/ledger/v1/operators", String::new(), AUDITOR),
         ("/ledger/v1/decisions", String::new(), AUDITOR),
         ("/ledger/v1/evidence", String::new(), AUDITOR),
+        ("/ledger/v1/governance", String::new(), AUDITOR),
         ("/ledger/v1/log/inclusion", "?index=0".to_owned(), AUDITOR),
         ("/ledger/v1/log/consistency", "?old=1".to_owned(), AUDITOR),
         ("/ledger/v1/state/{key}", format!("wallet/{wallet}"), AUDITOR),

@@ -123,7 +123,7 @@ impl Shared {
 
     /// Asks the peers for their cosignatures until there is a quorum, or for long enough while there is a newer tree.
     async fn gather(&self, own: Own, newest: &watch::Receiver<Option<Own>>) {
-        let (node, validators) = (&self.node, self.node.consortium.validators());
+        let (node, validators) = (&self.node, self.node.members().validators());
         let checkpoint = own.checkpoint;
         let mut found = BTreeMap::from([(node.me, own.cosignature)]);
         let begun = Instant::now();
@@ -161,7 +161,7 @@ impl Shared {
                 return None;
             }
         };
-        let verified = cosignature.verify(checkpoint, self.node.consortium.validators());
+        let verified = cosignature.verify(checkpoint, &self.node.members().validators());
         if cosignature.cosigner != peer || verified.is_err() {
             tracing::warn!(node = %peer, size = checkpoint.size, "it cosigned something else than this node has");
             return None;

@@ -83,8 +83,7 @@ impl Client {
     /// # Errors
     /// The node's problem, or N-160 and N-161 where there is none.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let response = self.send(self.request(Method::GET, path)).await?;
-        self.json(response).await
+        self.ask(self.request(Method::GET, path)).await
     }
 
     /// POST `body` as JSON to `path`, and the JSON of its answer.
@@ -92,7 +91,15 @@ impl Client {
     /// # Errors
     /// The node's problem, or N-160 and N-161 where there is none.
     pub async fn post<B: Serialize + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, Failure> {
-        let response = self.send(self.request(Method::POST, path).json(body)).await?;
+        self.ask(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Sends a request, and the JSON of its answer.
+    ///
+    /// # Errors
+    /// The node's problem, or N-160 and N-161 where there is none.
+    pub async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
+        let response = self.send(request).await?;
         self.json(response).await
     }
 

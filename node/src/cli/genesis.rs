@@ -1,6 +1,6 @@
 //! `batchmind genesis`: writing, signing and verifying the consortium document.
 
-mod parts;
+pub(super) mod parts;
 
 use std::{
     fmt, fs,

@@ -12,6 +12,7 @@ mod credits;
 mod demo;
 mod fields;
 mod genesis;
+mod governance;
 mod keys;
 mod ledger;
 mod node;
@@ -65,6 +66,8 @@ enum Command {
     #[command(subcommand)]
     Genesis(genesis::Command),
     #[command(subcommand)]
+    Governance(governance::Command),
+    #[command(subcommand)]
     Keys(keys::Command),
     #[command(subcommand)]
     Ledger(ledger::Command),
@@ -104,6 +107,7 @@ impl Command {
                 Err(error) => Err(Failure::new("N-220", error, "engine worker")),
             },
             Self::Genesis(command) => command.run(),
+            Self::Governance(command) => command.run().await,
             Self::Keys(command) => command.run(),
             Self::Ledger(command) => command.run().await,
             Self::LedgerMember(args) => {

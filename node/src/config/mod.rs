@@ -112,7 +112,10 @@ impl ValidConfig {
         };
         let key_file = source.resolve(file.key_file.get_ref());
         let key = keys::read(&key_file)?;
-        if key.public_key() != node.key {
+        let data_dir = source.resolve(&file.data_dir);
+        // Once there is a ledger it says which key is the node's: it may have been rotated.
+        let has_ledger = data_dir.join("ledger").exists();
+        if !has_ledger && key.public_key() != node.key {
             let (place, node, expected) = (source.place(&file.key_file), name.clone(), node.key);
             return Err(ConfigFault::KeyForeign { place, node, expected, found: key.public_key() });
         }
@@ -136,7 +139,6 @@ impl ValidConfig {
                 file::EnginePlace::Node(name) => EnginePlace::Node(colleague(source.place(&file.engine.place), name)?),
             },
         };
-        let data_dir = source.resolve(&file.data_dir);
         Ok(Self {
             me,
             key,

@@ -168,6 +168,16 @@ fn a_key_that_is_not_the_nodes_is_refused() {
 }
 
 #[test]
+fn a_node_with_a_ledger_may_have_another_key_than_genesis_lists() {
+    let folder = Folder::new();
+    keys::create(&folder.file("other.key")).expect("a new name");
+    fs::create_dir_all(folder.file("data/ledger")).expect("our own folder");
+    let other = SAMPLE.replacen("key-file = \"eu-1-a.key\"", "key-file = \"other.key\"", 1);
+    let config = folder.load(&other).expect("the ledger says whose key it is");
+    assert_ne!(config.key.public_key(), config.consortium.nodes()[0].key);
+}
+
+#[test]
 fn neither_a_configuration_nor_its_faults_print_key_material() {
     let folder = Folder::new();
     let config = folder.load(SAMPLE).expect("it keeps the rules");

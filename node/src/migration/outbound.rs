@@ -149,9 +149,9 @@ impl Actor {
             return Err(Refusal::Finished);
         }
         held.may_go_on()?;
-        let node = self.context.consortium.node(to).filter(|_| to != self.context.me);
-        let region = &node.ok_or(MoveRefusal::DestinationInvalid { node: to })?.region;
-        let opening = keys.policy.open(region)?.verify(&keys.policy.commitment())?;
+        let node = self.context.members().in_force(to).filter(|_| to != self.context.me);
+        let region = node.ok_or(MoveRefusal::DestinationInvalid { node: to })?.region;
+        let opening = keys.policy.open(&region)?.verify(&keys.policy.commitment())?;
         if self.handoff.mode() != Mode::Serving {
             return Err(Refusal::NotServing { mode: self.handoff.mode() });
         }
@@ -243,7 +243,7 @@ impl Actor {
         let Some(outbound) = self.outbound.as_mut().filter(|outbound| outbound.prekey.is_none()) else { return };
         let to = outbound.to;
         let prekey = reserved.and_then(|Reserved { prekey }| {
-            let key = self.context.consortium.node(to).map(|node| node.key).unwrap_or_default();
+            let key = self.context.members().in_force(to).map(|node| node.key).unwrap_or_default();
             if prekey.node != to {
                 return Err(WalletRefusal::SignatureInvalid { what: "prekey" }.into());
             }
@@ -254,7 +254,7 @@ impl Actor {
             Ok(prekey) => outbound.prekey = Some(prekey),
             Err(refusal) => return self.move_failed(refusal),
         }
-        let blocks_max = self.context.consortium.parameters().offer_deadline_blocks;
+        let blocks_max = self.context.members().parameters().offer_deadline_blocks;
         let ahead = blocks_max.saturating_sub(HEIGHT_MARGIN).max(blocks_max / 2).max(1);
         let known = self.context.replica.state().height.get();
         let deadline = BlockHeight::new(known.saturating_add(ahead));

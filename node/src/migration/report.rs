@@ -1,6 +1,5 @@
 //! What one move cost, measured at both ends.
 
-use genesis::Consortium;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wallet::{
@@ -8,6 +7,8 @@ use wallet::{
     grant::WalletAddress,
     units::{ByteCount, KeyEpoch, NodeId, TokenPosition},
 };
+
+use crate::members::Members;
 
 /// The figures of one move. A figure that was not measured is absent.
 ///
@@ -69,8 +70,8 @@ impl MoveReport {
     }
 
     /// As the admin interface shows it, with the names of the nodes.
-    pub fn to_json(&self, consortium: &Consortium) -> Value {
-        let name = |node| consortium.node(node).map(|node| node.name.to_string());
+    pub fn to_json(&self, members: &Members) -> Value {
+        let name = |node| members.node(node).map(|node| node.name.to_string());
         json!({
             "wallet": self.wallet.0.to_string(),
             "epoch": self.epoch.get(),

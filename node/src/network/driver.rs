@@ -21,7 +21,7 @@ use tokio::{
 use wallet::units::NodeId;
 
 use super::{
-    Handler, IN_FLIGHT_MAX, NetworkFault, Options, REQUEST_TIMEOUT_MAX,
+    Handler, IN_FLIGHT_MAX, NetworkFault, Options, Peer, REQUEST_TIMEOUT_MAX,
     swarm::{self, Behaviour, BehaviourEvent},
 };
 
@@ -40,6 +40,8 @@ pub(super) enum Command {
         reply: oneshot::Sender<Result<Vec<u8>, NetworkFault>>,
         slot: OwnedSemaphorePermit,
     },
+    /// These are the peers.
+    Peers(Vec<Peer>),
     /// End.
     Stop,
 }
@@ -89,16 +91,7 @@ impl<H: Handler> Driver<H> {
         let now = Instant::now();
         let mut links = BTreeMap::new();
         for peer in &options.peers {
-            let link = Link {
-                node: peer.node,
-                peer: swarm::peer_id(peer.node, &peer.key)?,
-                address: swarm::to_multiaddr(peer.address),
-                state: LinkState::Waiting { until: now },
-                redial_after: REDIAL_AFTER_MIN,
-                heard_at: now,
-                handlers: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
-            };
-            links.insert(peer.node, link);
+            links.insert(peer.node, Link::to(peer, now)?);
         }
         let nodes: HashMap<_, _> = links.values().map(|link| (link.peer, link.node)).collect();
         let mut swarm = swarm::build(&options.key, nodes.keys().copied());
@@ -123,6 +116,7 @@ impl<H: Handler> Driver<H> {
             tokio::select! {
                 command = self.inbox.recv() => match command {
                     Some(Command::Request { to, body, reply, slot }) => self.send(to, body, reply, slot),
+                    Some(Command::Peers(peers)) => self.set_peers(&peers),
                     Some(Command::Stop) | None => return,
                 },
                 event = self.swarm.select_next_some() => self.on_event(event),
@@ -143,7 +137,11 @@ impl<H: Handler> Driver<H> {
         reply: oneshot::Sender<Result<Vec<u8>, NetworkFault>>,
         slot: OwnedSemaphorePermit,
     ) {
-        let link = self.links.get(&to).expect("handles have slots for peers only");
+        let Some(link) = self.links.get(&to) else {
+            // It was a peer when the caller asked.
+            let _ = reply.send(Err(NetworkFault::NotAPeer { to }));
+            return;
+        };
         if matches!(link.state, LinkState::Waiting { .. }) {
             // The caller may have given up already.
             let _ = reply.send(Err(NetworkFault::Unreachable { to }));
@@ -151,6 +149,39 @@ impl<H: Handler> Driver<H> {
         }
         let id = self.swarm.behaviour_mut().requests.send_request(&link.peer, body);
         self.pending.insert(id, Pending { to, reply, _slot: slot });
+    }
+
+    /// Lets in and dials who is new or has another key or address; disconnects who is none any more.
+    fn set_peers(&mut self, peers: &[Peer]) {
+        let now = Instant::now();
+        let mut links = BTreeMap::new();
+        for peer in peers {
+            match Link::to(peer, now) {
+                Ok(link) => drop(links.insert(peer.node, link)),
+                // No node of the ledger has such a key: it signed its consent.
+                Err(fault) => tracing::error!(node = %peer.node, %fault, "a peer cannot be reached"),
+            }
+        }
+        let is_kept = |node: &NodeId, link: &Link| {
+            links.get(node).is_some_and(|wanted| (wanted.peer, &wanted.address) == (link.peer, &link.address))
+        };
+        let gone: Vec<NodeId> =
+            self.links.iter().filter(|(node, link)| !is_kept(node, link)).map(|(node, _)| *node).collect();
+        for node in gone {
+            let Some(link) = self.links.remove(&node) else { continue };
+            self.nodes.remove(&link.peer);
+            self.swarm.behaviour_mut().node_keys.disallow_peer(link.peer);
+            self.connected.send_if_modified(|nodes| nodes.remove(&node));
+            tracing::info!(%node, "no longer a peer with that key and address");
+        }
+        for (node, link) in links {
+            if self.links.contains_key(&node) {
+                continue;
+            }
+            self.nodes.insert(link.peer, node);
+            self.swarm.behaviour_mut().node_keys.allow_peer(link.peer);
+            self.links.insert(node, link);
+        }
     }
 
     fn finish(&mut self, id: OutboundRequestId, answer: impl FnOnce(NodeId) -> Result<Vec<u8>, NetworkFault>) {
@@ -275,6 +306,19 @@ impl<H: Handler> Driver<H> {
 }
 
 impl Link {
+    /// Not connected yet.
+    fn to(peer: &Peer, now: Instant) -> Result<Self, NetworkFault> {
+        Ok(Self {
+            node: peer.node,
+            peer: swarm::peer_id(peer.node, &peer.key)?,
+            address: swarm::to_multiaddr(peer.address),
+            state: LinkState::Waiting { until: now },
+            redial_after: REDIAL_AFTER_MIN,
+            heard_at: now,
+            handlers: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+        })
+    }
+
     /// Puts the next attempt off, twice as long each time.
     fn wait(&mut self) {
         self.state = LinkState::Waiting { until: Instant::now() + self.redial_after };

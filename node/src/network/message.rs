@@ -3,13 +3,12 @@
 //! The byte is not put through the codec, because the body is an encoding already: a page of megabytes is not encoded
 //! twice.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
-use tokio::sync::Semaphore;
 use wallet::{codec, units::NodeId};
 
-use super::{Handler, IN_FLIGHT_MAX, NetworkFault, PeerNetwork, stream::STREAM_IN_FLIGHT_MAX};
+use super::{Handler, IN_FLIGHT_MAX, NetworkFault, PeerNetwork, slots::Slots, stream::STREAM_IN_FLIGHT_MAX};
 
 /// Requests of sessions that may wait for one peer. With those about streams below [`IN_FLIGHT_MAX`], so that long polls
 /// and pages always leave room for the ledger.
@@ -92,14 +91,13 @@ impl<L: Handler, S: Handler, T: Handler> Handler for Dispatch<L, S, T> {
 #[derive(Clone, Debug)]
 pub struct SessionPeers {
     network: PeerNetwork,
-    slots: Arc<BTreeMap<NodeId, Semaphore>>,
+    slots: Arc<Slots>,
 }
 
 impl SessionPeers {
     /// The session protocol's side of `network`.
     pub fn new(network: PeerNetwork) -> Self {
-        let slots = network.peers().map(|node| (node, Semaphore::new(SESSION_IN_FLIGHT_MAX))).collect();
-        Self { network, slots: Arc::new(slots) }
+        Self { network, slots: Arc::new(Slots::new(SESSION_IN_FLIGHT_MAX)) }
     }
 
     /// Asks the session side of a peer; see [`PeerNetwork::request`]. At most [`SESSION_IN_FLIGHT_MAX`] requests to one
@@ -108,7 +106,8 @@ impl SessionPeers {
     /// # Errors
     /// [`NetworkFault`].
     pub async fn request(&self, to: NodeId, body: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, NetworkFault> {
-        let slots = self.slots.get(&to).ok_or(NetworkFault::NotAPeer { to })?;
+        self.network.check_peer(to)?;
+        let slots = self.slots.of(to);
         let answer = async {
             let _slot = slots.acquire().await.map_err(|_| NetworkFault::Stopped)?;
             self.network.request(to, PeerMessage::Session(body).into_bytes(), timeout).await

@@ -1,7 +1,7 @@
 //! The wire between operators: one request/response protocol over TCP, Noise and Yamux.
 //!
-//! A node's libp2p identity is its genesis key, so Noise authenticates the peer and a request arrives with the
-//! [`NodeId`] of its sender. Any other identity is refused. Each request has a Yamux stream of its own: a large
+//! A node's libp2p identity is its node key, so Noise authenticates the peer and a request arrives with the [`NodeId`]
+//! of its sender. Any identity that is not the present key of a peer is refused. Each request has a Yamux stream of its own: a large
 //! response does not hold up a small one. Connections are kept and dialled again when they break; nothing is sent
 //! twice, because only the caller knows what may be repeated.
 
@@ -9,17 +9,13 @@ mod driver;
 pub mod frame;
 pub mod ledger_transport;
 pub mod message;
+mod slots;
 pub mod stream;
 mod swarm;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use wallet::{
     identity::{PublicKey, SecretKey},
     units::NodeId,
@@ -27,6 +23,7 @@ use wallet::{
 
 use driver::{Command, Driver};
 use frame::BODY_BYTES_MAX;
+use slots::Slots;
 
 /// The protocol's name, version included.
 pub const PROTOCOL: &str = "/batchmind/peer/3";
@@ -49,11 +46,11 @@ pub trait Handler: Send + Sync + 'static {
 pub struct Options {
     /// This node.
     pub me: NodeId,
-    /// This node's genesis key.
+    /// This node's key.
     pub key: SecretKey,
     /// Where to listen. Port 0 takes any free port.
     pub listen: SocketAddr,
-    /// The other nodes of the consortium. Nobody else is let in.
+    /// The other nodes of the consortium, until [`PeerNetwork::set_peers`] says otherwise. Nobody else is let in.
     pub peers: Vec<Peer>,
 }
 
@@ -62,7 +59,7 @@ pub struct Options {
 pub struct Peer {
     /// Its identity on the ledger.
     pub node: NodeId,
-    /// Its genesis key.
+    /// The key that it has now.
     pub key: PublicKey,
     /// Where it listens.
     pub address: SocketAddr,
@@ -72,7 +69,7 @@ pub struct Peer {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetworkFault {
-    /// A genesis key that is no Ed25519 point.
+    /// A node's key that is no Ed25519 point.
     #[error("the key of node {node} is not an Ed25519 public key")]
     KeyInvalid {
         /// Whose key.
@@ -150,7 +147,8 @@ impl NetworkFault {
 #[derive(Clone, Debug)]
 pub struct PeerNetwork {
     commands: mpsc::Sender<Command>,
-    slots: Arc<BTreeMap<NodeId, Arc<Semaphore>>>,
+    slots: Arc<Slots>,
+    peers: Arc<watch::Sender<BTreeSet<NodeId>>>,
     connected: watch::Receiver<BTreeSet<NodeId>>,
     listen: SocketAddr,
 }
@@ -161,12 +159,13 @@ impl PeerNetwork {
     /// # Errors
     /// [`NetworkFault::KeyInvalid`] and [`NetworkFault::Listen`].
     pub async fn start<H: Handler>(options: Options, handler: H) -> Result<Self, NetworkFault> {
-        let slots = options.peers.iter().map(|peer| (peer.node, Arc::new(Semaphore::new(IN_FLIGHT_MAX)))).collect();
+        let slots = Arc::new(Slots::new(IN_FLIGHT_MAX));
+        let peers = Arc::new(watch::Sender::new(options.peers.iter().map(|peer| peer.node).collect()));
         let (commands, inbox) = mpsc::channel(IN_FLIGHT_MAX);
         let (connected_now, connected) = watch::channel(BTreeSet::new());
         let (driver, listen) = Driver::open(options, handler, inbox, connected_now).await?;
         tokio::spawn(driver.run());
-        Ok(Self { commands, slots: Arc::new(slots), connected, listen })
+        Ok(Self { commands, slots, peers, connected, listen })
     }
 
     /// Sends `body` to a peer and waits for its answer, at most `timeout` and at most [`REQUEST_TIMEOUT_MAX`].
@@ -177,7 +176,8 @@ impl PeerNetwork {
         if body.len() > BODY_BYTES_MAX {
             return Err(NetworkFault::TooLarge { count: body.len() });
         }
-        let slots = Arc::clone(self.slots.get(&to).ok_or(NetworkFault::NotAPeer { to })?);
+        self.check_peer(to)?;
+        let slots = self.slots.of(to);
         let answer = async {
             let slot = slots.acquire_owned().await.map_err(|_| NetworkFault::Stopped)?;
             let (reply, answer) = oneshot::channel();
@@ -193,9 +193,17 @@ impl PeerNetwork {
         self.connected.clone()
     }
 
-    /// The nodes that can be asked: all of the consortium but this one.
-    pub fn peers(&self) -> impl Iterator<Item = NodeId> {
-        self.slots.keys().copied()
+    /// From here on these are the peers, with these keys and addresses. Who is none any more, or has another key, is
+    /// disconnected and refused, and what is in flight to it breaks.
+    pub async fn set_peers(&self, peers: Vec<Peer>) {
+        self.peers.send_replace(peers.iter().map(|peer| peer.node).collect());
+        // An error means that the network has stopped.
+        let _ = self.commands.send(Command::Peers(peers)).await;
+    }
+
+    /// Only peers can be asked.
+    fn check_peer(&self, to: NodeId) -> Result<(), NetworkFault> {
+        if self.peers.borrow().contains(&to) { Ok(()) } else { Err(NetworkFault::NotAPeer { to }) }
     }
 
     /// Where this node listens, with the port that port 0 became.

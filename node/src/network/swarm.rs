@@ -1,4 +1,4 @@
-//! How libp2p is put together: TCP, Noise, Yamux, the genesis keys as the only guests, and one protocol.
+//! How libp2p is put together: TCP, Noise, Yamux, the keys of the nodes as the only guests, and one protocol.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -36,12 +36,12 @@ const STREAMS_MAX: usize = 3 * IN_FLIGHT_MAX;
 /// Who may connect, how often, and what is spoken.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
-    genesis_keys: allow_block_list::Behaviour<allow_block_list::AllowedPeers>,
+    pub(super) node_keys: allow_block_list::Behaviour<allow_block_list::AllowedPeers>,
     limits: connection_limits::Behaviour,
     pub(super) requests: request_response::Behaviour<FrameCodec>,
 }
 
-/// The libp2p name of a genesis key.
+/// The libp2p name of a node's key.
 pub(super) fn peer_id(node: NodeId, key: &PublicKey) -> Result<PeerId, NetworkFault> {
     let key = identity::ed25519::PublicKey::try_from_bytes(&key.0).map_err(|_| NetworkFault::KeyInvalid { node })?;
     Ok(identity::PublicKey::from(key).to_peer_id())
@@ -51,9 +51,9 @@ pub(super) fn peer_id(node: NodeId, key: &PublicKey) -> Result<PeerId, NetworkFa
 pub(super) fn build(key: &SecretKey, allowed: impl Iterator<Item = PeerId>) -> Swarm<Behaviour> {
     // libp2p zeroizes the copy of the seed that it is given.
     let identity = identity::Keypair::ed25519_from_bytes(key.seed().as_mut()).expect("32 bytes are an Ed25519 seed");
-    let mut genesis_keys = allow_block_list::Behaviour::default();
+    let mut node_keys = allow_block_list::Behaviour::default();
     allowed.for_each(|peer| {
-        genesis_keys.allow_peer(peer);
+        node_keys.allow_peer(peer);
     });
     let limits = connection_limits::ConnectionLimits::default()
         .with_max_pending_incoming(Some(HANDSHAKES_MAX))
@@ -64,7 +64,7 @@ pub(super) fn build(key: &SecretKey, allowed: impl Iterator<Item = PeerId>) -> S
             .with_request_timeout(REQUEST_TIMEOUT_MAX)
             .with_max_concurrent_streams(STREAMS_MAX),
     );
-    let behaviour = Behaviour { genesis_keys, limits: connection_limits::Behaviour::new(limits), requests };
+    let behaviour = Behaviour { node_keys, limits: connection_limits::Behaviour::new(limits), requests };
     SwarmBuilder::with_existing_identity(identity)
         .with_tokio()
         .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)

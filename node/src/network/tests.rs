@@ -106,6 +106,49 @@ async fn a_listener_with_another_key_than_genesis_names_is_not_talked_to() {
 }
 
 #[tokio::test]
+async fn a_peer_that_was_removed_is_disconnected_and_let_in_no_more() {
+    let echo = Echo::default();
+    let (a, b) = pair(echo.clone(), Echo::default()).await;
+    b.request(A, Vec::new(), PATIENCE).await.expect("it is a peer");
+    a.set_peers(Vec::new()).await;
+    until_connected(&b, A, false).await;
+    let fault = b.request(A, Vec::new(), PATIENCE).await.expect_err("it is no peer any more");
+    assert!(fault.retry(), "{fault}");
+    let fault = a.request(B, Vec::new(), PATIENCE).await.expect_err("nor is it asked");
+    assert!(matches!(fault, NetworkFault::NotAPeer { .. }), "{fault}");
+    assert_eq!(echo.handled.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_peer_whose_key_was_rotated_comes_in_with_the_new_key_and_not_with_the_old_one() {
+    let (a, old) = pair(Echo::default(), Echo::default()).await;
+    let peer = Peer { node: B, key: key(3).public_key(), address: nowhere() };
+    a.set_peers(vec![peer]).await;
+    until_connected(&old, A, false).await;
+    let fault = old.request(A, Vec::new(), PATIENCE).await.expect_err("the old key opens nothing");
+    assert!(fault.retry(), "{fault}");
+    let new = start(options(B, 3, loopback(0), A, 1, a.listen_address()), Echo::default()).await;
+    until_connected(&new, A, true).await;
+    assert_eq!(new.request(A, Vec::new(), PATIENCE).await.expect("a answers"), [1]);
+    until_connected(&a, B, true).await;
+    assert_eq!(a.request(B, Vec::new(), PATIENCE).await.expect("b answers"), [0]);
+}
+
+#[tokio::test]
+async fn who_joins_is_dialled_and_who_stays_keeps_its_connection() {
+    let a = start(Options { me: A, key: key(1), listen: loopback(0), peers: Vec::new() }, Echo::default()).await;
+    let b = start(options(B, 2, loopback(0), A, 1, nowhere()), Echo::default()).await;
+    let peer = Peer { node: B, key: key(2).public_key(), address: b.listen_address() };
+    a.set_peers(vec![peer]).await;
+    until_connected(&a, B, true).await;
+    let mut connected = a.connected();
+    connected.borrow_and_update();
+    a.set_peers(vec![peer]).await;
+    assert_eq!(a.request(B, Vec::new(), PATIENCE).await.expect("b answers"), [0]);
+    assert!(!connected.has_changed().expect("the network runs"), "nothing changed, so nothing broke");
+}
+
+#[tokio::test]
 async fn an_address_in_use_is_refused() {
     let taken = std::net::TcpListener::bind(loopback(0)).expect("a free port");
     let address = taken.local_addr().expect("bound");

@@ -18,12 +18,7 @@ use wallet::{
     units::{NodeId, TokenCount, TokenPosition},
 };
 
-use super::{
-    Routing,
-    choice::Choice,
-    refusal::Refusal,
-    tenants::{Tenant, nodes_in},
-};
+use super::{Routing, choice::Choice, refusal::Refusal, tenants::Tenant};
 use crate::{
     peer::{PeerFault, SessionReply, SessionRequest},
     session::{
@@ -113,7 +108,7 @@ impl FrontDoor {
         let served = self.served;
         let root = prefix_root(&salt.0, &served.model, &served.numerics);
         let hashes = block_hashes(&salt.0, &root, &ask.prompt);
-        let mut allowed = nodes_in(&self.node.consortium, &ask.regions);
+        let mut allowed = self.node.members().in_regions(&ask.regions);
         let mut last = None;
         for _ in 0..TRIES_MAX {
             let request = RouteRequest {
@@ -163,7 +158,7 @@ impl FrontDoor {
     async fn open(&self, ask: &Ask, node: NodeId, salt: &PrefixSalt) -> Result<Opened, Refusal> {
         let mut secret = ResumeSecret([0; 32]);
         getrandom::fill(&mut secret.0).expect("the operating system has random bytes");
-        let mut tenant = agent::grant(&self.node.consortium, &ask.tenant.master, &ask.regions, node, self.served)?;
+        let mut tenant = agent::grant(&self.node, &ask.tenant.master, &ask.regions, node, self.served)?;
         tenant.prefix_salt = salt.clone();
         let request = GenerateRequest {
             tenant,

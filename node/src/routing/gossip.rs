@@ -8,7 +8,7 @@ use tokio::{
 };
 use wallet::{digest::Digest, units::NodeId};
 
-use super::{Shared, residency::Audience, tenants::nodes_in};
+use super::{Shared, residency::Audience};
 use crate::{
     engine::TaggedNotices,
     peer::{PeerFault, SessionReply, SessionRequest},
@@ -107,7 +107,7 @@ impl Shared {
         }
         let session = self.sessions.list().into_iter().find(|session| session.prefix_tag() == Some(*salt_tag));
         let Some(session) = session else { return Audience::default() };
-        let mut nodes = nodes_in(&self.node.consortium, &session.allowed_regions());
+        let mut nodes = self.node.members().in_regions(&session.allowed_regions());
         nodes.remove(&self.node.me);
         let audience = Audience::new(nodes);
         self.lock().audiences.insert(*salt_tag, audience.clone());

@@ -179,7 +179,7 @@ impl Routing {
 
 impl Shared {
     fn on_gossip(&self, from: NodeId, gossip: Gossip) {
-        if !gossip.is_bounded() || self.node.consortium.node(from).is_none() || from == self.node.me {
+        if !gossip.is_bounded() || !self.node.members().speaks(from) || from == self.node.me {
             tracing::warn!(node = %from, "gossip out of its bounds");
             return;
         }

@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use genesis::Consortium;
 use wallet::{
     digest::{Digest, blake3},
     identity::RegionId,
     tenant::TenantMaster,
-    units::NodeId,
 };
 
 use crate::{
@@ -65,12 +63,6 @@ impl Tenant {
         let names: Vec<&[u8]> = regions.iter().map(|region| region.as_str().as_bytes()).collect();
         PrefixSalt(*blake3("batchmind/v1/node/narrowed-salt", Some(&salt), &names).as_bytes())
     }
-}
-
-/// The nodes that stand in `regions`.
-pub fn nodes_in(consortium: &Consortium, regions: &BTreeSet<RegionId>) -> BTreeSet<NodeId> {
-    let nodes = consortium.nodes().iter().zip((0..).map(NodeId::new));
-    nodes.filter(|(node, _)| regions.contains(&node.region)).map(|(_, id)| id).collect()
 }
 
 #[cfg(test)]

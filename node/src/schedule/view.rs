@@ -13,12 +13,9 @@ use scheduler::{
 use wallet::{grant::WalletAddress, units::NodeId};
 
 use super::{Shared, lock};
-use crate::{
-    routing::tenants::nodes_in,
-    session::{
-        Session,
-        view::{SessionMode, SessionView},
-    },
+use crate::session::{
+    Session,
+    view::{SessionMode, SessionView},
 };
 
 /// See the module.
@@ -86,7 +83,7 @@ impl Batch {
         let mut record = session.record().await?;
         let busy = lock(&shared.busy).get(&record.identity.wallet).copied();
         record.routing.next = record.routing.next.or(busy.map(|busy| busy.next));
-        let mut allowed = nodes_in(&shared.node.consortium, &session.allowed_regions());
+        let mut allowed = shared.node.members().in_regions(&session.allowed_regions());
         allowed.remove(&shared.node.me);
         Some(Self { record, allowed })
     }

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 
-use genesis::Consortium;
 use scheduler::load::ServedModel;
 use wallet::{
     grant::WalletTerms, identity::RegionId, policy::JurisdictionPolicy, refusal::Refusal, tenant::TenantMaster,
@@ -12,7 +11,7 @@ use wallet::{
 };
 
 use super::{
-    context::random,
+    context::{NodeContext, random},
     request::{PrefixSalt, TenantGrant},
 };
 
@@ -21,18 +20,18 @@ use super::{
 /// # Errors
 /// [`Refusal::RegionUnknown`] and, if the holder's region is not among them, [`Refusal::RegionForbidden`].
 pub fn grant(
-    consortium: &Consortium,
+    node: &NodeContext,
     master: &TenantMaster,
     regions: &BTreeSet<RegionId>,
     holder: NodeId,
     served: ServedModel,
 ) -> Result<TenantGrant, Refusal> {
-    let nonce = random();
+    let (nonce, consortium) = (random(), &node.consortium);
     let (secret, key) = master.wallet(&consortium.id(), &nonce);
     let all: BTreeSet<RegionId> = consortium.regions().iter().cloned().collect();
     let policy = JurisdictionPolicy { allowed: regions.clone() }.tree(&all, &secret)?;
-    if let Some(node) = consortium.node(holder) {
-        policy.open(&node.region)?.verify(&policy.commitment())?;
+    if let Some(holder) = node.members().in_force(holder) {
+        policy.open(&holder.region)?.verify(&policy.commitment())?;
     }
     let terms = WalletTerms {
         consortium: consortium.id(),

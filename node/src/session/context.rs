@@ -21,6 +21,7 @@ use super::disk::SessionsDir;
 use crate::{
     engine::EngineHandle,
     ledger_feed::LedgerFeed,
+    members::Members,
     network::stream::{StreamExports, StreamLink},
     peer::SessionLink,
     routing::links::Links,
@@ -30,11 +31,11 @@ use crate::{
 pub struct NodeContext {
     /// This node.
     pub me: NodeId,
-    /// Its key of genesis.
+    /// Its key.
     pub key: SecretKey,
     /// Its region, by genesis.
     pub region: RegionId,
-    /// The consortium.
+    /// The consortium as it was founded: its id, regions and models. Who takes part is in [`Self::members`].
     pub consortium: Arc<Consortium>,
     /// Its copy of the ledger.
     pub replica: Replica,
@@ -91,6 +92,11 @@ impl Default for Patience {
 }
 
 impl NodeContext {
+    /// Who takes part, as of now.
+    pub fn members(&self) -> Members {
+        self.replica.state().into()
+    }
+
     /// An entry by this node, signed also by `holder` where the event speaks for the wallet's holder.
     pub fn sign(&self, event: Event, holder: Option<&SecretKey>) -> Entry {
         let body = EntryBody { consortium: self.consortium.id(), author: self.me, nonce: random(), event };

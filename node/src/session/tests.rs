@@ -27,7 +27,7 @@ fn request(testbed: &Testbed, sampling: Sampling, pace_ms: u32, secret: &ResumeS
     let regions = BTreeSet::from([RegionId::try_from("eu".to_owned()).expect("a region name")]);
     let master = TenantMaster::from_bytes([8; 32]);
     GenerateRequest {
-        tenant: agent::grant(&context.consortium, &master, &regions, NodeId::ZERO, context.engine.served())
+        tenant: agent::grant(context, &master, &regions, NodeId::ZERO, context.engine.served())
             .expect("the node's region is allowed"),
         prompt: prompt(),
         sampling,

@@ -78,7 +78,7 @@ fn locate(api: &Api, wallet: WalletAddress) -> Result<NodeId, Problem> {
 }
 
 fn redirect(api: &Api, wallet: WalletAddress, at: NodeId, form: &Form) -> Result<Response, Refusal> {
-    let node = api.sessions.context().consortium.node(at).ok_or(Refusal::WalletUnknown)?;
+    let node = api.sessions.context().members().node(at).ok_or(Refusal::WalletUnknown)?;
     let location = [(header::LOCATION, value(&place(&node.api, wallet, form)))];
     Ok((StatusCode::TEMPORARY_REDIRECT, location).into_response())
 }

@@ -1,4 +1,4 @@
-//! The parts of `genesis new`, as they stand on the command line.
+//! The parts of a consortium, as they stand on the command line.
 
 use std::path::Path;
 
@@ -17,33 +17,51 @@ pub(super) fn region(text: &str) -> Result<Region, String> {
 }
 
 pub(super) fn operator(text: &str) -> Result<Operator, String> {
-    let mut fields = Fields::parse(text)?;
-    let id: genesis::OperatorId = fields.required("id")?;
-    let name = fields.optional("name")?.unwrap_or_else(|| id.to_string());
-    let key = public_key(&fields.required::<String>("key")?)?;
-    fields.finish()?;
-    Ok(Operator { id, name, key })
+    whole(text, operator_of)
 }
 
 pub(super) fn node(text: &str) -> Result<Node, String> {
-    let mut fields = Fields::parse(text)?;
-    let node = Node {
-        name: fields.required("name")?,
-        operator: fields.required("operator")?,
-        region: region_id(fields.required("region")?)?,
-        key: public_key(&fields.required::<String>("key")?)?,
-        peer: fields.required("peer")?,
-        api: fields.required("api")?,
-    };
-    fields.finish()?;
-    Ok(node)
+    whole(text, node_of)
 }
 
 pub(super) fn auditor(text: &str) -> Result<Auditor, String> {
+    whole(text, auditor_of)
+}
+
+fn whole<T>(text: &str, read: fn(&mut Fields) -> Result<T, String>) -> Result<T, String> {
     let mut fields = Fields::parse(text)?;
-    let auditor = Auditor { name: fields.required("name")?, key_hash: fields.required("key-hash")? };
+    let found = read(&mut fields)?;
     fields.finish()?;
-    Ok(auditor)
+    Ok(found)
+}
+
+/// An operator, from some of the fields.
+pub(in crate::cli) fn operator_of(fields: &mut Fields) -> Result<Operator, String> {
+    let id: genesis::OperatorId = fields.required("id")?;
+    let name = fields.optional("name")?.unwrap_or_else(|| id.to_string());
+    Ok(Operator { id, name, key: key_of(fields, "key")? })
+}
+
+/// A node, from some of the fields.
+pub(in crate::cli) fn node_of(fields: &mut Fields) -> Result<Node, String> {
+    Ok(Node {
+        name: fields.required("name")?,
+        operator: fields.required("operator")?,
+        region: region_id(fields.required("region")?)?,
+        key: key_of(fields, "key")?,
+        peer: fields.required("peer")?,
+        api: fields.required("api")?,
+    })
+}
+
+/// An auditor, from some of the fields.
+pub(in crate::cli) fn auditor_of(fields: &mut Fields) -> Result<Auditor, String> {
+    Ok(Auditor { name: fields.required("name")?, key_hash: fields.required("key-hash")? })
+}
+
+/// The public key in the field `name`.
+pub(in crate::cli) fn key_of(fields: &mut Fields, name: &str) -> Result<PublicKey, String> {
+    public_key(&fields.required::<String>(name)?)
 }
 
 pub(super) fn model(text: &str) -> Result<Model, String> {

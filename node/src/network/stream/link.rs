@@ -1,17 +1,16 @@
 //! The way to other nodes' streams.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use tokio::sync::Semaphore;
 use wallet::{codec, units::NodeId};
 
 use super::{
     STREAM_IN_FLIGHT_MAX,
     message::{MalformedAnswer, StreamReply, StreamRequest},
 };
-use crate::network::{NetworkFault, PeerNetwork, message::PeerMessage};
+use crate::network::{NetworkFault, PeerNetwork, message::PeerMessage, slots::Slots};
 
 /// The port through which remote streams ask their origins.
 pub trait StreamLink: Send + Sync + 'static {
@@ -44,14 +43,13 @@ pub enum StreamLinkFault {
 #[derive(Clone, Debug)]
 pub struct StreamPeers {
     network: PeerNetwork,
-    slots: Arc<BTreeMap<NodeId, Semaphore>>,
+    slots: Arc<Slots>,
 }
 
 impl StreamPeers {
     /// The streams' side of `network`.
     pub fn new(network: PeerNetwork) -> Self {
-        let slots = network.peers().map(|node| (node, Semaphore::new(STREAM_IN_FLIGHT_MAX))).collect();
-        Self { network, slots: Arc::new(slots) }
+        Self { network, slots: Arc::new(Slots::new(STREAM_IN_FLIGHT_MAX)) }
     }
 
     async fn request(
@@ -60,7 +58,8 @@ impl StreamPeers {
         mut request: StreamRequest,
         patience: Duration,
     ) -> Result<StreamReply, StreamLinkFault> {
-        let slots = self.slots.get(&to).ok_or(NetworkFault::NotAPeer { to })?;
+        self.network.check_peer(to)?;
+        let slots = self.slots.of(to);
         let slot = tokio::time::timeout(patience, slots.acquire()).await;
         let slot = slot.map_err(|_| NetworkFault::Timeout { to, waited: patience })?;
         let _slot = slot.map_err(|_| NetworkFault::Stopped)?;
