@@ -120,7 +120,8 @@ impl fmt::Display for InWords<'_> {
             Action::Reinstate { member, key } => write!(f, "reinstate {member} with key {key}"),
             Action::Remove(member) => write!(f, "remove {member}"),
             Action::RotateKey { rotation: Rotation { member, from, to }, by_old_key, .. } => {
-                let whose = if by_old_key.is_some() { "by the word of the old one" } else { "without a word of the old one" };
+                let whose =
+                    if by_old_key.is_some() { "by the word of the old one" } else { "without a word of the old one" };
                 write!(f, "rotate the key of {member} from {from} to {to}, {whose}")
             }
             Action::RevokeKey(key) => write!(f, "revoke key {key}"),

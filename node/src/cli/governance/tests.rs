@@ -180,7 +180,9 @@ async fn a_new_key_takes_a_role_only_with_its_own_consent() {
     let Event::ProposalMade(made) = read(Path::new(&folder.file("signed"))).expect("it was written") else {
         panic!("another event")
     };
-    let [Action::RotateKey { rotation, consent, by_old_key: None }] = made.terms.actions.as_slice() else { panic!("another action") };
+    let [Action::RotateKey { rotation, consent, by_old_key: None }] = made.terms.actions.as_slice() else {
+        panic!("another action")
+    };
     let claim = ledger::governance::KeyClaim::Rotation(rotation);
     claim.verify(&folder.consortium(), consent).expect("the new key signed");
 }
