@@ -83,7 +83,7 @@ use std::{
     sync::Arc,
 };
 
-use genesis::{Consortium, ValidatorSet};
+use genesis::{Consortium, Parameters, ValidatorSet};
 use wallet::{
     digest::Digest,
     units::{BlockHeight, NodeId, Timestamp},
@@ -117,6 +117,8 @@ const EARLY_BLOCKS_MAX: usize = 16;
 pub struct Voter {
     consortium: Arc<Consortium>,
     checks: Arc<dyn Checks>,
+    /// Those of the tip.
+    parameters: Parameters,
     /// Who votes in the present epoch.
     validators: ValidatorSet,
     /// Who voted in the one before, if this node saw its end.
@@ -188,6 +190,7 @@ impl Voter {
         let recent = |certificate: &Certificate| (tip.height, (tip.digest, certificate.clone()));
         let mut voter = Self {
             recent: tip_certificate.iter().map(recent).collect(),
+            parameters: tip.state.parameters(),
             validators,
             before: is_closed.then(|| tip.voted_by()),
             signers: Vec::new(),

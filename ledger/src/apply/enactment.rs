@@ -19,9 +19,8 @@ use crate::{
     },
 };
 
-/// Parameters that the rules read from the state. The others are read from the genesis document when a node starts.
-const OBEYED: [&str; 5] =
-    ["credit_expiry_blocks", "credit_per_ms", "offer_deadline_blocks", "proposal_life_ms", "proposal_lock_ms"];
+/// Parameters that a node reads from the genesis document when it starts, and not from the state.
+const FIXED: [&str; 3] = ["batch_tokens", "heartbeat_ms", "leader_timeout_ms"];
 
 /// Where a proposal is made or enacted.
 pub(super) struct Site<'a> {
@@ -274,7 +273,7 @@ impl Enactment<'_> {
         let mut parameters = self.state.parameters();
         let value = parameters.get_mut(name).filter(|value| **value == from);
         *value.ok_or_else(|| Refusal::ParameterUnfit { name: name.to_owned(), from })? = to;
-        if !OBEYED.contains(&name) {
+        if FIXED.contains(&name) {
             return Err(Refusal::ParameterFixed { name: name.to_owned() });
         }
         parameters.check().map_err(genesis_rule)?;

@@ -17,6 +17,7 @@ use crate::{
     execute::{BlockInvalid, append, execute},
     governance::{Action, PROPOSALS_MAX, ProposalTerms, ProposalWithdrawn},
     refusal::Refusal,
+    state::State,
     testing::{
         Chain, Session, certify, certify_as, consortium,
         evidence::{
@@ -361,6 +362,21 @@ proptest! {
             prop_assert!(matches!(verdict, Err(EvidenceInvalid::PromiseKept(_))), "{:?}", verdict);
         }
     }
+}
+
+/// A quorum of liars can certify any root.
+#[test]
+fn leaves_that_no_execution_makes_are_refused() {
+    let (mut chain, session) = (Chain::new(consortium(4)), Session::in_eu(&consortium(4), 0));
+    chain.push(session.created()).expect("valid");
+    let (parent, certificate) = chain.blocks.last_mut().expect("blocks");
+    parent.header.state_root = State::from_leaves(std::iter::empty()).root();
+    *certificate = certify(parent, [1, 2, 3]);
+    chain.tip.digest = parent.header.digest();
+    let block = chain.propose(Vec::new()).block;
+    let execution = Execution { state: Vec::new(), ..on_tip(&chain, &block) };
+    let verdict = blamed(&chain.consortium, &Evidence::InvalidBlock(Box::new(execution)));
+    assert_eq!(verdict, Err(EvidenceInvalid::NotBound("the state is of no consortium")));
 }
 
 #[test]

@@ -34,6 +34,7 @@ impl Voter {
         }
         let Some((block, executed)) = self.stages.advance(log_index) else { return false };
         self.tip = executed.clone();
+        self.parameters = executed.state.parameters();
         self.tip_header = Some(block.header.clone());
         self.tip_certificate = Some(certificate.clone());
         self.tip_carriers = carriers.clone();

@@ -163,7 +163,7 @@ impl Voter {
 
     /// What lies between two turns: half of a leader's timeout, or a quarter of the patience if that is more.
     fn turn_step(&self) -> Duration {
-        let parameters = self.consortium.parameters();
+        let parameters = &self.parameters;
         let half = Duration::from_millis(parameters.leader_timeout_ms / 2);
         half.max(self.timer.patience(parameters) / 4)
     }

@@ -266,7 +266,7 @@ impl Voter {
     }
 
     fn too_early(&self, time: Timestamp) -> Option<BlockInvalid> {
-        let (clock, ahead_ms_max) = (self.now.wall, self.consortium.parameters().clock_ahead_ms);
+        let (clock, ahead_ms_max) = (self.now.wall, self.parameters.clock_ahead_ms);
         let is_ahead = time.get() > clock.get().saturating_add(ahead_ms_max) && !planted!(FutureAccepted);
         is_ahead.then_some(BlockInvalid::TimeAhead { time, clock })
     }

@@ -93,7 +93,7 @@ impl Voter {
             leader: self.terms.leader(),
             gave_up: self.nullifies.who_ended(self.terms.term()),
             complaint: self.terms.complaint(),
-            patience_ms: self.timer.left_ms(self.consortium.parameters(), self.now.steady),
+            patience_ms: self.timer.left_ms(&self.parameters, self.now.steady),
             failed_terms: self.timer.failed_terms(),
             invalid: self.stages.iter().filter_map(|(index, staged)| Some((index, staged.reason()?.clone()))).collect(),
             halted: self.halted,

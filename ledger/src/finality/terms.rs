@@ -172,9 +172,9 @@ impl Voter {
             Complaint::InvalidBlock
         } else if of_term().any(|staged| staged.ticks >= LATE_TICKS && self.is_late(staged) && self.is_open(staged)) {
             Complaint::LateBlock
-        } else if self.timer.ran_out(self.consortium.parameters(), self.now.steady) {
+        } else if self.timer.ran_out(&self.parameters, self.now.steady) {
             Complaint::TimeUp
-        } else if self.timer.passes_over_too_long(self.consortium.parameters(), self.now.steady) {
+        } else if self.timer.passes_over_too_long(&self.parameters, self.now.steady) {
             Complaint::PassedOver
         } else {
             return false;
@@ -198,7 +198,7 @@ impl Voter {
 
     /// Whether its time lagged the clock when it came, by more than it may and than the network is slow.
     pub(super) fn is_late(&self, staged: &Staged) -> bool {
-        let parameters = self.consortium.parameters();
+        let parameters = &self.parameters;
         let extra_ms = u64::try_from(self.timer.extra_patience(parameters).as_millis()).unwrap_or(u64::MAX);
         let limit = parameters.clock_behind_ms.saturating_add(extra_ms);
         staged.header.time.get().saturating_add(limit) < staged.arrived.get()

@@ -108,7 +108,7 @@ impl Treatment {
 impl Validator {
     /// Whether a block comes while its time is near, as the vote asks of one that is new.
     pub(super) fn is_timely(&self, block: &Block) -> bool {
-        let behind_ms = self.shared.consortium.parameters().clock_behind_ms;
+        let behind_ms = self.shared.tip.borrow().state.parameters().clock_behind_ms;
         block.header.time.get().saturating_add(behind_ms) >= self.shared.clock.now().get()
     }
 

@@ -51,7 +51,7 @@ fn leading(shared: &Shared) -> Option<(Raft, u64)> {
 /// Entries wait for more of them: for as many as the last block had, because whoever waited for that one may come
 /// again, but no longer than the block interval. So a lone entry does not wait, and of many few blocks are made.
 async fn wait_for_need(shared: &Shared, last_block: Instant, last_count: usize) {
-    let parameters = shared.consortium.parameters();
+    let parameters = shared.tip.borrow().state.parameters();
     let final_index = shared.final_at.borrow().map(|at| at.index);
     if shared.log.end().index > final_index {
         return;

@@ -13,7 +13,7 @@ use ::genesis::OperatorId;
 use clap::{Args, Subcommand};
 use ledger::{
     event::Event,
-    governance::{Action, KeyClaim, OperatorBallot, ProposalEnacted, ProposalTerms, ProposalWithdrawn},
+    governance::{Action, OperatorBallot, ProposalEnacted, ProposalTerms, ProposalWithdrawn},
 };
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -67,8 +67,8 @@ pub(super) enum Command {
         #[command(flatten)]
         client: ClientArguments,
     },
-    /// Sign that a key takes its role: with the new key for consent= in the action, with that of the node's operator for
-    /// by-operator=, with the old key for by-old-key=. Prints the signature.
+    /// Sign with a new key that it takes its role, and print the signature for consent= in the action; or that it agrees as
+    /// the operator of a node that joins (by-operator=), or as the key that is replaced (by-old-key=).
     Consent {
         /// The signed genesis document.
         #[arg(long, value_name = "FILE")]
@@ -97,14 +97,13 @@ pub(super) enum Command {
 ///   add-node,name=,operator=,region=,key=,peer=ADDRESS:PORT,api=URL,consent=,by-operator=
 ///   suspend, remove: operator=ID or node=NUMBER
 ///   reinstate,operator=ID or node=NUMBER,key=
-///   rotate-key,operator=ID or node=NUMBER,from=,to=,consent=,by-old-key=
+///   rotate-key,operator=ID or node=NUMBER,from=,to=,consent=[,by-old-key=]
 ///   revoke-key,key=
 ///   grant-auditor,name=,key-hash=
 ///   revoke-auditor,key-hash=
 ///   set-parameter,name=,from=,to=
-/// A key is a key file or 64 hexadecimal digits of public key; consent= is what `governance consent` printed
-/// with the new key, by-operator= with that of the node's operator, and by-old-key= with the old one; a rotation without
-/// that waits for the lock.
+/// A key is a key file or 64 hexadecimal digits of public key; consent= is what `governance consent` printed for the new
+/// key, by-operator= for the operator's, and by-old-key= for the one that is replaced. Without that a rotation waits.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Propose {
@@ -189,10 +188,7 @@ impl Command {
                 let id = genesis::read(&genesis)?.hash();
                 let (claim, key) = (action.claim(), keys::read(&key)?);
                 let claim = claim.ok_or_else(|| senseless("this action needs no consent, or has one"))?;
-                let is_old = matches!(claim, KeyClaim::Rotation(rotation) if rotation.from == key.public_key());
-                // Which key a node's operator has stands on the ledger only.
-                let may_be_operators = matches!(claim, KeyClaim::Node(_));
-                if claim.key() != key.public_key() && !is_old && !may_be_operators {
+                if !action.may_sign(&key.public_key()) {
                     return Err(senseless("the action names another key than that of the file"));
                 }
                 Ok(Output::new(&Consent { consent: claim.sign(&id, &key) }))

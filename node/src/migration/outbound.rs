@@ -254,10 +254,10 @@ impl Actor {
             Ok(prekey) => outbound.prekey = Some(prekey),
             Err(refusal) => return self.move_failed(refusal),
         }
-        let known = self.context.replica.state();
-        let blocks_max = known.state.parameters().offer_deadline_blocks;
+        let blocks_max = self.context.members().parameters().offer_deadline_blocks;
         let ahead = blocks_max.saturating_sub(HEIGHT_MARGIN).max(blocks_max / 2).max(1);
-        let deadline = BlockHeight::new(known.height.get().saturating_add(ahead));
+        let known = self.context.replica.state().height.get();
+        let deadline = BlockHeight::new(known.saturating_add(ahead));
         if let Err(refusal) = self.input(Input::Migrate { to, deadline }) {
             self.move_failed(refusal.into());
         }

@@ -1,12 +1,14 @@
 //! Blocks: which are voted for, and how they become final.
 
+use genesis::Parameters;
 use wallet::units::BlockHeight;
 
 use super::{super::*, net::*};
 use crate::{
     certificate::CertificateInvalid,
     execute::{BlockInvalid, Place},
-    testing::{Chain, certify, certify_as, consortium, signer},
+    governance::Action,
+    testing::{Chain, certify, certify_as, consortium, consortium_with, signer},
     vote::{Ballot, Signed, Vote, VoteKind},
 };
 
@@ -234,4 +236,26 @@ fn votes_of_strangers_other_consortia_and_far_heights_are_refused() {
     let height = BlockHeight::new(HEIGHT_WINDOW + 1);
     let far = refused(Ballot { height, ..ballot }, 2, 2);
     assert_eq!(far, Err(Refusal::BeyondWindow { height, best: BlockHeight::ZERO }));
+}
+
+#[test]
+fn a_validator_goes_by_the_parameters_of_the_final_state() {
+    for enacts in [false, true] {
+        let parameters = Parameters { proposal_lock_ms: 0, ..Parameters::default() };
+        let mut chain = Chain::new(consortium_with(4, parameters));
+        let action = Action::SetParameter { name: "clock_ahead_ms".to_owned(), from: 2_000, to: 100 };
+        let proposal = chain.pass(vec![action]).expect("valid");
+        let mut net = Net::new(&chain, 4);
+        let first = chain.propose(if enacts { vec![chain.enacting(proposal)] } else { Vec::new() });
+        let certificate = certify(&first.block, [0, 2, 3]);
+        net.flush(1, 5, &first.block);
+        net.step(1, Input::Certificate(certificate.clone())).expect("no conflict");
+        assert_eq!(net.finals[1].len(), 1);
+        let view = first.block.header.view.next().expect("few blocks");
+        let place = Place { parent: first.executed, certificate: Some(certificate), ..chain.place(view) };
+        let ahead = block(&chain, place, 0, Timestamp::new(NOW.get() + 1_000));
+        let effects = net.flush(1, 6, &ahead);
+        let votes = effects.iter().any(|effect| matches!(effect, Effect::Broadcast(_)));
+        assert_eq!(votes, !enacts, "a second ahead of its clock");
+    }
 }

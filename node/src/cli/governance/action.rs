@@ -4,7 +4,7 @@ use std::fmt;
 
 use genesis::{Node, Operator};
 use ledger::governance::{Action, KeyClaim, Member, Rotation};
-use wallet::{identity::Signature, units::NodeId};
+use wallet::{identity::PublicKey, units::NodeId};
 
 use super::super::{
     fields::Fields,
@@ -18,10 +18,10 @@ pub(in crate::cli) enum Asked {
     Whole(Action),
     /// An operator would join.
     Operator(Operator),
-    /// A node would join, and its operator may have agreed.
-    Node(Node, Option<Signature>),
-    /// A key would take another's place, and that one may have agreed.
-    Rotation(Rotation, Option<Signature>),
+    /// A node would join.
+    Node(Node),
+    /// A key would take another's place.
+    Rotation(Rotation),
 }
 
 impl Asked {
@@ -30,21 +30,35 @@ impl Asked {
         match self {
             Self::Whole(_) => None,
             Self::Operator(operator) => Some(KeyClaim::Operator(operator)),
-            Self::Node(node, _) => Some(KeyClaim::Node(node)),
-            Self::Rotation(rotation, _) => Some(KeyClaim::Rotation(rotation)),
+            Self::Node(node) => Some(KeyClaim::Node(node)),
+            Self::Rotation(rotation) => Some(KeyClaim::Rotation(rotation)),
         }
     }
 
-    /// With the new key's consent where that was missing; a node also needs its operator's.
-    fn with(self, consent: Signature) -> Result<Self, String> {
+    /// Whether that key may sign the claim: the new one; the operator of a node that joins, whose key the ledger knows and
+    /// this command does not; and the key that is rotated away.
+    pub(super) fn may_sign(&self, key: &PublicKey) -> bool {
+        match self {
+            Self::Whole(_) => false,
+            Self::Operator(operator) => operator.key == *key,
+            Self::Node(_) => true,
+            Self::Rotation(rotation) => [rotation.from, rotation.to].contains(key),
+        }
+    }
+
+    /// The action, if all have agreed whose word it takes.
+    fn agreed(self, fields: &mut Fields) -> Result<Self, String> {
+        if let Self::Whole(_) = self {
+            return Ok(self);
+        }
+        let Some(consent) = fields.optional("consent")? else { return Ok(self) };
         Ok(Self::Whole(match self {
             Self::Whole(action) => action,
             Self::Operator(operator) => Action::AddOperator { operator, consent },
-            Self::Node(node, by_operator) => {
-                let by_operator = by_operator.ok_or("by-operator= is missing")?;
-                Action::AddNode { node, consent, by_operator }
+            Self::Node(node) => Action::AddNode { node, consent, by_operator: fields.required("by-operator")? },
+            Self::Rotation(rotation) => {
+                Action::RotateKey { rotation, consent, by_old_key: fields.optional("by-old-key")? }
             }
-            Self::Rotation(rotation, by_old_key) => Action::RotateKey { rotation, consent, by_old_key },
         }))
     }
 }
@@ -55,17 +69,17 @@ pub(super) fn read(text: &str) -> Result<Asked, String> {
     let mut fields = Fields::parse(parts)?;
     let asked = match kind {
         "add-operator" => Asked::Operator(operator_of(&mut fields)?),
-        "add-node" => Asked::Node(node_of(&mut fields)?, fields.optional("by-operator")?),
+        "add-node" => Asked::Node(node_of(&mut fields)?),
         "suspend" => Asked::Whole(Action::Suspend(member_of(&mut fields)?)),
         "reinstate" => {
             Asked::Whole(Action::Reinstate { member: member_of(&mut fields)?, key: key_of(&mut fields, "key")? })
         }
         "remove" => Asked::Whole(Action::Remove(member_of(&mut fields)?)),
-        "rotate-key" => {
-            let member = member_of(&mut fields)?;
-            let rotation = Rotation { member, from: key_of(&mut fields, "from")?, to: key_of(&mut fields, "to")? };
-            Asked::Rotation(rotation, fields.optional("by-old-key")?)
-        }
+        "rotate-key" => Asked::Rotation(Rotation {
+            member: member_of(&mut fields)?,
+            from: key_of(&mut fields, "from")?,
+            to: key_of(&mut fields, "to")?,
+        }),
         "revoke-key" => Asked::Whole(Action::RevokeKey(key_of(&mut fields, "key")?)),
         "grant-auditor" => Asked::Whole(Action::GrantAuditor(auditor_of(&mut fields)?)),
         "revoke-auditor" => Asked::Whole(Action::RevokeAuditor(fields.required("key-hash")?)),
@@ -76,13 +90,7 @@ pub(super) fn read(text: &str) -> Result<Asked, String> {
         }),
         _ => return Err(format!("there is no action {kind:?}")),
     };
-    let asked = match asked.claim() {
-        Some(_) => match fields.optional("consent")? {
-            Some(consent) => asked.with(consent)?,
-            None => asked,
-        },
-        None => asked,
-    };
+    let asked = asked.agreed(&mut fields)?;
     fields.finish()?;
     Ok(asked)
 }
@@ -112,8 +120,9 @@ impl fmt::Display for InWords<'_> {
             Action::Reinstate { member, key } => write!(f, "reinstate {member} with key {key}"),
             Action::Remove(member) => write!(f, "remove {member}"),
             Action::RotateKey { rotation: Rotation { member, from, to }, by_old_key, .. } => {
-                let whose = if by_old_key.is_some() { "" } else { ", without the word of the old one" };
-                write!(f, "rotate the key of {member} from {from} to {to}{whose}")
+                let whose =
+                    if by_old_key.is_some() { "by the word of the old one" } else { "without a word of the old one" };
+                write!(f, "rotate the key of {member} from {from} to {to}, {whose}")
             }
             Action::RevokeKey(key) => write!(f, "revoke key {key}"),
             Action::GrantAuditor(auditor) => {

@@ -106,7 +106,7 @@ fn every_kind_of_action_is_read_and_nothing_else() {
     {
         assert!(action::read(text).is_err(), "{text}");
     }
-    assert!(matches!(action::read(&format!("rotate-key,node=3,from={key},to={other}")), Ok(Asked::Rotation(..))));
+    assert!(matches!(action::read(&format!("rotate-key,node=3,from={key},to={other}")), Ok(Asked::Rotation(_))));
 }
 
 #[tokio::test]
@@ -168,16 +168,21 @@ async fn a_new_key_takes_a_role_only_with_its_own_consent() {
     let folder = Folder::new().await;
     let action = format!("rotate-key,node=0,from={},to=@new.key", folder.key("eu-1-a.key").public_key());
     assert_eq!(folder.propose(&action, "@signed").await.expect_err("no consent").code, "N-153");
-    let consent = async |key: &str| {
+    let consent_of = async |key: &str| {
         folder.run(&["governance", "consent", "--genesis", "@genesis.toml", "--action", &action, "--key", key]).await
     };
-    assert_eq!(consent("@eu-1.key").await.expect_err("another key").code, "N-153");
-    let consent = consent("@new.key").await.expect("its own key").text().to_owned();
+    assert_eq!(consent_of("@eu-1.key").await.expect_err("another key").code, "N-153");
+    let consent = consent_of("@new.key").await.expect("its own key").text().to_owned();
+    let old = consent_of("@eu-1-a.key").await.expect("the key that is replaced").text().to_owned();
+    let renewed = folder.propose(&format!("{action},consent={consent},by-old-key={old}"), "@renewed").await;
+    assert!(renewed.expect("it is signed").text().contains("by the word of the old one"));
     folder.propose(&format!("{action},consent={consent}"), "@signed").await.expect("it is signed");
     let Event::ProposalMade(made) = read(Path::new(&folder.file("signed"))).expect("it was written") else {
         panic!("another event")
     };
-    let [Action::RotateKey { rotation, consent, .. }] = made.terms.actions.as_slice() else { panic!("another action") };
+    let [Action::RotateKey { rotation, consent, by_old_key: None }] = made.terms.actions.as_slice() else {
+        panic!("another action")
+    };
     let claim = ledger::governance::KeyClaim::Rotation(rotation);
     claim.verify(&folder.consortium(), consent).expect("the new key signed");
 }
