@@ -40,7 +40,7 @@
 //! Progress is not enough where a leader takes some entries and leaves others. The shell tells since when the blocks of a
 //! term pass over an entry ([`Input::PassedOver`]), and a patience with that ends in the same way, whatever is certified
 //! meanwhile. It is the shell of each honest node that waits for the same entry, so at least f + 1 give up the term, and
-//! all others join.
+//! all others join. What this does not see is in `docs/concepts/finality.md`.
 //!
 //! A log full of what nobody votes for costs the others nothing but the reading: only what a quorum voted for takes up
 //! room ([`PENDING_BLOCKS_MAX`]). What is judged wrongly because a certificate came later is read once more
