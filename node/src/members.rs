@@ -53,16 +53,15 @@ impl Members {
         nodes.filter(|(_, record)| regions.contains(&record.node.region)).map(|(id, _)| id).collect()
     }
 
-    /// The others to whom node `me` speaks, with the keys that they have now. A suspended node is one of them, as it may
-    /// still hand over what it holds.
+    /// The others to whom node `me` speaks, with the keys that they have now.
     pub fn peers(&self, me: NodeId) -> Vec<Peer> {
-        let others = self.nodes().filter(|(id, record)| *id != me && speaks(record));
+        let others = self.nodes().filter(|(id, record)| *id != me && record.standing.takes_part());
         others.map(|(id, record)| Peer { node: id, key: record.node.key, address: record.node.peer }).collect()
     }
 
     /// Whether the node is one to whom others speak.
     pub fn speaks(&self, id: NodeId) -> bool {
-        self.0.state.node(id).is_some_and(|record| speaks(&record))
+        self.0.state.node(id).is_some_and(|record| record.standing.takes_part())
     }
 
     /// All nodes that are or were, by join index.
@@ -84,10 +83,6 @@ impl Members {
     pub fn parameters(&self) -> Parameters {
         self.0.state.parameters()
     }
-}
-
-fn speaks(record: &NodeRecord) -> bool {
-    matches!(record.standing, Standing::InForce | Standing::Suspended)
 }
 
 fn has_not_left(record: &NodeRecord) -> bool {

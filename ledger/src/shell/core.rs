@@ -1,6 +1,9 @@
 //! openraft's core in this replica: started, told which vote holds, cut, and started again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use openraft::{
     CommittedLeaderId, Config, SnapshotPolicy,
@@ -72,11 +75,14 @@ impl Shared {
             backoff: Duration::from_millis(parameters.heartbeat_ms / 2),
             hold: Duration::from_millis(parameters.heartbeat_ms * 4 / 5),
         };
-        let machine = FinalStateMachine::new(
-            membership(&self.first_entry),
-            self.log.purged().map(|link| link.log_id),
-            self.final_at.subscribe(),
-        );
+        // Which block is final is told before the state after it. So the state may be one block behind: then it is that
+        // of an epoch before, and the core is started again when this node leaves the term.
+        let state = self.tip.borrow().state.clone();
+        let final_at = self.final_at.subscribe();
+        let at = final_at.borrow().unwrap_or(self.first_entry.log_id);
+        self.core_epoch.store(state.epoch(), Ordering::Relaxed);
+        let machine =
+            FinalStateMachine::new(membership(&state, at), self.log.purged().map(|link| link.log_id), final_at);
         let raft = Raft::new(raft_id(self.me), Arc::new(config), peers, self.log.clone(), machine)
             .await
             .map_err(|error| Fault::Raft(error.to_string()))?;
@@ -130,9 +136,15 @@ impl Shared {
     ///
     /// The message speaks for nobody and refers to an entry that no log has, so openraft takes over its vote and cuts
     /// nothing. An uncommitted vote has no lease, which would delay the next leader.
-    pub(crate) async fn leave_terms_before(&self, term: u64) {
+    ///
+    /// In another epoch others replicate. A core learns that when it starts: no entry in the log says it, which a leader
+    /// could forge.
+    pub(crate) async fn leave_terms_before(&self, term: u64) -> Result<(), Fault> {
         let _one_at_a_time = self.guard.lock().await;
-        let Some(raft) = self.raft() else { return };
+        if self.tip.borrow().state.epoch() != self.core_epoch.load(Ordering::Relaxed) && self.raft().is_some() {
+            self.restart_core(|_| Ok(())).await?;
+        }
+        let Some(raft) = self.raft() else { return Ok(()) };
         let leave = AppendEntriesRequest {
             vote: nobodys_vote(term.saturating_sub(1)),
             prev_log_id: Some(nobodys_entry(BEYOND)),
@@ -144,6 +156,7 @@ impl Shared {
             Ok(AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_)) => {}
             answer => tracing::warn!(term, ?answer, "the core did not leave its term"),
         }
+        Ok(())
     }
 
     /// Makes the own core lead `term`, which a quorum granted. Whether it does.

@@ -55,7 +55,9 @@ pub(crate) async fn leave_ended_terms(shared: Arc<Shared>) {
     let mut entered = shared.terms.watch_entered();
     loop {
         let term = entered.borrow_and_update().term;
-        shared.leave_terms_before(term).await;
+        if let Err(fault) = shared.leave_terms_before(term).await {
+            return shared.fail(fault);
+        }
         if entered.changed().await.is_err() {
             return;
         }
@@ -70,7 +72,7 @@ async fn stand(shared: &Shared, candidacy: &Candidacy) {
     let (mut asked, mut waiting) = (FuturesUnordered::new(), BTreeSet::new());
     while is_open(shared, term) {
         // Who has not granted is asked again, but not before it answered: that may take longer than a round.
-        for &node in shared.outgoing_votes.keys().filter(|node| !grants.contains_key(node)) {
+        for node in shared.lines.others().into_iter().filter(|node| !grants.contains_key(node)) {
             if waiting.insert(node) {
                 asked.push(async move {
                     let request = PeerRequest::Candidate(Box::new(candidacy.clone()));
@@ -137,7 +139,9 @@ async fn collect(
 /// Makes the own core lead, which may be starting just now, or not have left its last term yet.
 async fn lead(shared: &Shared, term: u64) {
     while shared.terms.entered().term <= term {
-        shared.leave_terms_before(term).await;
+        if let Err(fault) = shared.leave_terms_before(term).await {
+            return shared.fail(fault);
+        }
         if shared.lead(term).await {
             return tracing::info!(term, "this node leads");
         }

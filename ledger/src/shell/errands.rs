@@ -99,7 +99,7 @@ pub(crate) async fn fetch_certificates(shared: Arc<Shared>) {
     while asked.changed().await.is_ok() {
         let Some(from) = *asked.borrow_and_update() else { continue };
         repeated = if last.replace(from) == Some(from) { repeated + 1 } else { 0 };
-        let others: Vec<NodeId> = shared.outgoing_votes.keys().copied().collect();
+        let others = shared.lines.others();
         let Some(peer) = others.get(turn % others.len().max(1)) else { continue };
         turn += 1;
         let reply = shared.transport.request(*peer, PeerRequest::Certificates { from }, PEER_TIMEOUT).await;

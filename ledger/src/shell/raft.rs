@@ -1,13 +1,16 @@
 //! openraft's types as this ledger uses them: one application entry is one block.
 
-use std::{collections::BTreeSet, io::Cursor};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Cursor,
+};
 
 use genesis::Consortium;
 use openraft::EmptyNode;
 use wallet::units::NodeId;
 
 use super::packed::PackedBlock;
-use crate::block::Block;
+use crate::{block::Block, state::State};
 
 openraft::declare_raft_types!(
     /// openraft's type parameters.
@@ -54,18 +57,18 @@ pub(crate) fn block_of(entry: RaftEntry) -> Option<Block> {
     }
 }
 
-/// The entry with which every log begins: all nodes of genesis replicate. Equal on every node, so that each can write
-/// it for itself.
+/// The entry with which every log begins, as raft wants one: it names all nodes of genesis. Equal on every node, so that
+/// each can write it for itself. Who replicates later is not said in the log: see [`membership`].
 pub(crate) fn first_entry(consortium: &Consortium) -> RaftEntry {
     let nodes: BTreeSet<u64> = (0..consortium.nodes().len() as u64).collect();
     let membership = openraft::Membership::new(vec![nodes], ());
     RaftEntry { log_id: RaftLogId::default(), payload: openraft::EntryPayload::Membership(membership) }
 }
 
-/// The membership of that entry.
-pub(crate) fn membership(first: &RaftEntry) -> RaftMembership {
-    match &first.payload {
-        openraft::EntryPayload::Membership(membership) => RaftMembership::new(Some(first.log_id), membership.clone()),
-        _ => RaftMembership::default(),
-    }
+/// Who replicates after the final block at `at`: its validators, and as learners the others that take part.
+pub(crate) fn membership(state: &State, at: RaftLogId) -> RaftMembership {
+    let voters = state.validators().members.iter().map(|(node, _)| raft_id(*node)).collect();
+    let others = state.nodes().filter(|(_, record)| record.standing.takes_part());
+    let nodes: BTreeMap<u64, EmptyNode> = others.map(|(node, _)| (raft_id(node), EmptyNode {})).collect();
+    RaftMembership::new(Some(at), openraft::Membership::new(vec![voters], nodes))
 }

@@ -92,7 +92,7 @@ async fn tell_others(shared: &Shared, leader: Option<NodeId>, entries: Vec<Entry
     if entries.is_empty() || leader.is_none() {
         return;
     }
-    let others = shared.outgoing_votes.keys().filter(|node| Some(**node) != leader);
-    let request = |node: &NodeId| shared.transport.request(*node, PeerRequest::Submit(entries.clone()), SEND_AGAIN);
+    let others = shared.lines.others().into_iter().filter(|node| Some(*node) != leader);
+    let request = |node| shared.transport.request(node, PeerRequest::Submit(entries.clone()), SEND_AGAIN);
     join_all(others.map(request)).await;
 }

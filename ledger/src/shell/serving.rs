@@ -65,7 +65,7 @@ impl Shared {
 
     /// Tells the voting thread what a peer said, once the peer's share has room.
     async fn say(&self, from: NodeId, input: Input) -> Result<(), PeerRefusal> {
-        let share = self.shares.get(&from).cloned().ok_or(PeerRefusal::NotSender)?;
+        let share = self.lines.share(from).ok_or(PeerRefusal::NotSender)?;
         let share = share.acquire_owned().await.map_err(|_| PeerRefusal::NotReady)?;
         self.tell_validator(Message::Said { input, _share: share });
         Ok(())

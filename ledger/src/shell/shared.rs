@@ -10,7 +10,7 @@ use std::{
 };
 
 use genesis::{Consortium, ValidatorSet};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use wallet::units::{BlockHeight, NodeId};
 
 use super::{
@@ -19,13 +19,14 @@ use super::{
     disk::Disk,
     fault::Fault,
     final_store::FinalStore,
+    lines::Lines,
     log_store::LogStore,
     promises::Promises,
     raft::{Raft, RaftEntry, RaftLogId, node_id},
     replica::SubmitError,
     submission::{Ordered, Outbox, Queue},
     terms::{Candidacy, Terms},
-    transport::{PeerReply, Transport, Word},
+    transport::{PeerReply, Transport},
     validator::Message,
 };
 use crate::{
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) first_entry: RaftEntry,
     /// None while it starts, stops or restarts.
     pub(crate) raft: RwLock<Option<Raft>>,
+    /// The epoch whose validators the core replicates to.
+    pub(crate) core_epoch: AtomicU64,
     /// In which term this node is, and who leads.
     pub(crate) terms: Arc<Terms>,
     /// For which term this node stands for leader.
@@ -77,9 +80,7 @@ pub(crate) struct Shared {
     pub(crate) promises: Promises,
     pub(crate) ordered: Ordered,
     pub(crate) validator: mpsc::Sender<Message>,
-    pub(crate) outgoing_votes: BTreeMap<NodeId, mpsc::Sender<Word>>,
-    /// How much of each peer may wait for the voting thread, so that nobody fills its inbox.
-    pub(crate) shares: BTreeMap<NodeId, Arc<Semaphore>>,
+    pub(crate) lines: Lines,
     pub(crate) cuts: mpsc::UnboundedSender<Cut>,
     pub(crate) asked: watch::Sender<Option<BlockHeight>>,
     pub(crate) peers: Mutex<BTreeMap<NodeId, BlockHeight>>,
@@ -171,13 +172,6 @@ impl Shared {
     /// the log is looked at anyway.
     pub(crate) fn tell_validator(&self, message: Message) {
         let _ = self.validator.try_send(message);
-    }
-
-    /// Sends a word to every other node. What a full line drops is sent again at the next tick.
-    pub(crate) fn broadcast(&self, word: &Word) {
-        for line in self.outgoing_votes.values() {
-            let _ = line.try_send(word.clone());
-        }
     }
 
     pub(crate) fn ask_to_cut(&self, cut: Cut) {

@@ -3,12 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, RwLock},
+    sync::{Arc, Mutex, RwLock, atomic::AtomicU64},
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 use wallet::{identity::PublicKey, units::NodeId};
@@ -18,6 +18,7 @@ use super::{
     election, errands,
     fault::Fault,
     final_store::{FinalStore, Tip},
+    lines::{self, Lines},
     log_store::{LogStore, blocking},
     promises::Promises,
     proposer,
@@ -28,7 +29,7 @@ use super::{
     shared::{Heard, Shared},
     statements,
     terms::Terms,
-    transport::{Transport, VOTES_MAX},
+    transport::Transport,
     validator::{Message, Validator, moment},
     vote_record::{VoteFile, Votes},
 };
@@ -41,8 +42,6 @@ use crate::{
 
 /// Messages that wait for the voting thread at most.
 const MESSAGES_MAX: usize = 4096;
-/// And of what one peer said.
-const SHARE: usize = 256;
 
 /// What the files hold.
 struct Files {
@@ -85,13 +84,6 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
     .with_carriers(tip.carriers);
     let (messages, inbox) = mpsc::channel(MESSAGES_MAX);
     let (cuts, cuts_inbox) = mpsc::unbounded_channel();
-    let others = (0..).map(NodeId::new).take(consortium.nodes().len()).filter(|node| *node != me);
-    let (outgoing_votes, lines): (BTreeMap<_, _>, Vec<_>) = others
-        .map(|node| {
-            let (line, votes) = mpsc::channel(VOTES_MAX * 4);
-            ((node, line), (node, votes))
-        })
-        .unzip();
     let shared = Arc::new(Shared {
         dir,
         me,
@@ -102,6 +94,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         first_entry: first_entry(&consortium),
         consortium,
         raft: RwLock::new(None),
+        core_epoch: AtomicU64::default(),
         // What is in the log was appended by a leader of a term that this node had entered.
         terms: Arc::new(Terms::new(voter.status().term.max(log.last().map_or(0, |last| last.log_id.leader_id.term)))),
         campaign: watch::Sender::new(None),
@@ -117,8 +110,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         promises: Promises::new(key),
         ordered: Default::default(),
         validator: messages,
-        shares: outgoing_votes.keys().map(|node| (*node, Arc::new(Semaphore::new(SHARE)))).collect(),
-        outgoing_votes,
+        lines: Lines::default(),
         cuts,
         asked: watch::Sender::new(None),
         peers: Mutex::default(),
@@ -151,6 +143,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
     let mut tasks = JoinSet::new();
     let thread = start_validator(validator, inbox, &mut tasks)?;
     let mut spawn = |task: BoxFuture<'static, ()>| tasks.spawn(or_fail(shared.clone(), task));
+    spawn(lines::follow(shared.clone()).boxed());
     spawn(errands::tick(shared.clone()).boxed());
     spawn(errands::heartbeat(shared.clone()).boxed());
     spawn(errands::tell_of_log(shared.clone()).boxed());
@@ -163,9 +156,6 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
     spawn(election::run(shared.clone()).boxed());
     spawn(election::leave_ended_terms(shared.clone()).boxed());
     spawn(proposer::run(shared.clone()).boxed());
-    for (node, votes) in lines {
-        spawn(errands::send_votes(shared.clone(), node, votes).boxed());
-    }
     let replica = Replica { shared, tasks: Arc::new(Mutex::new(Tasks { tasks, validator: thread })) };
     if let Err(fault) = replica.shared.start().await {
         replica.shutdown().await;
@@ -175,7 +165,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
 }
 
 /// A task that panics stops the replica: without it the rest would go on as if nothing were missing.
-async fn or_fail(shared: Arc<Shared>, task: BoxFuture<'static, ()>) {
+pub(super) async fn or_fail(shared: Arc<Shared>, task: impl Future<Output = ()>) {
     if AssertUnwindSafe(task).catch_unwind().await.is_err() {
         shared.fail(Fault::Impossible("a task of the replica panicked".to_owned()));
     }

@@ -27,7 +27,7 @@ pub struct FinalStateMachine {
 
 impl FinalStateMachine {
     /// A state machine that stands at the final block, which the watch holds, over a log that begins after an entry. The
-    /// membership is that of genesis, and no other is ever in the log.
+    /// membership is that of the final block: the log has none but that of genesis.
     pub fn new(
         membership: RaftMembership,
         begins_after: Option<RaftLogId>,

@@ -42,14 +42,12 @@ impl Shared {
 
 /// Asks the peers what they hold signed by this node's key: all of them until enough have answered, then one in turn.
 pub(crate) async fn ask(shared: Arc<Shared>) {
-    let others: Vec<NodeId> = shared.outgoing_votes.keys().copied().collect();
     let mut turn = 0;
     loop {
-        let is_trusted = *shared.votes.borrow();
+        let (is_trusted, others) = (*shared.votes.borrow(), shared.lines.others());
         let asked: Vec<NodeId> = match others.get(turn % others.len().max(1)) {
-            None => return,
             Some(peer) if is_trusted => vec![*peer],
-            Some(_) => others.clone(),
+            _ => others,
         };
         turn += 1;
         let ask = |peer| {

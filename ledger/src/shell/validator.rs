@@ -247,8 +247,8 @@ impl Validator {
     fn carry_out(&mut self, effect: Effect) -> Result<(), Fault> {
         match effect {
             Effect::Record(record) => self.write_record(record)?,
-            Effect::Broadcast(vote) => self.shared.broadcast(&Word::Vote(vote)),
-            Effect::BroadcastNullify { vote, best } => self.shared.broadcast(&Word::Nullify { vote, best }),
+            Effect::Broadcast(vote) => self.shared.lines.broadcast(&Word::Vote(vote)),
+            Effect::BroadcastNullify { vote, best } => self.shared.lines.broadcast(&Word::Nullify { vote, best }),
             Effect::Entered { term, permit } => {
                 tracing::info!(term, "entered a term");
                 self.silent_ticks = 0;

@@ -51,6 +51,14 @@ pub enum Standing {
     Removed,
 }
 
+impl Standing {
+    /// Whether a node follows the ledger and is spoken to. A suspended one may hand over what it holds, and may be
+    /// reinstated; one without a key cannot say who it is.
+    pub const fn takes_part(self) -> bool {
+        matches!(self, Self::InForce | Self::Suspended)
+    }
+}
+
 /// An operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorRecord {
