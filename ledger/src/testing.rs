@@ -21,7 +21,7 @@ use wallet::{
     units::{BlockHeight, LogIndex, Micros, NodeId, Timestamp, TokenPosition},
 };
 
-pub use self::governance::{next_node_key, operator_id, operator_key};
+pub use self::governance::{joining_node, next_node_key, operator_id, operator_key};
 use crate::{
     block::{Block, View},
     bundle::FinalView,

@@ -16,6 +16,7 @@ mod errands;
 pub mod fault;
 pub mod final_store;
 mod guard;
+pub mod join;
 mod lines;
 pub mod log_store;
 #[cfg(any(test, feature = "testing"))]

@@ -211,15 +211,7 @@ impl Files {
                 return Err(Fault::OtherConsortium { expected: consortium.id(), found: votes.consortium });
             }
             Some(votes) => votes,
-            None => Votes {
-                consortium: consortium.id(),
-                node: me,
-                record: VoteRecord::default(),
-                finalized_at: None,
-                best: None,
-                silent: None,
-                drawn: Vec::new(),
-            },
+            None => Votes::new(consortium.id(), me),
         };
         if is_new {
             // Before anything else, so that a folder with a log but no record is one that lost it.

@@ -4,6 +4,7 @@ mod backup;
 mod censors;
 mod cluster;
 mod hand_over;
+mod joining;
 mod leaders;
 mod liars;
 mod planted;

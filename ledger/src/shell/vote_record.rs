@@ -30,6 +30,14 @@ pub struct Votes {
     pub drawn: Vec<[u8; 16]>,
 }
 
+impl Votes {
+    /// The record of a node that has signed nothing.
+    pub fn new(consortium: Digest, node: NodeId) -> Self {
+        let record = VoteRecord::default();
+        Self { consortium, node, record, finalized_at: None, best: None, silent: None, drawn: Vec::new() }
+    }
+}
+
 /// Writes the record, each time in place of the one before.
 #[derive(Debug)]
 pub struct VoteFile {

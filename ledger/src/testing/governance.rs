@@ -1,6 +1,6 @@
 //! The sample consortium as it changes: its operators propose, vote and enact.
 
-use genesis::{Node, Operator, OperatorId};
+use genesis::{Consortium, Node, Operator, OperatorId};
 use wallet::{
     digest::Digest,
     identity::{PublicKey, RegionId, SecretKey},
@@ -139,18 +139,7 @@ impl Chain {
 
     /// Lets a node of operator `operator` join in the region eu, with the key and the addresses of node `number`.
     pub fn joining_node(&self, number: u32, operator: u32) -> Action {
-        let key = node_key(number);
-        let node = Node {
-            name: format!("node-{number:02}").parse().expect("a name"),
-            operator: operator_id(operator),
-            region: RegionId::try_from("eu".to_owned()).expect("a region name"),
-            key: key.public_key(),
-            peer: ([127, 0, 0, 1], 7000 + u16::try_from(number).expect("few nodes")).into(),
-            api: format!("http://127.0.0.1:{}", 8000 + number),
-        };
-        let sign = |key: &SecretKey| KeyClaim::Node(&node).sign(&self.consortium.id(), key);
-        let (consent, by_operator) = (sign(&key), sign(&operator_key(operator)));
-        Action::AddNode { node, consent, by_operator }
+        joining_node(&self.consortium, number, operator)
     }
 
     /// Reinstates `member` with the key that it has now.
@@ -200,4 +189,23 @@ impl Chain {
         let consent = KeyClaim::Rotation(&rotation).sign(&self.consortium.id(), to);
         Action::RotateKey { rotation, consent, by_old_key: None }
     }
+}
+
+/// See [`Chain::joining_node`].
+///
+/// # Panics
+/// For numbers beyond those of ports.
+pub fn joining_node(consortium: &Consortium, number: u32, operator: u32) -> Action {
+    let key = node_key(number);
+    let node = Node {
+        name: format!("node-{number:02}").parse().expect("a name"),
+        operator: operator_id(operator),
+        region: RegionId::try_from("eu".to_owned()).expect("a region name"),
+        key: key.public_key(),
+        peer: ([127, 0, 0, 1], 7000 + u16::try_from(number).expect("few nodes")).into(),
+        api: format!("http://127.0.0.1:{}", 8000 + number),
+    };
+    let sign = |key: &SecretKey| KeyClaim::Node(&node).sign(&consortium.id(), key);
+    let (consent, by_operator) = (sign(&key), sign(&operator_key(operator)));
+    Action::AddNode { node, consent, by_operator }
 }

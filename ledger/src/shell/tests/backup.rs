@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-async fn archive(cluster: &Cluster, node: u32) -> Vec<u8> {
+pub(super) async fn archive(cluster: &Cluster, node: u32) -> Vec<u8> {
     let backup = cluster.replica(node).backup().await.expect("it runs");
     backup.collect::<Result<Vec<_>, Fault>>().expect("the disk is well").concat()
 }
@@ -118,7 +118,7 @@ fn replicated(leader: &Replica, node: u64) -> Option<u64> {
 }
 
 /// Closes and opens leaders until `node` is one.
-async fn until_it_leads(cluster: &Cluster, node: u32) {
+pub(super) async fn until_it_leads(cluster: &Cluster, node: u32) {
     for decisions in 300..330 {
         let leader = cluster.leader().await;
         if leader == node {

@@ -241,6 +241,14 @@ impl Cluster {
         self.dirs[node as usize].path()
     }
 
+    /// A folder for the next node, which is not there yet.
+    pub fn make_room(&mut self) -> u32 {
+        let dir = tempfile::tempdir().expect("tempdir");
+        std::fs::remove_dir(dir.path()).expect("it is empty");
+        self.dirs.push(dir);
+        u32::try_from(self.dirs.len() - 1).expect("few")
+    }
+
     pub fn replica(&self, node: u32) -> Replica {
         self.board.replicas.lock().expect("lock")[&NodeId::new(node)].clone()
     }

@@ -19,23 +19,23 @@ use crate::{
     testing::{next_node_key, node_key, operator_id, operator_key},
 };
 
-const OPERATORS: u32 = 5;
+pub(super) const OPERATORS: u32 = 5;
 
 /// Five nodes in a consortium in which nothing has to wait before it is enacted.
-async fn five() -> Cluster {
+pub(super) async fn five() -> Cluster {
     let parameters = Parameters { proposal_lock_ms: 0, ..Parameters::default() };
     Cluster::start_with(OPERATORS, parameters).await
 }
 
-fn node(node: u32) -> NodeId {
+pub(super) fn node(node: u32) -> NodeId {
     NodeId::new(node)
 }
 
-fn suspend(of: u32) -> Action {
+pub(super) fn suspend(of: u32) -> Action {
     Action::Suspend(Member::Node(node(of)))
 }
 
-fn reinstate(of: u32) -> Action {
+pub(super) fn reinstate(of: u32) -> Action {
     Action::Reinstate { member: Member::Node(node(of)), key: node_key(of).public_key() }
 }
 
@@ -60,7 +60,7 @@ impl Cluster {
     }
 
     /// Proposes, approves and enacts a change at node 0.
-    async fn change(&self, number: u8, action: Action) {
+    pub(super) async fn change(&self, number: u8, action: Action) {
         let state = self.replica(0).state().state.clone();
         let terms = ProposalTerms {
             consortium: self.consortium.id(),
@@ -86,7 +86,7 @@ impl Cluster {
         self.running().iter().map(|replica| replica.state().state.epoch()).collect()
     }
 
-    async fn all_reach(&self, epoch: u64) {
+    pub(super) async fn all_reach(&self, epoch: u64) {
         until("the next epoch", || self.epochs().iter().all(|found| *found == epoch)).await;
     }
 }

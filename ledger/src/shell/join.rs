@@ -1,0 +1,74 @@
+//! The ledger of a node that joins, from an archive of any node.
+//!
+//! Where a restored node has to be silent at first, because its key may have signed what the archive does not hold, one
+//! that never was a validator has nothing to remember: it begins with an empty vote record, like the nodes of genesis.
+
+use std::{fs, io::Read, path::Path};
+
+use wallet::{
+    identity::PublicKey,
+    units::{BlockHeight, NodeId},
+};
+
+use super::{
+    backup::{RestoreFault, restore},
+    vote_record::{VoteFile, Votes},
+};
+use crate::{
+    archive::ArchiveReader,
+    governance::Member,
+    state::{KeyStatus, State},
+};
+
+/// Makes the ledger folder of the node that has `key`, as [`restore`] does, and lets it vote once it is reinstated.
+/// `progress` is told each height.
+///
+/// # Errors
+/// [`JoinFault`]; there is no folder then.
+pub fn join(
+    archive: &mut ArchiveReader<impl Read>,
+    folder: &Path,
+    key: PublicKey,
+    progress: impl FnMut(BlockHeight),
+) -> Result<NodeId, JoinFault> {
+    let consortium = archive.consortium().id();
+    let executed = restore(archive, folder, progress)?;
+    let node = newcomer(&executed.state, key).inspect_err(|_| {
+        // What is left of it, nobody starts: the key is of no node.
+        let _ = fs::remove_dir_all(folder);
+    })?;
+    // After a kill before this, the node is one without its record: it says that it is back before it votes.
+    VoteFile::new(folder).save(&Votes::new(consortium, node)).map_err(RestoreFault::from)?;
+    Ok(node)
+}
+
+/// The node that has `key` and never voted.
+fn newcomer(state: &State, key: PublicKey) -> Result<NodeId, JoinFault> {
+    let record = state.key(key).filter(|record| record.status == KeyStatus::InForce);
+    let Some(Member::Node(node)) = record.and_then(|record| record.member) else {
+        return Err(JoinFault::NoNode { key });
+    };
+    let voted = |epoch| state.validators_of(epoch).is_some_and(|record| record.set.key(node).is_some());
+    if (0..=state.epoch()).any(voted) { Err(JoinFault::Voted { node }) } else { Ok(node) }
+}
+
+/// Why there is no ledger for a node that joins.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinFault {
+    /// It cannot be restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreFault),
+    /// The operators have not let it in yet, or the archive is from before.
+    #[error("at the end of the archive no node has the key {key}")]
+    NoNode {
+        /// The key that was given.
+        key: PublicKey,
+    },
+    /// It was a validator, and what it signed is not in the archive.
+    #[error("node {node} was a validator before: restore it")]
+    Voted {
+        /// Which.
+        node: NodeId,
+    },
+}
