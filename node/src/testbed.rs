@@ -83,6 +83,7 @@ impl Testbed {
             .map(|(key, index)| ValidConfig {
                 data_dir: folder.path().join(format!("node-{index}")),
                 me: NodeId::new(index),
+                name: consortium.nodes()[index as usize].name.clone(),
                 peer_listen: consortium.nodes()[index as usize].peer,
                 consortium: consortium.clone(),
                 key,

@@ -1,5 +1,6 @@
 //! What is final, on RocksDB: one synced batch for each block, and read access for bundles, REST and catching up.
 
+mod nodes;
 mod tiles;
 
 use std::{ops::Range, sync::Arc};
@@ -31,6 +32,8 @@ use crate::{
     state::State,
     tree::{log::LogTree, several, state::StateTree, tiles::Tiles as _},
 };
+
+pub use nodes::nodes;
 
 const STORE: &str = "final";
 const HEADERS: &str = "headers";

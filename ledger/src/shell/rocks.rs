@@ -27,11 +27,9 @@ impl Rocks {
     /// A record that a crash cut short at the end of the write-ahead log was never acknowledged and is dropped; any
     /// other damage refuses to open. (Absolute consistency would refuse to start after every kill in mid-write.)
     pub(super) fn open(dir: &Path, store: &'static str, families: &[&'static str]) -> Result<Self, Fault> {
-        let mut options = Options::default();
+        let mut options = strict();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
-        options.set_paranoid_checks(true);
-        options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
         options.set_keep_log_file_num(2);
         options.set_max_total_wal_size(64 << 20);
         let families = families.iter().map(|name| {
@@ -43,6 +41,12 @@ impl Rocks {
         std::fs::create_dir_all(dir).map_err(|source| Fault::File { path: dir.to_owned(), source })?;
         let db = DB::open_cf_descriptors(&options, dir, families).map_err(|source| Fault::Rocks { store, source })?;
         Ok(Self { db, store })
+    }
+
+    /// Opens some families of a database that is there, beside whoever has it open, and writes nothing.
+    pub(super) fn open_to_read(dir: &Path, store: &'static str, families: &[&'static str]) -> Result<Self, Fault> {
+        let db = DB::open_cf_for_read_only(&strict(), dir, families, false);
+        Ok(Self { db: db.map_err(|source| Fault::Rocks { store, source })?, store })
     }
 
     /// Reads one value and shows it to `read`.
@@ -109,4 +113,11 @@ impl Rocks {
     fn rocks(&self, source: rocksdb::Error) -> Fault {
         Fault::Rocks { store: self.store, source }
     }
+}
+
+fn strict() -> Options {
+    let mut options = Options::default();
+    options.set_paranoid_checks(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options
 }

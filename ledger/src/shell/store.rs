@@ -3,6 +3,8 @@
 //! RocksDB checks its blocks; our checksum also covers the way from there to here and catches a value that was copied
 //! to another key's place, because the key is part of what is summed.
 
+use std::path::Path;
+
 use serde::{Serialize, de::DeserializeOwned};
 use wallet::codec;
 
@@ -85,6 +87,15 @@ impl Store {
             Disk::Memory(memory, _) => Backend::Memory(memory.store(name)),
         };
         Ok(Self { backend, name })
+    }
+
+    /// Opens some families of the database in `folder`, which somebody may be writing, and writes nothing.
+    pub(crate) fn open_to_read(
+        folder: &Path,
+        name: &'static str,
+        families: &[&'static str],
+    ) -> Result<Self, Fault> {
+        Ok(Self { backend: Backend::Rocks(Rocks::open_to_read(folder, name, families)?), name })
     }
 
     /// Reads and decodes one value.
@@ -189,8 +200,6 @@ fn checksum(key: &[u8], bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn open(dir: &Path) -> Store {

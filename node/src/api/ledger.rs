@@ -225,7 +225,8 @@ async fn operators(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
 async fn credits(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
     let executed = api.replica().state();
     let awards: Vec<_> = executed.state.awards().collect();
-    let nodes = (0..).map(NodeId::new).take(api.sessions.context().consortium.nodes().len());
+    let members = api.sessions.context().members();
+    let nodes = members.nodes().map(|(id, _)| id);
     let account = |node: NodeId| {
         let (mut lots, mut unpaid) = (Vec::new(), Vec::new());
         for award in awards.iter().filter(|award| award.node == node) {

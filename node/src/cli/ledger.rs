@@ -21,7 +21,7 @@ use super::{
     client::{Client, ClientArguments},
     progress::Progress,
 };
-use crate::config::ValidConfig;
+use crate::config::LedgerConfig;
 
 /// Back up the ledger, and restore a node from a backup.
 #[derive(Debug, Subcommand)]
@@ -56,14 +56,15 @@ impl Command {
         match self {
             Self::Backup { client, out } => backup(&Client::open(&client)?, out).await,
             Self::Restore { archive, config } => {
-                let config = ValidConfig::load(&config)?;
+                let config = LedgerConfig::load(&config)?;
                 super::apart(move || restore_into(&archive, &config)).await
             }
         }
     }
 }
 
-async fn backup(client: &Client, out: PathBuf) -> Result<Output, Failure> {
+/// Writes the archive of a running node to a file.
+pub(super) async fn backup(client: &Client, out: PathBuf) -> Result<Output, Failure> {
     let not_written = |error: io::Error| Failure::new("N-152", error, out.display());
     let mut part = out.as_os_str().to_owned();
     part.push(".part");
@@ -87,13 +88,18 @@ async fn backup(client: &Client, out: PathBuf) -> Result<Output, Failure> {
     Ok(Output::new(&BackedUp { archive: out, bytes }))
 }
 
-fn restore_into(archive: &Path, config: &ValidConfig) -> Result<Output, Failure> {
-    let folder = config.data_dir.join("ledger");
-    let file = File::open(archive).map_err(|error| Failure::new("N-150", error, archive.display()))?;
-    let refused = |fault: RestoreFault| match &fault {
+/// Why no ledger was made of an archive.
+pub(super) fn not_restored(fault: RestoreFault, archive: &Path, folder: &Path) -> Failure {
+    match &fault {
         RestoreFault::Archive(_) | RestoreFault::Replay(_) => Failure::new("N-156", fault, archive.display()),
         _ => Failure::new("N-157", fault, folder.display()),
-    };
+    }
+}
+
+fn restore_into(archive: &Path, config: &LedgerConfig) -> Result<Output, Failure> {
+    let folder = config.data_dir.join("ledger");
+    let file = File::open(archive).map_err(|error| Failure::new("N-150", error, archive.display()))?;
+    let refused = |fault| not_restored(fault, archive, &folder);
     let reader = ArchiveReader::open(BufReader::new(file), &config.consortium.id());
     let mut reader = reader.map_err(|invalid| refused(invalid.into()))?;
     let mut progress = Progress::new("blocks");

@@ -13,6 +13,7 @@ mod demo;
 mod fields;
 mod genesis;
 mod governance;
+mod join;
 mod keys;
 mod ledger;
 mod node;
@@ -67,6 +68,7 @@ enum Command {
     Genesis(genesis::Command),
     #[command(subcommand)]
     Governance(governance::Command),
+    Join(join::Arguments),
     #[command(subcommand)]
     Keys(keys::Command),
     #[command(subcommand)]
@@ -108,6 +110,7 @@ impl Command {
             },
             Self::Genesis(command) => command.run(),
             Self::Governance(command) => command.run().await,
+            Self::Join(arguments) => arguments.run().await,
             Self::Keys(command) => command.run(),
             Self::Ledger(command) => command.run().await,
             Self::LedgerMember(args) => {

@@ -83,9 +83,8 @@ struct Checked {
 
 impl Checked {
     fn of(config: &ValidConfig) -> Self {
-        let node = config.consortium.node(config.me).map(|node| node.name.to_string());
         Self {
-            node: node.unwrap_or_default(),
+            node: config.name.to_string(),
             consortium: config.consortium.id().to_string(),
             api: config.api_listen.to_string(),
         }

@@ -3,6 +3,7 @@
 use std::{fmt, io, net::SocketAddr, path::PathBuf};
 
 use genesis::{GenesisError, NodeName};
+use ledger::shell::fault::Fault;
 use wallet::identity::PublicKey;
 
 use super::TenantName;
@@ -54,8 +55,14 @@ pub enum ConfigFault {
     /// The key file is refused.
     #[error(transparent)]
     Key(#[from] KeyFileFault),
-    /// A node that genesis does not list.
-    #[error("{place}: genesis lists no node {node}")]
+    /// The ledger in the data folder cannot be read.
+    #[error("data-dir: {source}")]
+    Ledger {
+        /// Why.
+        source: Fault,
+    },
+    /// A node that neither genesis nor the ledger in the data folder has.
+    #[error("{place}: there is no node {node}")]
     NodeUnknown {
         /// Where it is named.
         place: Place,
@@ -150,6 +157,7 @@ impl ConfigFault {
             Self::TenantRepeated { .. } => "N-108",
             Self::OutOfRange { .. } => "N-109",
             Self::EngineForeign { .. } => "N-110",
+            Self::Ledger { .. } => "N-111",
         }
     }
 }

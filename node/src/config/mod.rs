@@ -3,7 +3,7 @@
 //! ```toml
 //! data-dir = "data"                  # ledger, sessions, decision log
 //! genesis = "genesis.toml"           # signed by every operator
-//! node = "eu-1-a"                    # this node's name in genesis
+//! node = "eu-1-a"                    # this node's name, in genesis or on the ledger in data-dir
 //! key-file = "eu-1-a.key"            # its key, mode 0600
 //! peer-listen = "0.0.0.0:7001"       # default: the address in genesis
 //! api-listen = "127.0.0.1:8001"      # HTTP; loopback only, as TLS is not built yet
@@ -32,13 +32,28 @@ pub mod units;
 
 use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
-use genesis::{Consortium, NodeName};
+use genesis::{Consortium, Node, NodeName};
+use ledger::{
+    shell::final_store::nodes,
+    state::{NodeRecord, Standing},
+};
 use wallet::{identity::SecretKey, units::NodeId};
 
 use crate::keys;
 pub use fault::{ConfigFault, Place};
-use file::Source;
+use file::{ConfigFile, Source};
 pub use tenant::{Tenant, TenantName, TenantNameInvalid};
+
+/// What of a configuration its ledger is made from. A node that joins is on no ledger that it has.
+#[derive(Clone, Debug)]
+pub struct LedgerConfig {
+    /// The consortium, from its signed genesis document.
+    pub consortium: Consortium,
+    /// The node's key.
+    pub key: SecretKey,
+    /// Where the node keeps what must survive a restart: its folder `ledger` is the ledger's.
+    pub data_dir: PathBuf,
+}
 
 /// A configuration that keeps all rules, with the documents and the key that it names.
 #[derive(Clone, Debug)]
@@ -47,8 +62,10 @@ pub struct ValidConfig {
     pub data_dir: PathBuf,
     /// The signed consortium document.
     pub consortium: Consortium,
-    /// This node in it.
+    /// This node.
     pub me: NodeId,
+    /// Its name.
+    pub name: NodeName,
     /// This node's key.
     pub key: SecretKey,
     /// Where peers are awaited.
@@ -90,31 +107,61 @@ pub enum EnginePlace {
     Node(NodeId),
 }
 
+impl LedgerConfig {
+    /// Reads the file, and the genesis document and the key that it names. Creates nothing.
+    ///
+    /// # Errors
+    /// [`ConfigFault`] for the first thing that is wrong, with its place.
+    pub fn load(path: &Path) -> Result<Self, ConfigFault> {
+        let text = read(path)?;
+        let source = Source { path, text: &text };
+        Self::of(&source, &source.parse()?)
+    }
+
+    fn of(source: &Source<'_>, file: &ConfigFile) -> Result<Self, ConfigFault> {
+        let genesis_path = source.resolve(&file.genesis);
+        let consortium = genesis::parse(&read(&genesis_path)?)
+            .and_then(genesis::Document::verify)
+            .map_err(|source| ConfigFault::Genesis { file: genesis_path, source })?;
+        let key = keys::read(&source.resolve(file.key_file.get_ref()))?;
+        Ok(Self { consortium, key, data_dir: source.resolve(&file.data_dir) })
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigFault> {
+    fs::read_to_string(path).map_err(|source| ConfigFault::Io { file: path.to_owned(), source })
+}
+
+fn of_genesis(consortium: &Consortium) -> Vec<(NodeId, Node)> {
+    (0..).map(NodeId::new).zip(consortium.nodes().iter().cloned()).collect()
+}
+
+/// A name may have been that of a node that left.
+fn taking_part(nodes: Vec<(NodeId, NodeRecord)>) -> Vec<(NodeId, Node)> {
+    let nodes = nodes.into_iter().filter(|(_, record)| record.standing != Standing::Removed);
+    nodes.map(|(id, record)| (id, record.node)).collect()
+}
+
 impl ValidConfig {
     /// Reads the file, and the genesis document and the key that it names. Creates nothing.
     ///
     /// # Errors
     /// [`ConfigFault`] for the first thing that is wrong, with its place.
     pub fn load(path: &Path) -> Result<Self, ConfigFault> {
-        let read =
-            |path: &Path| fs::read_to_string(path).map_err(|source| ConfigFault::Io { file: path.to_owned(), source });
         let text = read(path)?;
         let source = Source { path, text: &text };
         let file = source.parse()?;
-        let genesis_path = source.resolve(&file.genesis);
-        let consortium = genesis::parse(&read(&genesis_path)?)
-            .and_then(genesis::Document::verify)
-            .map_err(|source| ConfigFault::Genesis { file: genesis_path, source })?;
+        let LedgerConfig { consortium, key, data_dir } = LedgerConfig::of(&source, &file)?;
+        let known = nodes(&data_dir.join("ledger")).map_err(|source| ConfigFault::Ledger { source })?;
+        // Once there is a ledger it says which key is the node's: it may have been rotated.
+        let has_ledger = known.is_some();
+        let nodes = known.map_or_else(|| of_genesis(&consortium), taking_part);
+        let by_name = |name: &NodeName| nodes.iter().find(|(_, node)| node.name == *name);
 
         let name = file.node.get_ref();
-        let Some((me, node)) = consortium.node_by_name(name) else {
+        let Some((me, node)) = by_name(name) else {
             return Err(ConfigFault::NodeUnknown { place: source.place(&file.node), node: name.clone() });
         };
-        let key_file = source.resolve(file.key_file.get_ref());
-        let key = keys::read(&key_file)?;
-        let data_dir = source.resolve(&file.data_dir);
-        // Once there is a ledger it says which key is the node's: it may have been rotated.
-        let has_ledger = data_dir.join("ledger").exists();
         if !has_ledger && key.public_key() != node.key {
             let (place, node, expected) = (source.place(&file.key_file), name.clone(), node.key);
             return Err(ConfigFault::KeyForeign { place, node, expected, found: key.public_key() });
@@ -123,8 +170,8 @@ impl ValidConfig {
         if !api_listen.ip().is_loopback() {
             return Err(ConfigFault::NotLoopback { place: source.place(&file.api_listen), address: api_listen });
         }
-        let colleague = |place: Place, other: &NodeName| match consortium.node_by_name(other) {
-            Some((id, found)) if id != me && found.operator == node.operator => Ok(id),
+        let colleague = |place: Place, other: &NodeName| match by_name(other) {
+            Some((id, found)) if id != me && found.operator == node.operator => Ok(*id),
             Some(_) => Err(ConfigFault::EngineForeign { place, node: other.clone() }),
             None => Err(ConfigFault::NodeUnknown { place, node: other.clone() }),
         };
@@ -140,7 +187,8 @@ impl ValidConfig {
             },
         };
         Ok(Self {
-            me,
+            me: *me,
+            name: name.clone(),
             key,
             peer_listen: file.peer_listen.unwrap_or(node.peer),
             api_listen,

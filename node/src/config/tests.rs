@@ -114,7 +114,7 @@ fn each_bad_value_is_refused_with_file_line_and_what() {
         ("data-dir = \"data\"\n", "", "N-101", "missing field `data-dir`"),
         ("genesis = \"", "genesis = \"no-", "N-100", "no-genesis.toml: No such file"),
         ("key-file = \"", "key-file = \"no-", "N-120", "no-eu-1-a.key: No such file"),
-        ("node = \"eu-1-a\"", "node = \"eu-9\"", "N-103", "node.toml:3: genesis lists no node eu-9"),
+        ("node = \"eu-1-a\"", "node = \"eu-9\"", "N-103", "node.toml:3: there is no node eu-9"),
         ("127.0.0.1:8001", "0.0.0.0:8001", "N-105", "node.toml:5: api-listen is 0.0.0.0:8001; only a loopback"),
         ("[\"eu\"]", "[\"eu\", \"us\"]", "N-106", "node.toml:15: tenant acme names region \"us\", which genesis"),
         ("[\"eu\"]", "[]", "N-107", "node.toml:15: tenant acme allows no region"),
@@ -122,7 +122,7 @@ fn each_bad_value_is_refused_with_file_line_and_what() {
         ("\"0101", "\"01", "N-101", "node.toml:14: expected 64 hexadecimal digits"),
         ("[engine]", "[engine", "N-101", "node.toml:9: "),
         ("64\n", "64\nplace = \"beside\"\n", "N-101", "node.toml:11: unknown variant `beside`"),
-        ("64\n", "64\nplace = { node = \"eu-9\" }\n", "N-103", "node.toml:11: genesis lists no node eu-9"),
+        ("64\n", "64\nplace = { node = \"eu-9\" }\n", "N-103", "node.toml:11: there is no node eu-9"),
         ("64\n", "64\nplace = { node = \"eu-1-a\" }\n", "N-110", "node.toml:11: eu-1-a is not another node"),
         ("64\n", "64\nserves = [\"eu-1-a\"]\n", "N-110", "node.toml:11: eu-1-a is not another node"),
     ];

@@ -33,6 +33,7 @@ const BLOCKS: u32 = 320;
 pub struct Cluster {
     folder: tempfile::TempDir,
     binary: PathBuf,
+    model: PathBuf,
     log: Option<String>,
     document: Document,
     consortium: String,
@@ -67,31 +68,19 @@ impl Cluster {
     /// # Errors
     /// [`StepFailed`] if a file cannot be written.
     pub fn prepare(setup: Setup) -> Result<Self, StepFailed> {
-        let Setup { binary, model, log, places } = setup;
+        let Setup { binary, model, log, places, parameters } = setup;
         let folder = tempfile::Builder::new().prefix("batchmind-demo-").tempdir()?;
         let (api_key, auditor_key) = (random_hex()?, random_hex()?);
         let api: BTreeMap<_, _> =
             OPERATORS.iter().zip(&places).map(|((name, _), place)| (*name, format!("http://{}", place.api))).collect();
-        let document = sign_genesis(folder.path(), &places, &api, &auditor_key)?;
+        let document = sign_genesis(folder.path(), &places, parameters, &api, &auditor_key)?;
         fs::write(folder.path().join("genesis.toml"), document.to_toml())?;
-        let model = fs::canonicalize(model)?;
-        for ((name, _), Place { listens, api, .. }) in OPERATORS.iter().zip(&places) {
-            fs::write(
-                folder.path().join(format!("{name}.toml")),
-                format!(
-                    "data-dir = \"{name}\"\ngenesis = \"genesis.toml\"\nnode = \"{name}\"\nkey-file = \"{name}.key\"\n\
-                     peer-listen = \"{listens}\"\napi-listen = \"{api}\"\nmodel-dir = {model:?}\ntick = \"500ms\"\n\n\
-                     [engine]\nblock-count = {BLOCKS}\n\n\
-                     [[tenants]]\nname = \"demo\"\napi-key-hash = \"{}\"\nregions = [\"eu\"]\nmaster-key-file = \"demo.key\"\n",
-                    sha256(&api_key)
-                ),
-            )?;
-        }
         keys::create(&folder.path().join("demo.key")).map_err(|fault| StepFailed::new(fault.to_string()))?;
         let consortium = document.hash().to_string();
-        Ok(Self {
+        let cluster = Self {
             folder,
             binary: fs::canonicalize(binary)?,
+            model: fs::canonicalize(model)?,
             log,
             document,
             consortium,
@@ -100,7 +89,33 @@ impl Cluster {
             api,
             launches: BTreeMap::new(),
             children: BTreeMap::new(),
-        })
+        };
+        OPERATORS.iter().zip(&places).try_for_each(|((name, _), place)| cluster.configure(name, place))?;
+        Ok(cluster)
+    }
+
+    /// Writes the configuration of a node.
+    fn configure(&self, name: &str, place: &Place) -> Result<(), StepFailed> {
+        let (Place { listens, api, .. }, model, key_hash) = (place, &self.model, sha256(&self.api_key));
+        Ok(fs::write(
+            self.folder().join(format!("{name}.toml")),
+            format!(
+                "data-dir = \"{name}\"\ngenesis = \"genesis.toml\"\nnode = \"{name}\"\nkey-file = \"{name}.key\"\n\
+                 peer-listen = \"{listens}\"\napi-listen = \"{api}\"\nmodel-dir = {model:?}\ntick = \"500ms\"\n\n\
+                 [engine]\nblock-count = {BLOCKS}\n\n\
+                 [[tenants]]\nname = \"demo\"\napi-key-hash = \"{key_hash}\"\nregions = [\"eu\"]\nmaster-key-file = \"demo.key\"\n"
+            ),
+        )?)
+    }
+
+    /// Makes the key and the configuration of one more node, which the operators may let in.
+    ///
+    /// # Errors
+    /// [`StepFailed`] if a file cannot be written.
+    pub fn add(&mut self, name: &'static str, place: &Place) -> Result<(), StepFailed> {
+        keys::create(&self.node_key_path(name)).map_err(|fault| StepFailed::new(fault.to_string()))?;
+        self.api.insert(name, format!("http://{}", place.api));
+        self.configure(name, place)
     }
 
     /// How `node` is started from its next start on.
@@ -263,7 +278,7 @@ impl Cluster {
 
     /// Prints the last lines of each node's log.
     pub fn print_log_tails(&self) {
-        for (name, _) in OPERATORS {
+        for name in self.api.keys() {
             let log = self.log(name);
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("-- {name}.log\n{}", lines[lines.len().saturating_sub(25)..].join("\n"));
@@ -325,6 +340,7 @@ impl Cluster {
 fn sign_genesis(
     folder: &Path,
     places: &[Place],
+    parameters: Parameters,
     api: &BTreeMap<&'static str, String>,
     auditor_key: &str,
 ) -> Result<Document, StepFailed> {
@@ -357,8 +373,7 @@ fn sign_genesis(
             name: "Demo consortium".into(),
             created_ms: Timestamp::new(u64::try_from(now.as_millis()).map_err(|fault| failed(&fault))?),
         },
-        // A token of this small model takes well below a millisecond: here a microsecond saved is worth a credit.
-        parameters: Parameters { credit_per_ms: 1000, ..Parameters::default() },
+        parameters,
         regions: vec![
             Region { id: region("eu")?, name: "European Union".into() },
             Region { id: region("us")?, name: "United States".into() },

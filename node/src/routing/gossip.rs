@@ -1,10 +1,11 @@
-//! The tasks behind residency: one listens to the engine, and one for each peer tells it what is new.
+//! The tasks behind residency: one listens to the engine, and one for each peer that takes part tells it what is new.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::broadcast::error::RecvError,
-    time::{Instant, MissedTickBehavior, interval},
+    task::{AbortHandle, JoinSet},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use wallet::{digest::Digest, units::NodeId};
 
@@ -18,6 +19,9 @@ use ledger::shell::clock::{Clock as _, SystemClock};
 
 /// How soon a peer is told of a change.
 const GOSSIP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Between two looks at who takes part.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a peer may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,8 +43,35 @@ pub(super) async fn listen(shared: Arc<Shared>) {
     }
 }
 
+/// Tells each peer for as long as it takes part.
+pub(super) async fn tell_peers(shared: Arc<Shared>) {
+    let mut tips = shared.node.replica.watch_state();
+    let (mut tasks, mut telling) = (JoinSet::new(), BTreeMap::<NodeId, AbortHandle>::new());
+    loop {
+        tips.mark_unchanged();
+        let peers: Vec<NodeId> = shared.node.members().peers(shared.node.me).iter().map(|peer| peer.node).collect();
+        shared.lock().residency.tell(&peers);
+        telling.retain(|peer, task| {
+            let stays = peers.contains(peer);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for peer in peers {
+            telling.entry(peer).or_insert_with(|| tasks.spawn(tell(shared.clone(), peer)));
+        }
+        // Ended ones are those that were aborted.
+        while tasks.try_join_next().is_some() {}
+        sleep(FOLLOW_PAUSE).await;
+        if tips.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Tells `peer` what is new, and at each tick how loaded this node is.
-pub(super) async fn tell(shared: Arc<Shared>, peer: NodeId) {
+async fn tell(shared: Arc<Shared>, peer: NodeId) {
     let mut rounds = interval(GOSSIP_INTERVAL.min(shared.tick));
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut load_due = Instant::now();

@@ -103,10 +103,9 @@ impl Routing {
         let node = sessions.context().clone();
         let mut boot = [0; 16];
         getrandom::fill(&mut boot).expect("the operating system has random bytes");
-        let peers: Vec<NodeId> = peers_of(&node).collect();
         let state = Mutex::new(State {
             router: Router::new(RouterLimits::default(), Thresholds::default()),
-            residency: Residency::new(peers.iter().copied()),
+            residency: Residency::default(),
             audiences: HashMap::new(),
             loads: BTreeMap::new(),
             figures: RouterFigures::default(),
@@ -114,9 +113,7 @@ impl Routing {
         let shared = Arc::new(Shared { node, sessions, links, tick, boot, state });
         let mut tasks = JoinSet::new();
         tasks.spawn(gossip::listen(shared.clone()));
-        for peer in peers {
-            tasks.spawn(gossip::tell(shared.clone(), peer));
-        }
+        tasks.spawn(gossip::tell_peers(shared.clone()));
         Self { shared, tasks: Arc::new(Mutex::new(tasks)) }
     }
 
@@ -212,12 +209,6 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The other nodes of the consortium.
-fn peers_of(node: &NodeContext) -> impl Iterator<Item = NodeId> {
-    let (me, count) = (node.me, node.consortium.nodes().len());
-    (0..).map(NodeId::new).take(count).filter(move |peer| *peer != me)
 }
 
 /// How long a new request waits: the prompt tokens before it, at the measured rate. Nothing before the first prefill.

@@ -34,10 +34,13 @@ struct Told {
 }
 
 impl Residency {
-    /// Nothing is held, and none of `peers` knows it.
-    pub fn new(peers: impl IntoIterator<Item = NodeId>) -> Self {
-        let told = || Told { boot: None, cleared: true, pending: BTreeMap::new() };
-        Self { held: HashMap::new(), peers: peers.into_iter().map(|peer| (peer, told())).collect() }
+    /// From now on these are to be told: a new one everything.
+    pub fn tell(&mut self, peers: &[NodeId]) {
+        self.peers.retain(|peer, _| peers.contains(peer));
+        for peer in peers {
+            let told = || Told { boot: None, cleared: true, pending: BTreeMap::new() };
+            self.peers.entry(*peer).or_insert_with(told);
+        }
     }
 
     /// The engine holds `block`, of which `audience` may know.
@@ -127,7 +130,8 @@ mod tests {
     const BLOCK: Digest = Digest([7; 32]);
 
     fn residency() -> Residency {
-        let mut residency = Residency::new([ALLOWED, FORBIDDEN]);
+        let mut residency = Residency::default();
+        residency.tell(&[ALLOWED, FORBIDDEN]);
         for peer in [ALLOWED, FORBIDDEN] {
             assert!(residency.next(peer).cleared, "the first message begins anew");
             residency.answered(peer, [1; 16], true);

@@ -9,6 +9,7 @@ mod decoders;
 mod dependencies;
 mod faults;
 mod forger;
+mod joining;
 mod leader;
 mod moves;
 mod needles;

@@ -1,0 +1,150 @@
+//! A fifth node joins four operators: let in by their votes, started from another node's final chain, reinstated.
+
+use std::path::Path;
+
+use node::demo::{
+    cluster::Cluster,
+    setup::{Place, Setup, free_addresses},
+};
+use serde_json::Value;
+
+use crate::{
+    consortium::{Running, ask, assert_no_evidence, until},
+    program,
+};
+
+const NEW: &str = "eu-4";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_genesis_does_not_name_joins_by_vote_and_is_then_one_of_the_quorum() {
+    let mut cluster = Running::prepare(setup).await;
+    cluster.restart_all().await.expect("four operators start");
+    let [peer, api] = free_addresses(2).expect("free ports")[..] else { panic!("two addresses") };
+    cluster.add(NEW, &Place { announced: peer, listens: peer, api }).expect("files of our own");
+    say(&cluster, "eu-1", "Who is here?").await;
+    assert_eq!(failed(&join(&cluster)), "N-112", "nobody let it in");
+
+    let action = |consent: &str| {
+        let (key, url) = (key(&cluster, NEW), cluster.api_url(NEW));
+        format!("add-node,name={NEW},operator=eu-1,region=eu,key={key},peer={peer},api={url}{consent}")
+    };
+    let consent = |by: &str| {
+        let (genesis, key) = (text(&cluster.genesis_path()), key(&cluster, by));
+        let said = succeeded(&["governance", "consent", "--genesis", &genesis, "--action", &action(""), "--key", &key]);
+        said["consent"].as_str().expect("a signature").to_owned()
+    };
+    let both = format!(",consent={},by-operator={}", consent(NEW), consent("eu-1.operator"));
+    decide(&cluster, &action(&both)).await;
+    until("it is let in", async || standing(&cluster).await == "suspended").await;
+    assert_eq!(succeeded(&join(&cluster))["node"], 4);
+    assert_eq!(failed(&join(&cluster)), "N-157", "a ledger that is there is left alone");
+    cluster.restart(NEW).await.expect("it starts");
+
+    let reinstate = format!("reinstate,node=4,key={}", key(&cluster, NEW));
+    decide(&cluster, &reinstate).await;
+    until("it votes", async || status(&cluster, NEW).await["voting"] == true).await;
+    assert_eq!(standing(&cluster).await, "in_force");
+
+    // Four of five are a quorum: nothing becomes final without the newcomer now.
+    cluster.kill("us-1").await.expect("it ran");
+    say(&cluster, NEW, "May I speak?").await;
+    let moving = ask("Where do I go?", 60, 7, 25);
+    let mut stream = cluster.tenant("eu-2").ask(&moving).await.expect("a session");
+    stream.read_until(5).await.expect("its first tokens");
+    let holder = stream.served_by.clone();
+    let to = if holder == NEW { "eu-3" } else { NEW };
+    let moved = cluster.admin(&holder).expect("its socket").migrate(&stream.wallet, to).await.expect("an answer");
+    assert_eq!(moved.expect("it may")["completed"], true);
+    stream.read_to_end().await.expect("it ends");
+    cluster.restart("us-1").await.expect("it starts again");
+    cluster.kill(NEW).await.expect("it ran");
+    cluster.restart(NEW).await.expect("it starts on what it has");
+    say(&cluster, NEW, "Am I still here?").await;
+    for node in cluster.nodes().chain([NEW]) {
+        assert_no_evidence(&cluster.folder().join(node));
+    }
+}
+
+fn setup() -> Setup {
+    let mut setup = Setup::on_loopback(&program::batchmind(), &program::model()).expect("free ports");
+    setup.log = Some("warn,node=info,ledger=info,openraft=off".to_owned());
+    setup.parameters.proposal_lock_ms = 0;
+    setup
+}
+
+/// Lets three of four operators propose and approve an action. The nodes enact it.
+async fn decide(cluster: &Cluster, action: &str) {
+    let genesis = text(&cluster.genesis_path());
+    let url = ["--url", cluster.api_url("eu-2"), "--api-key-file", &api_key(cluster)].map(str::to_owned);
+    let as_operator = |operator: &str| {
+        let key = key(cluster, &format!("{operator}.operator"));
+        ["--operator", operator, "--key", &key].map(str::to_owned)
+    };
+    let run = |command: &[&str], operator: &str| {
+        let command = command.iter().map(|word| (*word).to_owned());
+        let all: Vec<String> = command.chain(as_operator(operator)).chain(url.clone()).collect();
+        succeeded(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let proposed = run(&["governance", "propose", "--action", action, "--genesis", &genesis], "eu-1");
+    let digest = proposed["proposal"].as_str().expect("a digest");
+    for operator in ["eu-2", "us-1"] {
+        run(&["governance", "ballot", digest, "--approve"], operator);
+    }
+}
+
+/// What the ledger says of the newcomer.
+async fn standing(cluster: &Cluster) -> String {
+    let operators = cluster.auditor("eu-3").get("operators").await.expect("the node answers");
+    let nodes = operators.as_array().into_iter().flatten().flat_map(|operator| operator["nodes"].as_array()).flatten();
+    let new = nodes.into_iter().find(|node| node["name"] == NEW);
+    new.and_then(|node| node["standing"].as_str()).unwrap_or("unknown").to_owned()
+}
+
+async fn status(cluster: &Cluster, node: &str) -> Value {
+    cluster.auditor(node).get("status").await.expect("the node answers")
+}
+
+fn join(cluster: &Cluster) -> Vec<String> {
+    let config = text(&cluster.folder().join(format!("{NEW}.toml")));
+    let words = ["join", "--config", &config, "--url", cluster.api_url("eu-3"), "--api-key-file", &api_key(cluster)];
+    words.map(str::to_owned).to_vec()
+}
+
+/// A session whose wallet is final when it returns.
+async fn say(cluster: &Cluster, node: &str, words: &str) {
+    let mut stream = cluster.tenant(node).ask(&ask(words, 4, 7, 0)).await.expect("a session");
+    stream.read_to_end().await.expect("it ends");
+}
+
+fn api_key(cluster: &Cluster) -> String {
+    let file = cluster.folder().join("auditor.key");
+    std::fs::write(&file, cluster.auditor_key()).expect("our own folder");
+    text(&file)
+}
+
+fn key(cluster: &Cluster, of: &str) -> String {
+    text(&cluster.node_key_path(of))
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("a path of our own").to_owned()
+}
+
+fn succeeded(arguments: &[impl AsRef<str>]) -> Value {
+    let output = run(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+/// The code with which it fails.
+fn failed(arguments: &[impl AsRef<str>]) -> String {
+    let output = run(arguments);
+    assert!(!output.status.success(), "it must not succeed");
+    let failure: Value = serde_json::from_slice(&output.stderr).expect("one JSON object");
+    failure["code"].as_str().expect("a code").to_owned()
+}
+
+fn run(arguments: &[impl AsRef<str>]) -> std::process::Output {
+    let arguments: Vec<&str> = ["--json"].into_iter().chain(arguments.iter().map(AsRef::as_ref)).collect();
+    program::run(&arguments)
+}
