@@ -136,7 +136,17 @@ impl Shared {
         let leader = self.raft().and_then(|raft| raft.metrics().borrow().current_leader);
         // openraft knows it from the appends that it is shown: a leader that starves this node is none to it.
         let proven = || self.terms.proof_of(self.terms.entered().term).map(|proof| proof.leadership.leader);
-        leader.and_then(node_id).or_else(|| proven().filter(|leader| *leader != self.me))
+        let known = || proven().or_else(|| self.last_leader()).filter(|leader| *leader != self.me);
+        leader.and_then(node_id).or_else(known)
+    }
+
+    /// Who made the final block, if it is of this term: all that a node knows to which nobody replicates yet.
+    fn last_leader(&self) -> Option<NodeId> {
+        let (term, height) = (self.tip.borrow().view.term, self.tip.borrow().height);
+        if term != self.terms.entered().term {
+            return None;
+        }
+        self.store.header(height).ok().flatten().map(|header| header.leader)
     }
 
     /// The term that this node leads.

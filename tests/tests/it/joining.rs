@@ -35,7 +35,7 @@ async fn a_node_that_genesis_does_not_name_joins_by_vote_and_is_then_one_of_the_
     };
     let both = format!(",consent={},by-operator={}", consent(NEW), consent("eu-1.operator"));
     decide(&cluster, &action(&both)).await;
-    until("it is let in", async || standing(&cluster).await == "suspended").await;
+    until("it is let in", async || standing(&cluster).await == "Suspended").await;
     assert_eq!(succeeded(&join(&cluster))["node"], 4);
     assert_eq!(failed(&join(&cluster)), "N-157", "a ledger that is there is left alone");
     cluster.restart(NEW).await.expect("it starts");
@@ -43,7 +43,7 @@ async fn a_node_that_genesis_does_not_name_joins_by_vote_and_is_then_one_of_the_
     let reinstate = format!("reinstate,node=4,key={}", key(&cluster, NEW));
     decide(&cluster, &reinstate).await;
     until("it votes", async || status(&cluster, NEW).await["voting"] == true).await;
-    assert_eq!(standing(&cluster).await, "in_force");
+    assert_eq!(standing(&cluster).await, "InForce");
 
     // Four of five are a quorum: nothing becomes final without the newcomer now.
     cluster.kill("us-1").await.expect("it ran");
