@@ -156,16 +156,23 @@ impl Outbox {
             .collect()
     }
 
-    /// A block of the leader became final without these entries, of which some apply. Since when it passes over any.
-    pub(crate) fn judge(&self, block: &Judged, late: &[(Digest, bool)]) -> Option<Instant> {
+    /// A block of the leader became final without these entries, of which some apply.
+    pub(crate) fn judge(&self, block: &Judged, late: &[(Digest, bool)]) {
         let now = Instant::now();
         let mut open = lock(&self.open);
         let Open { entries, numbers, .. } = &mut *open;
-        let judged = late.iter().filter_map(|(id, applies)| {
-            let out = entries.get_mut(numbers.get(id)?)?;
-            out.treatment.note(block, out.entry.body.author, *applies, now)
-        });
-        judged.min()
+        for (id, applies) in late {
+            if let Some(out) = numbers.get(id).and_then(|number| entries.get_mut(number)) {
+                out.treatment.note(block, out.entry.body.author, *applies, now);
+            }
+        }
+    }
+
+    /// Since when the leader of `term` passes over any that waits.
+    pub(crate) fn passed_over_since(&self, term: u64) -> Option<Instant> {
+        let open = lock(&self.open);
+        let waiting = open.entries.values().take(LATE_LOOKED_AT);
+        waiting.filter_map(|out| out.treatment.passed_over_since(term)).min()
     }
 
     /// Sends everything anew: the leader changed.
