@@ -34,7 +34,8 @@ use crate::{
     checks::Remembered,
     event::Entry,
     execute::Executed,
-    finality::Status,
+    finality::{Input, Status},
+    hand_over::ClosingProof,
     refusal::{Refusal, Retry},
     state::State,
 };
@@ -171,6 +172,13 @@ impl Shared {
     /// the log is looked at anyway.
     pub(crate) fn tell_validator(&self, message: Message) {
         let _ = self.validator.try_send(message);
+    }
+
+    /// Tells it how its epoch ended, by what a peer shows.
+    pub(crate) fn tell_closing(&self, proof: Box<ClosingProof>) {
+        if proof.is_bounded() {
+            self.tell_validator(Message::Input(Input::Closing(proof)));
+        }
     }
 
     /// Sends a word to every other node. What a full line drops is sent again at the next tick.
