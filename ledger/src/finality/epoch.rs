@@ -1,5 +1,7 @@
 //! From one epoch to the next: the closing block's proof, and the vote of the next set, which starts on it.
 
+use wallet::digest::Digest;
+
 use super::{
     Refusal, Voter,
     port::{Conflict, Effect},
@@ -83,12 +85,17 @@ impl Voter {
                 proof.verify(&self.validators, &self.consortium.id())?;
                 self.halt(Conflict::TwoCertificates { ours, theirs: proof.certificate });
             }
-        } else if self.shown.as_ref() != Some(&proof) {
+        } else if self.shown.as_ref() != Some(&proof) && self.may_close(&block) {
             proof.verify(&self.validators, &self.consortium.id())?;
             self.shown = Some(proof);
             self.read_again(&block);
         }
         Ok(())
+    }
+
+    /// Whether this block is one that closes the epoch, as far as this node knows.
+    fn may_close(&self, block: &Digest) -> bool {
+        self.stages.find(block).is_none_or(|(_, staged, _)| staged.header.is_closing())
     }
 
     /// What is said of an epoch that is over is no news, unless it contradicts how that ended here. Then it is kept as

@@ -24,7 +24,10 @@
 //! Others are told of an entry when it waits for longer than [`SEND_AGAIN`], so all of them judge alike, and f + 1 that
 //! complain are joined by all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use genesis::Consortium;
 use tokio::time::Instant;
@@ -48,6 +51,9 @@ const BLOCKS_MIN: u32 = 3;
 
 /// See the module.
 const EXCUSES_PER_NODE: u32 = 4;
+
+/// Of blocks that follow each other faster than this, one is judged.
+const JUDGE_AGAIN: Duration = Duration::from_millis(125);
 
 /// An author's own entries are a large part of a full block if they alone are half of what makes it one.
 const LARGE_PARTS: usize = 4;
@@ -137,7 +143,9 @@ impl Validator {
     /// Judges the leader of a block that became final by what waits here and is not in it.
     pub(super) fn judge_leader(&mut self, block: &Block, is_timely: bool) {
         let (shared, term) = (&self.shared, block.header.view.term);
-        let late = if block.header.leader == shared.me { Vec::new() } else { shared.outbox.late() };
+        // What comes late says nothing, so it must not take the turn of a block that does.
+        let is_judged = is_timely && block.header.leader != shared.me;
+        let late = if is_judged { shared.outbox.late_again(JUDGE_AGAIN) } else { Vec::new() };
         if !late.is_empty() {
             let (tip, now, checks) = (shared.tip.borrow().clone(), shared.clock.now(), &*shared.checks);
             let applies = |entry: &Entry| (entry.id(), applies(&shared.consortium, &tip, entry, now, checks));
@@ -166,8 +174,6 @@ fn applies(consortium: &Consortium, tip: &Executed, entry: &Entry, now: Timestam
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{
         checks::Direct,
@@ -359,6 +365,15 @@ mod tests {
         outbox.settle(&late.iter().map(Entry::id).collect::<Vec<_>>());
         assert!(outbox.late().is_empty());
         assert_eq!(outbox.passed_over_since(block.term), None, "nothing waits any more");
+    }
+
+    #[test]
+    fn however_fast_blocks_follow_what_waits_is_compared_with_a_few_a_second() {
+        let outbox = Outbox::default();
+        outbox.send_on(entries(AUTHOR.get(), 1).remove(0));
+        outbox.due(SEND_AGAIN);
+        let hour = Duration::from_secs(3_600);
+        assert_eq!([hour, hour, Duration::ZERO].map(|every| outbox.late_again(every).len()), [1, 0, 1]);
     }
 
     #[test]

@@ -56,6 +56,8 @@ struct Open {
     next_number: u64,
     /// How many entries of an author this node sends on.
     sent_on: HashMap<NodeId, usize>,
+    /// When a leader was judged last.
+    judged_at: Option<Instant>,
 }
 
 struct Outgoing {
@@ -154,6 +156,19 @@ impl Outbox {
             })
             .cloned()
             .collect()
+    }
+
+    /// [`Self::late`], or nothing if a leader was judged by that just now: blocks may come faster than all that waits can
+    /// be compared with each.
+    pub(crate) fn late_again(&self, every: Duration) -> Vec<Entry> {
+        let now = Instant::now();
+        let mut open = lock(&self.open);
+        if open.judged_at.is_some_and(|judged| now.duration_since(judged) < every) {
+            return Vec::new();
+        }
+        open.judged_at = Some(now);
+        drop(open);
+        self.late()
     }
 
     /// A block of the leader became final without these entries, of which some apply.

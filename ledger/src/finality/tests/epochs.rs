@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::{super::*, net::*};
 use crate::{
     block::Block,
+    certificate::CertificateInvalid,
     execute::{Place, execute},
     testing::{Chain, certify, certify_as, changes, consortium, signer},
-    vote::VoteKind,
+    vote::{Ballot, Nullify, Signed, Vote, VoteKind},
 };
 
 const ALL: [u32; 4] = [0, 1, 2, 3];
@@ -197,6 +198,39 @@ fn another_end_of_the_present_epoch_stops_a_node_however_it_is_shown() {
     assert_eq!((late.epoch(), late.tip().height.get()), (0, 1));
     assert_eq!(conflict(&step(&mut late, AT, show()).expect("taken")), expected(&quiet));
     assert!(late.status().halted);
+}
+
+#[test]
+fn what_a_key_says_that_has_left_counts_for_nothing() {
+    let chain = Chain::new(consortium(5));
+    let [closing, _, first] = blocks(&chain);
+    let mut voter = voter(&chain, 0, VoteRecord::default());
+    step(&mut voter, AT, flushed(5, &closing)).expect("taken");
+    step(&mut voter, AT, Input::Certificate(certify(&closing, ALL))).expect("taken");
+    let (gone, term) = (signer(4), View::first_term(1));
+    let (consortium, from) = (chain.consortium.id(), View { term, number: 1 });
+    let vote = Vote::sign(Ballot::for_header(VoteKind::Notarize, &first.header), &gone);
+    let nullify = Signed::sign(Nullify { consortium, epoch: 1, from, through: term }, &gone);
+    let stranger = Err(Refusal::Invalid(CertificateInvalid::NotAValidator { signer: gone.node }));
+    assert_eq!(step(&mut voter, AT, Input::Vote(vote)), stranger);
+    assert_eq!(step(&mut voter, AT, Input::Nullify(nullify)), stranger);
+    let candidate = Input::Candidate { term, candidate: gone.node, permit: None, parent: None };
+    let no_turn = Err(Refusal::NotItsTurn { candidate: gone.node });
+    assert_eq!(step(&mut voter, after_ms(60_000), candidate), no_turn);
+}
+
+#[test]
+fn a_proof_of_a_block_that_closes_nothing_does_not_take_the_place_of_one_that_does() {
+    let chain = Chain::new(consortium(5));
+    changes::plan([]);
+    let quiet = two_blocks(&chain).0;
+    let above =
+        block(&chain, on(&chain, &quiet, certify(&quiet, ALL), View { term: 1, number: 2 }), 0, after_ms(2).wall);
+    let mut voter = voter(&chain, 0, VoteRecord::default());
+    step(&mut voter, AT, flushed(5, &quiet)).expect("taken");
+    let proof = ClosingProof { certificate: certify(&above, ALL), carriers: vec![above.header] };
+    step(&mut voter, AT, Input::Closing(Box::new(proof))).expect("taken");
+    assert_eq!((voter.shown.clone(), voter.tip().height.get()), (None, 0));
 }
 
 #[test]

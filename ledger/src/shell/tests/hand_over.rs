@@ -1,6 +1,13 @@
 //! The validator set changes under running replicas.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use genesis::Parameters;
 use openraft::EntryPayload;
@@ -21,7 +28,7 @@ use crate::{
     event::{Entry, EntryBody, Event},
     evidence::{Evidence, EvidenceFile, Promise, entries_digest},
     governance::{Action, KeyClaim, Member, OperatorBallot, ProposalEnacted, ProposalTerms, Rotation, quorum},
-    hand_over::ValidatorSets,
+    hand_over::{CARRIERS_MAX, ValidatorSets},
     shell::{
         adoption::first_epoch,
         raft::block_of,
@@ -196,6 +203,44 @@ async fn who_is_cut_off_at_the_closing_block_is_shown_how_its_epoch_ended() {
     let found: Vec<_> =
         files.map(|file| EvidenceFile::from_bytes(&std::fs::read(file.path()).expect("readable"))).collect();
     assert!(found.is_empty(), "nobody lied: {found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_lied_to_about_the_end_of_its_epoch_learns_the_truth_from_others() {
+    let cluster = five().await;
+    cluster.finalize(0, 1).await;
+    cluster.settle().await;
+    cluster.board.isolate(node(3));
+    cluster.change(1, suspend(4)).await;
+    cluster.finalize(0, 2).await;
+    let (replica, lies) = (cluster.replica(0), Arc::new(AtomicU64::new(0)));
+    let header = replica.store().header(replica.state().height).expect("reads").expect("final");
+    let told = lies.clone();
+    cluster.board.answer_falsely(move |to, from, reply| {
+        let (certificate, carriers) = match reply {
+            PeerReply::Closing(proof) => (&mut proof.certificate, &mut proof.carriers),
+            PeerReply::LogEntries { certificate, carriers, .. } => (certificate, carriers),
+            _ => return,
+        };
+        // One tells the truth, but not before every lie was told.
+        let number = told.load(Ordering::Relaxed);
+        if to != node(3) || (from == node(1) && number >= 4) {
+            return;
+        }
+        told.store(number + 1, Ordering::Relaxed);
+        match number % 4 {
+            0 => certificate.block = header.parent,
+            1 => certificate.signatures.truncate(2),
+            2 => carriers.push(header.clone()),
+            _ => carriers.extend(std::iter::repeat_n(header.clone(), CARRIERS_MAX + 1)),
+        }
+    });
+    cluster.board.heal();
+    cluster.all_reach(1).await;
+    assert!(lies.load(Ordering::Relaxed) >= 4, "it was told every lie");
+    cluster.board.be_honest();
+    cluster.finalize(3, 2).await;
+    cluster.settle().await;
 }
 
 /// The evidence that a node keeps, and whether it proves anything.
