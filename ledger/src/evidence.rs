@@ -158,7 +158,7 @@ fn double_proposal(
     signatures: &[Signature; 2],
 ) -> Result<Vec<Culprit>, EvidenceInvalid> {
     let [one, other] = headers;
-    if (one.leader, one.view, one.epoch) != (other.leader, other.view, other.epoch) {
+    if (one.leader, one.view) != (other.leader, other.view) {
         return Err(EvidenceInvalid::NoContradiction("the proposals are of two views or two leaders"));
     }
     if one == other {
@@ -224,10 +224,8 @@ fn check_proposal(sets: &ValidatorSets, header: &Header, proposal: &Signature) -
     if header.consortium != sets.consortium() {
         return Err(CertificateInvalid::ForeignConsortium { found: header.consortium }.into());
     }
-    if header.epoch != header.view.epoch() {
-        return Err(CertificateInvalid::OtherEpoch { found: header.epoch, expected: header.view.epoch() }.into());
-    }
-    key_of(sets.of(header.epoch)?, signer)?
+    // By the view: a header that names another epoch beside it is invalid, and its leader has signed that.
+    key_of(sets.of(header.view.epoch())?, signer)?
         .verify(context::LEDGER_PROPOSAL, header.digest().as_bytes(), proposal)
         .map_err(|_| CertificateInvalid::BadSignature { signer }.into())
 }

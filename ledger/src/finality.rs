@@ -27,15 +27,16 @@
 //! Once messages between honest nodes arrive in bounded time: if no block becomes final, every honest timer runs out,
 //! because only a certified block or a new term starts it anew. A term has no endless supply of certified blocks: after
 //! its first, honest nodes vote only for one on a block that they know to be final, and what they know of that they show
-//! each other. All n - f honest nodes then give up the term, which is a quorum, so all enter the next. Of the honest nodes one knows the highest
-//! certified block that any of them knows, and holds it in its log. Each honest nullify vote begins at or below the view
-//! after that, so this node can show parent and bridge. The turns in a term rotate, each node lets a candidate pass only
-//! when its turn has come, and each term that fails doubles the patience up to a cap; so in some term such a node has the
-//! first turn, and all honest nodes grant it. Its first block has a quorum of honest notarizations before anybody's
-//! patience ends, and then a quorum of finalizations, because nobody has given up a view of that term. Locks that could
-//! hold validators back do not exist: whoever finalized a block that did not become final may vote for any later one that
-//! is in place. A leader that is known and whose term fails is barred for a while, so a liar or a dead node costs few
-//! terms. f + 1 nullify votes contain an honest one: the others join it, so that nobody is left behind.
+//! each other. All n - f honest nodes then give up the term, which is a quorum, so all enter the next. Of the honest
+//! nodes one knows the highest certified block that any of them knows, and holds it in its log. Each honest nullify vote
+//! begins at or below the view after that, so this node can show parent and bridge. The turns in a term rotate, each node
+//! lets a candidate pass only when its turn has come, and each term that fails doubles the patience up to a cap; so in
+//! some term such a node has the first turn, and all honest nodes grant it. Its first block has a quorum of honest
+//! notarizations before anybody's patience ends, and then a quorum of finalizations, because nobody has given up a view
+//! of that term. Locks that could hold validators back do not exist: whoever finalized a block that did not become final
+//! may vote for any later one that is in place. A leader that is known and whose term fails is barred for a while, so a
+//! liar or a dead node costs few terms. f + 1 nullify votes contain an honest one: the others join it, so that nobody is
+//! left behind.
 //!
 //! Progress is not enough where a leader takes some entries and leaves others. The shell tells since when the blocks of a
 //! term pass over an entry ([`Input::PassedOver`]), and a patience with that ends in the same way, whatever is certified
@@ -59,6 +60,10 @@
 //! part of the chain. Why nobody stops them: as long as the closing block is final nowhere, its epoch goes on as ever,
 //! with carriers for blocks. Once it is final at one honest node, that one shows the proof to whoever asks, and who does
 //! not know it asks: because something waits, or because somebody speaks of a later epoch.
+//!
+//! Two ends of one epoch are the work of more than f liars. Whoever is still in that epoch stops, as at any fork. Whoever
+//! is in a later one keeps the evidence and goes on: nothing of the old epoch is voted on any more, and its keys, of which
+//! a quorum may be in nobody's care by now, must not stop those that vote after them.
 //!
 //! What an operator sees of all this is [`Voter::status`].
 
@@ -121,8 +126,6 @@ pub struct Voter {
     parameters: Parameters,
     /// Who votes in the present epoch.
     validators: ValidatorSet,
-    /// Who voted in the one before, if this node saw its end.
-    before: Option<ValidatorSet>,
     /// With what this node may sign, whatever the epoch.
     signers: Vec<Signer>,
     /// That of the present epoch; none if it has no vote in it.
@@ -162,6 +165,8 @@ pub struct Voter {
     halted: bool,
     /// Whom this node has reported, and for what.
     accused: BTreeSet<(&'static str, NodeId)>,
+    /// The epochs that are over and of which it has reported two ends.
+    forked: BTreeSet<u64>,
     /// The time of the present step.
     now: Moment,
     /// What the present step gives the shell to do.
@@ -170,8 +175,8 @@ pub struct Voter {
 
 impl Voter {
     /// A voter that goes on from the final state of its disk. Without a signer, or with one that is no validator, it
-    /// follows the votes of others. `tip_certificate` is what made the tip final; see also [`Self::with_carriers`]. `record` is the last one made durable; the default is only for a key that never
-    /// voted.
+    /// follows the votes of others. `tip_certificate` is what made the tip final; see also [`Self::with_carriers`].
+    /// `record` is the last one made durable; the default is only for a key that never voted.
     pub fn new(
         consortium: Arc<Consortium>,
         signers: impl IntoIterator<Item = Signer>,
@@ -181,7 +186,7 @@ impl Voter {
         now: Moment,
     ) -> Self {
         let validators = tip.validators();
-        let (epoch, is_closed) = (validators.epoch, tip.is_closed());
+        let epoch = validators.epoch;
         let stands = tip.view.max(View::start_of(epoch));
         record.raise_floor(stands);
         let recorded = Some(record.term).filter(|term| epoch_of(*term) == epoch);
@@ -192,7 +197,6 @@ impl Voter {
             recent: tip_certificate.iter().map(recent).collect(),
             parameters: tip.state.parameters(),
             validators,
-            before: is_closed.then(|| tip.voted_by()),
             signers: Vec::new(),
             signer: None,
             consortium,
@@ -218,6 +222,7 @@ impl Voter {
             behind_at_last_tick: false,
             halted: false,
             accused: BTreeSet::new(),
+            forked: BTreeSet::new(),
             now,
             effects: Vec::new(),
         };

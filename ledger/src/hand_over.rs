@@ -29,7 +29,19 @@ pub struct ClosingProof {
     pub carriers: Vec<Header>,
 }
 
+impl From<Certificate> for ClosingProof {
+    /// That of a block by its own certificate.
+    fn from(certificate: Certificate) -> Self {
+        Self { certificate, carriers: Vec::new() }
+    }
+}
+
 impl ClosingProof {
+    /// Whether it names no more carriers than it may. What a peer shows is looked at only then.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.carriers.len() <= CARRIERS_MAX
+    }
+
     /// Height and digest of the block that it speaks of; none if the carriers do not hang together.
     pub fn closes(&self) -> Option<(BlockHeight, Digest)> {
         closed_by(&self.certificate, &self.carriers)
@@ -51,10 +63,11 @@ pub(crate) fn closed_by(certificate: &Certificate, carriers: &[Header]) -> Optio
         return Some((certificate.height, certificate.block));
     };
     let is_certified =
-        (last.view, last.height, last.digest()) == (certificate.view, certificate.height, certificate.block);
-    let hang_together = carriers.windows(2).all(|pair| pair[1].parent == pair[0].digest());
+        || (last.view, last.height, last.digest()) == (certificate.view, certificate.height, certificate.block);
+    let hang_together = || carriers.windows(2).all(|pair| pair[1].parent == pair[0].digest());
     let height = BlockHeight::new(first.height.get().checked_sub(1)?);
-    (is_certified && hang_together && carriers.len() <= CARRIERS_MAX).then_some((height, first.parent))
+    // Nothing is hashed before it is counted.
+    (carriers.len() <= CARRIERS_MAX && is_certified() && hang_together()).then_some((height, first.parent))
 }
 
 /// The old set's word that another set votes from here on. That of the new set is the certificate of any later block.

@@ -95,8 +95,12 @@ impl Replay {
         let FinalBlock { block, certificate, carriers } = next;
         let height = block.header.height;
         let invalid = |reason| ReplayInvalid { height, reason };
-        let is_its_own = certificate.view == block.header.view || (block.header.is_closing() && !carriers.is_empty());
-        if !is_its_own || closed_by(certificate, carriers) != Some((height, block.header.digest())) {
+        let is_its_own = carriers.is_empty() && certificate.view == block.header.view;
+        let fits = match block.header.is_closing() {
+            true => certificate.kind == VoteKind::Finalize && (is_its_own || !carriers.is_empty()),
+            false => is_its_own,
+        };
+        if !fits || closed_by(certificate, carriers) != Some((height, block.header.digest())) {
             return Err(invalid(Reason::OtherCertificate));
         }
         let quorum = certificate.verify(&self.validators, &self.consortium.id());

@@ -24,7 +24,7 @@ use crate::{
 pub struct Signer {
     /// Who votes.
     pub node: NodeId,
-    /// The node's key of genesis.
+    /// The node's key, as the ledger names it.
     pub key: SecretKey,
 }
 

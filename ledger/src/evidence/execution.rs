@@ -135,7 +135,7 @@ impl Execution {
 
     /// The parent, if the block is the first of the epoch after its.
     fn closing_parent(&self) -> Option<&Header> {
-        self.parent.as_ref().filter(|parent| parent.epoch < self.block.header.epoch)
+        self.parent.as_ref().filter(|parent| parent.view.epoch() < self.block.header.view.epoch())
     }
 
     /// Whether a quorum certified the parent, so that its roots are right. If not, the leader built on what it had no

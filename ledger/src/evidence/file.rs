@@ -36,7 +36,8 @@ struct Body {
 }
 
 impl EvidenceFile {
-    /// The file of `evidence` against keys of `consortium`. `hand_overs` are those from genesis to the epoch that it is of.
+    /// The file of `evidence` against keys of `consortium`. `hand_overs` are those from genesis to the epoch that it is
+    /// of.
     pub fn new(consortium: &Consortium, hand_overs: Vec<HandOver>, evidence: Evidence) -> Self {
         Self { consortium: consortium.id(), body: Body { evidence, hand_overs, document: consortium.to_bytes() } }
     }

@@ -55,7 +55,8 @@ impl Voter {
             .values()
             .filter(passed)
             .find(|held| held.kind == VoteKind::Finalize && held.height >= self.tip.height && held.block != digest);
-        if let Some(theirs) = contradicting.cloned()
+        let shown = self.shown.as_ref().filter(|proof| self.contradicted_by(proof).is_some());
+        if let Some(theirs) = contradicting.or(shown.map(|proof| &proof.certificate)).cloned()
             && let Some(ours) = self.tip_certificate.clone()
         {
             self.halt(Conflict::TwoCertificates { ours, theirs });

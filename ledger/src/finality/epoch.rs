@@ -1,9 +1,10 @@
 //! From one epoch to the next: the closing block's proof, and the vote of the next set, which starts on it.
 
+use wallet::digest::Digest;
+
 use super::{
     Refusal, Voter,
     port::{Conflict, Effect},
-    terms::Terms,
 };
 use crate::{
     block::View,
@@ -38,12 +39,14 @@ impl Voter {
         }
         let next = self.tip.validators();
         let (epoch, start, term) = (next.epoch, View::start_of(next.epoch), View::first_term(next.epoch));
-        self.before = Some(std::mem::replace(&mut self.validators, next));
+        self.validators = next;
         self.certified.clear();
         self.tally = Default::default();
         self.nullifies = Default::default();
         (self.shown, self.later_epoch) = (None, false);
-        self.terms = Terms::new(term, self.now.steady);
+        self.terms.begin_epoch(&self.validators, self.now.steady);
+        // What its last leader owed is no debt of the next one.
+        self.timer.passed_over(None);
         self.record.raise_floor(start);
         self.record.enter(term);
         self.effects.push(Effect::Began { epoch, term });
@@ -69,14 +72,20 @@ impl Voter {
     /// Takes the proof that the block which closes this epoch is final.
     pub(super) fn closing(&mut self, proof: ClosingProof) -> Result<(), Refusal> {
         let (height, block) = proof.closes().ok_or(CertificateInvalid::Carriers)?;
-        if proof.certificate.view.epoch() < self.epoch() || height <= self.tip.height {
-            return Ok(());
+        let epoch = proof.certificate.view.epoch();
+        if epoch < self.epoch() {
+            return self.of_closed_epoch(&proof);
         }
-        self.of_this_epoch(proof.certificate.view.epoch())?;
+        self.of_this_epoch(epoch)?;
         if proof.carriers.is_empty() {
             return self.certificate(proof.certificate);
         }
-        if self.shown.as_ref() != Some(&proof) {
+        if height <= self.tip.height {
+            if let Some(ours) = self.contradicted_by(&proof) {
+                proof.verify(&self.validators, &self.consortium.id())?;
+                self.halt(Conflict::TwoCertificates { ours, theirs: proof.certificate });
+            }
+        } else if self.shown.as_ref() != Some(&proof) && self.may_close(&block) {
             proof.verify(&self.validators, &self.consortium.id())?;
             self.shown = Some(proof);
             self.read_again(&block);
@@ -84,17 +93,34 @@ impl Voter {
         Ok(())
     }
 
-    /// A certificate of an epoch that is over is no news, unless it contradicts what that ended with.
-    pub(super) fn certificate_of_before(&mut self, certificate: Certificate) -> Result<(), Refusal> {
-        let held = self.recent.get(&certificate.height).filter(|(block, _)| *block != certificate.block);
-        let ours = held.map(|(_, ours)| ours.clone()).filter(|_| certificate.kind == VoteKind::Finalize);
-        let before = self.before.as_ref().filter(|before| before.epoch == certificate.view.epoch());
-        // Above the closing block stand carriers, which are no part of the chain.
-        if let Some((ours, before)) = ours.zip(before).filter(|(ours, _)| ours.view.epoch() == certificate.view.epoch())
-        {
-            certificate.verify(before, &self.consortium.id())?;
-            self.halt(Conflict::TwoCertificates { ours, theirs: certificate });
-        }
+    /// Whether this block is one that closes the epoch, as far as this node knows.
+    fn may_close(&self, block: &Digest) -> bool {
+        self.stages.find(block).is_none_or(|(_, staged, _)| staged.header.is_closing())
+    }
+
+    /// What is said of an epoch that is over is no news, unless it contradicts how that ended here. Then it is kept as
+    /// evidence, once for each epoch.
+    pub(super) fn of_closed_epoch(&mut self, proof: &ClosingProof) -> Result<(), Refusal> {
+        let epoch = proof.certificate.view.epoch();
+        let voted = self.tip.state.validators_of(epoch);
+        let Some((ours, voted)) = self.contradicted_by(proof).zip(voted).filter(|_| !self.forked.contains(&epoch))
+        else {
+            return Ok(());
+        };
+        proof.verify(&voted.set, &self.consortium.id())?;
+        self.forked.insert(epoch);
+        let theirs = proof.certificate.clone();
+        self.effects.push(Effect::OldFork(Box::new([ours, theirs])));
         Ok(())
+    }
+
+    /// By what a block is final here that cannot be if this proof holds.
+    pub(super) fn contradicted_by(&self, proof: &ClosingProof) -> Option<Certificate> {
+        let (height, block) = proof.closes()?;
+        let (own, ours) = self.recent.get(&height)?;
+        // Above a closing block stand carriers, which are no part of the chain.
+        let is_of_one_epoch = ours.view.epoch() == proof.certificate.view.epoch();
+        let contradicts = proof.certificate.kind == VoteKind::Finalize && is_of_one_epoch && *own != block;
+        contradicts.then(|| ours.clone())
     }
 }

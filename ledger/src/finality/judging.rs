@@ -82,7 +82,7 @@ impl Voter {
         let Certificate { kind, view, height, block, .. } = certificate;
         let is_final = kind == VoteKind::Finalize;
         if view.epoch() < self.epoch() {
-            return self.certificate_of_before(certificate);
+            return self.of_closed_epoch(&certificate.into());
         }
         self.of_this_epoch(view.epoch())?;
         if height <= self.tip.height || view <= self.tip.view {

@@ -157,6 +157,9 @@ pub enum Effect {
     },
     /// A key contradicted itself: portable evidence.
     Evidence(Box<Evidence>),
+    /// An epoch that is over has two ends: the certificate of the one that is final here, and another. Keep that as
+    /// evidence. The vote goes on, because nothing of that epoch is voted on any more.
+    OldFork(Box<[Certificate; 2]>),
     /// The consortium's rules are broken beyond what f liars can do. The voter has stopped; show the evidence.
     Conflict(Box<Conflict>),
 }

@@ -44,8 +44,8 @@ impl Voter {
         self.best().1
     }
 
-    /// Why this node is in its term, for a peer that is not: none in the first term of an epoch, and none after a start before it was shown
-    /// again.
+    /// Why this node is in its term, for a peer that is not: none in the first term of an epoch, and none after a start
+    /// before it was shown again.
     pub fn permit(&self) -> Option<Nullification> {
         self.nullifies
             .permit(self.terms.term(), self.quorum())
@@ -84,6 +84,9 @@ impl Voter {
                     finalized: self.tally.voters(&self.ballot(VoteKind::Finalize, executed)),
                 }
             });
+        // Carriers, which say nothing any more once what they carry is final.
+        let is_over = |staged: &Staged| staged.header.view.epoch() < self.epoch();
+        let refused = self.stages.iter().filter(|(_, staged)| !is_over(staged));
         Status {
             height: self.tip.height,
             since: self.since,
@@ -95,7 +98,7 @@ impl Voter {
             complaint: self.terms.complaint(),
             patience_ms: self.timer.left_ms(&self.parameters, self.now.steady),
             failed_terms: self.timer.failed_terms(),
-            invalid: self.stages.iter().filter_map(|(index, staged)| Some((index, staged.reason()?.clone()))).collect(),
+            invalid: refused.filter_map(|(index, staged)| Some((index, staged.reason()?.clone()))).collect(),
             halted: self.halted,
         }
     }

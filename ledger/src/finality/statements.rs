@@ -7,6 +7,11 @@
 //! votes, grants and proposes in later terms only, and gives up only views after w. A lost finalize vote was for a block
 //! that a quorum had notarized before, so it is below w, too. Hence nothing that was lost contradicts what follows,
 //! whoever holds it.
+//!
+//! The first term of an epoch begins without nullify votes: a closing block that is final lets it begin. Let the last of
+//! the lost statements be of that term. Then the closing block was final at the key, and with it all below, before the
+//! key fell silent and drew the number of its `ValidatorResumed`. So that entry is in a later block, w is in the same
+//! epoch or a later one, and no term of it is below its first.
 
 use std::collections::BTreeMap;
 
@@ -75,8 +80,8 @@ impl Statements {
         block.skipped.iter().for_each(|skipped| self.take_nullification(skipped, node));
     }
 
-    /// Whether `node` signed something here with `key` that `record` does not know: then the record is not the last one of that
-    /// key. What the key did not sign says nothing, so nobody can silence a node by a forgery.
+    /// Whether `node` signed something here with `key` that `record` does not know: then the record is not the last one
+    /// of that key. What the key did not sign says nothing, so nobody can silence a node by a forgery.
     pub fn are_beyond(&self, record: &VoteRecord, node: NodeId, key: &PublicKey, consortium: &Consortium) -> bool {
         let (key, id) = (key, consortium.id());
         self.votes.iter().any(|vote| !record.knows_ballot(&vote.statement) && is_by(vote, node, key, id))

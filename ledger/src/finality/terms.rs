@@ -11,7 +11,7 @@ use super::{
     stages::{Outcome, Staged},
 };
 use crate::{
-    block::{View, epoch_of},
+    block::{TERMS_PER_EPOCH, View, epoch_of},
     certificate::Certificate,
 };
 
@@ -40,6 +40,17 @@ impl Terms {
     pub(super) fn new(term: u64, now: Duration) -> Self {
         let failed = VecDeque::new();
         Self { term, entered_at: now, leader: None, failed, guard: None, complaint: None, stood: None }
+    }
+
+    /// Goes to the first term of the next epoch, in which these vote. Who stays and was barred remains so for as many
+    /// terms as before.
+    pub(super) fn begin_epoch(&mut self, validators: &ValidatorSet, now: Duration) {
+        let term = View::first_term(validators.epoch);
+        let mut failed = std::mem::take(&mut self.failed);
+        failed.retain(|(_, node)| validators.key(*node).is_some());
+        failed.drain(..failed.len().saturating_sub(validators.faults_max()));
+        failed.iter_mut().for_each(|(failed, _)| *failed = term.saturating_sub(self.term.saturating_sub(*failed)));
+        *self = Self { failed, ..Self::new(term, now) };
     }
 
     pub(super) fn term(&self) -> u64 {
@@ -84,10 +95,12 @@ impl Terms {
     }
 
     /// How long after this node entered the term it is the turn of `node`, with `step` between two turns. The turns
-    /// begin with another node in each term, and pass over those that are barred. None for a node without a turn.
+    /// begin with another node in each term, and in the first term of each epoch, and pass over those that are barred.
+    /// None for a node without a turn.
     fn turn(&self, node: NodeId, validators: &ValidatorSet, step: Duration) -> Option<Duration> {
         let count = validators.members.len();
-        let first = usize::try_from(self.term % count.max(1) as u64).ok()?;
+        let turns = (self.term % TERMS_PER_EPOCH).saturating_add(epoch_of(self.term));
+        let first = usize::try_from(turns % count.max(1) as u64).ok()?;
         let order = validators.members.iter().cycle().skip(first).take(count).map(|(member, _)| *member);
         let rank = order.filter(|member| !self.is_barred(*member, validators)).position(|member| member == node)?;
         Some(step.saturating_mul(u32::try_from(rank).ok()?))

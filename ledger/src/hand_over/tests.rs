@@ -314,7 +314,63 @@ fn a_replay_goes_on_behind_a_closing_block_that_a_carrier_made_final() {
         }
         let alone = FinalBlock { carriers: Vec::new(), ..closing.clone() };
         assert_eq!(replay(&[alone]).expect_err("of another block").reason, Reason::OtherCertificate);
+        let again = FinalBlock { carriers: closing.carriers.clone(), ..first.clone() };
+        let reason = replay(&[closing.clone(), again]).expect_err("it closes nothing").reason;
+        assert_eq!(reason, Reason::OtherCertificate);
         let below = FinalBlock { certificate: certify(&scene.carriers[0], [0, 1]), ..closing };
         assert!(replay(&[below]).is_err(), "no quorum, or not the last carrier");
     }
+}
+
+#[test]
+fn a_closing_block_is_final_by_finalize_votes_and_other_blocks_have_no_carriers() {
+    let scene = Scene::new();
+    let reason = |block: &Block, certificate, carriers| {
+        let mut replay = Replay::new(scene.consortium.clone(), Signatures::Certified);
+        let block = FinalBlock { block: block.clone(), certificate, carriers };
+        replay.step(&block).map_err(|invalid| invalid.reason)
+    };
+    assert_eq!(reason(&scene.closing, certify(&scene.closing, OLD), Vec::new()), Ok(()));
+    let notarized = certify_as(VoteKind::Notarize, &scene.closing, OLD);
+    assert_eq!(reason(&scene.closing, notarized, Vec::new()), Err(Reason::OtherCertificate));
+    changes::plan([]);
+    let made = propose(&scene.consortium, place(&scene.genesis, None, view(1)), &signer(0), at(1), Vec::new());
+    // Only liars sign a block in its parent's view.
+    let parent_certificate = Some(certify(&made.block, OLD));
+    let mut above = Block { parent_certificate, ..made.block.clone() };
+    (above.header.parent, above.header.height) = (made.block.header.digest(), BlockHeight::new(2));
+    assert_eq!(reason(&made.block, certify(&made.block, OLD), Vec::new()), Ok(()));
+    let carried = reason(&made.block, certify(&above, OLD), vec![above.header]);
+    assert_eq!(carried, Err(Reason::OtherCertificate));
+}
+
+#[test]
+fn a_leader_that_names_another_epoch_than_its_views_has_signed_that() {
+    let scene = Scene::new();
+    let leader = signer(4);
+    let mut lie = scene.first_block(scene.direct(), &leader);
+    lie.header.epoch = u64::MAX;
+    lie.proposal = lie.header.sign(&leader.key);
+    assert_eq!(execute(&scene.consortium, &scene.closed, &lie), Err(BlockInvalid::Validators));
+    assert!(is_bound(&scene.closed, &lie));
+    let named = scene.blame(&lie).expect("a lie");
+    assert_eq!(named.iter().map(|culprit| culprit.node).collect::<Vec<_>>(), [leader.node]);
+}
+
+#[test]
+fn more_carriers_than_a_node_holds_blocks_prove_nothing() {
+    let scene = Scene::new();
+    let mut block = scene.carriers[0].clone();
+    let mut carriers = vec![block.header.clone()];
+    let mut proof = |count: usize| {
+        while carriers.len() < count {
+            (block.header.parent, block.header.view.term) = (block.header.digest(), block.header.view.term + 1);
+            carriers.push(block.header.clone());
+        }
+        ClosingProof { certificate: certify(&block, OLD), carriers: carriers.clone() }
+    };
+    let whole = proof(CARRIERS_MAX);
+    assert_eq!(whole.closes(), Some((scene.closing.header.height, scene.closing.header.digest())));
+    let more = proof(CARRIERS_MAX + 1);
+    assert_eq!((more.closes(), more.is_bounded()), (None, false));
 }

@@ -12,6 +12,7 @@ use wallet::{digest::Digest, units::NodeId};
 
 use super::{
     fault::Fault,
+    final_store::FinalStore,
     log_store::{Link, blocking, chain_hash, is_signed},
     raft::{RaftEntry, RaftLogId, block_of, raft_id},
     shared::{PEER_TIMEOUT, Shared},
@@ -36,15 +37,15 @@ impl Shared {
                 return Ok(None);
             }
             let last = final_at.map_or(0, |at| at.index);
-            // Who asks can check no certificate of a later epoch than its own.
-            let known = log.entry(index)?.and_then(|stored| block_of(stored.entry)).map(|block| block.header);
-            let epoch = known.map_or(0, |header| header.epoch + u64::from(header.is_closing()));
-            let closing = store.hand_over(epoch)?;
             let stored = log.entries_from(index.saturating_add(1))?.into_iter().take(LOG_ENTRIES_MAX);
             let mut entries: Vec<RaftEntry> =
                 stored.map(|stored| stored.entry).take_while(|entry| entry.log_id.index <= last).collect();
+            // Who asks can check no certificate of a later epoch than that of its next final block. What else the log
+            // holds was judged by nobody.
+            let Some(epoch) = first_epoch(&store, &entries)? else { return Ok(None) };
+            let closing = store.hand_over(epoch)?;
             while let Some(entry) = entries.last() {
-                let block = block_of(entry.clone()).filter(|block| block.header.epoch == epoch);
+                let block = block_of(entry.clone()).filter(|block| block.header.view.epoch() == epoch);
                 if let Some((header, closing)) = block.as_ref().map(|block| &block.header).zip(closing.as_ref())
                     && *header == closing.closing
                 {
@@ -54,7 +55,7 @@ impl Shared {
                     && let Some(certificate) = store.certificate(block.header.height)?
                     && (certificate.kind, certificate.block) == (VoteKind::Finalize, block.header.digest())
                 {
-                    return Ok(Some((entries, ClosingProof { certificate, carriers: Vec::new() })));
+                    return Ok(Some((entries, certificate.into())));
                 }
                 entries.pop();
             }
@@ -132,6 +133,16 @@ impl Shared {
         }
         Ok(None)
     }
+}
+
+/// The epoch of the first of these entries that is final.
+pub(super) fn first_epoch(store: &FinalStore, entries: &[RaftEntry]) -> Result<Option<u64>, Fault> {
+    for block in entries.iter().filter_map(|entry| block_of(entry.clone())) {
+        if store.header(block.header.height)?.is_some_and(|header| header == block.header) {
+            return Ok(Some(block.header.view.epoch()));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether these ids follow `last` and each other, as those of one log do. None of them changes who replicates.

@@ -62,8 +62,8 @@ pub(crate) async fn tell_of_log(shared: Arc<Shared>) {
     }
 }
 
-/// Sends own votes to one node, as many at once as wait. A vote does not wait for the answer to the one before, or a block
-/// would take half a round trip longer.
+/// Sends own votes to one node, as many at once as wait. A vote does not wait for the answer to the one before, or a
+/// block would take half a round trip longer.
 pub(crate) async fn send_votes(shared: Arc<Shared>, to: NodeId, mut words: mpsc::Receiver<Word>) {
     let (mut batch, mut under_way) = (Vec::new(), FuturesUnordered::new());
     loop {
@@ -79,7 +79,7 @@ pub(crate) async fn send_votes(shared: Arc<Shared>, to: NodeId, mut words: mpsc:
             Some(reply) = under_way.next() => reply,
         };
         if let Ok(PeerReply::Closing(proof)) = reply {
-            shared.tell_validator(Message::Input(Input::Closing(proof)));
+            shared.tell_closing(proof);
         } else if let Ok(PeerReply::Votes { final_height, permit }) = reply {
             let mut peers = shared.peers.lock().unwrap_or_else(PoisonError::into_inner);
             let known = peers.entry(to).or_insert(final_height);
@@ -109,7 +109,7 @@ pub(crate) async fn fetch_certificates(shared: Arc<Shared>) {
                     shared.tell_validator(Message::Input(Input::Certificate(certificate)));
                 }
             }
-            Ok(PeerReply::Closing(proof)) => shared.tell_validator(Message::Input(Input::Closing(proof))),
+            Ok(PeerReply::Closing(proof)) => shared.tell_closing(proof),
             _ => {}
         }
         // Certificates alone do not help: the leader shows this node another log than the others.

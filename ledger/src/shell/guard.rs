@@ -21,7 +21,7 @@ use super::{
     validator::Message,
     window::ENTRIES_MAX,
 };
-use crate::{block::epoch_of, execute::BLOCK_BYTES_MAX, finality::Input, planted::planted};
+use crate::{block::epoch_of, execute::BLOCK_BYTES_MAX, finality::Input, hand_over::CARRIERS_MAX, planted::planted};
 
 /// Entries of one leader above the final one at most. An honest one has one open block at a time.
 const OPEN_ENTRIES_MAX: u64 = 1024;
@@ -47,7 +47,7 @@ impl Shared {
         if !self.terms.is_led_by(term, from) && !planted!(UnprovenLeader) {
             let Some(validators) = self.validators_of(epoch_of(term)) else {
                 // It follows once it is shown how its own epoch ended, for which it asks now.
-                self.tell_validator(Message::Input(Input::Later { epoch: epoch_of(term) }));
+                self.say(from, Input::Later { epoch: epoch_of(term) }).await?;
                 return Err(PeerRefusal::Unproven);
             };
             let proof = proof.ok_or(PeerRefusal::Unproven)?;
@@ -233,7 +233,9 @@ impl Shared {
 
 fn is_bounded(entry: &RaftEntry) -> bool {
     match &entry.payload {
-        EntryPayload::Normal(block) => block.bytes().len() <= PACKED_BYTES_MAX,
+        EntryPayload::Normal(packed) => {
+            packed.bytes().len() <= PACKED_BYTES_MAX && packed.block().carriers.len() <= CARRIERS_MAX
+        }
         _ => true,
     }
 }

@@ -11,16 +11,23 @@
 //!   was taken from it as a block may hold.
 //!
 //! A fuller block is an excuse, and so is one with a word of the operators: in the midst of it a rule may have refused the
-//! entry that applies before it and after it. There are [`EXCUSES_PER_NODE`] of them for each node of the consortium: what one author
-//! may have in a leader's queue fills one block at most in number and one in bytes, and at least half of each block comes
-//! from the queue, in its order. The exception is a block with entries of the same author. Who sends more than the
+//! entry that applies before it and after it. There are [`EXCUSES_PER_NODE`] of them for each node of the consortium: what
+//! one author may have in a leader's queue fills one block at most in number and one in bytes, and at least half of each
+//! block comes from the queue, in its order.
+//!
+//! After [`BLOCKS_MIN`] blocks that pass over an entry the voter is told since when. It gives up the term when its
+//! patience ends, whatever else became final meanwhile. What a leader can do at will does not start this anew: a block
+//! that comes late or that is an excuse is no such block, and takes back none. Two things do. One is that the final state
+//! refuses the entry. The other is a full block of which a large part is the author's own. Who sends more than the
 //! leader's queue takes of one author has to wait for itself.
 //!
-//! After [`BLOCKS_MIN`] such blocks in a row the voter is told since when. It gives up the term when its patience ends,
-//! whatever else became final meanwhile. Others are told of an entry when it waits for longer than [`SEND_AGAIN`], so all
-//! of them judge alike, and f + 1 that complain are joined by all.
+//! Others are told of an entry when it waits for longer than [`SEND_AGAIN`], so all of them judge alike, and f + 1 that
+//! complain are joined by all.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use genesis::Consortium;
 use tokio::time::Instant;
@@ -38,18 +45,24 @@ use crate::{
     execute::{BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, Executed},
 };
 
-/// So many blocks in a row must pass over an entry. The first may have been proposed before the entry arrived, and the
+/// So many blocks must pass over an entry. The first may have been proposed before the entry arrived, and the
 /// second right after that. The third stands on one that became final while the leader had the entry.
 const BLOCKS_MIN: u32 = 3;
 
 /// See the module.
 const EXCUSES_PER_NODE: u32 = 4;
 
+/// Of blocks that follow each other faster than this, one is judged.
+const JUDGE_AGAIN: Duration = Duration::from_millis(125);
+
+/// An author's own entries are a large part of a full block if they alone are half of what makes it one.
+const LARGE_PARTS: usize = 4;
+
 /// A block that became final, as who waits for an entry that is not in it sees it.
 pub(crate) struct Judged {
     term: u64,
     is_timely: bool,
-    /// Whose entries it has, if it is more than half full.
+    /// Whose entries are a large part of it, if it is more than half full.
     full_of: Option<BTreeSet<NodeId>>,
     /// Whether it has entries of governance.
     governs: bool,
@@ -59,13 +72,22 @@ pub(crate) struct Judged {
 
 impl Judged {
     fn new(term: u64, entries: &[Entry], is_timely: bool, nodes: usize) -> Self {
-        let bytes: usize = entries.iter().map(|entry| entry.bytes().len()).sum();
-        let is_full = entries.len() > BLOCK_ENTRIES_MAX / 2 || bytes > BLOCK_BYTES_MAX / 2;
-        let authors = || entries.iter().map(|entry| entry.body.author).collect();
+        let is_more = |(count, bytes): (usize, usize), parts: usize| {
+            count > BLOCK_ENTRIES_MAX / parts || bytes > BLOCK_BYTES_MAX / parts
+        };
+        let add = |(count, bytes): (usize, usize), entry: &Entry| (count + 1, bytes + entry.bytes().len());
+        let full_of = is_more(entries.iter().fold((0, 0), add), 2).then(|| {
+            let mut by_author: BTreeMap<NodeId, (usize, usize)> = BTreeMap::new();
+            for entry in entries {
+                let own = by_author.entry(entry.body.author).or_default();
+                *own = add(*own, entry);
+            }
+            by_author.into_iter().filter(|(_, own)| is_more(*own, LARGE_PARTS)).map(|(author, _)| author).collect()
+        });
         let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
         let governs = entries.iter().any(|entry| entry.body.event.governs());
         let excuses_max = nodes.saturating_mul(EXCUSES_PER_NODE);
-        Self { term, is_timely, full_of: is_full.then(authors), governs, excuses_max }
+        Self { term, is_timely, full_of, governs, excuses_max }
     }
 }
 
@@ -80,28 +102,34 @@ pub(crate) struct Treatment {
 }
 
 impl Treatment {
-    /// A block became final without the entry, which is of `author`, and which the final state takes or not. Since when
-    /// the leader passes over it.
-    pub(crate) fn note(&mut self, block: &Judged, author: NodeId, applies: bool, now: Instant) -> Option<Instant> {
+    /// A block became final without the entry, which is of `author`, and which the final state takes or not.
+    pub(crate) fn note(&mut self, block: &Judged, author: NodeId, applies: bool, now: Instant) {
         if block.term != self.term {
             *self = Self { term: block.term, ..Self::default() };
         }
-        let is_excused = match &block.full_of {
-            None if !block.governs => false,
-            Some(authors) if authors.contains(&author) => true,
-            _ => {
-                self.excuses = self.excuses.saturating_add(1);
-                self.excuses <= block.excuses_max
-            }
-        };
-        if is_excused || !applies || !block.is_timely {
+        let waits_for_itself = block.full_of.as_ref().is_some_and(|authors| authors.contains(&author));
+        if !applies || waits_for_itself {
             self.passed = None;
-            return None;
+            return;
+        }
+        if !block.is_timely {
+            return;
+        }
+        if block.full_of.is_some() || block.governs {
+            self.excuses = self.excuses.saturating_add(1);
+            if self.excuses <= block.excuses_max {
+                return;
+            }
         }
         let (since, blocks) = self.passed.unwrap_or((now, 0));
         self.passed = Some((since, blocks.saturating_add(1)));
+    }
+
+    /// Since when the leader of `term` passes over the entry.
+    pub(crate) fn passed_over_since(&self, term: u64) -> Option<Instant> {
+        let (since, _) = self.passed.filter(|(_, blocks)| *blocks >= BLOCKS_MIN && term == self.term)?;
         // If the leader refused it before it applied, it has it again by then.
-        (blocks + 1 >= BLOCKS_MIN).then_some(since + SEND_AGAIN)
+        Some(since + SEND_AGAIN)
     }
 }
 
@@ -115,15 +143,22 @@ impl Validator {
     /// Judges the leader of a block that became final by what waits here and is not in it.
     pub(super) fn judge_leader(&mut self, block: &Block, is_timely: bool) {
         let (shared, term) = (&self.shared, block.header.view.term);
-        let late = if block.header.leader == shared.me { Vec::new() } else { shared.outbox.late() };
-        let since = (!late.is_empty()).then(|| {
+        // What comes late says nothing, so it must not take the turn of a block that does.
+        let is_judged = is_timely && block.header.leader != shared.me;
+        let late = if is_judged { shared.outbox.late_again(JUDGE_AGAIN) } else { Vec::new() };
+        if !late.is_empty() {
             let (tip, now, checks) = (shared.tip.borrow().clone(), shared.clock.now(), &*shared.checks);
             let applies = |entry: &Entry| (entry.id(), applies(&shared.consortium, &tip, entry, now, checks));
             let late: Vec<(Digest, bool)> = late.iter().map(applies).collect();
-            shared.outbox.judge(&Judged::new(term, &block.entries, is_timely, shared.consortium.nodes().len()), &late)
-        });
-        let since: Option<Duration> = since.flatten().map(|since| since.saturating_duration_since(self.steady));
-        self.passed_over = (term, since);
+            shared.outbox.judge(&Judged::new(term, &block.entries, is_timely, shared.consortium.nodes().len()), &late);
+        }
+        self.look_at_what_waits(term);
+    }
+
+    /// Since when the leader of `term` passes over what still waits here.
+    pub(super) fn look_at_what_waits(&mut self, term: u64) {
+        let since = self.shared.outbox.passed_over_since(term);
+        self.passed_over = (term, since.map(|since| since.saturating_duration_since(self.steady)));
     }
 }
 
@@ -158,12 +193,13 @@ mod tests {
         Judged { term, is_timely, full_of, governs: false, excuses_max }
     }
 
-    /// What each of some blocks in a row gives, a second apart: `None`, or since which of them the entry is passed over.
+    /// What is said after each of some blocks, a second apart: `None`, or since which of them the entry is passed over.
     fn treated(treatment: &mut Treatment, blocks: &[(Judged, bool)]) -> Vec<Option<usize>> {
         let began = Instant::now();
         let second = |number: usize| began + Duration::from_secs(number as u64);
         let note = |(number, (block, applies)): (usize, &(Judged, bool))| {
-            let since = treatment.note(block, AUTHOR, *applies, second(number))?;
+            treatment.note(block, AUTHOR, *applies, second(number));
+            let since = treatment.passed_over_since(block.term)?;
             Some((since - SEND_AGAIN).duration_since(began).as_secs() as usize)
         };
         blocks.iter().enumerate().map(note).collect()
@@ -181,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_three_blocks_in_a_row_leave_out_is_passed_over_since_the_first() {
+    fn what_three_blocks_leave_out_is_passed_over_since_the_first() {
         let empty = || (judged(1, true, None), true);
         let given = treated(&mut Treatment::default(), &[empty(), empty(), empty(), empty()]);
         assert_eq!(given, [None, None, Some(0), Some(0)]);
@@ -204,6 +240,13 @@ mod tests {
     }
 
     #[test]
+    fn blocks_that_come_late_now_and_then_do_not_help_a_leader() {
+        let block = |is_timely| (judged(1, is_timely, None), true);
+        let given = treated(&mut Treatment::default(), &[true, true, false, true, false, true].map(block));
+        assert_eq!(given, [None, None, None, Some(0), Some(0), Some(0)]);
+    }
+
+    #[test]
     fn in_another_term_another_leader_is_judged() {
         let block = |term| (judged(term, true, None), true);
         let given = treated(&mut Treatment::default(), &[1, 1, 1, 2, 2, 2].map(block));
@@ -219,8 +262,27 @@ mod tests {
         let (excused, after) = given.split_at(excuses);
         assert!(excused.iter().all(Option::is_none));
         assert_eq!(after, [None, None, Some(excuses)]);
-        let mixed = treated(&mut treatment, &[(judged(1, true, Some(&[OTHER, AUTHOR])), true)]);
-        assert_eq!(mixed, [None], "who fills the blocks waits for itself");
+        let given = treated(&mut treatment, &[(judged(1, true, Some(&[OTHER, AUTHOR])), true)]);
+        assert_eq!(given, [None], "who fills the blocks waits for itself");
+    }
+
+    #[test]
+    fn an_excuse_takes_back_no_block_that_passed_over_an_entry() {
+        let block = |full: &bool| (judged(1, true, full.then_some(&[OTHER])), true);
+        let blocks: Vec<_> = [false, false, true, true, false].iter().map(block).collect();
+        assert_eq!(treated(&mut Treatment::default(), &blocks), [None, None, None, None, Some(0)]);
+    }
+
+    #[test]
+    fn an_author_waits_for_itself_where_its_own_entries_are_a_large_part_of_a_full_block() {
+        let large = BLOCK_ENTRIES_MAX as u64 / LARGE_PARTS as u64 + 1;
+        let full_of = |author: u64, other: u64| {
+            let block = [entries(AUTHOR.get(), author), entries(OTHER.get(), other)].concat();
+            Judged::new(1, &block, true, NODES).full_of
+        };
+        assert_eq!(full_of(large, large - 2), None, "the block has room");
+        assert_eq!(full_of(large, large), Some(BTreeSet::from([AUTHOR, OTHER])));
+        assert_eq!(full_of(1, 2 * large), Some(BTreeSet::from([OTHER])), "one entry of its own is no reason");
     }
 
     #[test]
@@ -266,7 +328,8 @@ mod tests {
                 return;
             }
             let block = Judged::new(1, &taken, true, NODES);
-            assert_eq!(treatment.note(&block, AUTHOR, true, Instant::now()), None, "block {blocks}");
+            treatment.note(&block, AUTHOR, true, Instant::now());
+            assert_eq!(treatment.passed_over_since(1), None, "block {blocks}");
         }
     }
 
@@ -287,15 +350,30 @@ mod tests {
         let late = outbox.late();
         assert_eq!(late.len(), 65, "what is another's is late already, and of it there is a bound");
         let block = judged(1, true, None);
-        let judge = || outbox.judge(&block, &late.iter().map(|entry| (entry.id(), true)).collect::<Vec<_>>());
+        let judge = || {
+            outbox.judge(&block, &late.iter().map(|entry| (entry.id(), true)).collect::<Vec<_>>());
+            outbox.passed_over_since(block.term)
+        };
         assert_eq!([judge(), judge(), judge()].map(|since| since.is_some()), [false, false, true]);
         outbox.forget_sent();
         assert!(outbox.late().is_empty(), "the next leader was not sent it yet");
         outbox.due(SEND_AGAIN);
         assert_eq!(outbox.late(), late);
         assert_eq!(judge(), None, "and it has a beginning of its own");
+        assert_eq!([judge(), judge()].map(|since| since.is_some()), [false, true]);
+        assert_eq!(outbox.passed_over_since(block.term + 1), None, "that is another leader's");
         outbox.settle(&late.iter().map(Entry::id).collect::<Vec<_>>());
         assert!(outbox.late().is_empty());
+        assert_eq!(outbox.passed_over_since(block.term), None, "nothing waits any more");
+    }
+
+    #[test]
+    fn however_fast_blocks_follow_what_waits_is_compared_with_a_few_a_second() {
+        let outbox = Outbox::default();
+        outbox.send_on(entries(AUTHOR.get(), 1).remove(0));
+        outbox.due(SEND_AGAIN);
+        let hour = Duration::from_secs(3_600);
+        assert_eq!([hour, hour, Duration::ZERO].map(|every| outbox.late_again(every).len()), [1, 0, 1]);
     }
 
     #[test]

@@ -97,7 +97,20 @@ impl Validator {
     fn speak(&mut self) {
         self.custody = Custody::Trusted;
         self.voter.set_signer(self.keys.clone());
+        self.take_up_key();
         self.shared.votes.send_replace(true);
+    }
+
+    /// Signs as the ledger names this node's key, which changed with the epoch, or may have while the node was silent.
+    pub(crate) fn take_up_key(&mut self) {
+        if let Some(signer) = self.voter.signer() {
+            self.shared.promises.sign_with(signer.clone());
+        }
+        if self.custody == Custody::Silent
+            && let Some(nonce) = self.votes.silent
+        {
+            self.submit_resumption(nonce);
+        }
     }
 
     fn fall_silent(&mut self, why: &str) -> Result<(), Fault> {
@@ -119,14 +132,21 @@ impl Validator {
         if validators.key(self.shared.me).is_some() && validators.quorum() == validators.members.len() {
             tracing::error!("the others have no quorum without this node: nothing becomes final any more");
         }
+        self.submit_resumption(nonce);
+        Ok(())
+    }
+
+    /// Submits this node's `ValidatorResumed`, signed with the key that the ledger names now, in place of the same one
+    /// under another signature.
+    fn submit_resumption(&self, nonce: [u8; 16]) {
         let (consortium, author) = (self.shared.consortium.id(), self.shared.me);
         let event = Event::ValidatorResumed(ValidatorResumed { nonce });
         let named = self.shared.tip.borrow().state.node(author).map(|record| record.node.key);
         if let Some(own) = self.keys.iter().find(|own| named == Some(own.key.public_key())) {
             let entry = EntryBody { consortium, author, nonce, event }.sign(&own.key, None);
+            self.shared.outbox.settle(&[entry.id()]);
             self.shared.outbox.add_all(vec![entry]);
         }
-        Ok(())
     }
 
     fn hush(&mut self) {

@@ -64,7 +64,7 @@ impl Shared {
     }
 
     /// Tells the voting thread what a peer said, once the peer's share has room.
-    async fn say(&self, from: NodeId, input: Input) -> Result<(), PeerRefusal> {
+    pub(super) async fn say(&self, from: NodeId, input: Input) -> Result<(), PeerRefusal> {
         let share = self.lines.share(from).ok_or(PeerRefusal::NotSender)?;
         let share = share.acquire_owned().await.map_err(|_| PeerRefusal::NotReady)?;
         self.tell_validator(Message::Said { input, _share: share });
@@ -107,10 +107,14 @@ impl Shared {
             let mut certificates = Vec::new();
             for height in (from.get().max(1)..=last).map(BlockHeight::new) {
                 let Some((header, certificate)) = store.header(height)?.zip(store.certificate(height)?) else { break };
-                match store.hand_over(header.epoch)?.filter(|_| header.is_closing()) {
-                    Some(hand_over) if height == from => return Ok(PeerReply::Closing(Box::new(hand_over.proof))),
-                    Some(_) => break,
-                    None => certificates.push(certificate),
+                if !header.is_closing() {
+                    certificates.push(certificate);
+                } else if height == from
+                    && let Some(hand_over) = store.hand_over(header.epoch)?
+                {
+                    return Ok(PeerReply::Closing(Box::new(hand_over.proof)));
+                } else {
+                    break;
                 }
             }
             Ok(PeerReply::Certificates(certificates))

@@ -35,7 +35,8 @@ use crate::{
     checks::Remembered,
     event::Entry,
     execute::Executed,
-    finality::Status,
+    finality::{Input, Status},
+    hand_over::ClosingProof,
     refusal::{Refusal, Retry},
     state::State,
 };
@@ -182,6 +183,13 @@ impl Shared {
     /// the log is looked at anyway.
     pub(crate) fn tell_validator(&self, message: Message) {
         let _ = self.validator.try_send(message);
+    }
+
+    /// Tells it how its epoch ended, by what a peer shows.
+    pub(crate) fn tell_closing(&self, proof: Box<ClosingProof>) {
+        if proof.is_bounded() {
+            self.tell_validator(Message::Input(Input::Closing(proof)));
+        }
     }
 
     pub(crate) fn ask_to_cut(&self, cut: Cut) {

@@ -91,7 +91,7 @@ impl Validator {
     /// Lets the shell know of a term that the voter entered because of a block, and of a permit that it found later.
     pub(super) fn tell_term(&self) {
         let (term, known) = (self.voter.term(), self.shared.terms.entered());
-        if term > known.term || (term == known.term && term > 1 && known.permit.is_none()) {
+        if term > known.term || (term == known.term && known.permit.is_none()) {
             self.shared.terms.enter(term, self.voter.permit());
         }
     }
@@ -102,6 +102,10 @@ impl Validator {
         if demand != self.told_demand {
             self.told_demand = demand;
             let _ = self.step(Input::Demand(demand))?;
+        }
+        if self.passed_over.1.is_some() {
+            // What was passed over may be final or refused by now.
+            self.look_at_what_waits(self.passed_over.0);
         }
         if self.passed_over != self.told_passed_over {
             self.told_passed_over = self.passed_over;

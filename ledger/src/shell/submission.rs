@@ -56,6 +56,8 @@ struct Open {
     next_number: u64,
     /// How many entries of an author this node sends on.
     sent_on: HashMap<NodeId, usize>,
+    /// When a leader was judged last.
+    judged_at: Option<Instant>,
 }
 
 struct Outgoing {
@@ -156,16 +158,36 @@ impl Outbox {
             .collect()
     }
 
-    /// A block of the leader became final without these entries, of which some apply. Since when it passes over any.
-    pub(crate) fn judge(&self, block: &Judged, late: &[(Digest, bool)]) -> Option<Instant> {
+    /// [`Self::late`], or nothing if a leader was judged by that just now: blocks may come faster than all that waits can
+    /// be compared with each.
+    pub(crate) fn late_again(&self, every: Duration) -> Vec<Entry> {
+        let now = Instant::now();
+        let mut open = lock(&self.open);
+        if open.judged_at.is_some_and(|judged| now.duration_since(judged) < every) {
+            return Vec::new();
+        }
+        open.judged_at = Some(now);
+        drop(open);
+        self.late()
+    }
+
+    /// A block of the leader became final without these entries, of which some apply.
+    pub(crate) fn judge(&self, block: &Judged, late: &[(Digest, bool)]) {
         let now = Instant::now();
         let mut open = lock(&self.open);
         let Open { entries, numbers, .. } = &mut *open;
-        let judged = late.iter().filter_map(|(id, applies)| {
-            let out = entries.get_mut(numbers.get(id)?)?;
-            out.treatment.note(block, out.entry.body.author, *applies, now)
-        });
-        judged.min()
+        for (id, applies) in late {
+            if let Some(out) = numbers.get(id).and_then(|number| entries.get_mut(number)) {
+                out.treatment.note(block, out.entry.body.author, *applies, now);
+            }
+        }
+    }
+
+    /// Since when the leader of `term` passes over any that waits.
+    pub(crate) fn passed_over_since(&self, term: u64) -> Option<Instant> {
+        let open = lock(&self.open);
+        let waiting = open.entries.values().take(LATE_LOOKED_AT);
+        waiting.filter_map(|out| out.treatment.passed_over_since(term)).min()
     }
 
     /// Sends everything anew: the leader changed.

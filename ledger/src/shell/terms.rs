@@ -21,9 +21,10 @@ use crate::certificate::{Certificate, Leadership, Nullification};
 pub struct Candidacy {
     /// The raft term.
     pub term: u64,
-    /// Why that term may begin, and why no view after that of `parent` can make a block final; none for term 1.
+    /// Why that term may begin, and why no view after that of `parent` can make a block final; none for the
+    /// first term of an epoch.
     pub permit: Option<Nullification>,
-    /// Of the block on which the candidate will build; none for genesis.
+    /// Of the block on which the candidate will build; none if that is genesis or closed the epoch before.
     pub parent: Option<Certificate>,
 }
 
@@ -32,7 +33,7 @@ pub struct Candidacy {
 pub struct Proof {
     /// A quorum's grants.
     pub leadership: Leadership,
-    /// Why the terms before are over; none for term 1.
+    /// Why the terms before are over; none for the first term of an epoch.
     pub permit: Option<Nullification>,
 }
 

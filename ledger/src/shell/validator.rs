@@ -258,9 +258,7 @@ impl Validator {
                 tracing::info!(epoch, term, "the validators of the next epoch vote from here on");
                 self.silent_ticks = 0;
                 self.shared.terms.enter(term, None);
-                if let Some(signer) = self.voter.signer() {
-                    self.shared.promises.sign_with(signer.clone());
-                }
+                self.take_up_key();
             }
             Effect::Campaign { term, permit, parent } => {
                 self.shared.campaign.send_replace(Some(Candidacy { term, permit, parent }));
@@ -271,6 +269,7 @@ impl Validator {
             Effect::ReadAgain { from } => self.reread = Some(self.reread.map_or(from, |reread| reread.min(from))),
             Effect::AskFor { height } => self.shared.ask_for(height),
             Effect::Evidence(evidence) => self.shared.keep_proof(&evidence)?,
+            Effect::OldFork(certificates) => self.shared.keep_fork(&certificates[0], &certificates[1])?,
             Effect::Conflict(conflict) => return Err(self.shared.keep_conflict(&conflict)?),
         }
         Ok(())

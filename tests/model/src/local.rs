@@ -256,7 +256,7 @@ impl Local {
                         self.fault = Some(Fault::HonestBlamed);
                     }
                 }
-                Effect::Conflict(_) => self.fault = Some(Fault::Conflict),
+                Effect::OldFork(_) | Effect::Conflict(_) => self.fault = Some(Fault::Conflict),
                 Effect::Grant(_)
                 | Effect::Entered { .. }
                 | Effect::Began { .. }

@@ -1,5 +1,7 @@
 //! Elections: turns, grants, permits, barred leaders.
 
+use std::time::Duration;
+
 use wallet::units::NodeId;
 
 use super::{super::*, net::*};
@@ -62,6 +64,18 @@ fn the_turns_begin_with_another_node_in_each_term() {
             assert_eq!(stands(&later).map(|(term, _)| term), (rank == 1).then_some(term), "asked once");
         }
     }
+}
+
+#[test]
+fn the_first_turn_in_an_epoch_is_another_nodes_in_each_epoch() {
+    let chain = chain();
+    let validators = chain.consortium.validators();
+    let first = |epoch| {
+        let terms = Terms::new(View::first_term(epoch), Duration::ZERO);
+        let has_turn = |other: &u32| terms.is_turn(node(*other), validators, Duration::from_secs(1), Duration::ZERO);
+        [0, 1, 2, 3].into_iter().filter(has_turn).collect::<Vec<_>>()
+    };
+    assert_eq!([0, 1, 2, 3].map(first), [vec![1], vec![2], vec![3], vec![0]]);
 }
 
 #[test]

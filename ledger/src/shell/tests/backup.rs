@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-pub(super) async fn archive(cluster: &Cluster, node: u32) -> Vec<u8> {
+pub async fn archive(cluster: &Cluster, node: u32) -> Vec<u8> {
     let backup = cluster.replica(node).backup().await.expect("it runs");
     backup.collect::<Result<Vec<_>, Fault>>().expect("the disk is well").concat()
 }
@@ -28,7 +28,7 @@ fn restored(cluster: &Cluster, archive: &[u8], folder: &Path) -> Result<u64, Res
 }
 
 /// Puts what an archive holds in the place of a closed node's files.
-fn replace(cluster: &Cluster, node: u32, archive: &[u8]) {
+pub fn replace(cluster: &Cluster, node: u32, archive: &[u8]) {
     fs::remove_dir_all(cluster.dir(node)).expect("the node is closed");
     restored(cluster, archive, cluster.dir(node)).expect("a good archive");
 }

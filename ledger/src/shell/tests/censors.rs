@@ -20,9 +20,27 @@ use crate::{
     event::Entry,
     execute::BLOCK_ENTRIES_MAX,
     finality::{Complaint, Status},
-    shell::{replica::Replica, transport::PeerRequest},
+    shell::{
+        clock::{Clock as _, SystemClock},
+        replica::Replica,
+        transport::PeerRequest,
+    },
     testing::{self, Chain, Session},
 };
+
+/// How long an author waits before it submits its next entry.
+const A_MOMENT: Duration = Duration::from_millis(10);
+
+/// A leader throws away what one author sends, whoever sends it.
+fn leave_out(cluster: &Cluster, leader: u32, author: u32) {
+    cluster.board.lie(move |_, to, request| {
+        if let PeerRequest::Submit(entries) = request
+            && to == NodeId::new(leader)
+        {
+            entries.retain(|entry| entry.body.author != NodeId::new(author));
+        }
+    });
+}
 
 fn term_of(cluster: &Cluster, node: u32) -> u64 {
     cluster.replica(node).shared.terms.entered().term
@@ -57,8 +75,8 @@ impl Drop for Accusations {
     }
 }
 
-/// Blocks go on, because a node has entries of its own all the time.
-fn keep_going(cluster: &Cluster, author: u32) -> (Arc<AtomicBool>, JoinHandle<()>) {
+/// Blocks go on, because a node has entries of its own all the time, with a pause between one and the next.
+fn keep_going(cluster: &Cluster, author: u32, pause: Duration) -> (Arc<AtomicBool>, JoinHandle<()>) {
     let (replica, stop) = (cluster.replica(author), Arc::new(AtomicBool::new(false)));
     let entries: Vec<Entry> = (1_000..2_000).map(|decisions| cluster.anchor(author, decisions)).collect();
     let stopped = stop.clone();
@@ -69,7 +87,7 @@ fn keep_going(cluster: &Cluster, author: u32) -> (Arc<AtomicBool>, JoinHandle<()
             }
             let submission = replica.submit(entry).expect("the state takes it");
             replica.wait_final(submission.id).await.expect("not refused");
-            sleep(Duration::from_millis(10)).await;
+            sleep(pause).await;
         }
     });
     (stop, going)
@@ -82,21 +100,44 @@ async fn a_leader_that_leaves_out_one_author_while_blocks_go_on_is_replaced() {
     cluster.settle().await;
     let censor = cluster.leader().await;
     let (victim, term) = ((censor + 1) % 4, term_of(&cluster, censor));
-    cluster.board.lie(move |_, to, request| {
-        if let PeerRequest::Submit(entries) = request
-            && to == NodeId::new(censor)
-        {
-            entries.retain(|entry| entry.body.author != NodeId::new(victim));
-        }
-    });
+    leave_out(&cluster, censor, victim);
     let accusations = Accusations::watch(&cluster);
-    let (stop, going) = keep_going(&cluster, censor);
+    let (stop, going) = keep_going(&cluster, censor, A_MOMENT);
     cluster.finalize(victim, 2).await;
     assert!(term_of(&cluster, victim) > term && accusations.were_heard());
     cluster.board.be_honest();
     stop.store(true, Ordering::Relaxed);
     going.await.expect("it goes on under another leader");
     cluster.settle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_blocks_come_late_to_one_follower_after_the_other_is_replaced_too() {
+    let cluster = Cluster::start(4).await;
+    cluster.finalize(0, 1).await;
+    cluster.settle().await;
+    let censor = cluster.leader().await;
+    let (victim, term) = ((censor + 1) % 4, term_of(&cluster, censor));
+    leave_out(&cluster, censor, victim);
+    // Its blocks are as old as may be, almost, and every third one comes to a follower when it is older than that.
+    cluster.set_back(censor, 1_700);
+    let followers: Vec<NodeId> = (0..4).filter(|node| *node != censor).map(NodeId::new).collect();
+    cluster.board.delay(move |from, to, request| {
+        let PeerRequest::Append { rpc, .. } = request else { return Duration::ZERO };
+        let late = |index: u64| followers[usize::try_from(index % 3).expect("small")] == to;
+        let is_late = rpc.entries.last().is_some_and(|last| late(last.log_id.index));
+        if is_late && from == NodeId::new(censor) { Duration::from_millis(450) } else { Duration::ZERO }
+    });
+    let accusations = Accusations::watch(&cluster);
+    let (stop, going) = keep_going(&cluster, censor, Duration::from_millis(600));
+    let oldest = || cluster.replica(censor).state().time.get() + 1_650 < SystemClock.now().get();
+    until("its blocks are old", oldest).await;
+    assert!(term_of(&cluster, victim) == term && !accusations.were_heard(), "nobody waits for anything");
+    cluster.finalize(victim, 2).await;
+    assert!(term_of(&cluster, victim) > term && accusations.were_heard());
+    cluster.board.be_honest();
+    stop.store(true, Ordering::Relaxed);
+    going.await.expect("it goes on under another leader");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,7 +157,7 @@ async fn an_entry_that_no_state_takes_accuses_nobody() {
     let others = (0..4).filter(|node| *node != leader);
     let knows = |node: u32| cluster.replica(node).shared.outbox.holds(&early.id());
     until("others wait for it, too", || others.clone().all(knows)).await;
-    let (stop, going) = keep_going(&cluster, author);
+    let (stop, going) = keep_going(&cluster, author, A_MOMENT);
     let (began, height) = (Instant::now(), cluster.replica(leader).state().height.get());
     let patience = Duration::from_millis(3 * cluster.consortium.parameters().view_timeout_ms);
     until("blocks passed it over for long", || {

@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,13 +14,17 @@ use futures::{FutureExt as _, future::BoxFuture};
 use genesis::{Consortium, Parameters};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
-use wallet::{codec, digest::Digest, units::NodeId};
+use wallet::{
+    codec,
+    digest::Digest,
+    units::{NodeId, Timestamp},
+};
 
 use crate::{
     block::View,
     event::{DecisionAnchored, Entry, EntryBody, Event},
     shell::{
-        clock::SystemClock,
+        clock::{Clock, SystemClock},
         fault::Fault,
         replica::{Replica, ReplicaOptions},
         transport::{PeerReply, PeerRequest, Transport, TransportFault, Word},
@@ -29,6 +36,8 @@ use crate::{
 
 /// Whether a request may pass.
 type Filter = Box<dyn Fn(NodeId, NodeId, &PeerRequest) -> bool + Send>;
+/// How long a request is under way: from whom, to whom.
+type Delay = Box<dyn Fn(NodeId, NodeId, &PeerRequest) -> Duration + Send>;
 /// What a liar makes of a request of its own node.
 type Lie = Box<dyn Fn(NodeId, NodeId, &mut PeerRequest) + Send>;
 /// What a liar makes of an answer to a node: who asked, who answers.
@@ -38,6 +47,7 @@ type FalseReply = Box<dyn Fn(NodeId, NodeId, &mut PeerReply) + Send>;
 pub struct Switchboard {
     replicas: Mutex<BTreeMap<NodeId, Replica>>,
     filter: Mutex<Option<Filter>>,
+    delay: Mutex<Option<Delay>>,
     lie: Mutex<Option<Lie>>,
     false_reply: Mutex<Option<FalseReply>>,
     votes: Mutex<HashMap<(NodeId, VoteKind, View), Vote>>,
@@ -55,6 +65,11 @@ impl Switchboard {
         *self.filter.lock().expect("lock") = None;
     }
 
+    /// From now on requests take so long, until [`Self::be_honest`].
+    pub fn delay(&self, delay: impl Fn(NodeId, NodeId, &PeerRequest) -> Duration + Send + 'static) {
+        *self.delay.lock().expect("lock") = Some(Box::new(delay));
+    }
+
     /// From now on requests are what `lie` makes of them.
     pub fn lie(&self, lie: impl Fn(NodeId, NodeId, &mut PeerRequest) + Send + 'static) {
         *self.lie.lock().expect("lock") = Some(Box::new(lie));
@@ -67,6 +82,7 @@ impl Switchboard {
 
     pub fn be_honest(&self) {
         *self.lie.lock().expect("lock") = None;
+        *self.delay.lock().expect("lock") = None;
         *self.false_reply.lock().expect("lock") = None;
     }
 
@@ -85,6 +101,10 @@ impl Switchboard {
 
     fn passes(&self, from: NodeId, to: NodeId, request: &PeerRequest) -> bool {
         self.filter.lock().expect("lock").as_ref().is_none_or(|passes| passes(from, to, request))
+    }
+
+    fn delay_of(&self, from: NodeId, to: NodeId, request: &PeerRequest) -> Duration {
+        self.delay.lock().expect("lock").as_ref().map_or(Duration::ZERO, |delay| delay(from, to, request))
     }
 
     fn tell_lies(&self, from: NodeId, to: NodeId, request: &mut PeerRequest) {
@@ -151,9 +171,12 @@ impl Transport for Line {
             let replica = replica.ok_or(TransportFault::Unreachable(to))?;
             let mut request: PeerRequest = codec::decode(&codec::encode(&request)).expect("the wire form is canonical");
             self.board.tell_lies(self.from, to, &mut request);
-            let from = self.from;
+            let (from, delay) = (self.from, self.board.delay_of(self.from, to, &request));
             // As on a real line, the other side finishes even if nobody waits any more.
-            let serving = tokio::spawn(async move { replica.serve(from, request).await });
+            let serving = tokio::spawn(async move {
+                sleep(delay).await;
+                replica.serve(from, request).await
+            });
             let failed = |reason: &str| TransportFault::Failed { to, reason: reason.to_owned() };
             let reply = timeout(limit, serving).await.map_err(|_| failed("time is up"))?.map_err(|_| failed("gone"))?;
             let mut reply: PeerReply = codec::decode(&codec::encode(&reply)).expect("the wire form is canonical");
@@ -165,11 +188,22 @@ impl Transport for Line {
     }
 }
 
+/// The system's clock, set back by some ms.
+#[derive(Clone, Default)]
+struct SetBack(Arc<AtomicU64>);
+
+impl Clock for SetBack {
+    fn now(&self) -> Timestamp {
+        Timestamp::new(SystemClock.now().get().saturating_sub(self.0.load(Ordering::Relaxed)))
+    }
+}
+
 /// A consortium of replicas on temporary folders.
 pub struct Cluster {
     pub consortium: Arc<Consortium>,
     pub board: Arc<Switchboard>,
     dirs: Vec<TempDir>,
+    clocks: Vec<SetBack>,
 }
 
 /// Board and replicas hold each other, and so does the thread in which a replica votes. Without this each test would keep
@@ -192,7 +226,8 @@ impl Cluster {
     pub async fn start_with(nodes: u32, parameters: Parameters) -> Self {
         let dirs = (0..nodes).map(|_| tempfile::tempdir().expect("tempdir")).collect();
         let consortium = testing::consortium_with(nodes, parameters);
-        let cluster = Self { consortium, board: Arc::default(), dirs };
+        let clocks = (0..nodes).map(|_| SetBack::default()).collect();
+        let cluster = Self { consortium, board: Arc::default(), dirs, clocks };
         for node in 0..nodes {
             cluster.open(node).await.expect("a fresh folder opens");
         }
@@ -224,7 +259,7 @@ impl Cluster {
             me,
             node_key: testing::node_key(node),
             next_key: Some(testing::next_node_key(node)),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(self.clocks[node as usize].clone()),
         };
         Replica::open(options, Arc::new(Line { from: me, board: self.board.clone(), is_remembered })).await
     }
@@ -235,6 +270,11 @@ impl Cluster {
         let shared = Arc::downgrade(&replica.shared);
         drop(replica);
         until("the files are free", || shared.strong_count() == 0).await;
+    }
+
+    /// Sets the clock of a node back to so many ms before the others'.
+    pub fn set_back(&self, node: u32, ms: u64) {
+        self.clocks[node as usize].0.store(ms, Ordering::Relaxed);
     }
 
     pub fn dir(&self, node: u32) -> &Path {

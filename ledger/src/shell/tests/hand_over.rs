@@ -1,22 +1,41 @@
 //! The validator set changes under running replicas.
 
-use std::time::Duration;
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use genesis::Parameters;
+use openraft::EntryPayload;
 use tokio::time::{Instant, sleep};
-use wallet::units::NodeId;
+use wallet::{
+    digest::Digest,
+    units::{NodeId, Timestamp},
+};
 
 use super::{
+    backup::{archive, replace},
     cluster::{Cluster, until},
+    resumption::until_it_votes,
     watch_commits,
 };
 use crate::{
     block::View,
     event::{Entry, EntryBody, Event},
-    evidence::EvidenceFile,
+    evidence::{Evidence, EvidenceFile, Promise, entries_digest},
     governance::{Action, KeyClaim, Member, OperatorBallot, ProposalEnacted, ProposalTerms, Rotation, quorum},
-    hand_over::ValidatorSets,
-    testing::{next_node_key, node_key, operator_id, operator_key},
+    hand_over::{CARRIERS_MAX, ValidatorSets},
+    shell::{
+        adoption::first_epoch,
+        raft::block_of,
+        transport::{PeerReply, PeerRequest, Word},
+    },
+    testing::{certify, next_node_key, node_key, operator_id, operator_key},
+    vote::{Signed, VoteKind},
 };
 
 pub(super) const OPERATORS: u32 = 5;
@@ -61,6 +80,12 @@ impl Cluster {
 
     /// Proposes, approves and enacts a change at node 0.
     pub(super) async fn change(&self, number: u8, action: Action) {
+        let proposal = self.pass(number, action).await;
+        self.enact(number, proposal).await;
+    }
+
+    /// Proposes and approves a change at node 0.
+    async fn pass(&self, number: u8, action: Action) -> Digest {
         let state = self.replica(0).state().state.clone();
         let terms = ProposalTerms {
             consortium: self.consortium.id(),
@@ -79,6 +104,10 @@ impl Cluster {
             let nonce = 16 * number + u8::try_from(operator).expect("few");
             self.make_final(self.governing(nonce, cast)).await;
         }
+        proposal
+    }
+
+    async fn enact(&self, number: u8, proposal: Digest) {
         self.make_final(self.governing(16 * number + 15, Event::ProposalEnacted(ProposalEnacted { proposal }))).await;
     }
 
@@ -174,4 +203,160 @@ async fn who_is_cut_off_at_the_closing_block_is_shown_how_its_epoch_ended() {
     let found: Vec<_> =
         files.map(|file| EvidenceFile::from_bytes(&std::fs::read(file.path()).expect("readable"))).collect();
     assert!(found.is_empty(), "nobody lied: {found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_lied_to_about_the_end_of_its_epoch_learns_the_truth_from_others() {
+    let cluster = five().await;
+    cluster.finalize(0, 1).await;
+    cluster.settle().await;
+    cluster.board.isolate(node(3));
+    cluster.change(1, suspend(4)).await;
+    cluster.finalize(0, 2).await;
+    let (replica, lies) = (cluster.replica(0), Arc::new(AtomicU64::new(0)));
+    let header = replica.store().header(replica.state().height).expect("reads").expect("final");
+    let told = lies.clone();
+    cluster.board.answer_falsely(move |to, from, reply| {
+        let (certificate, carriers) = match reply {
+            PeerReply::Closing(proof) => (&mut proof.certificate, &mut proof.carriers),
+            PeerReply::LogEntries { certificate, carriers, .. } => (certificate, carriers),
+            _ => return,
+        };
+        // One tells the truth, but not before every lie was told.
+        let number = told.load(Ordering::Relaxed);
+        if to != node(3) || (from == node(1) && number >= 4) {
+            return;
+        }
+        told.store(number + 1, Ordering::Relaxed);
+        match number % 4 {
+            0 => certificate.block = header.parent,
+            1 => certificate.signatures.truncate(2),
+            2 => carriers.push(header.clone()),
+            _ => carriers.extend(std::iter::repeat_n(header.clone(), CARRIERS_MAX + 1)),
+        }
+    });
+    cluster.board.heal();
+    cluster.all_reach(1).await;
+    assert!(lies.load(Ordering::Relaxed) >= 4, "it was told every lie");
+    cluster.board.be_honest();
+    cluster.finalize(3, 2).await;
+    cluster.settle().await;
+}
+
+/// The evidence that a node keeps, and whether it proves anything.
+fn evidence_of(cluster: &Cluster, of: u32) -> Vec<EvidenceFile> {
+    let files = fs::read_dir(cluster.dir(of).join("evidence")).into_iter().flatten().flatten();
+    let read = |file: fs::DirEntry| EvidenceFile::from_bytes(&fs::read(file.path()).expect("readable"));
+    files.map(|file| read(file).expect("an evidence file")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closing_block_that_a_carrier_made_final_is_shown_blamed_archived_and_restored() {
+    let cluster = five().await;
+    cluster.finalize(0, 1).await;
+    cluster.settle().await;
+    let proposal = cluster.pass(1, suspend(4)).await;
+    cluster.settle().await;
+    cluster.board.isolate(node(3));
+    // Nobody hears that anybody finalizes the block of this height.
+    let closing = cluster.replica(0).state().height.next().expect("small");
+    cluster.board.lie(move |_, _, request| {
+        let PeerRequest::Votes(words) = request else { return };
+        let is_of_it = |word: &Word| match word {
+            Word::Vote(vote) => vote.statement.kind == VoteKind::Finalize && vote.statement.height == closing,
+            Word::Nullify { .. } => false,
+        };
+        words.retain(|word| !is_of_it(word));
+    });
+    cluster.enact(1, proposal).await;
+    cluster.finalize(0, 2).await;
+    cluster.board.be_honest();
+    cluster.board.heal();
+    cluster.all_reach(1).await;
+    cluster.finalize(3, 2).await;
+    cluster.settle().await;
+    let hand_over = |of: u32| cluster.replica(of).store().hand_overs(1).expect("reads").remove(0);
+    for of in 0..OPERATORS {
+        assert_eq!(hand_over(of).closing.height, closing);
+        assert!(!hand_over(of).proof.carriers.is_empty(), "node {of} was shown the carriers");
+    }
+    // A node that restarts reads them from its disk.
+    cluster.close(0).await;
+    cluster.open(0).await.expect("opens again");
+    cluster.finalize(0, 3).await;
+    cluster.settle().await;
+    // Somebody shows that the old quorum ended its epoch in two ways. What lies between is in the raft log alone.
+    let blamer = cluster.replica(1);
+    let mut other = blamer.store().block(closing).expect("reads").expect("final").block;
+    other.header.time = Timestamp::new(other.header.time.get() + 1);
+    let theirs = certify(&other, [0, 1, 2, 3]);
+    blamer.shared.keep_fork(&hand_over(1).proof.certificate, &theirs).expect("kept");
+    let kept = evidence_of(&cluster, 1);
+    assert!(matches!(kept.iter().map(EvidenceFile::evidence).collect::<Vec<_>>()[..], [Evidence::Fork(_)]));
+    let (_, culprits) = kept[0].verify(&cluster.consortium.id()).expect("it names them");
+    assert!(culprits.len() > cluster.consortium.validators().faults_max());
+    // An archive has the carriers, too, and whoever begins with it serves what comes after.
+    let archive = archive(&cluster, 1).await;
+    cluster.close(2).await;
+    replace(&cluster, 2, &archive);
+    let restored = cluster.open(2).await.expect("opens");
+    assert_eq!(hand_over(2), hand_over(1));
+    until_it_votes(&cluster, 2, 0).await;
+    let begins = restored.shared.log.purged().expect("its log begins after the archive");
+    let answer = restored.shared.log_entries(begins).await;
+    assert!(matches!(answer, Ok(PeerReply::LogEntries { .. })), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blocks_that_nobody_judged_do_not_say_which_epoch_a_log_goes_on_in() {
+    let cluster = Cluster::start(4).await;
+    cluster.finalize(0, 1).await;
+    cluster.finalize(0, 2).await;
+    let shared = &cluster.replica(0).shared;
+    let stored = shared.log.entries_from(1).expect("reads").into_iter().map(|stored| stored.entry);
+    let mut entries: Vec<_> = stored.filter(|entry| matches!(entry.payload, EntryPayload::Normal(_))).collect();
+    assert_eq!(first_epoch(&shared.store, &entries).expect("reads"), Some(0));
+    let mut dead = block_of(entries[0].clone()).expect("a block");
+    dead.header.epoch = u64::MAX;
+    dead.header.view.term = u64::MAX;
+    entries[0].payload = EntryPayload::Normal(dead.into());
+    assert_eq!(first_epoch(&shared.store, &entries).expect("reads"), Some(0));
+    assert_eq!(first_epoch(&shared.store, &entries[..1]).expect("reads"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_key_is_rotated_before_it_has_resumed_resumes_with_the_new_one() {
+    let cluster = five().await;
+    cluster.finalize(0, 1).await;
+    cluster.close(2).await;
+    fs::remove_file(cluster.dir(2).join("votes")).expect("it was there");
+    // What it says reaches nobody before its key is another.
+    cluster.board.filter(|from, _, request| from != node(2) || !matches!(request, PeerRequest::Submit(_)));
+    let replica = cluster.open(2).await.expect("opens");
+    assert!(!replica.metrics().votes);
+    cluster.change(1, rotate(&cluster, 2)).await;
+    cluster.all_reach(1).await;
+    cluster.board.heal();
+    until_it_votes(&cluster, 2, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_promises_with_the_key_that_the_ledger_names_even_if_it_was_asking_when_that_changed() {
+    let cluster = five().await;
+    cluster.finalize(0, 1).await;
+    cluster.close(2).await;
+    cluster.board.filter(|from, _, request| from != node(2) || !matches!(request, PeerRequest::Statements));
+    let replica = cluster.open(2).await.expect("opens");
+    cluster.change(1, rotate(&cluster, 2)).await;
+    cluster.all_reach(1).await;
+    assert!(!replica.metrics().votes, "nobody has answered it");
+    cluster.board.heal();
+    until("a quorum has answered", || replica.metrics().votes).await;
+    let (entry, term) = (cluster.anchor(0, 9), View::first_term(1) + 9);
+    let given = replica.shared.promises.give(&cluster.consortium, term, std::slice::from_ref(&entry));
+    let given = given.expect("little was promised");
+    let entries = entries_digest(&[entry.leaf_hash()]);
+    let statement = Promise { consortium: cluster.consortium.id(), epoch: 1, term, through: given.through, entries };
+    let promise = Signed { statement, validator: node(2), signature: given.signature };
+    assert!(promise.is_signed_by(&next_node_key(2).public_key()));
 }

@@ -55,6 +55,31 @@ fn twin(cluster_consortium: &genesis::Consortium, leader: &Replica, block: &Bloc
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_of_a_later_epoch_without_proof_waits_in_its_speakers_share() {
+    let cluster = Cluster::start(4).await;
+    cluster.finalize(0, 1).await;
+    let (liar, replica) = (NodeId::new(3), cluster.replica(0));
+    let append = || PeerRequest::Append {
+        rpc: AppendEntriesRequest {
+            vote: RaftVote::new_committed(View::first_term(9), 3),
+            prev_log_id: None,
+            entries: Vec::new(),
+            leader_commit: None,
+        },
+        prev_chain: Digest::ZERO,
+        proof: None,
+    };
+    let refused = |reply: &PeerReply| match reply {
+        PeerReply::Refused(refusal) => Some(*refusal),
+        _ => None,
+    };
+    assert_eq!(refused(&replica.serve(liar, append()).await), Some(PeerRefusal::Unproven));
+    replica.shared.lines.share(liar).expect("a line").close();
+    let answer = replica.serve(liar, append()).await;
+    assert_eq!(refused(&answer), Some(PeerRefusal::NotReady), "it has no share any more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_shows_each_follower_another_block_is_replaced_and_nothing_forks() {
     let cluster = Cluster::start(4).await;
     cluster.finalize(0, 1).await;

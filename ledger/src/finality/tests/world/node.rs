@@ -64,6 +64,7 @@ impl World {
                 let liar = self.liar.map(|(liar, _)| Self::id(liar));
                 assert!(culprits.iter().all(|culprit| Some(culprit.node) == liar), "{evidence:?}");
             }
+            Effect::OldFork(certificates) => panic!("node {node}: {certificates:?}"),
             Effect::Conflict(conflict) => panic!("node {node}: {conflict:?}"),
         }
     }
