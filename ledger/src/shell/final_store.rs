@@ -247,11 +247,14 @@ impl FinalStore {
     /// [`Fault`] if something up to there is missing or damaged.
     pub fn view(&self, executed: Arc<Executed>) -> Result<StoredView, Fault> {
         let height = executed.height;
-        let header = self.header(height)?;
-        // A block that only a carrier made final has no certificate of its own.
-        let own = |(header, certificate): &(Header, Certificate)| certificate.block == header.digest();
-        let tip = header.zip(self.certificate(height)?).filter(own);
-        Ok(StoredView { store: self.clone(), executed, tip })
+        let tip = self.header(height)?.zip(self.certificate(height)?);
+        let (mut carriers, mut hand_overs) = (Vec::new(), Vec::new());
+        if let Some((header, _)) = &tip {
+            hand_overs = self.hand_overs(header.epoch)?;
+            let own = if header.is_closing() { self.hand_over(header.epoch)? } else { None };
+            carriers = own.map_or(carriers, |own| own.proof.carriers);
+        }
+        Ok(StoredView { store: self.clone(), executed, tip, carriers, hand_overs })
     }
 
     /// The indices below `size` that `family` lists under `topic`, ascending.
@@ -322,11 +325,21 @@ pub struct StoredView {
     store: FinalStore,
     executed: Arc<Executed>,
     tip: Option<(Header, Certificate)>,
+    carriers: Vec<Header>,
+    hand_overs: Vec<HandOver>,
 }
 
 impl FinalView for StoredView {
     fn tip(&self) -> Option<(&Header, &Certificate)> {
         self.tip.as_ref().map(|(header, certificate)| (header, certificate))
+    }
+
+    fn carriers(&self) -> &[Header] {
+        &self.carriers
+    }
+
+    fn hand_overs(&self) -> &[HandOver] {
+        &self.hand_overs
     }
 
     fn state(&self) -> &State {

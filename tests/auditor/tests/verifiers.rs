@@ -113,7 +113,7 @@ fn both_refuse_every_bundle_with_a_flipped_bit_at_the_same_check() {
     let all = std::env::var_os("BATCHMIND_ALL_BITS").is_some();
     let today = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
     let seed = std::env::var("BATCHMIND_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(today);
-    let bundles: Vec<_> = hostile::honest().into_iter().take(3).collect();
+    let bundles: Vec<_> = hostile::honest().into_iter().take(4).collect();
     let mut cases = Vec::new();
     for (name, bytes, genesis, _) in &bundles {
         let file = write(folder.path(), &cases.len().to_string(), bytes);

@@ -35,6 +35,9 @@ fn header(all: &mut Vectors) {
     for (name, lie) in lies {
         all.first(format!("header {name}"), Check::HeaderConsortium, |s| s.header_lies.push(Box::new(lie)));
     }
+    all.first("header in a view of a later epoch", Check::Certificate, |s| {
+        s.header_lies.push(Box::new(|h| h.view.term = ledger::block::TERMS_PER_EPOCH));
+    });
     let after: Lies<Bundle, 8> = [
         ("height", |b| b.header.height = BlockHeight::new(21)),
         ("view", |b| b.header.view.number += 1),
