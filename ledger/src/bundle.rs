@@ -1,10 +1,10 @@
 //! The proof of one migration, in one file, for an auditor who has the genesis hash and nothing else.
 //!
-//! A bundle holds the hand-overs from the validators of genesis to those of a certified header; each entry that ever changed the wallet, from its creation to the asked confirm,
-//! and the anchor of the source's decision log, with one inclusion proof for all of them under the header's log root; the
-//! decision that caused the move, and what leads from it to the anchored end of the log; and the wallet's record with its
-//! path to the state root. [`verify`] makes the checks of [`Check`] in their order and stops at the first that fails. See
-//! `docs/formats/bundle.md`.
+//! A bundle holds how each validator set handed over to the next, up to that of a certified header; each entry that
+//! ever changed the wallet, from its creation to the asked confirm, and the anchor of the source's decision log, with
+//! one inclusion proof for all of them under the header's log root; the decision that caused the move, and what leads
+//! from it to the anchored end of the log; and the wallet's record with its path to the state root. [`verify`] makes
+//! the checks of [`Check`] in their order and stops at the first that fails. See `docs/formats/bundle.md`.
 
 mod assurance;
 mod build;
@@ -53,8 +53,8 @@ pub struct Bundle {
     pub carriers: Vec<Header>,
     /// Who nodes are of which neither the genesis document nor the validator sets say enough, ascending by subject.
     pub members: Vec<MemberProof>,
-    /// In the order of the log: all entries that advanced the wallet's head up to the asked confirm, and the anchor of the
-    /// source's decision log.
+    /// In the order of the log: all entries that advanced the wallet's head up to the asked confirm, and the anchor of
+    /// the source's decision log.
     pub entries: Vec<PlacedEntry>,
     /// That they are leaves under the log root; see [`crate::tree::several`].
     pub inclusion: Vec<Digest>,

@@ -1,7 +1,8 @@
 //! Which validator set speaks for which part of the log, for whoever has hand-overs and no state.
 //!
-//! The entry that changes the set is the last of its block, and the header of that closing block says how many entries the
-//! log has then. So the place of an entry says in which epoch it became final, and the size of a tree says who cosigns it.
+//! The entry that changes the set is the last of its block, and the header of that closing block says how many entries
+//! the log has then. So the place of an entry says in which epoch it became final, and the size of a tree says who
+//! cosigns it.
 
 use genesis::{Consortium, ValidatorSet};
 use wallet::{
@@ -34,8 +35,8 @@ impl Epochs {
         self.sets.last()
     }
 
-    /// The set of the epoch in which the log grew to `size` entries: it cosigns that tree. Of what is beyond the end of the
-    /// last epoch that ended, the last set.
+    /// The set of the epoch in which the log grew to `size` entries: it cosigns that tree. Of what is beyond the end of
+    /// the last epoch that ended, the last set.
     pub fn of_size(&self, size: u64) -> &ValidatorSet {
         let ended = (0..).zip(&self.ends).find(|(_, end)| **end >= size);
         ended.and_then(|(epoch, _)| self.sets.of(epoch).ok()).unwrap_or(self.last())

@@ -32,7 +32,8 @@ pub trait FinalView {
     fn hand_overs(&self) -> &[HandOver];
     /// The state after it.
     fn state(&self) -> &State;
-    /// One proof that the leaves at `places`, which ascend, are in the log up to it: [`crate::tree::several`]; none beyond its end.
+    /// One proof that the leaves at `places`, which ascend, are in the log up to it: [`crate::tree::several`]; none
+    /// beyond its end.
     fn inclusion(&self, places: &[LogIndex]) -> Option<Vec<Digest>>;
     /// One leaf.
     fn entry(&self, index: LogIndex) -> Option<Entry>;
@@ -75,8 +76,8 @@ pub enum NotProvable {
     NotVerifiable(#[from] Failure),
 }
 
-/// The bundle of the hop by which `wallet` came to `epoch`. `decisions` are the source's, encoded, from the one that the
-/// offer names on, as far as they are known; the bundle leads up to the first that is anchored.
+/// The bundle of the hop by which `wallet` came to `epoch`. `decisions` are the source's, encoded, from the one that
+/// the offer names on, as far as they are known; the bundle leads up to the first that is anchored.
 ///
 /// # Errors
 /// [`NotProvable`] if something is missing.

@@ -1,8 +1,8 @@
 //! Who the nodes of a history are: by the genesis document, by the validator sets, and by records under the state root.
 //!
-//! The sets say by which key a validator signed in each epoch, and that is enough for most entries. Of a node that joined
-//! later a record says whose it is and where it stands. A suspended node still lets its wallets go, and may have got its
-//! key while it was in no set; then a record says that the key is or was its own.
+//! The sets say by which key a validator signed in each epoch, and that is enough for most entries. Of a node that
+//! joined later a record says whose it is and where it stands. A suspended node still lets its wallets go, and may have
+//! got its key while it was in no set; then a record says that the key is or was its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! Bundles that prove nothing, each made to break one rule, with the check that must name it. Where a rule lies deep, all
-//! before it holds: entries, roots and certificate are made anew over the lie.
+//! Bundles that prove nothing, each made to break one rule, with the check that must name it. Where a rule lies deep,
+//! all before it holds: entries, roots and certificate are made anew over the lie.
 
 mod certified;
 mod epochs;
@@ -48,8 +48,8 @@ fn third_move() -> Story {
     Story::of(testing::consortium(7), &[1, 2, 3])
 }
 
-/// Bundles that both verifiers must take, with the class of their assurance: the first four have every part that a bundle
-/// can have.
+/// Bundles that both verifiers must take, with the class of their assurance: the first four have every part that a
+/// bundle can have.
 pub fn honest() -> Vec<(&'static str, Vec<u8>, Digest, &'static str)> {
     let told = |name, story: Story, class| (name, story.bundle().to_bytes(), story.consortium.id(), class);
     let bundle =

@@ -1,5 +1,5 @@
-//! Changes of the validator set: bundles of later epochs, and what is wrong with hand-overs, carriers, and the records of
-//! nodes and keys.
+//! Changes of the validator set: bundles of later epochs, and what is wrong with hand-overs, carriers, and the records
+//! of nodes and keys.
 
 use genesis::{Node, ValidatorSet};
 use ledger::{
@@ -28,8 +28,8 @@ use crate::{
 const FIRST_MOVE: usize = 5;
 const SECOND_OFFER: usize = 6;
 
-/// Node 1 gets another key between its two moves, and node 3 is suspended; it votes again before the second is accepted.
-/// The first closing block is final by its second carrier.
+/// Node 1 gets another key between its two moves, and node 3 is suspended; it votes again before the second is
+/// accepted. The first closing block is final by its second carrier.
 pub(super) fn second_move() -> Story {
     let mut story = Story::of(consortium(5), &[1, 2]);
     story.end(FIRST_MOVE, &[0, 1, 2, 4], &[1]);
