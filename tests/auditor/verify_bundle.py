@@ -655,7 +655,7 @@ class Proof:
         last = carriers[-1]
         named = (last.view, last.height, last.digest) == (self.view, self.height, self.block)
         linked = all(above.parent == below.digest for below, above in zip(carriers, carriers[1:]))
-        if not named or not linked or len(carriers) > 256 or carriers[0].height == 0:
+        if not named or not linked or len(carriers) > 256:
             return None
         return carriers[0].height - 1, carriers[0].parent
 

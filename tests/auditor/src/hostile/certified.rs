@@ -90,6 +90,10 @@ fn certificate(all: &mut Vectors) {
     for (name, lie) in ballots {
         all.first(format!("a quorum voted {name}"), Check::Certificate, |s| s.ballot_lies.push(Box::new(lie)));
     }
+    all.first("votes and certificate of another view than the header's", Check::Certificate, |s| {
+        s.ballot_lies.push(Box::new(|b| b.view.number += 1));
+        s.certificate_lies.push(Box::new(|c| c.view.number += 1));
+    });
     all.first("a quorum that only notarized", Check::Certificate, |s| s.kind = VoteKind::Notarize);
     all.first("another consortium's certificate", Check::Certificate, |s| {
         let other = Story::of(consortium(7), &[1]).bundle().certificate;

@@ -87,12 +87,16 @@ pub(super) fn honest() -> Vec<(&'static str, Story, &'static str)> {
     of_one.end(2, &[0, 1, 2], &[]);
     let mut many = second_move();
     many.endings[0].carriers = 256;
+    // No other leaf stands between the receiver's acceptance and the end of its key's epoch.
+    let mut last = Story::of(consortium(5), &[1, 2]);
+    last.end(7, &[0, 1, 2, 3, 4], &[2]);
     let mut before = Story::of(consortium(4), &[1]);
     before.end(FIRST_MOVE + 1, &[0, 1, 2], &[]);
     vec![
         ("a node that joined", joined(), "several-must-lie"),
         ("one operator stayed", of_one, "consortium-of-one"),
         ("a hand-over by as many carriers as there may be", many, "several-must-lie"),
+        ("an entry that is the last of its epoch", last, "several-must-lie"),
         ("a move before a hand-over", before, "several-must-lie"),
         ("the end of an epoch", at_the_end(0), "several-must-lie"),
         ("the end of an epoch by carriers", at_the_end(3), "several-must-lie"),
@@ -187,6 +191,15 @@ fn closings(all: &mut Vectors) {
     for (name, lie) in lies {
         all.ending(name, Check::HandOvers, |ending| ending.closing_lies.push(Box::new(lie)));
     }
+    // What the closing block says of itself is checked although a quorum signed for it.
+    all.ending("of another consortium with votes of this one", Check::HandOvers, |ending| {
+        ending.closing_lies.push(Box::new(|h| h.consortium = consortium(7).id()));
+        ending.ballot_lies.push(Box::new(|b| b.consortium = consortium(5).id()));
+    });
+    all.ending("of another epoch with votes of this one", Check::HandOvers, |ending| {
+        ending.closing_lies.push(Box::new(|h| h.epoch += 7));
+        ending.ballot_lies.push(Box::new(|b| b.epoch -= 7));
+    });
     let after: Lies<Header, 6> = [
         ("height", |h| h.height = BlockHeight::new(3)),
         ("view", |h| h.view.number += 1),
