@@ -381,7 +381,7 @@ proptest! {
         bytes[at] = byte;
         if let Ok(read) = LogProof::parse(&bytes) {
             prop_assert_eq!(&read.to_string().into_bytes(), &bytes);
-            if let Ok(proven) = read.verify(&leaves()[1], consortium.validators(), &consortium.id()) {
+            if let Ok(proven) = read.verify(&leaves()[1], &consortium) {
                 prop_assert_eq!(proven.checkpoint, cosigned([]).checkpoint);
             }
         }

@@ -328,7 +328,7 @@ fn carriers(all: &mut Vectors) {
     type Change = fn(&mut Vec<Header>);
     let lies: [(&str, Change); 9] = [
         ("without its carriers", Vec::clear),
-        ("without the first carrier", |c| drop(c.remove(0))),
+        ("without the first carrier", |c| _ = c.remove(0)),
         ("without the last carrier", |c| _ = c.pop()),
         ("with carriers in disorder", |c| c.reverse()),
         ("with a carrier twice", |c| c.insert(1, c[0].clone())),
