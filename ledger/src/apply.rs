@@ -133,7 +133,13 @@ pub fn check_author_with(consortium: &Consortium, entry: &Entry, checks: &dyn Ch
     check_signed(consortium, entry, &node.key, checks)
 }
 
-fn check_signed(consortium: &Consortium, entry: &Entry, key: &PublicKey, checks: &dyn Checks) -> Result<(), Refusal> {
+/// Whether the entry is for this consortium and signed with `key`, its author's.
+pub(crate) fn check_signed(
+    consortium: &Consortium,
+    entry: &Entry,
+    key: &PublicKey,
+    checks: &dyn Checks,
+) -> Result<(), Refusal> {
     let EntryBody { consortium: found, author, .. } = entry.body;
     if found != consortium.id() {
         return Err(Refusal::ForeignConsortium { found });

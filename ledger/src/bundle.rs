@@ -1,16 +1,17 @@
 //! The proof of one migration, in one file, for an auditor who has the genesis hash and nothing else.
 //!
-//! A bundle holds a certified header; each entry that ever changed the wallet, from its creation to the asked confirm,
-//! and the anchor of the source's decision log, with one inclusion proof for all of them under the header's log root; the
-//! decision that caused the move, and what leads from it to the anchored end of the log; and the wallet's record with its
-//! path to the state root. [`verify`] makes the checks of [`Check`] in their order and stops at the first that fails. See
-//! `docs/formats/bundle.md`.
+//! A bundle holds how each validator set handed over to the next, up to that of a certified header; each entry that
+//! ever changed the wallet, from its creation to the asked confirm, and the anchor of the source's decision log, with
+//! one inclusion proof for all of them under the header's log root; the decision that caused the move, and what leads
+//! from it to the anchored end of the log; and the wallet's record with its path to the state root. [`verify`] makes
+//! the checks of [`Check`] in their order and stops at the first that fails. See `docs/formats/bundle.md`.
 
 mod assurance;
 mod build;
 mod check;
 mod decisions;
 mod history;
+mod members;
 mod verify;
 
 use serde::{Deserialize, Serialize};
@@ -21,12 +22,13 @@ pub use self::{
     build::{FinalView, NotProvable, build},
     check::{Check, Failure},
     decisions::{Link, decision_hash},
+    members::{MemberProof, Subject},
     verify::{Anchored, Move, Report, verify},
 };
-use crate::{block::Header, certificate::Certificate, event::Entry};
+use crate::{block::Header, certificate::Certificate, event::Entry, hand_over::HandOver};
 
 /// The format that this build writes and reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The only lineage there is: no consortium has begun anew, and no format of a certificate for that exists.
 pub const LINEAGE: u32 = 1;
 /// A bundle has at most this many bytes.
@@ -41,12 +43,18 @@ pub struct Bundle {
     pub lineage: u32,
     /// The genesis document with all its signatures, canonically encoded.
     pub consortium: Vec<u8>,
+    /// How each epoch before the header's ended, from genesis on.
+    pub hand_overs: Vec<HandOver>,
     /// The block under whose roots everything is proven.
     pub header: Header,
-    /// What made it final.
+    /// What made it final. Of a block that closes its epoch, that of the last of the carriers if there are any.
     pub certificate: Certificate,
-    /// In the order of the log: all entries that advanced the wallet's head up to the asked confirm, and the anchor of the
-    /// source's decision log.
+    /// Above a block that closes its epoch, up to what the certificate names; see [`crate::hand_over`].
+    pub carriers: Vec<Header>,
+    /// Who nodes are of which neither the genesis document nor the validator sets say enough, ascending by subject.
+    pub members: Vec<MemberProof>,
+    /// In the order of the log: all entries that advanced the wallet's head up to the asked confirm, and the anchor of
+    /// the source's decision log.
     pub entries: Vec<PlacedEntry>,
     /// That they are leaves under the log root; see [`crate::tree::several`].
     pub inclusion: Vec<Digest>,

@@ -127,6 +127,9 @@ impl ValidatorSets {
         if closing.next_validators != next.hash() || Some(next.epoch) != last.epoch.checked_add(1) {
             return Err(HandOverInvalid::OtherSet);
         }
+        if !next.members.is_sorted_by(|(one, _), (next, _)| one < next) {
+            return Err(HandOverInvalid::Disorder);
+        }
         if proof.closes() != Some((closing.height, closing.digest())) {
             return Err(HandOverInvalid::OtherBlock);
         }
@@ -170,6 +173,9 @@ pub enum HandOverInvalid {
     /// The closing block names another set.
     #[error("the closing block names another set")]
     OtherSet,
+    /// The next set names its members in disorder.
+    #[error("the members of the next set are not in order")]
+    Disorder,
     /// The proof is of another block.
     #[error("the proof does not make that block final")]
     OtherBlock,

@@ -11,6 +11,7 @@ pub mod bundle;
 pub mod certificate;
 pub mod checks;
 pub mod credits;
+pub mod epochs;
 pub mod event;
 pub mod evidence;
 pub mod execute;

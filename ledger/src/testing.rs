@@ -6,7 +6,10 @@ pub mod evidence;
 mod governance;
 pub mod remembered;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use genesis::{Consortium, Document, Draft, Heading, Node, Operator, Parameters, Region};
 use wallet::{
@@ -32,6 +35,7 @@ use crate::{
         WalletCreated,
     },
     execute::{Executed, Place, Proposal, propose},
+    hand_over::{ClosingProof, HandOver},
     refusal::Refusal,
     state::WalletRecord,
     tree::several,
@@ -129,6 +133,8 @@ pub struct Chain {
     pub tip: Executed,
     /// All blocks with their certificates.
     pub blocks: Vec<(Block, Certificate)>,
+    /// How each epoch ended that did.
+    pub hand_overs: Vec<HandOver>,
     leaf_hashes: Vec<Digest>,
     /// By how much block time is later than it would be, in ms.
     later_ms: u64,
@@ -140,7 +146,8 @@ impl Chain {
     /// No block yet.
     pub fn new(consortium: Arc<Consortium>) -> Self {
         let tip = Executed::genesis(&consortium);
-        Self { tip, consortium, blocks: Vec::new(), leaf_hashes: Vec::new(), later_ms: 0, new_keys: Vec::new() }
+        let (blocks, hand_overs, leaf_hashes, new_keys) = Default::default();
+        Self { tip, consortium, blocks, hand_overs, leaf_hashes, later_ms: 0, new_keys }
     }
 
     /// The next block with those of `entries` that apply, not final yet.
@@ -158,7 +165,37 @@ impl Chain {
     /// A place for a block on the final state, in `view`.
     pub fn place(&self, view: View) -> Place {
         let certificate = self.blocks.last().map(|(_, certificate)| certificate.clone());
-        Place { parent: self.tip.clone(), certificate, carriers: Vec::new(), skipped: None, view, after: Digest::ZERO }
+        let (carriers, parent) = (self.carriers().to_vec(), self.tip.clone());
+        Place { parent, certificate, carriers, skipped: None, view, after: Digest::ZERO }
+    }
+
+    /// Lets so many carriers make the tip final, which closed its epoch, instead of its own certificate.
+    ///
+    /// # Panics
+    /// If the tip did not close its epoch.
+    pub fn carry(&mut self, count: usize) {
+        let (closing, _) = self.blocks.last().expect("a closing block").clone();
+        let set = self.tip.voted_by();
+        let signers: Vec<Signer> = set.members[..set.quorum()]
+            .iter()
+            .map(|(node, key)| Signer { node: *node, key: self.key_behind(*key).expect("the key of a validator") })
+            .collect();
+        let (mut below, mut on, mut carriers) = (closing.clone(), self.tip.clone(), Vec::new());
+        for _ in 0..count {
+            let certificate = Some(certify_by(VoteKind::Notarize, &below, signers.clone()));
+            let view = below.header.view.next().expect("few blocks");
+            let time = Timestamp::new(below.header.time.get() + 100);
+            let place =
+                Place { parent: on, certificate, carriers: Vec::new(), skipped: None, view, after: Digest::ZERO };
+            let made = propose(&self.consortium, place, &signers[0], time, Vec::new());
+            carriers.push(made.block.header.clone());
+            (below, on) = (made.block, made.executed);
+        }
+        let certificate = certify_by(VoteKind::Finalize, &below, signers);
+        let hand_over = self.hand_overs.last_mut().expect("the tip closed its epoch");
+        assert_eq!(hand_over.closing, closing.header, "the tip closed its epoch");
+        hand_over.proof = ClosingProof { certificate: certificate.clone(), carriers };
+        self.blocks.last_mut().expect("a closing block").1 = certificate;
     }
 
     /// Makes one entry final in a block of its own.
@@ -176,6 +213,11 @@ impl Chain {
         let certificate = certify_by(VoteKind::Finalize, &proposal.block, signers);
         self.leaf_hashes.extend(proposal.block.entries.iter().map(Entry::leaf_hash));
         self.tip = proposal.executed;
+        if self.tip.is_closing() {
+            let proof = ClosingProof { certificate: certificate.clone(), carriers: Vec::new() };
+            let (closing, next) = (proposal.block.header.clone(), self.tip.validators());
+            self.hand_overs.push(HandOver { closing, proof, next });
+        }
         self.blocks.push((proposal.block, certificate));
         Ok(())
     }
@@ -189,6 +231,16 @@ impl Chain {
 impl FinalView for Chain {
     fn tip(&self) -> Option<(&crate::block::Header, &Certificate)> {
         self.blocks.last().map(|(block, certificate)| (&block.header, certificate))
+    }
+
+    fn carriers(&self) -> &[crate::block::Header] {
+        let closes = |(block, _): &&(Block, Certificate)| block.header.is_closing();
+        let closed = self.blocks.last().filter(closes).and(self.hand_overs.last());
+        closed.map_or(&[], |hand_over| &hand_over.proof.carriers)
+    }
+
+    fn hand_overs(&self) -> &[HandOver] {
+        &self.hand_overs
     }
 
     fn state(&self) -> &crate::state::State {
@@ -215,6 +267,8 @@ pub struct Session {
     tenant: SecretKey,
     policy: PolicyTreeOf,
     nonce: std::cell::Cell<u64>,
+    /// Of nodes that do not sign with their first key any more.
+    pub keys: BTreeMap<u32, SecretKey>,
 }
 
 /// The regions that the tenant allows; the tree is made when needed.
@@ -247,7 +301,15 @@ impl Session {
             nonce: [3; 16],
         };
         let address = terms.address();
-        Self { consortium: consortium.clone(), address, terms, tenant, policy, nonce: std::cell::Cell::new(0) }
+        Self {
+            consortium: consortium.clone(),
+            address,
+            terms,
+            tenant,
+            policy,
+            nonce: std::cell::Cell::new(0),
+            keys: BTreeMap::new(),
+        }
     }
 
     /// The epoch key of `epoch`.
@@ -266,7 +328,12 @@ impl Session {
         let mut nonce = [0; 16];
         nonce[..8].copy_from_slice(&self.nonce.get().to_le_bytes());
         let body = EntryBody { consortium: self.consortium.id(), author: NodeId::new(author), nonce, event };
-        body.sign(&node_key(author), holder)
+        body.sign(&self.key_of(author), holder)
+    }
+
+    /// The key with which a node signs.
+    fn key_of(&self, node: u32) -> SecretKey {
+        self.keys.get(&node).cloned().unwrap_or_else(|| node_key(node))
     }
 
     fn by_holder(&self, wallet: &WalletRecord, event: Event) -> Entry {
@@ -300,7 +367,7 @@ impl Session {
             epoch,
             receiver: NodeId::new(receiver),
             opening: self.opening(region),
-            prekey: secret("prekey").offer(NodeId::new(receiver), &node_key(receiver)),
+            prekey: secret("prekey").offer(NodeId::new(receiver), &self.key_of(receiver)),
             ephemeral: secret("ephemeral").public_key(),
             content: ContentCommitment(Digest([4; 32])),
             confirm_key: self.confirm_key(epoch.get()).public_key(),

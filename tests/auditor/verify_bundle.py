@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Verifies a proof bundle, version 2, from the hash of the genesis document alone.
+"""Verifies a proof bundle, version 3, from the hash of the genesis document alone.
 
     verify_bundle.py BUNDLE --genesis HASH
     verify_bundle.py --batch < LIST
@@ -222,9 +222,7 @@ class Genesis:
         read.end()
         self.check()
         self.id = H("batchmind/v1/genesis/document", unsigned)
-        keys = b"".join(u32(i) + node["key"] for i, node in enumerate(self.nodes))
-        self.validators = H("batchmind/v1/genesis/validator-set", u64(0) + u64(len(self.nodes)) + keys)
-        self.quorum = 2 * len(self.nodes) // 3 + 1
+        self.validators = Validators(0, [(number, node["key"]) for number, node in enumerate(self.nodes)])
 
     @staticmethod
     def node(read):
@@ -287,26 +285,20 @@ class Genesis:
         return all(id in signatures and is_signed(key, "batchmind/v1/genesis", self.id, signatures[id])
                    for id, _, key in self.operators)
 
-    def key(self, node):
-        """The key of a node; none if there is no such node."""
-        return self.nodes[node]["key"] if node < len(self.nodes) else None
-
-    def assurance(self):
-        needed, run = 2 * self.quorum - len(self.nodes), {}
-        for node in self.nodes:
-            run[node["operator"]] = run.get(node["operator"], 0) + 1
-        colluders, sum = 0, 0
-        for count in sorted(run.values(), reverse=True):
-            if sum < needed:
-                colluders, sum = colluders + 1, sum + count
-        if len(self.operators) == 1:
-            return "consortium-of-one"
-        return "one-can-fork" if colluders == 1 else "several-must-lie"
-
 
 @functools.lru_cache(maxsize=64)
 def genesis_of(data):
     return Genesis(data)
+
+
+class Validators:
+    """Who votes in an epoch."""
+
+    def __init__(self, epoch, members):
+        self.epoch, self.members, self.keys = epoch, members, dict(members)
+        keys = b"".join(u32(node) + key for node, key in members)
+        self.hash = H("batchmind/v1/genesis/validator-set", u64(epoch) + u64(len(members)) + keys)
+        self.quorum = 2 * len(members) // 3 + 1
 
 
 # ---- ledger.md, "Entry" and "Events"
@@ -570,6 +562,31 @@ def rotations_of(record):
     return address, policy, epoch, holder, key, rotations
 
 
+STANDINGS, STATUSES = 4, 4
+
+
+def member_node_of(record):
+    """The node of a node's record."""
+    read = Reader(record)
+    if read.variant(16) != 12:
+        raise Malformed("the record is no node's")
+    node = Genesis.node(read)
+    read.variant(STANDINGS), read.digest(), read.end()
+    return node
+
+
+def key_owner_of(record):
+    """The node whose key a key's record says that it is or was."""
+    read = Reader(record)
+    if read.variant(16) != 13:
+        raise Malformed("the record is no key's")
+    if not read.truth() or read.variant(2) != 1:
+        raise Malformed("the key is no node's")
+    node = read.u32()
+    read.variant(STATUSES), read.digest(), read.u64(), read.end()
+    return node
+
+
 # ---- decision.md
 
 
@@ -603,6 +620,78 @@ def subject_of(decision):
     return wallet, chosen
 
 
+# ---- ledger.md, headers, certificates and hand-overs
+
+TERMS_PER_EPOCH = 10**9
+
+
+class Header:
+    def __init__(self, read):
+        start = read.at
+        self.consortium, self.height, self.view = read.digest(), read.u64(), (read.u64(), read.u64())
+        read.u32()
+        self.epoch, self.parent = read.u64(), read.digest()
+        read.take(3 * 32)
+        self.log_size, self.log_root, self.state_root = read.u64(), read.digest(), read.digest()
+        self.validators, self.next_validators = read.digest(), read.digest()
+        read.u64()
+        self.digest = H("batchmind/v1/ledger/header", read.data[start : read.at])
+
+
+class Proof:
+    """A certificate, and the carriers that lead from what it names down to the block that it makes final."""
+
+    def __init__(self, read):
+        self.kind, self.view, self.height = read.variant(2), (read.u64(), read.u64()), read.u64()
+        self.block = read.digest()
+        self.signatures = read.list(lambda: (read.u32(), read.signature()))
+        self.carriers = read.list(lambda: Header(read))
+
+    def closes(self):
+        """Height and digest of the block that it makes final; none if the carriers do not lead to one."""
+        carriers = self.carriers
+        if not carriers:
+            return self.height, self.block
+        last = carriers[-1]
+        named = (last.view, last.height, last.digest) == (self.view, self.height, self.block)
+        linked = all(above.parent == below.digest for below, above in zip(carriers, carriers[1:]))
+        if not named or not linked or len(carriers) > 256:
+            return None
+        return carriers[0].height - 1, carriers[0].parent
+
+    def check(self, code, consortium, validators):
+        """That a quorum of these validators made it final."""
+        need(self.kind == 1, code, "it does not make the block final")
+        signers = [node for node, _ in self.signatures]
+        need(ascend(signers) and len(signers) >= validators.quorum, code, "it has no quorum")
+        epoch = self.view[0] // TERMS_PER_EPOCH
+        need(epoch == validators.epoch, code, "it is of another epoch")
+        place = u64(self.view[0]) + u64(self.view[1]) + u64(self.height)
+        ballot = consortium + u64(epoch) + u32(1) + place + self.block
+        for node, signature in self.signatures:
+            key = validators.keys.get(node)
+            need(key is not None, code, f"node {node} is no validator")
+            signed = is_signed(key, "batchmind/v1/ledger/vote", ballot, signature)
+            need(signed, code, f"the signature of node {node} does not verify")
+
+
+class HandOver:
+    def __init__(self, read):
+        self.closing, self.proof = Header(read), Proof(read)
+        self.next = Validators(read.u64(), read.list(lambda: (read.u32(), read.digest())))
+
+    def check(self, consortium, last):
+        """That the set `last` put the next one in its place."""
+        closing, code = self.closing, "hand-overs"
+        turn = (closing.consortium, closing.epoch, closing.validators) == (consortium, last.epoch, last.hash)
+        need(turn, code, "it closes another epoch")
+        named = closing.next_validators == self.next.hash and self.next.epoch == last.epoch + 1
+        need(named, code, "the closing block names another set")
+        need(ascend([node for node, _ in self.next.members]), code, "the next set is not in order")
+        need(self.proof.closes() == (closing.height, closing.digest), code, "the proof is of another block")
+        self.proof.check(code, consortium, last)
+
+
 # ---- bundle.md
 
 
@@ -612,17 +701,9 @@ class Bundle:
     def __init__(self, data):
         read = Reader(data)
         self.version, self.lineage, self.consortium = read.u32(), read.u32(), read.byte_string()
-        start = read.at
-        self.header = {"consortium": read.digest(), "height": read.u64(), "view": (read.u64(), read.u64())}
-        read.u32()
-        self.header["epoch"] = read.u64()
-        read.take(4 * 32)
-        for field in ("log_size", "log_root", "state_root", "validators", "next_validators"):
-            self.header[field] = read.u64() if field == "log_size" else read.digest()
-        read.u64()
-        self.header["digest"] = H("batchmind/v1/ledger/header", data[start : read.at])
-        self.certificate = {"kind": read.variant(2), "view": (read.u64(), read.u64()), "height": read.u64(),
-                            "block": read.digest(), "signatures": read.list(lambda: (read.u32(), read.signature()))}
+        self.hand_overs = read.list(lambda: HandOver(read))
+        self.header, self.proof = Header(read), Proof(read)
+        self.members = read.list(lambda: self.member(read))
         self.entries = read.list(lambda: (read.u64(), Entry(read)))
         self.inclusion = read.list(read.digest)
         self.decision = read.byte_string()
@@ -631,47 +712,95 @@ class Bundle:
         self.path = read.list(read.digest)
         read.end()
 
+    @staticmethod
+    def member(read):
+        subject = (0, read.u32()) if read.variant(2) == 0 else (1, read.digest())
+        return subject, read.byte_string(), read.list(read.digest)
 
-def check_header(bundle, genesis):
-    header = bundle.header
-    same = (header["consortium"], header["epoch"], header["validators"]) == (genesis.id, 0, genesis.validators)
+
+def check_header(bundle, consortium, validators):
+    header, proof = bundle.header, bundle.proof
+    same = (header.consortium, header.epoch, header.validators) == (consortium, validators.epoch, validators.hash)
     need(same, "header-consortium", "the header is of another consortium or validator set")
+    fits = header.next_validators != ZERO if proof.carriers else proof.view == header.view
+    named = fits and proof.closes() == (header.height, header.digest)
+    need(named, "certificate", "it certifies another header")
+    proof.check("certificate", consortium, validators)
 
 
-def check_certificate(bundle, genesis):
-    header, certificate = bundle.header, bundle.certificate
-    named = (certificate["block"], certificate["height"], certificate["view"])
-    need(named == (header["digest"], header["height"], header["view"]), "certificate", "it certifies another header")
-    need(certificate["kind"] == 1, "certificate", "it does not make the block final")
-    signers = [node for node, _ in certificate["signatures"]]
-    need(ascend(signers) and len(signers) >= genesis.quorum, "certificate", "it has no quorum")
-    ballot = genesis.id + u64(0) + u32(1) + u64(named[2][0]) + u64(named[2][1]) + u64(named[1]) + named[0]
-    for node, signature in certificate["signatures"]:
-        key = genesis.key(node)
-        need(key is not None, "certificate", f"node {node} is no validator")
-        signed = is_signed(key, "batchmind/v1/ledger/vote", ballot, signature)
-        need(signed, "certificate", f"the signature of node {node} does not verify")
+class Members:
+    """Who the nodes are: by the genesis document, the validator sets, and records under the state root."""
+
+    def __init__(self, genesis, bundle):
+        self.consortium, self.sets = genesis.id, [genesis.validators]
+        for hand_over in bundle.hand_overs:
+            hand_over.check(genesis.id, self.sets[-1])
+            self.sets.append(hand_over.next)
+        self.ends = [hand_over.closing.log_size for hand_over in bundle.hand_overs]
+        self.nodes, self.keys = dict(enumerate(genesis.nodes)), {}
+
+    def learn(self, bundle):
+        """Takes the records."""
+        need(ascend([subject for subject, _, _ in bundle.members]), "members", "the records are not in order")
+        for (kind, about), record, path in bundle.members:
+            key = u32(12) + u32(about) if kind == 0 else u32(13) + about
+            key = H("batchmind/v1/ledger/state", key)
+            holds = len(path) <= 256 and root_of_state(key, record, path) == bundle.header.state_root
+            need(holds, "members", "the path does not lead to the state root")
+            try:
+                if kind == 0:
+                    self.nodes.setdefault(about, member_node_of(record))
+                else:
+                    self.keys.setdefault(key_owner_of(record), set()).add(about)
+            except Malformed as error:
+                raise Failed("members", error) from error
+        known = all(node in self.nodes for node in self.sets[-1].keys)
+        need(known, "members", "it is not said who runs each validator")
+
+    def set_of(self, index):
+        """The set of the epoch in which the entry at that place became final."""
+        ended = (epoch for epoch, end in enumerate(self.ends) if end > index)
+        return self.sets[next(ended, -1)]
+
+    def is_by_author(self, index, entry):
+        voted = self.set_of(index).keys.get(entry.author)
+        if voted is not None:
+            return entry.is_signed_by(voted)
+        known = {voters.keys[entry.author] for voters in self.sets if entry.author in voters.keys}
+        return any(entry.is_signed_by(key) for key in known | self.keys.get(entry.author, set()))
+
+    def assurance(self):
+        validators, run = self.sets[-1], {}
+        for node in validators.keys:
+            operator = self.nodes[node]["operator"]
+            run[operator] = run.get(operator, 0) + 1
+        needed, colluders, sum = 2 * validators.quorum - len(validators.keys), 0, 0
+        for count in sorted(run.values(), reverse=True):
+            if sum < needed:
+                colluders, sum = colluders + 1, sum + count
+        if len(run) == 1:
+            return "consortium-of-one"
+        return "one-can-fork" if colluders == 1 else "several-must-lie"
 
 
 def check_inclusion(bundle):
     places = [index for index, _ in bundle.entries]
-    size, proof = bundle.header["log_size"], bundle.inclusion[::-1]
+    size, proof = bundle.header.log_size, bundle.inclusion[::-1]
     holds = bool(places) and ascend(places) and places[-1] < size
     if holds:
         root = root_of_several(0, size, [(index, entry.leaf) for index, entry in bundle.entries], proof)
-        holds = root == bundle.header["log_root"] and not proof
+        holds = root == bundle.header.log_root and not proof
     need(holds, "inclusion", "the proof does not lead to the log root")
 
 
-def check_authors(bundle, genesis):
+def check_authors(bundle, members):
     for index, entry in bundle.entries:
-        key = genesis.key(entry.author)
-        signed = entry.consortium == genesis.id and key is not None and entry.is_signed_by(key)
+        signed = entry.consortium == members.consortium and members.is_by_author(index, entry)
         need(signed, "entry-signature", f"log entry {index} is not signed by its author")
 
 
-def admits(genesis, policy, opening, node):
-    if genesis.key(node) is None or genesis.nodes[node]["region"] != opening["region"]:
+def admits(members, policy, opening, node):
+    if node not in members.nodes or members.nodes[node]["region"] != opening["region"]:
         return False
     index, path = opening["index"], opening["path"]
     if len(path) > 16 or index >> len(path):
@@ -687,16 +816,16 @@ def admits(genesis, policy, opening, node):
 class History:
     """The wallet as the entries so far leave it."""
 
-    def __init__(self, genesis, entry):
+    def __init__(self, members, entry):
         need(entry.kind == CREATED, "continuity", "the history does not begin with the wallet's creation")
         event = entry.event
         granted = is_signed(event["tenant"], "batchmind/v1/wallet/grant", event["terms"], event["signature"])
         need(granted, "grant", "the tenant did not sign it")
-        need(event["consortium"] == genesis.id, "grant", "it is for another consortium")
+        need(event["consortium"] == members.consortium, "grant", "it is for another consortium")
         need(event["holder"] == entry.author, "grant", "it is for another holder")
-        need(admits(genesis, event["policy"], event["opening"], entry.author), "policy", "the holder is not allowed")
+        need(admits(members, event["policy"], event["opening"], entry.author), "policy", "the holder is not allowed")
         need(entry.has_holder_signature(event["key"]), "holder-signature", "the creation is not signed by its key")
-        self.genesis, self.wallet, self.policy = genesis, event["wallet"], event["policy"]
+        self.members, self.wallet, self.policy = members, event["wallet"], event["policy"]
         self.holder, self.epoch, self.key = entry.author, 0, event["key"]
         self.head = H("batchmind/v1/ledger/head", ZERO, entry.id)
         self.offer, self.accepted = None, False
@@ -714,7 +843,7 @@ class History:
         self.hop = None
         match entry.kind:
             case 1:
-                self.offered(entry, event)
+                self.offered(index, entry, event)
             case 2:
                 need(self.offer is not None and not self.accepted, "continuity", "an acceptance without an offer")
                 need(entry.author == self.offer["receiver"], "continuity", "an acceptance by another node")
@@ -735,14 +864,14 @@ class History:
                 need(False, "continuity", "an entry that does not belong to the history")
         self.head = H("batchmind/v1/ledger/head", self.head, entry.id)
 
-    def offered(self, entry, event):
+    def offered(self, index, entry, event):
         self.by_holder(entry)
         need(self.offer is None, "continuity", "an offer while another is open")
         need(event["epoch"] == self.epoch + 1, "continuity", "an offer skips an epoch")
         receiver = event["receiver"]
-        need(admits(self.genesis, self.policy, event["opening"], receiver), "policy", "the receiver is not allowed")
+        need(admits(self.members, self.policy, event["opening"], receiver), "policy", "the receiver is not allowed")
         message = u32(event["prekey_node"]) + event["prekey"]
-        key = self.genesis.key(receiver) if event["prekey_node"] == receiver else None
+        key = self.members.set_of(index).keys.get(receiver) if event["prekey_node"] == receiver else None
         signed = key is not None and is_signed(key, "batchmind/v1/wallet/prekey", message, event["prekey_signature"])
         need(signed, "prekey", "it is not signed by the receiver")
         self.offer, self.accepted = event, False
@@ -766,10 +895,10 @@ class History:
         self.offer = None
 
 
-def check_history(bundle, genesis):
+def check_history(bundle, members):
     entries = [(index, entry) for index, entry in bundle.entries if entry.kind != ANCHORED]
     need(entries, "continuity", "the history is empty")
-    history = History(genesis, entries[0][1])
+    history = History(members, entries[0][1])
     for index, entry in entries[1:]:
         history.read(index, entry)
     need(history.hop is not None, "continuity", "the history does not end with a confirm")
@@ -794,7 +923,7 @@ def check_anchor(bundle, source):
 
 def check_state(bundle, history):
     key = H("batchmind/v1/ledger/state", u32(1) + history.wallet)
-    holds = len(bundle.path) <= 256 and root_of_state(key, bundle.record, bundle.path) == bundle.header["state_root"]
+    holds = len(bundle.path) <= 256 and root_of_state(key, bundle.record, bundle.path) == bundle.header.state_root
     need(holds, "state-proof", "the path does not lead to the state root")
     try:
         address, policy, epoch, holder, key, rotations = rotations_of(bundle.record)
@@ -818,7 +947,7 @@ def check_subject(decision, wallet, destination):
 def verify(data, genesis_hash):
     """Makes the checks in their order; raises Failed at the first that does not hold."""
     need(4 <= len(data) <= 16 << 20, "decode", "no bundle has this size")
-    need(data[:4] == u32(2), "version", "the file is of another version")
+    need(data[:4] == u32(3), "version", "the file is of another version")
     try:
         bundle = Bundle(data)
     except Malformed as error:
@@ -830,17 +959,18 @@ def verify(data, genesis_hash):
         raise Failed("genesis-document", error) from error
     need(genesis.id == genesis_hash, "genesis-hash", f"the document's hash is {genesis.id.hex()}")
     need(genesis.is_signed_by_all(), "genesis-signatures", "an operator did not sign the document")
-    check_header(bundle, genesis)
-    check_certificate(bundle, genesis)
+    members = Members(genesis, bundle)
+    check_header(bundle, genesis.id, members.sets[-1])
+    members.learn(bundle)
     check_inclusion(bundle)
-    check_authors(bundle, genesis)
-    history = check_history(bundle, genesis)
+    check_authors(bundle, members)
+    history = check_history(bundle, members)
     named = decision_hash(bundle.decision) == history.hop["decision"]
     need(named, "decision-hash", "the offer names another decision")
     check_anchor(bundle, history.hop["source"])
     check_state(bundle, history)
     check_subject(bundle.decision, history.wallet, history.holder)
-    return bundle, genesis, history
+    return bundle, genesis, members, history
 
 
 def batch():
@@ -856,7 +986,7 @@ def batch():
             changed[int(bit) // 8] ^= 1 << int(bit) % 8
             changed = bytes(changed)
         try:
-            print("ok", verify(changed, bytes.fromhex(genesis))[1].assurance())
+            print("ok", verify(changed, bytes.fromhex(genesis))[2].assurance())
         except Failed as failed:
             print(failed.code)
     return 0
@@ -881,7 +1011,7 @@ def main():
     try:
         with open(told.bundle, "rb") as opened:
             data = opened.read((16 << 20) + 1)
-        bundle, genesis, history = verify(data, told.genesis)
+        bundle, genesis, members, history = verify(data, told.genesis)
     except OSError as error:
         print(f"the file cannot be read: {error}", file=sys.stderr)
         return 1
@@ -891,9 +1021,11 @@ def main():
     print(f"verified: consortium {genesis.name!r} {genesis.id.hex()}")
     print(f"wallet     {history.wallet.hex()}")
     print(f"move       node {history.hop['source']} -> node {history.holder}, key epoch {history.epoch}")
-    print(f"confirmed  log index {history.hop['at']}, final at height {bundle.header['height']}")
+    print(f"confirmed  log index {history.hop['at']}, final at height {bundle.header.height}")
     print(f"decision   {history.hop['decision'].hex()}")
-    print(f"assurance  {genesis.assurance()}, {genesis.quorum} of {len(genesis.nodes)} validators sign")
+    validators = members.sets[-1]
+    signed = f"{validators.quorum} of {len(validators.members)} validators of epoch {validators.epoch} sign"
+    print(f"assurance  {members.assurance()}, {signed}")
     return 0
 
 

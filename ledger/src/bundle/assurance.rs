@@ -2,15 +2,16 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, fmt};
 
-use genesis::Consortium;
+use genesis::{OperatorId, ValidatorSet};
 use serde::{Deserialize, Serialize};
+use wallet::units::NodeId;
 
 /// What an auditor may build on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assurance {
     /// The answer in a word.
     pub class: AssuranceClass,
-    /// Operators in the genesis document.
+    /// Operators who run validators.
     pub operators: usize,
     /// Validators.
     pub validators: usize,
@@ -46,21 +47,21 @@ impl AssuranceClass {
 }
 
 impl Assurance {
-    /// By the genesis document alone: validators are counted, and who runs them.
-    pub fn of(consortium: &Consortium) -> Self {
-        let (operators, validators) = (consortium.operators().len(), consortium.validators());
+    /// Validators are counted, and who runs them; none if that is not known of each.
+    pub fn of<'a>(validators: &ValidatorSet, operator_of: impl Fn(NodeId) -> Option<&'a OperatorId>) -> Option<Self> {
         let (members, quorum) = (validators.members.len(), validators.quorum());
         let mut run: BTreeMap<_, usize> = BTreeMap::new();
-        for node in consortium.nodes() {
-            *run.entry(&node.operator).or_default() += 1;
+        for (node, _) in &validators.members {
+            *run.entry(operator_of(*node)?).or_default() += 1;
         }
+        let operators = run.len();
         let colluders = fewest(run.into_values().collect(), 2 * quorum - members);
         let class = match (operators, colluders) {
             (1, _) => AssuranceClass::ConsortiumOfOne,
             (_, 1) => AssuranceClass::OneCanFork,
             _ => AssuranceClass::SeveralMustLie,
         };
-        Self { class, operators, validators: members, quorum, faults: validators.faults_max(), colluders }
+        Some(Self { class, operators, validators: members, quorum, faults: validators.faults_max(), colluders })
     }
 }
 
@@ -97,11 +98,17 @@ impl fmt::Display for Assurance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::consortium;
+    use crate::testing::{consortium, operator_id};
+
+    fn of(nodes: u32) -> Assurance {
+        let consortium = consortium(nodes);
+        let operator_of = |node| consortium.operator_of(node).map(|operator| &operator.id);
+        Assurance::of(consortium.validators(), operator_of).expect("all are listed")
+    }
 
     #[test]
     fn a_consortium_of_one_says_so() {
-        let assurance = Assurance::of(&consortium(1));
+        let assurance = of(1);
         assert_eq!((assurance.class, assurance.colluders), (AssuranceClass::ConsortiumOfOne, 1));
         assert_eq!(assurance.to_string(), "consortium-of-one: nobody but its operator has checked this");
     }
@@ -109,9 +116,20 @@ mod tests {
     #[test]
     fn several_operators_have_to_lie_where_each_runs_one_node() {
         for (nodes, colluders) in [(2, 2), (3, 3), (4, 2), (7, 3), (10, 4)] {
-            let assurance = Assurance::of(&consortium(nodes));
+            let assurance = of(nodes);
             assert_eq!((assurance.class, assurance.colluders), (AssuranceClass::SeveralMustLie, colluders));
         }
+    }
+
+    #[test]
+    fn those_count_who_run_a_validator_of_that_set() {
+        let (consortium, ids) = (consortium(7), [0, 1].map(operator_id));
+        let mut set = consortium.validators().clone();
+        set.members.truncate(4);
+        let by = |of: fn(u32) -> usize| Assurance::of(&set, |node| Some(&ids[of(node.get())])).expect("known");
+        assert_eq!((by(|_| 0).class, by(|_| 0).operators), (AssuranceClass::ConsortiumOfOne, 1));
+        assert_eq!(by(|node| usize::from(node == 3)).class, AssuranceClass::OneCanFork);
+        assert_eq!(Assurance::of(&set, |node| (node.get() != 2).then_some(&ids[0])), None, "nobody knows whose it is");
     }
 
     #[test]

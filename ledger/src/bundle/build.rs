@@ -1,5 +1,7 @@
 //! Making a bundle from a node's final view.
 
+use std::collections::BTreeSet;
+
 use genesis::Consortium;
 use wallet::{
     codec,
@@ -8,21 +10,30 @@ use wallet::{
     units::{KeyEpoch, LogIndex, NodeId},
 };
 
-use super::{Bundle, LINEAGE, Link, PlacedEntry, VERSION, decisions::LogEnd};
+use super::{
+    Bundle, Failure, LINEAGE, Link, MemberProof, PlacedEntry, Subject, VERSION, check::Check, decisions::LogEnd, verify,
+};
 use crate::{
     block::Header,
     certificate::Certificate,
+    epochs::Epochs,
     event::{Entry, Event},
+    hand_over::HandOver,
     state::{State, StateKey},
 };
 
 /// What a node has of the final chain.
 pub trait FinalView {
-    /// The last final header and its certificate; none at genesis.
+    /// The last final header and what made it final; none at genesis.
     fn tip(&self) -> Option<(&Header, &Certificate)>;
+    /// Between that header and what the certificate names, if it closed its epoch.
+    fn carriers(&self) -> &[Header];
+    /// How epochs ended, from genesis on: all before the tip's.
+    fn hand_overs(&self) -> &[HandOver];
     /// The state after it.
     fn state(&self) -> &State;
-    /// One proof that the leaves at `places`, which ascend, are in the log up to it: [`crate::tree::several`]; none beyond its end.
+    /// One proof that the leaves at `places`, which ascend, are in the log up to it: [`crate::tree::several`]; none
+    /// beyond its end.
     fn inclusion(&self, places: &[LogIndex]) -> Option<Vec<Digest>>;
     /// One leaf.
     fn entry(&self, index: LogIndex) -> Option<Entry>;
@@ -57,16 +68,16 @@ pub enum NotProvable {
     /// The decisions do not begin with the offer's, or none of them is anchored yet.
     #[error("the decision of the offer is not anchored by node {0} yet")]
     NotAnchored(NodeId),
-    /// A bundle is checked with the validators of genesis, and the last final block is not certified by these.
-    #[error("the validators have changed since genesis, and a bundle cannot show that yet")]
-    ValidatorsChanged,
     /// This node pruned what the proof needs.
     #[error("log entry {0} is not on this node any more")]
     EntryMissing(LogIndex),
+    /// What this node has makes a bundle that nobody could verify.
+    #[error("what this node has proves nothing: {0}")]
+    NotVerifiable(#[from] Failure),
 }
 
-/// The bundle of the hop by which `wallet` came to `epoch`. `decisions` are the source's, encoded, from the one that the
-/// offer names on, as far as they are known; the bundle leads up to the first that is anchored.
+/// The bundle of the hop by which `wallet` came to `epoch`. `decisions` are the source's, encoded, from the one that
+/// the offer names on, as far as they are known; the bundle leads up to the first that is anchored.
 ///
 /// # Errors
 /// [`NotProvable`] if something is missing.
@@ -78,10 +89,6 @@ pub fn build(
     decisions: &[Vec<u8>],
 ) -> Result<Bundle, NotProvable> {
     let (header, certificate) = view.tip().ok_or(NotProvable::WalletUnknown(wallet))?;
-    // Of a closing block the certificate may be that of a carrier, which a bundle has no place for.
-    if header.epoch != consortium.validators().epoch || certificate.block != header.digest() {
-        return Err(NotProvable::ValidatorsChanged);
-    }
     let record = view.state().record(StateKey::Wallet(wallet)).ok_or(NotProvable::WalletUnknown(wallet))?;
     let mut entries = history(view, wallet, epoch)?;
     let Some(Event::KeyConfirmed(confirm)) = entries.last().map(|placed| &placed.entry.body.event) else {
@@ -94,19 +101,51 @@ pub fn build(
     let places: Vec<LogIndex> = entries.iter().map(|placed| placed.index).collect();
     let last = places.last().copied().unwrap_or_default();
     let inclusion = view.inclusion(&places).ok_or(NotProvable::EntryMissing(last))?;
-    Ok(Bundle {
+    let hand_overs: Vec<HandOver> = (0..header.epoch).zip(view.hand_overs()).map(|(_, ended)| ended.clone()).collect();
+    let epochs = Epochs::proven(consortium, &hand_overs).map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
+    let members = members(consortium, view.state(), &epochs, &entries);
+    let bundle = Bundle {
         version: VERSION,
         lineage: LINEAGE,
         consortium: consortium.to_bytes(),
+        hand_overs,
         header: header.clone(),
         certificate: certificate.clone(),
+        carriers: view.carriers().to_vec(),
+        members,
         entries,
         inclusion,
         decision: decisions.first().cloned().unwrap_or_default(),
         later,
         record: codec::encode(&record),
         record_path: view.state().prove(StateKey::Wallet(wallet)).siblings,
-    })
+    };
+    verify(&bundle.to_bytes(), &consortium.id())?;
+    Ok(bundle)
+}
+
+/// The records of nodes that joined after genesis, and of keys that no validator set names.
+fn members(consortium: &Consortium, state: &State, epochs: &Epochs, entries: &[PlacedEntry]) -> Vec<MemberProof> {
+    let mut nodes: BTreeSet<NodeId> = epochs.last().members.iter().map(|(node, _)| *node).collect();
+    let mut subjects = BTreeSet::new();
+    for PlacedEntry { index, entry } in entries {
+        let author = entry.body.author;
+        nodes.insert(author);
+        if let Event::MigrationOffered(offer) = &entry.body.event {
+            nodes.insert(offer.receiver);
+        }
+        // It signed with the key that it has now, or with one by which it voted.
+        if let Some(record) = state.node(author).filter(|_| epochs.of_entry(*index).key(author).is_none()) {
+            let known = epochs.keys_of(author).any(|key| key == record.node.key);
+            subjects.extend((!known).then_some(Subject::Key(record.node.key)));
+        }
+    }
+    subjects.extend(nodes.into_iter().filter(|node| consortium.node(*node).is_none()).map(Subject::Node));
+    let proof = |subject: Subject| {
+        let record = codec::encode(&state.record(subject.state_key())?);
+        Some(MemberProof { subject, record, path: state.prove(subject.state_key()).siblings })
+    };
+    subjects.into_iter().filter_map(proof).collect()
 }
 
 /// The entries that advanced the wallet's head up to the confirm of `epoch`.

@@ -22,10 +22,14 @@ pub enum Check {
     GenesisHash,
     /// Every operator signed it.
     GenesisSignatures,
-    /// The header names this consortium and its validators.
+    /// Each validator set was named by the one before, from genesis up to the header's epoch.
+    HandOvers,
+    /// The header names this consortium and the validators of its epoch.
     HeaderConsortium,
     /// A quorum made the header final.
     Certificate,
+    /// The records of nodes and keys are under the state root, and it is known who runs each validator.
+    Members,
     /// Each entry is a leaf under the log root.
     Inclusion,
     /// Each entry is by the node that it names.
@@ -56,15 +60,17 @@ pub enum Check {
 
 impl Check {
     /// All of them, in their order.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Version,
         Self::Decode,
         Self::Lineage,
         Self::GenesisDocument,
         Self::GenesisHash,
         Self::GenesisSignatures,
+        Self::HandOvers,
         Self::HeaderConsortium,
         Self::Certificate,
+        Self::Members,
         Self::Inclusion,
         Self::EntrySignature,
         Self::Grant,
@@ -89,8 +95,10 @@ impl Check {
             Self::GenesisDocument => "genesis-document",
             Self::GenesisHash => "genesis-hash",
             Self::GenesisSignatures => "genesis-signatures",
+            Self::HandOvers => "hand-overs",
             Self::HeaderConsortium => "header-consortium",
             Self::Certificate => "certificate",
+            Self::Members => "members",
             Self::Inclusion => "inclusion",
             Self::EntrySignature => "entry-signature",
             Self::Grant => "grant",

@@ -1,7 +1,6 @@
 //! Following a wallet through its entries, as an auditor does: written apart from the validators' rules, so that each
 //! checks the other.
 
-use genesis::Consortium;
 use wallet::{
     codec,
     digest::Digest,
@@ -11,7 +10,10 @@ use wallet::{
     units::{KeyEpoch, LogIndex, NodeId},
 };
 
-use super::check::{Check, Failure, require};
+use super::{
+    check::{Check, Failure, require},
+    members::Members,
+};
 use crate::{
     apply::admits,
     event::{AbortReason, Entry, Event, KeyConfirmed, MigrationOffered, WalletCreated, next_head},
@@ -21,7 +23,7 @@ use crate::{
 
 /// The wallet as the entries read so far leave it.
 pub(super) struct History<'a> {
-    consortium: &'a Consortium,
+    members: &'a Members<'a>,
     pub(super) wallet: WalletAddress,
     pub(super) holder: NodeId,
     pub(super) epoch: KeyEpoch,
@@ -43,20 +45,20 @@ pub(super) struct LastHop {
 
 impl<'a> History<'a> {
     /// The wallet after its first entry.
-    pub(super) fn begin(consortium: &'a Consortium, entry: &'a Entry) -> Result<Self, Failure> {
+    pub(super) fn begin(members: &'a Members<'a>, entry: &'a Entry) -> Result<Self, Failure> {
         let Event::WalletCreated(created) = &entry.body.event else {
             return Err(Failure::new(Check::Continuity, "the history does not begin with the wallet's creation"));
         };
         let WalletCreated { grant, holder_key, opening } = created;
         let wallet = grant.verify().map_err(|refusal| Failure::new(Check::Grant, refusal))?;
         let holder = grant.terms.holder;
-        require(grant.terms.consortium == consortium.id(), Check::Grant, "it is for another consortium")?;
+        require(grant.terms.consortium == members.consortium.id(), Check::Grant, "it is for another consortium")?;
         require(holder == entry.body.author, Check::Grant, "it is for another holder")?;
-        admitted(consortium, &grant.terms.policy, opening, holder)?;
+        admitted(members, &grant.terms.policy, opening, holder)?;
         signed_by(holder_key, entry)?;
         let epoch = KeyEpoch::ZERO;
         Ok(Self {
-            consortium,
+            members,
             wallet,
             holder,
             epoch,
@@ -75,7 +77,7 @@ impl<'a> History<'a> {
         require(event.wallet() == Some(self.wallet), Check::Continuity, "an entry is about another wallet")?;
         require(event.swaps_head() == Some(self.head), Check::Continuity, "an entry does not name the head before it")?;
         match event {
-            Event::MigrationOffered(offer) => self.offered(entry, offer)?,
+            Event::MigrationOffered(offer) => self.offered(index, entry, offer)?,
             Event::MigrationAccepted(_) => self.accepted(entry)?,
             Event::KeyConfirmed(confirm) => hop = Some(self.confirmed(index, entry, confirm)?),
             Event::MigrationAborted(abort) => {
@@ -110,13 +112,15 @@ impl<'a> History<'a> {
         require(same || record.epoch > self.epoch, Check::StateProof, "the record has another holder")
     }
 
-    fn offered(&mut self, entry: &Entry, offer: &'a MigrationOffered) -> Result<(), Failure> {
+    fn offered(&mut self, index: LogIndex, entry: &Entry, offer: &'a MigrationOffered) -> Result<(), Failure> {
         self.by_holder(entry)?;
         require(self.offer.is_none(), Check::Continuity, "an offer while another is open")?;
         require(Some(offer.epoch) == self.epoch.next(), Check::Continuity, "an offer skips an epoch")?;
-        admitted(self.consortium, &self.policy, &offer.opening, offer.receiver)?;
-        let node = self.consortium.node(offer.receiver).filter(|_| offer.prekey.node == offer.receiver);
-        let prekey = node.is_some_and(|node| offer.prekey.verify(&node.key).is_ok());
+        admitted(self.members, &self.policy, &offer.opening, offer.receiver)?;
+        // Only a node in force may be a receiver, and these are the validators.
+        let key = self.members.epochs.of_entry(index).key(offer.receiver);
+        let key = key.filter(|_| offer.prekey.node == offer.receiver);
+        let prekey = key.is_some_and(|key| offer.prekey.verify(&key).is_ok());
         require(prekey, Check::Prekey, "it is not signed by the receiver")?;
         self.offer = Some((offer, false));
         Ok(())
@@ -173,14 +177,14 @@ fn signed_by(key: &PublicKey, entry: &Entry) -> Result<(), Failure> {
     require(verifies, Check::HolderSignature, "an entry is not signed by the epoch key")
 }
 
-/// The policy must allow the region in which the genesis document says the node is.
+/// The policy must allow the region in which the node stands, as its operator attests.
 fn admitted(
-    consortium: &Consortium,
+    members: &Members<'_>,
     policy: &PolicyCommitment,
     opening: &PolicyOpening,
     node: NodeId,
 ) -> Result<(), Failure> {
-    let listed = consortium.node(node).ok_or(Refusal::ReceiverInvalid { receiver: node });
-    let admitted = listed.and_then(|listed| admits(&listed.region, policy, opening, node));
+    let region = members.region(node).ok_or(Refusal::ReceiverInvalid { receiver: node });
+    let admitted = region.and_then(|region| admits(region, policy, opening, node));
     admitted.map_err(|refusal| Failure::new(Check::Policy, refusal))
 }

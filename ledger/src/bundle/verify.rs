@@ -1,8 +1,7 @@
 //! Checking a bundle: no network, no clock, no trust.
 
-use genesis::{Consortium, Document};
+use genesis::{Consortium, Document, ValidatorSet};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use wallet::{
     codec,
     digest::Digest,
@@ -17,12 +16,14 @@ use super::{
     decision_hash,
     decisions::LogEnd,
     history::{History, LastHop},
+    members::{Members, proven},
 };
 use crate::{
-    apply::check_author,
+    epochs::Epochs,
     event::{DecisionAnchored, Event},
+    hand_over::closed_by,
     state::{Record, StateKey},
-    tree::{several, state::StateProof},
+    tree::several,
 };
 
 /// What a verified bundle proves.
@@ -34,6 +35,8 @@ pub struct Report {
     pub name: String,
     /// How much the quorum is worth.
     pub assurance: Assurance,
+    /// Which validator set signed: 0 is that of genesis.
+    pub epoch: u64,
     /// The final height under which all was proven.
     pub height: BlockHeight,
     /// Its block time.
@@ -85,25 +88,33 @@ pub fn verify(bytes: &[u8], genesis: &Digest) -> Result<Report, Failure> {
     let bundle = decode(bytes)?;
     lineage(bundle.lineage)?;
     let consortium = consortium(&bundle.consortium, genesis)?;
-    header(&bundle, &consortium)?;
-    certificate(&bundle, &consortium)?;
+    let epochs =
+        Epochs::proven(&consortium, &bundle.hand_overs).map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
+    let validators = epochs.last().clone();
+    header(&bundle, &consortium, &validators)?;
+    certificate(&bundle, &consortium, &validators)?;
+    let members = Members::proven(&consortium, epochs, &bundle.header.state_root, &bundle.members)?;
+    let assurance = Assurance::of(&validators, |node| members.operator(node))
+        .ok_or_else(|| Failure::new(Check::Members, "it is not said who runs each validator"))?;
     inclusion(&bundle)?;
     for PlacedEntry { index, entry } in &bundle.entries {
-        check_author(&consortium, entry)
+        members
+            .check_author(*index, entry)
             .map_err(|refusal| Failure::new(Check::EntrySignature, format_args!("log entry {index}: {refusal}")))?;
     }
-    let (history, hop) = follow(&bundle, &consortium)?;
+    let (history, hop) = follow(&bundle, &members)?;
     require(decision_hash(&bundle.decision) == hop.decision, Check::DecisionHash, "the offer names another decision")?;
     let anchor = anchor(&bundle, hop.source)?;
     state(&bundle, &history)?;
     let place = |node: NodeId| {
-        let region = consortium.node(node).map(|node| node.region.clone());
-        region.map(|region| (node, region)).ok_or_else(|| Failure::new(Check::Continuity, "an unknown node"))
+        let region = members.region(node);
+        region.map(|region| (node, region.clone())).ok_or_else(|| Failure::new(Check::Continuity, "an unknown node"))
     };
     Ok(Report {
         consortium: consortium.id(),
         name: consortium.name().to_owned(),
-        assurance: Assurance::of(&consortium),
+        assurance,
+        epoch: validators.epoch,
         height: bundle.header.height,
         time: bundle.header.time,
         signers: bundle.certificate.signatures.iter().map(|(node, _)| *node).collect(),
@@ -151,22 +162,21 @@ fn consortium(bytes: &[u8], genesis: &Digest) -> Result<Consortium, Failure> {
     document.verify().map_err(|error| Failure::new(Check::GenesisSignatures, error))
 }
 
-fn header(bundle: &Bundle, consortium: &Consortium) -> Result<(), Failure> {
-    let (header, validators) = (&bundle.header, consortium.validators());
+fn header(bundle: &Bundle, consortium: &Consortium, validators: &ValidatorSet) -> Result<(), Failure> {
+    let header = &bundle.header;
     let same = header.consortium == consortium.id()
         && header.epoch == validators.epoch
         && header.validators == validators.hash();
     require(same, Check::HeaderConsortium, "the header is of another consortium or validator set")
 }
 
-fn certificate(bundle: &Bundle, consortium: &Consortium) -> Result<(), Failure> {
-    let (header, certificate) = (&bundle.header, &bundle.certificate);
-    let same =
-        (certificate.block, certificate.height, certificate.view) == (header.digest(), header.height, header.view);
+fn certificate(bundle: &Bundle, consortium: &Consortium, validators: &ValidatorSet) -> Result<(), Failure> {
+    let Bundle { header, certificate, carriers, .. } = bundle;
+    // Elsewhere nothing stands between a header and its certificate.
+    let fits = if carriers.is_empty() { certificate.view == header.view } else { header.is_closing() };
+    let same = fits && closed_by(certificate, carriers) == Some((header.height, header.digest()));
     require(same, Check::Certificate, "it certifies another header")?;
-    certificate
-        .verify_final(consortium.validators(), &consortium.id())
-        .map_err(|invalid| Failure::new(Check::Certificate, invalid))
+    certificate.verify_final(validators, &consortium.id()).map_err(|invalid| Failure::new(Check::Certificate, invalid))
 }
 
 fn inclusion(bundle: &Bundle) -> Result<(), Failure> {
@@ -177,11 +187,11 @@ fn inclusion(bundle: &Bundle) -> Result<(), Failure> {
 }
 
 /// The wallet after its entries, and the hop that the last of them confirms. The anchor is none of them.
-fn follow<'a>(bundle: &'a Bundle, consortium: &'a Consortium) -> Result<(History<'a>, LastHop), Failure> {
+fn follow<'a>(bundle: &'a Bundle, members: &'a Members<'a>) -> Result<(History<'a>, LastHop), Failure> {
     let mut entries =
         bundle.entries.iter().filter(|placed| !matches!(placed.entry.body.event, Event::DecisionAnchored(_)));
     let first = entries.next().ok_or_else(|| Failure::new(Check::Continuity, "the history is empty"))?;
-    let mut history = History::begin(consortium, &first.entry)?;
+    let mut history = History::begin(members, &first.entry)?;
     let mut hop = None;
     for PlacedEntry { index, entry } in entries {
         hop = history.read(*index, entry)?;
@@ -208,14 +218,9 @@ fn anchor(bundle: &Bundle, source: NodeId) -> Result<Anchored, Failure> {
 }
 
 fn state(bundle: &Bundle, history: &History<'_>) -> Result<(), Failure> {
-    let key = StateKey::Wallet(history.wallet).digest();
-    let terminal = Some((key, Digest(Sha256::digest(&bundle.record).into())));
-    StateProof { siblings: bundle.record_path.clone(), terminal }
-        .verify_present(&bundle.header.state_root, &key, &bundle.record)
-        .map_err(|invalid| Failure::new(Check::StateProof, invalid))?;
-    match codec::decode(&bundle.record) {
-        Ok(Record::Wallet(record)) => history.leads_to(&record),
-        Ok(_) => Err(Failure::new(Check::StateProof, "the record is no wallet's")),
-        Err(error) => Err(Failure::new(Check::StateProof, error)),
+    let (root, key) = (&bundle.header.state_root, StateKey::Wallet(history.wallet));
+    match proven(Check::StateProof, root, &key, &bundle.record, &bundle.record_path)? {
+        Record::Wallet(record) => history.leads_to(&record),
+        _ => Err(Failure::new(Check::StateProof, "the record is no wallet's")),
     }
 }

@@ -190,6 +190,18 @@ impl FinalStore {
         self.0.get(CERTIFICATES, &number_key(height.get()))
     }
 
+    /// What made a final header final: its certificate, and above a closing block the carriers up to what that names.
+    ///
+    /// # Errors
+    /// [`Fault`] if it is damaged.
+    pub fn proof(&self, header: &Header) -> Result<Option<ClosingProof>, Fault> {
+        if header.is_closing() {
+            return Ok(self.hand_over(header.epoch)?.map(|hand_over| hand_over.proof));
+        }
+        let certificate = self.certificate(header.height)?;
+        Ok(certificate.map(|certificate| ClosingProof { certificate, carriers: Vec::new() }))
+    }
+
     /// How an epoch ended, if it did.
     ///
     /// # Errors
@@ -251,10 +263,9 @@ impl FinalStore {
     pub fn view(&self, executed: Arc<Executed>) -> Result<StoredView, Fault> {
         let height = executed.height;
         let header = self.header(height)?;
-        // A block that only a carrier made final has no certificate of its own.
-        let own = |(header, certificate): &(Header, Certificate)| certificate.block == header.digest();
-        let tip = header.zip(self.certificate(height)?).filter(own);
-        Ok(StoredView { store: self.clone(), executed, tip })
+        let hand_overs = header.as_ref().map_or(Ok(Vec::new()), |header| self.hand_overs(header.epoch))?;
+        let proof = header.as_ref().map_or(Ok(None), |header| self.proof(header))?;
+        Ok(StoredView { store: self.clone(), executed, tip: header.zip(proof), hand_overs })
     }
 
     /// The indices below `size` that `family` lists under `topic`, ascending.
@@ -324,12 +335,21 @@ impl FinalStore {
 pub struct StoredView {
     store: FinalStore,
     executed: Arc<Executed>,
-    tip: Option<(Header, Certificate)>,
+    tip: Option<(Header, ClosingProof)>,
+    hand_overs: Vec<HandOver>,
 }
 
 impl FinalView for StoredView {
     fn tip(&self) -> Option<(&Header, &Certificate)> {
-        self.tip.as_ref().map(|(header, certificate)| (header, certificate))
+        self.tip.as_ref().map(|(header, proof)| (header, &proof.certificate))
+    }
+
+    fn carriers(&self) -> &[Header] {
+        self.tip.as_ref().map_or(&[], |(_, proof)| &proof.carriers)
+    }
+
+    fn hand_overs(&self) -> &[HandOver] {
+        &self.hand_overs
     }
 
     fn state(&self) -> &State {

@@ -40,9 +40,14 @@ impl Chain {
 
     /// How a validator of the next block signs, if its key is one that the chain knows.
     pub fn signer(&self, node: NodeId) -> Option<Signer> {
-        let public = self.tip.validators().key(node)?;
+        let key = self.key_behind(self.tip.validators().key(node)?)?;
+        Some(Signer { node, key })
+    }
+
+    /// The secret of a node's key that the chain knows.
+    pub(super) fn key_behind(&self, public: PublicKey) -> Option<SecretKey> {
         let mut known = (0..16).map(node_key).chain(self.new_keys.iter().cloned());
-        known.find(|key| key.public_key() == public).map(|key| Signer { node, key })
+        known.find(|key| key.public_key() == public)
     }
 
     /// The key that operator `number` has now, or its first one.

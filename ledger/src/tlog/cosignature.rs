@@ -36,7 +36,7 @@ pub struct Cosignature {
     pub cosigner: NodeId,
     /// When, in seconds since 1970 by the cosigner's clock.
     pub time: u64,
-    /// By the cosigner's key of genesis.
+    /// By the cosigner's key in the epoch in which the log grew to this size; see [`crate::epochs`].
     pub signature: Signature,
 }
 

@@ -2,24 +2,29 @@
 
 use std::fmt;
 
-use genesis::ValidatorSet;
-use wallet::{digest::Digest, units::LogIndex};
+use genesis::{Consortium, ValidatorSet};
+use wallet::{codec, digest::Digest, units::LogIndex};
 
 use super::{
-    Checkpoint, CheckpointInvalid, CosignedCheckpoint, Malformed, Note, from_base64, hash_from_base64,
-    note::NOTE_BYTES_MAX, number, to_base64,
+    Checkpoint, CheckpointInvalid, CosignedCheckpoint, Malformed, Note, from_base64, hash_from_base64, number,
+    to_base64,
 };
-use crate::tree::log::{PROOF_HASHES_MAX, verify_inclusion};
+use crate::{
+    epochs::Epochs,
+    hand_over::{HandOver, HandOverInvalid},
+    tree::log::{PROOF_HASHES_MAX, verify_inclusion},
+};
 
 /// The first line.
 const HEADING: &str = "c2sp.org/tlog-proof@v1";
-/// A file has at most this many bytes: a note, a path, and an entry of the largest size as extra data.
-pub const LOG_PROOF_BYTES_MAX: usize = NOTE_BYTES_MAX + (128 << 10);
+/// A file has at most this many bytes: most of them are for the hand-overs, in base64.
+pub const LOG_PROOF_BYTES_MAX: usize = 16 << 20;
 
 /// An entry's place, the path from there to a root, and the checkpoint that has this root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogProof {
-    /// Bytes that nothing vouches for; not empty. This ledger writes none.
+    /// Bytes of which C2SP says nothing; not empty. In this ledger the hand-overs from genesis to those who cosigned
+    /// the checkpoint, canonically encoded; none in the first epoch.
     pub extra: Option<Vec<u8>>,
     /// Where the entry stands.
     pub index: LogIndex,
@@ -36,19 +41,32 @@ pub enum LogProofInvalid {
     /// Of the checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointInvalid),
+    /// The extra data are no hand-overs.
+    #[error("its extra data are no hand-overs: {0}")]
+    Extra(#[from] codec::DecodeError),
+    /// They do not lead to those who cosigned.
+    #[error(transparent)]
+    HandOvers(#[from] HandOverInvalid),
     /// The path leads elsewhere.
     #[error("the path does not lead from the entry to the checkpoint's root")]
     NotIncluded,
 }
 
 impl LogProof {
+    /// The proof of the entry at `index` under a checkpoint, and the hand-overs from genesis to those who cosigned
+    /// that.
+    pub fn new(index: LogIndex, path: Vec<Digest>, checkpoint: Note, hand_overs: &[HandOver]) -> Self {
+        let extra = (!hand_overs.is_empty()).then(|| codec::encode(hand_overs));
+        Self { extra, index, path, checkpoint }
+    }
+
     /// Reads the file.
     ///
     /// # Errors
     /// [`Malformed`] if it is none, or has more than [`LOG_PROOF_BYTES_MAX`] bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         if bytes.len() > LOG_PROOF_BYTES_MAX {
-            return Err(malformed("it is longer than 384 KiB"));
+            return Err(malformed("it is longer than 16 MiB"));
         }
         let text = std::str::from_utf8(bytes).map_err(|_| malformed("it is not UTF-8"))?;
         let (head, checkpoint) = text.split_once("\n\n").ok_or(malformed("no empty line ends the path"))?;
@@ -73,18 +91,25 @@ impl LogProof {
         Ok(Self { extra, index: LogIndex::new(index), path, checkpoint })
     }
 
-    /// Checks that the entry with this leaf hash is in the log of `consortium`, under a checkpoint that a quorum of
-    /// `validators` cosigned. Gives that checkpoint.
+    /// Who cosigns a tree of the checkpoint's size, by the hand-overs in the file. Nothing else is checked.
     ///
     /// # Errors
     /// [`LogProofInvalid`] says what is wrong.
-    pub fn verify(
-        &self,
-        leaf: &Digest,
-        validators: &ValidatorSet,
-        consortium: &Digest,
-    ) -> Result<CosignedCheckpoint, LogProofInvalid> {
-        let cosigned = CosignedCheckpoint::from_note(&self.checkpoint, validators, consortium)?;
+    pub fn validators(&self, consortium: &Consortium) -> Result<ValidatorSet, LogProofInvalid> {
+        let hand_overs: Vec<HandOver> = self.extra.as_deref().map_or(Ok(Vec::new()), codec::decode)?;
+        let epochs = Epochs::proven(consortium, &hand_overs)?;
+        let checkpoint = Checkpoint::parse(&self.checkpoint.text).map_err(CheckpointInvalid::from)?;
+        Ok(epochs.of_size(checkpoint.size).clone())
+    }
+
+    /// Checks that the entry with this leaf hash is in the log of `consortium`, under a checkpoint that a quorum of its
+    /// validators cosigned. Gives that checkpoint.
+    ///
+    /// # Errors
+    /// [`LogProofInvalid`] says what is wrong.
+    pub fn verify(&self, leaf: &Digest, consortium: &Consortium) -> Result<CosignedCheckpoint, LogProofInvalid> {
+        let validators = self.validators(consortium)?;
+        let cosigned = CosignedCheckpoint::from_note(&self.checkpoint, &validators, &consortium.id())?;
         let (root, size) = (&cosigned.checkpoint.root, cosigned.checkpoint.size);
         verify_inclusion(root, size, self.index, leaf, &self.path).map_err(|_| LogProofInvalid::NotIncluded)?;
         Ok(cosigned)

@@ -62,8 +62,10 @@ async fn status(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
 async fn checkpoint(State(api): State<Api>, _: ByAuditor) -> Answer {
     let (store, height) = (api.replica().store().clone(), api.replica().state().height);
     blocking(move || {
-        let (header, certificate) = (store.header(height)?, store.certificate(height)?);
-        Ok(Json(json!({"header": header, "certificate": certificate})))
+        let header = store.header(height)?;
+        let proof = header.as_ref().map_or(Ok(None), |header| store.proof(header))?;
+        let (certificate, carriers) = proof.map(|proof| (proof.certificate, proof.carriers)).unzip();
+        Ok(Json(json!({"header": header, "certificate": certificate, "carriers": carriers.unwrap_or_default()})))
     })
     .await
 }
@@ -165,7 +167,8 @@ async fn block(
         let found = store.block(BlockHeight::new(height))?;
         let found = found.ok_or(Refusal::NotProvable { reason: format!("no block of height {height} is final") })?;
         let (header, entries) = (&found.block.header, &found.block.entries);
-        Ok(Json(json!({"header": header, "certificate": found.certificate, "entries": entries})))
+        let (certificate, carriers) = (found.certificate, found.carriers);
+        Ok(Json(json!({"header": header, "certificate": certificate, "carriers": carriers, "entries": entries})))
     });
     Ok(kept.answer(body.await?))
 }

@@ -12,7 +12,7 @@ use axum::{
 use ledger::{
     shell::final_store::FinalStore,
     tlog::{
-        CosignedCheckpoint, LogProof, TilePath,
+        LogProof, TilePath,
         tile::{TileKind, entry_bundle},
     },
     tree::tiles::{self, Tiles as _},
@@ -44,7 +44,7 @@ pub(super) fn router() -> Router<Api> {
 
 async fn checkpoint(State(api): State<Api>, _: ByAuditor) -> Result<Response, Problem> {
     let newest = api.checkpoints.newest().ok_or(Refusal::NoCheckpoint)?;
-    let note = note(&api, &newest).to_string();
+    let note = newest.note().to_string();
     Ok(([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, FRESH)], note).into_response())
 }
 
@@ -136,12 +136,15 @@ async fn leaf(
 /// The file that proves one entry under the newest checkpoint.
 async fn tlog_proof(State(api): State<Api>, _: ByAuditor, Path(id): Path<Digest>) -> Result<Response, Problem> {
     let index = index_of(&api, id)?;
-    let newest = api.checkpoints.newest().filter(|newest| index.get() < newest.checkpoint.size);
+    let newest = api.checkpoints.newest().filter(|newest| index.get() < newest.size());
     let newest = newest.ok_or(Refusal::NoCheckpoint)?;
-    let (checkpoint, size) = (note(&api, &newest), newest.checkpoint.size);
     let store = api.replica().store().clone();
-    let path = blocking(move || inclusion_path(&store, index, size)).await?;
-    let proof = LogProof { extra: None, index, path, checkpoint };
+    let proof = blocking(move || {
+        let path = inclusion_path(&store, index, newest.size())?;
+        let hand_overs = store.hand_overs(newest.validators.epoch)?;
+        Ok(LogProof::new(index, path, newest.note(), &hand_overs))
+    });
+    let proof = proof.await?;
     Ok(([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, FRESH)], proof.to_string()).into_response())
 }
 
@@ -165,11 +168,6 @@ fn size_of(api: &Api, asked: Option<u64>) -> Result<u64, Refusal> {
     match asked {
         Some(size) if size <= last => Ok(size),
         Some(_) => Err(Refusal::BeyondLog { size: last }),
-        None => Ok(api.checkpoints.newest().ok_or(Refusal::NoCheckpoint)?.checkpoint.size),
+        None => Ok(api.checkpoints.newest().ok_or(Refusal::NoCheckpoint)?.size()),
     }
-}
-
-fn note(api: &Api, cosigned: &CosignedCheckpoint) -> ledger::tlog::Note {
-    let context = api.sessions.context();
-    cosigned.to_note(&context.members().validators(), &context.consortium.id())
 }

@@ -105,3 +105,6 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Refusal::Failed.into()))
 }
+
+#[cfg(test)]
+mod tests;

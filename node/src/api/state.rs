@@ -31,13 +31,14 @@ async fn prove(State(api): State<Api>, _: ByAuditor, Path(path): Path<String>) -
     blocking(move || {
         let height = executed.height;
         let header = store.header(height)?.ok_or(Refusal::NotReady { reason: "no block is final yet".to_owned() })?;
-        let certificate = store.certificate(height)?;
+        let (certificate, carriers) = store.proof(&header)?.map(|proof| (proof.certificate, proof.carriers)).unzip();
         let (record, proof) = (executed.state.record(key.clone()), executed.state.prove(key.clone()));
         let value = record.as_ref().map(|record| to_hex(&codec::encode(record)));
         let terminal = proof.terminal.map_or(Value::Null, |(key, value)| json!({"key": key, "value_hash": value}));
         Ok(Json(json!({
             "header": header,
             "certificate": certificate,
+            "carriers": carriers.unwrap_or_default(),
             "key": key.digest(),
             "value": value,
             "record": record,

@@ -4,6 +4,9 @@
 //! time, if the log grew. So there is at most one checkpoint a second, none while nothing happens, and the peers have
 //! cosigned it too when they are asked. A node cosigns only what is final at it, in the order of the log, so it never
 //! says anything that contradicts what it said before.
+//!
+//! A tree is cosigned by the validators of the epoch in which the log grew to its size, under their keys of then. So
+//! who knows the hand-overs knows by the size whose word counts, and a node without a vote in that epoch says nothing.
 
 pub mod messages;
 
@@ -14,10 +17,12 @@ use std::{
 };
 
 use futures::future::join_all;
+use genesis::ValidatorSet;
 use ledger::{
     block::Header,
     shell::{fault::Fault, final_store::FinalStore},
-    tlog::{Checkpoint, Cosignature, CosignedCheckpoint},
+    state::State,
+    tlog::{Checkpoint, Cosignature, CosignedCheckpoint, Note},
     vote::Signer,
 };
 use tokio::{
@@ -25,7 +30,10 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
-use wallet::units::{BlockHeight, NodeId, Timestamp};
+use wallet::{
+    digest::Digest,
+    units::{BlockHeight, NodeId, Timestamp},
+};
 
 use crate::{
     peer::{PeerFault, SessionReply, SessionRequest},
@@ -57,14 +65,44 @@ struct Shared {
     /// What this node cosigned last, the newest at the end.
     own: Mutex<VecDeque<Own>>,
     newest: watch::Sender<Option<Own>>,
-    shown: watch::Sender<Option<Arc<CosignedCheckpoint>>>,
+    shown: watch::Sender<Option<Arc<Shown>>>,
 }
 
-/// A checkpoint with this node's cosignature.
+/// A tree that is cosigned, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Tree {
+    header: Header,
+    validators: ValidatorSet,
+}
+
+/// A checkpoint with this node's cosignature, if it has a vote there.
 #[derive(Clone)]
 struct Own {
     checkpoint: Checkpoint,
-    cosignature: Cosignature,
+    validators: ValidatorSet,
+    cosignature: Option<Cosignature>,
+}
+
+/// A checkpoint with the cosignatures of a quorum.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The log's head, and who cosigned it.
+    pub cosigned: CosignedCheckpoint,
+    /// The validators of its epoch.
+    pub validators: ValidatorSet,
+    consortium: Digest,
+}
+
+impl Shown {
+    /// How many entries the log has there.
+    pub const fn size(&self) -> u64 {
+        self.cosigned.checkpoint.size
+    }
+
+    /// The signed note.
+    pub fn note(&self) -> Note {
+        self.cosigned.to_note(&self.validators, &self.consortium)
+    }
 }
 
 impl Checkpoints {
@@ -83,7 +121,7 @@ impl Checkpoints {
     }
 
     /// The newest checkpoint with the cosignatures of a quorum; none before the first.
-    pub fn newest(&self) -> Option<Arc<CosignedCheckpoint>> {
+    pub fn newest(&self) -> Option<Arc<Shown>> {
         self.shared.shown.borrow().clone()
     }
 
@@ -92,7 +130,7 @@ impl Checkpoints {
     pub fn on_cosign(&self, request: CosignRequest) -> CosignReply {
         let own = lock(&self.shared.own);
         let asked = own.iter().find(|own| own.checkpoint.size == request.size);
-        CosignReply { cosignature: asked.map(|own| own.cosignature) }
+        CosignReply { cosignature: asked.and_then(|own| own.cosignature) }
     }
 
     /// Ends both tasks.
@@ -103,17 +141,20 @@ impl Checkpoints {
 }
 
 impl Shared {
-    /// Cosigns the tree after `header`, unless this node has cosigned it or a later one.
-    fn cosign(&self, header: &Header) {
+    /// Cosigns the tree, unless this node has cosigned it or a later one, or has no vote there.
+    fn cosign(&self, Tree { header, validators }: Tree) {
         let mut own = lock(&self.own);
         if own.back().is_some_and(|last| last.checkpoint.size >= header.log_size) {
             return;
         }
         let node = &self.node;
         let checkpoint = Checkpoint::new(&node.consortium.id(), header.log_size, header.log_root);
-        let signer = Signer { node: node.me, key: node.key.clone() };
-        let cosignature = Cosignature::sign(&checkpoint, &signer, seconds(now()));
-        let newest = Own { checkpoint, cosignature };
+        let votes = validators.key(node.me) == Some(node.key.public_key());
+        let cosignature = votes.then(|| {
+            let signer = Signer { node: node.me, key: node.key.clone() };
+            Cosignature::sign(&checkpoint, &signer, seconds(now()))
+        });
+        let newest = Own { checkpoint, validators, cosignature };
         own.push_back(newest.clone());
         if own.len() > KEPT {
             own.pop_front();
@@ -123,18 +164,19 @@ impl Shared {
 
     /// Asks the peers for their cosignatures until there is a quorum, or for long enough while there is a newer tree.
     async fn gather(&self, own: Own, newest: &watch::Receiver<Option<Own>>) {
-        let (node, validators) = (&self.node, self.node.members().validators());
-        let checkpoint = own.checkpoint;
-        let mut found = BTreeMap::from([(node.me, own.cosignature)]);
+        let (node, Own { checkpoint, validators, cosignature }) = (&self.node, own);
+        let mut found: BTreeMap<NodeId, Cosignature> = cosignature.into_iter().map(|own| (node.me, own)).collect();
         let begun = Instant::now();
         loop {
-            let missing = validators.members.iter().map(|(peer, _)| *peer).filter(|peer| !found.contains_key(peer));
+            let others = validators.members.iter().map(|(peer, _)| *peer).filter(|peer| *peer != node.me);
+            let missing = others.filter(|peer| !found.contains_key(peer));
             let missing: Vec<NodeId> = missing.collect();
-            let answers = join_all(missing.into_iter().map(|peer| self.ask(peer, &checkpoint))).await;
+            let answers = join_all(missing.into_iter().map(|peer| self.ask(peer, &checkpoint, &validators))).await;
             found.extend(answers.into_iter().flatten().map(|cosignature| (cosignature.cosigner, cosignature)));
             if found.len() >= validators.quorum() {
                 let cosignatures = found.into_values().collect();
-                self.shown.send_replace(Some(Arc::new(CosignedCheckpoint { checkpoint, cosignatures })));
+                let (cosigned, consortium) = (CosignedCheckpoint { checkpoint, cosignatures }, node.consortium.id());
+                self.shown.send_replace(Some(Arc::new(Shown { cosigned, validators, consortium })));
                 return;
             }
             let is_newer = newest.has_changed().unwrap_or(true);
@@ -146,7 +188,7 @@ impl Shared {
     }
 
     /// The cosignature of `peer`, if it has one and it is right.
-    async fn ask(&self, peer: NodeId, checkpoint: &Checkpoint) -> Option<Cosignature> {
+    async fn ask(&self, peer: NodeId, checkpoint: &Checkpoint, validators: &ValidatorSet) -> Option<Cosignature> {
         let request = SessionRequest::Cosign(CosignRequest { size: checkpoint.size });
         let answer = self.node.link.ask(peer, request, TIMEOUT).await;
         let cosignature = match answer {
@@ -161,7 +203,7 @@ impl Shared {
                 return None;
             }
         };
-        let verified = cosignature.verify(checkpoint, &self.node.members().validators());
+        let verified = cosignature.verify(checkpoint, validators);
         if cosignature.cosigner != peer || verified.is_err() {
             tracing::warn!(node = %peer, size = checkpoint.size, "it cosigned something else than this node has");
             return None;
@@ -174,11 +216,15 @@ async fn cosign_forever(shared: Arc<Shared>) {
     let mut tips = shared.node.replica.watch_state();
     let mut seen = None;
     loop {
-        let tip = tips.borrow_and_update().height;
+        let after = tips.borrow_and_update().clone();
+        let tip = after.height;
         let (store, created) = (shared.node.replica.store().clone(), shared.node.consortium.created());
-        let found = tokio::task::spawn_blocking(move || candidates(&store, created, seen, tip)).await;
-        match found {
-            Ok(Ok(headers)) => headers.iter().for_each(|header| shared.cosign(header)),
+        let found = tokio::task::spawn_blocking(move || {
+            let headers = candidates(&store, created, seen, tip)?;
+            headers.into_iter().map(|header| tree(&store, &after.state, header)).collect::<Result<Vec<_>, _>>()
+        });
+        match found.await {
+            Ok(Ok(trees)) => trees.into_iter().for_each(|tree| shared.cosign(tree)),
             Ok(Err(fault)) => {
                 tracing::error!(%fault, "final headers cannot be read: there are no checkpoints any more");
                 return;
@@ -227,6 +273,21 @@ fn candidates(
         header = parent;
     }
     Ok(found.into())
+}
+
+/// Who cosigns the tree after `header`, by a state at or after it: the validators of the epoch in which the log grew to
+/// that size, which may be the one before the header's.
+fn tree(store: &FinalStore, state: &State, header: Header) -> Result<Tree, Fault> {
+    let missing = |epoch: u64| Fault::Missing { store: "final", what: format!("the validators of epoch {epoch}") };
+    let mut record = state.validators_of(header.epoch).ok_or_else(|| missing(header.epoch))?;
+    while let Some(before) = record.set.epoch.checked_sub(1) {
+        let closing = store.header(record.since)?.ok_or_else(|| missing(before))?;
+        if closing.log_size < header.log_size {
+            break;
+        }
+        record = state.validators_of(before).ok_or_else(|| missing(before))?;
+    }
+    Ok(Tree { header, validators: record.set })
 }
 
 const fn seconds(time: Timestamp) -> u64 {

@@ -2,10 +2,14 @@
 
 use futures::future::BoxFuture;
 use ledger::{
-    tlog::{CosignedCheckpoint, Note},
-    tree::tiles::{consistency_proof, root},
+    governance::{Action, Member},
+    tlog::{LogProof, Note},
+    tree::tiles::{Tiles as _, consistency_proof, inclusion_proof, root},
 };
-use wallet::identity::Signature;
+use wallet::{
+    identity::Signature,
+    units::{BlockHeight, LogIndex},
+};
 
 use super::*;
 use crate::{
@@ -17,11 +21,10 @@ use crate::{
 const REGIONS: [&str; 4] = ["eu", "eu", "eu", "eu"];
 
 /// The next checkpoint that `node` shows with more than `size` entries.
-async fn shown(node: &RunningNode, size: Option<u64>) -> Arc<CosignedCheckpoint> {
+async fn shown(node: &RunningNode, size: Option<u64>) -> Arc<Shown> {
     let mut shown = node.checkpoints().shared.shown.subscribe();
-    let grown = |shown: &Option<Arc<CosignedCheckpoint>>| {
-        shown.as_ref().is_some_and(|shown| size.is_none_or(|size| shown.checkpoint.size > size))
-    };
+    let grown =
+        |shown: &Option<Arc<Shown>>| shown.as_ref().is_some_and(|shown| size.is_none_or(|size| shown.size() > size));
     let found = tokio::time::timeout(PATIENCE, shown.wait_for(grown)).await.expect("a checkpoint comes");
     found.expect("the service runs").clone().expect("it is there")
 }
@@ -40,9 +43,11 @@ async fn every_node_shows_checkpoints_that_a_quorum_cosigned_and_that_only_appen
         for node in (0..4).map(|node| testbed.node(node)) {
             let context = node.sessions().context();
             let (validators, id) = (context.consortium.validators(), context.consortium.id());
-            let cosigned = shown(node, before).await;
-            let note = Note::parse(cosigned.to_note(validators, &id).to_string().as_bytes()).expect("a note");
-            assert_eq!(CosignedCheckpoint::from_note(&note, validators, &id).as_ref(), Ok(&*cosigned));
+            let shown = shown(node, before).await;
+            let note = Note::parse(shown.note().to_string().as_bytes()).expect("a note");
+            assert_eq!((&shown.validators, shown.validators.epoch), (validators, 0));
+            let cosigned = &shown.cosigned;
+            assert_eq!(CosignedCheckpoint::from_note(&note, validators, &id).as_ref(), Ok(cosigned));
             assert_eq!(
                 root(context.replica.store(), cosigned.checkpoint.size).expect("reads"),
                 cosigned.checkpoint.root
@@ -100,7 +105,7 @@ async fn a_false_cosignature_counts_for_nothing() {
     let shared = &testbed.node(0).checkpoints().shared;
     let own = lock(&shared.own).back().expect("it cosigned what the others did").clone();
     for (peer, taken) in [(1, false), (2, false), (3, true)] {
-        let found = shared.ask(NodeId::new(peer), &own.checkpoint).await;
+        let found = shared.ask(NodeId::new(peer), &own.checkpoint, &own.validators).await;
         assert_eq!(found.map(|found| found.cosigner), taken.then_some(NodeId::new(peer)), "node {peer}");
     }
     assert_eq!(testbed.node(0).checkpoints().newest(), None);
@@ -113,17 +118,58 @@ async fn a_node_cosigns_no_tree_twice_none_that_is_smaller_and_keeps_few() {
     shown(node, None).await;
     let (checkpoints, store) = (node.checkpoints(), node.sessions().context().replica.store());
     let header = store.header(BlockHeight::new(1)).expect("reads").expect("final");
-    let header = |size: u64| Header { log_size: size, ..header.clone() };
-    checkpoints.shared.cosign(&header(1_000));
+    let validators = node.sessions().context().consortium.validators();
+    let tree = |size: u64| Tree { header: Header { log_size: size, ..header.clone() }, validators: validators.clone() };
+    checkpoints.shared.cosign(tree(1_000));
     let asked = |size: u64| checkpoints.on_cosign(CosignRequest { size }).cosignature;
     let first = asked(1_000).expect("it is the largest");
     for size in [1_000, 999] {
-        checkpoints.shared.cosign(&header(size));
+        checkpoints.shared.cosign(tree(size));
     }
     assert_eq!((asked(1_000), asked(999), asked(1_001)), (Some(first), None, None));
-    (1_001..=1_100).for_each(|size| checkpoints.shared.cosign(&header(size)));
+    (1_001..=1_100).for_each(|size| checkpoints.shared.cosign(tree(size)));
     let kept: Vec<u64> = (0..=1_100).filter(|size| asked(*size).is_some()).collect();
     assert_eq!(kept, (1_100 - KEPT as u64 + 1..=1_100).collect::<Vec<_>>());
+    let mut other_key = tree(1_101);
+    other_key.validators.members[0].1 = wallet::identity::SecretKey::from_seed(&[9; 32]).public_key();
+    let mut no_vote = tree(1_102);
+    no_vote.validators.members.clear();
+    for tree in [other_key, no_vote] {
+        let size = tree.header.log_size;
+        checkpoints.shared.cosign(tree);
+        assert_eq!(asked(size), None, "its word would not count");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_hand_over_the_next_validators_cosign_and_a_suspended_node_shows_it() {
+    let testbed = Testbed::start(&REGIONS).await;
+    let context = testbed.node(0).sessions().context();
+    let (consortium, store) = (&context.consortium, context.replica.store());
+    let last = NodeId::new(3);
+    testbed.decide(0, vec![Action::Suspend(Member::Node(last))]).await;
+    testbed.until(0, |members| members.validators().epoch == 1).await;
+    let client = testbed.create(0, &["eu"], &control(1).0, 0).await;
+    testbed.until_created(0, &client).await;
+    let index = store.wallet_entries(client.reply.wallet, u64::MAX).expect("reads")[0];
+    for node in [0, 3] {
+        let shown = shown(testbed.node(node), Some(index.get())).await;
+        assert_eq!((shown.validators.epoch, shown.validators.members.len()), (1, 3), "node {node}");
+        assert!(shown.cosigned.cosignatures.iter().all(|cosignature| cosignature.cosigner != last));
+        let path = inclusion_proof(store, index, shown.size()).expect("reads").expect("within");
+        let proof = LogProof::new(index, path, shown.note(), &store.hand_overs(1).expect("reads"));
+        let leaf = store.hashes(0, index.get()..index.get() + 1).expect("reads")[0];
+        assert_eq!(proof.verify(&leaf, consortium).as_ref(), Ok(&shown.cosigned));
+    }
+    // Trees up to the end of an epoch are its own validators', also if a later header is the first to name them.
+    let state = context.replica.state();
+    let closing = store.hand_over(0).expect("reads").expect("it ended").closing;
+    let next = store.header(BlockHeight::new(closing.height.get() + 1)).expect("reads").expect("final");
+    let epoch_of = |header: Header| tree(store, &state.state, header).expect("reads").validators.epoch;
+    assert_eq!((epoch_of(closing.clone()), epoch_of(next.clone())), (0, u64::from(next.log_size > closing.log_size)));
+    assert_eq!(epoch_of(Header { log_size: closing.log_size, ..next.clone() }), 0);
+    assert_eq!(epoch_of(Header { log_size: closing.log_size + 1, ..next }), 1);
+    assert!(index > LogIndex::new(closing.log_size - 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

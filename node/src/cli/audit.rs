@@ -69,7 +69,8 @@ pub(super) enum Command {
     /// Verify that an entry is in the log.
     ///
     /// Needs the entry's proof (a file of C2SP's tlog-proof), the entry's bytes and the genesis document that you trust,
-    /// and nothing else: no network, no clock, no node. A node gives the proof at /ledger/v1/entries/ID/tlog-proof.
+    /// and nothing else: no network, no clock, no node. A node gives the proof at /ledger/v1/entries/ID/tlog-proof. If
+    /// the validators have changed since genesis, the proof itself shows who they are.
     Entry {
         /// The proof.
         proof: PathBuf,
@@ -81,10 +82,15 @@ pub(super) enum Command {
         genesis: PathBuf,
     },
     /// Print the log's origin and the validators' keys as C2SP's verifier keys, for other tools.
+    ///
+    /// Without a proof these are the validators of genesis; with one, those who cosign its checkpoint.
     LogKeys {
         /// The genesis document that you trust.
         #[arg(long, value_name = "FILE")]
         genesis: PathBuf,
+        /// The proof of any entry, as a node gives it at /ledger/v1/entries/ID/tlog-proof.
+        #[arg(long, value_name = "FILE")]
+        proof: Option<PathBuf>,
     },
 }
 
@@ -95,7 +101,7 @@ impl Command {
             Self::Blame { file, genesis } => blame::run(&file, &genesis),
             Self::Replay { archive, genesis } => replay::run(&archive, &genesis),
             Self::Entry { proof, entry, genesis } => log::entry(&proof, &entry, &genesis),
-            Self::LogKeys { genesis } => log::keys(&genesis),
+            Self::LogKeys { genesis, proof } => log::keys(&genesis, proof.as_deref()),
         }
     }
 }
@@ -136,6 +142,8 @@ struct Verified {
     consortium: Digest,
     name: String,
     assurance: Assurance,
+    /// Which validator set signed.
+    epoch: u64,
     height: BlockHeight,
     time: Timestamp,
     signers: Vec<NodeId>,
@@ -166,16 +174,17 @@ struct Decided {
 
 impl Verified {
     fn of(report: Report, decision: Decided) -> Self {
-        let Report { consortium, name, assurance, height, time, signers, moved, anchor, checks } = report;
-        let Move { wallet, epoch, source, destination, confirmed_at, decision: _ } = moved;
-        let moved = Moved { wallet, epoch, source, destination, confirmed_at };
-        Self { verified: true, decision, consortium, name, assurance, height, time, signers, moved, anchor, checks }
+        let Report { consortium, name, assurance, epoch, height, time, signers, moved, anchor, checks } = report;
+        let Move { wallet, epoch: key_epoch, source, destination, confirmed_at, decision: _ } = moved;
+        let moved = Moved { wallet, epoch: key_epoch, source, destination, confirmed_at };
+        let verified = true;
+        Self { verified, decision, consortium, name, assurance, epoch, height, time, signers, moved, anchor, checks }
     }
 }
 
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { consortium, name, assurance, height, moved, anchor, checks, .. } = self;
+        let Self { consortium, name, assurance, epoch, height, moved, anchor, checks, .. } = self;
         let ((source, source_region), (destination, destination_region)) = (&moved.source, &moved.destination);
         writeln!(f, "verified: {} checks held", checks.len())?;
         writeln!(f, "consortium   {name:?} {consortium}")?;
@@ -189,7 +198,9 @@ impl fmt::Display for Verified {
             self.decision.rule, self.decision.chosen, self.decision.hash
         )?;
         writeln!(f, "anchored     log index {}, {} decisions of node {source}", anchor.index, anchor.decisions)?;
-        write!(f, "assurance    {assurance}")
+        write!(f, "assurance    {assurance}")?;
+        // Who has seen no change need not know that there are epochs.
+        if *epoch == 0 { Ok(()) } else { write!(f, " (the validators of epoch {epoch})") }
     }
 }
 
@@ -232,6 +243,7 @@ mod tests {
                 faults: 1,
                 colluders: 2,
             },
+            epoch: 0,
             height: BlockHeight::new(3),
             time: Timestamp::new(4),
             signers: vec![NodeId::new(0)],

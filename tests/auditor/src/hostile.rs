@@ -1,7 +1,8 @@
-//! Bundles that prove nothing, each made to break one rule, with the check that must name it. Where a rule lies deep, all
-//! before it holds: entries, roots and certificate are made anew over the lie.
+//! Bundles that prove nothing, each made to break one rule, with the check that must name it. Where a rule lies deep,
+//! all before it holds: entries, roots and certificate are made anew over the lie.
 
 mod certified;
+mod epochs;
 mod file;
 mod handover;
 mod order;
@@ -47,20 +48,24 @@ fn third_move() -> Story {
     Story::of(testing::consortium(7), &[1, 2, 3])
 }
 
-/// Bundles that both verifiers must take, with the class of their assurance.
+/// Bundles that both verifiers must take, with the class of their assurance: the first four have every part that a
+/// bundle can have.
 pub fn honest() -> Vec<(&'static str, Vec<u8>, Digest, &'static str)> {
-    let bundle = |name, consortium: Arc<Consortium>, path: &[u32], class| {
-        let genesis = consortium.id();
-        (name, Story::of(consortium, path).bundle().to_bytes(), genesis, class)
-    };
-    vec![
+    let told = |name, story: Story, class| (name, story.bundle().to_bytes(), story.consortium.id(), class);
+    let bundle =
+        |name, consortium: Arc<Consortium>, path: &[u32], class| told(name, Story::of(consortium, path), class);
+    let mut all = vec![
         bundle("a first move among four", testing::consortium(4), &[1], "several-must-lie"),
         bundle("a third move among seven", testing::consortium(7), &[1, 2, 3], "several-must-lie"),
+        told("a second move over two hand-overs", epochs::second_move(), "several-must-lie"),
+        told("a suspended node's new key", epochs::letting_go(), "several-must-lie"),
         bundle("a consortium of one", documents::of_one_operator(2), &[1], "consortium-of-one"),
         bundle("one large operator", documents::with_a_large_operator(), &[1], "one-can-fork"),
         bundle("a full document", documents::with_everything(), &[1, 0], "several-must-lie"),
         bundle("three operators", testing::consortium(3), &[2], "several-must-lie"),
-    ]
+    ];
+    all.extend(epochs::honest().into_iter().map(|(name, story, class)| told(name, story, class)));
+    all
 }
 
 /// All of them.
@@ -68,6 +73,7 @@ pub fn vectors() -> Vec<Vector> {
     let mut all = Vectors::default();
     file::add(&mut all);
     certified::add(&mut all);
+    epochs::add(&mut all);
     signed::add(&mut all);
     handover::add(&mut all);
     order::add(&mut all);

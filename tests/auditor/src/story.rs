@@ -3,18 +3,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use genesis::Consortium;
+use genesis::{Consortium, ValidatorSet};
 use ledger::{
     author::sign_batch,
     block::{Header, View},
-    bundle::{Bundle, LINEAGE, Link, PlacedEntry, VERSION, decision_hash},
+    bundle::{Bundle, LINEAGE, Link, MemberProof, PlacedEntry, Subject, VERSION, decision_hash},
     certificate::Certificate,
     event::{
         DecisionAnchored, Entry, EntryBody, EntryParts, Event, KeyConfirmed, MigrationAccepted, MigrationOffered,
         Touch, WalletCreated, next_head,
     },
+    hand_over::{ClosingProof, HandOver},
     state::{Cause, KeyRotated, Phase, Record, StateKey, WalletRecord},
-    testing::{key, node_key},
+    testing::{key, next_node_key, node_key},
     tree::{
         log::{LogTree, leaf_hash},
         several,
@@ -63,6 +64,26 @@ pub struct Step {
     pub entry_lies: Vec<Lie<EntryParts>>,
 }
 
+/// How an epoch ends: who votes after it, and the old set's word for that.
+pub struct Ending {
+    /// How many steps are final then.
+    pub after: usize,
+    /// The next set.
+    pub next: ValidatorSet,
+    /// Carriers above the closing block.
+    pub carriers: usize,
+    /// Who certifies, as whom.
+    pub signers: Vec<Signer>,
+    /// What kind of ballot they sign.
+    pub kind: VoteKind,
+    /// Done to the closing block's header before it is certified.
+    pub closing_lies: Vec<Lie<Header>>,
+    /// Done to the ballot before it is signed.
+    pub ballot_lies: Vec<Lie<Ballot>>,
+    /// Done to the finished hand-over.
+    pub lies: Vec<Lie<HandOver>>,
+}
+
 /// See the module.
 pub struct Story {
     /// Whose ledger.
@@ -75,6 +96,12 @@ pub struct Story {
     pub signers: Vec<Signer>,
     /// What kind of ballot they sign.
     pub kind: VoteKind,
+    /// How the epochs before the certified header's ended.
+    pub endings: Vec<Ending>,
+    /// Carriers above the certified header.
+    pub carriers: usize,
+    /// Records of nodes and keys in the state, of which the bundle shows all.
+    pub members: Vec<(Subject, Record)>,
     /// Done to the wallet's record before it is in the state.
     pub record_lies: Vec<Lie<WalletRecord>>,
     /// In place of the record's encoding, if there is something.
@@ -99,8 +126,20 @@ fn policy(consortium: &Consortium, allowed: &[&str]) -> PolicyTree {
 
 /// The policy's leaf for the region of a node.
 pub fn opening(consortium: &Consortium, node: u32) -> PolicyOpening {
-    let region = &consortium.node(NodeId::new(node)).expect("a node").region;
+    // Nodes that join later stand in the first region.
+    let region = consortium.node(NodeId::new(node)).map_or(&consortium.regions()[0], |node| &node.region);
     policy(consortium, &["eu"]).open(region).expect("a region of the consortium")
+}
+
+/// A node as it signs, with its second key if it is one of `rotated`.
+pub fn signer(node: u32, rotated: &[u32]) -> Signer {
+    let key = if rotated.contains(&node) { next_node_key(node) } else { node_key(node) };
+    Signer { node: NodeId::new(node), key }
+}
+
+/// As many of `nodes` as make a quorum of them.
+fn quorum(nodes: &[u32], rotated: &[u32]) -> Vec<Signer> {
+    nodes.iter().take(nodes.len() * 2 / 3 + 1).map(|node| signer(*node, rotated)).collect()
 }
 
 /// The epoch key of an epoch.
@@ -217,16 +256,17 @@ impl Story {
         let mut anchor = Step::plain(consortium, source, Event::DecisionAnchored(end));
         anchor.in_batch = true;
         steps.push(anchor);
-        let validators = consortium.validators();
-        let signers = (0..u32::try_from(validators.quorum()).expect("few nodes"))
-            .map(|node| Signer { node: NodeId::new(node), key: node_key(node) })
-            .collect();
+        let nodes: Vec<u32> = consortium.validators().members.iter().map(|(node, _)| node.get()).collect();
+        let signers = quorum(&nodes, &[]);
         Self {
             consortium: consortium_of,
             steps,
             decisions,
             signers,
             kind: VoteKind::Finalize,
+            endings: Vec::new(),
+            carriers: 0,
+            members: Vec::new(),
             record_lies: Vec::new(),
             record: None,
             header_lies: Vec::new(),
@@ -234,6 +274,38 @@ impl Story {
             certificate_lies: Vec::new(),
             bundle_lies: Vec::new(),
         }
+    }
+
+    /// After `after` steps an epoch ends, and `nodes` vote from there on, those of `rotated` with their second key.
+    /// Further steps by these are signed with it.
+    pub fn end(&mut self, after: usize, nodes: &[u32], rotated: &[u32]) {
+        let signers = std::mem::replace(&mut self.signers, quorum(nodes, rotated));
+        let epoch = self.endings.len() as u64 + 1;
+        let member = |node: &u32| (NodeId::new(*node), signer(*node, rotated).key.public_key());
+        let next = ValidatorSet { epoch, members: nodes.iter().map(member).collect() };
+        let (kind, closing_lies, ballot_lies, lies) = (VoteKind::Finalize, Vec::new(), Vec::new(), Vec::new());
+        self.endings.push(Ending { after, next, carriers: 0, signers, kind, closing_lies, ballot_lies, lies });
+        self.resign(after, rotated);
+    }
+
+    /// From so many steps on those of `rotated` sign with their second key.
+    pub fn resign(&mut self, after: usize, rotated: &[u32]) {
+        for step in &mut self.steps[after..] {
+            if rotated.contains(&step.author) {
+                step.author_key = next_node_key(step.author);
+            }
+            if let Event::MigrationOffered(offer) = &mut step.event {
+                let receiver = offer.receiver.get();
+                if rotated.contains(&receiver) {
+                    offer.prekey = prekey_by(receiver, &next_node_key(receiver));
+                }
+            }
+        }
+    }
+
+    /// The validators of an epoch.
+    fn validators(&self, epoch: usize) -> &ValidatorSet {
+        epoch.checked_sub(1).map_or(self.consortium.validators(), |ending| &self.endings[ending].next)
     }
 
     /// The step that tells `event`, by its name, for the last time.
@@ -270,6 +342,7 @@ impl Story {
     pub fn bundle(&self) -> Bundle {
         let mut head = Digest::ZERO;
         let (mut entries, mut rotations, mut leaves) = (Vec::new(), Vec::new(), filler(0));
+        let mut sizes = vec![leaves.len()];
         for (number, step) in self.steps.iter().enumerate() {
             let entry = step.sign(number, head);
             let index = LogIndex::new(leaves.len() as u64);
@@ -279,6 +352,7 @@ impl Story {
             rotations.extend(rotation(&entry, rotations.len()));
             leaves.push(entry.leaf_hash());
             leaves.extend(filler(number + 1));
+            sizes.push(leaves.len());
             entries.push(PlacedEntry { index, entry });
         }
         let places: Vec<LogIndex> = entries.iter().map(|placed| placed.index).collect();
@@ -286,12 +360,27 @@ impl Story {
             .unwrap_or_else(|never| match never {})
             .unwrap_or_default();
         let (record, tree) = self.state(head, rotations);
-        let header = self.header(&leaves, &tree);
+        let hand_overs = self.endings.iter().enumerate();
+        let hand_overs =
+            hand_overs.map(|(epoch, ending)| self.hand_over(epoch, ending, &leaves[..sizes[ending.after]]));
+        let hand_overs = hand_overs.collect();
+        let mut header = self.header(self.endings.len(), &leaves, tree.root());
+        self.header_lies.iter().for_each(|lie| lie(&mut header));
+        let ClosingProof { mut certificate, carriers } =
+            certify(&header, self.carriers, self.kind, &self.signers, &self.ballot_lies);
+        self.certificate_lies.iter().for_each(|lie| lie(&mut certificate));
+        let member = |(subject, record): &(Subject, Record)| {
+            let path = tree.prove(&state_key(*subject).digest()).siblings;
+            MemberProof { subject: *subject, record: encode(record), path }
+        };
         let mut bundle = Bundle {
             version: VERSION,
             lineage: LINEAGE,
             consortium: self.consortium.to_bytes(),
-            certificate: self.certify(&header),
+            hand_overs,
+            certificate,
+            carriers,
+            members: self.members.iter().map(member).collect(),
             header,
             entries,
             inclusion,
@@ -333,45 +422,80 @@ impl Story {
         let encoded = self.record.map_or(encoded.clone(), |change| change(encoded));
         let others = (0..40_u8).map(|i| (Digest(Sha256::digest([i]).into()), vec![i]));
         let own = (StateKey::Wallet(self.wallet()).digest(), encoded.clone());
-        (encoded, others.chain([own]).collect())
+        let members = self.members.iter().map(|(subject, record)| (state_key(*subject).digest(), encode(record)));
+        (encoded, others.chain([own]).chain(members).collect())
     }
 
-    fn header(&self, leaves: &[Digest], tree: &StateTree) -> Header {
-        let log = LogTree::from_leaf_hashes(leaves);
-        let mut header = Header {
+    fn hand_over(&self, epoch: usize, ending: &Ending, leaves: &[Digest]) -> HandOver {
+        let next = ending.next.clone();
+        let mut closing = self.header(epoch, leaves, Digest([4; 32]));
+        closing.next_validators = next.hash();
+        ending.closing_lies.iter().for_each(|lie| lie(&mut closing));
+        let proof = certify(&closing, ending.carriers, ending.kind, &ending.signers, &ending.ballot_lies);
+        let mut hand_over = HandOver { closing, proof, next };
+        ending.lies.iter().for_each(|lie| lie(&mut hand_over));
+        hand_over
+    }
+
+    fn header(&self, epoch: usize, leaves: &[Digest], state_root: Digest) -> Header {
+        let (log, validators) = (LogTree::from_leaf_hashes(leaves), self.validators(epoch));
+        Header {
             consortium: self.consortium.id(),
-            height: BlockHeight::new(20),
-            view: View { term: 2, number: 9 },
+            height: BlockHeight::new(20 * (epoch as u64 + 1)),
+            view: View { term: View::first_term(epoch as u64) + 1, number: 9 },
             leader: NodeId::new(0),
-            epoch: 0,
+            epoch: epoch as u64,
             parent: Digest([1; 32]),
             parent_certificate: Digest([2; 32]),
             skipped: Digest::ZERO,
             after: Digest([3; 32]),
             log_size: log.size(),
             log_root: log.root(),
-            state_root: tree.root(),
-            validators: self.consortium.validators().hash(),
+            state_root,
+            validators: validators.hash(),
             next_validators: Digest::ZERO,
             time: Timestamp::new(ledger::testing::CREATED_MS + 9_000),
-        };
-        self.header_lies.iter().for_each(|lie| lie(&mut header));
-        header
+        }
     }
+}
 
-    fn certify(&self, header: &Header) -> Certificate {
-        let mut ballot = Ballot::for_header(self.kind, header);
-        self.ballot_lies.iter().for_each(|lie| lie(&mut ballot));
-        let signature = |signer: &Signer| (signer.node, Vote::sign(ballot, signer).signature);
-        let mut certificate = Certificate {
-            kind: self.kind,
-            view: header.view,
-            height: header.height,
-            block: header.digest(),
-            signatures: self.signers.iter().map(signature).collect(),
-        };
-        self.certificate_lies.iter().for_each(|lie| lie(&mut certificate));
-        certificate
+/// What `signers` make of a header, by so many carriers.
+fn certify(header: &Header, carriers: usize, kind: VoteKind, signers: &[Signer], lies: &[Lie<Ballot>]) -> ClosingProof {
+    let mut above: Vec<Header> = Vec::with_capacity(carriers);
+    for _ in 0..carriers {
+        let below = above.last().unwrap_or(header);
+        above.push(carrier(below));
+    }
+    let certified = above.last().unwrap_or(header);
+    let mut ballot = Ballot::for_header(kind, certified);
+    lies.iter().for_each(|lie| lie(&mut ballot));
+    let signature = |signer: &Signer| (signer.node, Vote::sign(ballot, signer).signature);
+    let certificate = Certificate {
+        kind,
+        view: certified.view,
+        height: certified.height,
+        block: certified.digest(),
+        signatures: signers.iter().map(signature).collect(),
+    };
+    ClosingProof { certificate, carriers: above }
+}
+
+/// A block of the same epoch above `below` that holds nothing.
+pub fn carrier(below: &Header) -> Header {
+    Header {
+        height: BlockHeight::new(below.height.get().wrapping_add(1)),
+        view: View { number: below.view.number + 1, ..below.view },
+        parent: below.digest(),
+        next_validators: Digest::ZERO,
+        ..below.clone()
+    }
+}
+
+/// Where a record stands in the state.
+const fn state_key(subject: Subject) -> StateKey {
+    match subject {
+        Subject::Node(node) => StateKey::Node(node),
+        Subject::Key(key) => StateKey::Key(key),
     }
 }
 

@@ -75,6 +75,27 @@ fn both_take_every_honest_bundle_and_say_how_much_it_is_worth() {
     }
 }
 
+/// Of the honest ones with every part that a bundle can have.
+#[test]
+fn the_bytes_of_bundles_are_pinned() {
+    let found: Vec<_> = hostile::honest()
+        .into_iter()
+        .take(4)
+        .map(|(name, bytes, ..)| (name, bytes.len(), sha256("golden", &[&bytes]).to_string()))
+        .collect();
+    let pinned = [
+        ("a first move among four", 5_758, "eff237bb5f0248fbf519c41c40eb066a25ff76fbbe489504876f44dc75fa6b94"),
+        ("a third move among seven", 9_675, "85d48462e893d7c12a54280cf93bf79449bef0fe89b2e60ba226f80bedff7e3f"),
+        (
+            "a second move over two hand-overs",
+            9_920,
+            "6ea9cb9965d692c9aa8ee167034aea65649bd26e8e54abef59d42945ed448f33",
+        ),
+        ("a suspended node's new key", 8_753, "aa81645b83fde71821afbd0998d1121be826d5b8498e6b52aa49baa7a23068cc"),
+    ];
+    assert_eq!(found, pinned.map(|(name, length, hash)| (name, length, hash.to_owned())));
+}
+
 #[test]
 fn both_refuse_every_hostile_bundle_at_the_check_that_it_breaks() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -113,7 +134,7 @@ fn both_refuse_every_bundle_with_a_flipped_bit_at_the_same_check() {
     let all = std::env::var_os("BATCHMIND_ALL_BITS").is_some();
     let today = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
     let seed = std::env::var("BATCHMIND_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(today);
-    let bundles: Vec<_> = hostile::honest().into_iter().take(3).collect();
+    let bundles: Vec<_> = hostile::honest().into_iter().take(4).collect();
     let mut cases = Vec::new();
     for (name, bytes, genesis, _) in &bundles {
         let file = write(folder.path(), &cases.len().to_string(), bytes);

@@ -182,7 +182,7 @@ fn log_proof(bytes: &[u8]) -> bool {
     let Ok(proof) = LogProof::parse(bytes) else { return false };
     assert_eq!(proof.to_string().as_bytes(), bytes);
     let consortium = samples::ledger::consortium();
-    if let Err(invalid) = proof.verify(&Digest::ZERO, consortium.validators(), &consortium.id()) {
+    if let Err(invalid) = proof.verify(&Digest::ZERO, &consortium) {
         assert!(!invalid.to_string().is_empty());
     } else {
         panic!("nothing has the leaf hash zero");

@@ -14,6 +14,7 @@ use ledger::{
     bundle::{self, FinalView, build},
     certificate::Certificate,
     event::Entry,
+    hand_over::HandOver,
     state::{EntryRecord, Record, State, StateKey},
     tree::{
         log::{LogTree, leaf_hash},
@@ -145,6 +146,14 @@ impl Filled {
 impl FinalView for Filled {
     fn tip(&self) -> Option<(&Header, &Certificate)> {
         Some((&self.tip.0, &self.tip.1))
+    }
+
+    fn carriers(&self) -> &[Header] {
+        &[]
+    }
+
+    fn hand_overs(&self) -> &[HandOver] {
+        &[]
     }
 
     fn state(&self) -> &State {

@@ -2,7 +2,7 @@
 
 use std::{fmt, fs::File, io::Read as _, path::Path};
 
-use ::genesis::Consortium;
+use ::genesis::{Consortium, ValidatorSet};
 use ledger::{
     event::Entry,
     tlog::{
@@ -34,7 +34,7 @@ pub(super) fn entry(proof: &Path, entry: &Path, document: &Path) -> Result<Outpu
     let proven = LogProof::parse(&file).map_err(|malformed| not_proven(&malformed))?;
     let bytes = read(entry, ENTRY_BYTES_MAX)?;
     let entry: Entry = codec::decode(&bytes).map_err(|error| not_proven(&format!("it is no entry: {error}")))?;
-    let cosigned = proven.verify(&entry.leaf_hash(), consortium.validators(), &consortium.id());
+    let cosigned = proven.verify(&entry.leaf_hash(), &consortium);
     let cosigned = cosigned.map_err(|invalid| not_proven(&invalid))?;
     Ok(Output::new(&Proven {
         verified: true,
@@ -50,16 +50,27 @@ pub(super) fn entry(proof: &Path, entry: &Path, document: &Path) -> Result<Outpu
 }
 
 /// What other tools need to check the log: its origin, and the validators' keys in C2SP's form.
-pub(super) fn keys(document: &Path) -> Result<Output, Failure> {
+pub(super) fn keys(document: &Path, proof: Option<&Path>) -> Result<Output, Failure> {
     let consortium = trusted(document)?;
-    let (id, validators) = (consortium.id(), consortium.validators());
+    let (id, validators) = (consortium.id(), validators(&consortium, proof)?);
     let keys = validators.members.iter();
     Ok(Output::new(&Keys {
         origin: origin(&id),
+        epoch: validators.epoch,
         quorum: validators.quorum(),
         cosigners: keys.clone().map(|(node, _)| cosigner_name(&id, *node)).collect(),
         verifier_keys: keys.map(|(node, key)| verifier_key(&id, *node, key)).collect(),
     }))
+}
+
+/// Who cosigns the checkpoint of a proof; without one the validators of genesis.
+fn validators(consortium: &Consortium, proof: Option<&Path>) -> Result<ValidatorSet, Failure> {
+    let Some(file) = proof else { return Ok(consortium.validators().clone()) };
+    let invalid = |reason: &dyn fmt::Display| {
+        Failure::new("N-155", format!("the proof does not say who cosigns: {reason}"), file.display())
+    };
+    let proof = LogProof::parse(&read(file, LOG_PROOF_BYTES_MAX)?).map_err(|malformed| invalid(&malformed))?;
+    proof.validators(consortium).map_err(|reason| invalid(&reason))
 }
 
 /// The consortium of a document that all its operators signed.
@@ -105,6 +116,8 @@ impl fmt::Display for Proven {
 #[derive(Serialize)]
 struct Keys {
     origin: String,
+    /// Which validator set it is: 0 is that of genesis.
+    epoch: u64,
     quorum: usize,
     cosigners: Vec<String>,
     verifier_keys: Vec<String>,
@@ -123,7 +136,8 @@ mod tests {
     use std::path::PathBuf;
 
     use ledger::{
-        testing::{self, Chain, Session},
+        governance::{Action, Member},
+        testing::{self, Chain, Session, next_node_key, node_key},
         tlog::{Checkpoint, Cosignature, CosignedCheckpoint},
         tree::tiles::inclusion_proof,
     };
@@ -190,9 +204,46 @@ mod tests {
     }
 
     #[test]
+    fn after_hand_overs_the_proof_shows_whose_word_counts() {
+        let mut case = Case::new();
+        let chain = &mut case.chain;
+        chain.enact(vec![Action::Suspend(Member::Node(NodeId::new(3)))]).expect("valid");
+        let rotation = chain.rotating(Member::Node(NodeId::new(1)), &node_key(1), &next_node_key(1));
+        chain.enact(vec![rotation]).expect("valid");
+        let session = Session::in_eu(&chain.consortium, 0);
+        chain.push(session.anchored(0, 1, Digest([7; 32]))).expect("valid");
+        let (index, set) = (chain.tip.log.size() - 1, chain.tip.validators());
+        let last = chain.entries().last().expect("entries").1.clone();
+        case.write("last.entry", &codec::encode(&last));
+        let checkpoint = Checkpoint::new(&case.chain.consortium.id(), index + 1, case.chain.tip.log.root());
+        let signers = set.members.iter().map(|(node, _)| case.chain.signer(*node).expect("its key"));
+        let cosignatures = signers.map(|signer| Cosignature::sign(&checkpoint, &signer, 1_800_000_000)).collect();
+        let cosigned = CosignedCheckpoint { checkpoint, cosignatures };
+        let note = cosigned.to_note(&set, &case.chain.consortium.id());
+        let leaves: Vec<Digest> = case.chain.entries().map(|(_, entry)| entry.leaf_hash()).collect();
+        let index = LogIndex::new(index);
+        let path = inclusion_proof(&leaves[..], index, leaves.len() as u64).expect("infallible").expect("within");
+        let proof = |ended: usize| LogProof::new(index, path.clone(), note.clone(), &case.chain.hand_overs[..ended]);
+        for (ended, holds) in [(2, true), (1, false), (0, false)] {
+            case.write("last.tlog-proof", proof(ended).to_string().as_bytes());
+            assert_eq!(case.check("last.tlog-proof", "last.entry").is_ok(), holds, "{ended} of two hand-overs");
+        }
+        let strange = LogProof { extra: Some(vec![1, 2, 3]), ..proof(2) };
+        case.write("last.tlog-proof", strange.to_string().as_bytes());
+        assert_eq!(case.check("last.tlog-proof", "last.entry").expect_err("no hand-overs").code, "N-155");
+        let keys = |case: &Case| keys(&case.file("genesis.toml"), Some(&case.file("last.tlog-proof")));
+        assert_eq!(keys(&case).expect_err("no hand-overs").code, "N-155");
+        case.write("last.tlog-proof", proof(2).to_string().as_bytes());
+        let told = keys(&case).expect("it says who cosigns");
+        let expected = verifier_key(&case.chain.consortium.id(), NodeId::new(1), &next_node_key(1).public_key());
+        assert_eq!((&told.json()["epoch"], &told.json()["verifier_keys"][1]), (&2.into(), &expected.into()));
+        assert_eq!(told.json()["quorum"], 3);
+    }
+
+    #[test]
     fn the_keys_are_those_of_genesis_in_the_form_of_other_tools() {
         let case = Case::new();
-        let output = keys(&case.file("genesis.toml")).expect("a signed document");
+        let output = keys(&case.file("genesis.toml"), None).expect("a signed document");
         let json = output.json();
         assert_eq!((&json["quorum"], json["verifier_keys"].as_array().map(Vec::len)), (&3.into(), Some(4)));
         let origin = json["origin"].as_str().expect("a text");

@@ -35,6 +35,9 @@ fn header(all: &mut Vectors) {
     for (name, lie) in lies {
         all.first(format!("header {name}"), Check::HeaderConsortium, |s| s.header_lies.push(Box::new(lie)));
     }
+    all.first("header in a view of a later epoch", Check::Certificate, |s| {
+        s.header_lies.push(Box::new(|h| h.view.term = ledger::block::TERMS_PER_EPOCH));
+    });
     let after: Lies<Bundle, 8> = [
         ("height", |b| b.header.height = BlockHeight::new(21)),
         ("view", |b| b.header.view.number += 1),
@@ -87,6 +90,10 @@ fn certificate(all: &mut Vectors) {
     for (name, lie) in ballots {
         all.first(format!("a quorum voted {name}"), Check::Certificate, |s| s.ballot_lies.push(Box::new(lie)));
     }
+    all.first("votes and certificate of another view than the header's", Check::Certificate, |s| {
+        s.ballot_lies.push(Box::new(|b| b.view.number += 1));
+        s.certificate_lies.push(Box::new(|c| c.view.number += 1));
+    });
     all.first("a quorum that only notarized", Check::Certificate, |s| s.kind = VoteKind::Notarize);
     all.first("another consortium's certificate", Check::Certificate, |s| {
         let other = Story::of(consortium(7), &[1]).bundle().certificate;

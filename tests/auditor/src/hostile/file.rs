@@ -40,9 +40,9 @@ fn bytes(all: &mut Vectors, bundle: &Bundle, genesis: Digest) {
     }
     all.bytes("twice", [good.clone(), good.clone()].concat(), genesis, Check::Decode);
     all.bytes("larger than any bundle", vec![2; (16 << 20) + 1], genesis, Check::Decode);
-    all.bytes("version alone", 2_u32.to_le_bytes().to_vec(), genesis, Check::Decode);
+    all.bytes("version alone", 3_u32.to_le_bytes().to_vec(), genesis, Check::Decode);
     all.bytes("a text", b"-----BEGIN BUNDLE-----".to_vec(), genesis, Check::Version);
-    for version in [0, 1, 3, 2 << 8, u32::MAX] {
+    for version in [0, 1, 2, 4, 3 << 8, u32::MAX] {
         let other = Bundle { version, ..bundle.clone() };
         all.bytes(format!("version {version}"), other.to_bytes(), genesis, Check::Version);
     }
@@ -58,19 +58,25 @@ fn lengths(all: &mut Vectors, b: &Bundle, genesis: Digest) {
     let certificate =
         encode(&(b.certificate.kind, b.certificate.view, b.certificate.height, b.certificate.block)).len();
     let after = |parts: &[usize]| 8 + parts.iter().sum::<usize>();
-    let (consortium, header) = (encode(&b.consortium).len(), encode(&b.header).len());
-    let (whole, entries) = (encode(&b.certificate).len(), encode(&b.entries).len());
+    let (consortium, hand_overs, header) =
+        (encode(&b.consortium).len(), encode(&b.hand_overs).len(), encode(&b.header).len());
+    let (whole, carriers) = (encode(&b.certificate).len(), encode(&b.carriers).len());
+    let (members, entries) = (encode(&b.members).len(), encode(&b.entries).len());
     let (inclusion, decision) = (encode(&b.inclusion).len(), encode(&b.decision).len());
     let (later, record) = (encode(&b.later).len(), encode(&b.record).len());
-    let before = [consortium, header, whole, entries, inclusion, decision, later, record];
+    let before =
+        [consortium, hand_overs, header, whole, carriers, members, entries, inclusion, decision, later, record];
     let places = [
         ("consortium", 8),
-        ("signatures", after(&before[..2]) + certificate),
-        ("entries", after(&before[..3])),
-        ("inclusion", after(&before[..4])),
-        ("decision", after(&before[..5])),
-        ("later", after(&before[..6])),
-        ("record", after(&before[..7])),
+        ("hand-overs", after(&before[..1])),
+        ("signatures", after(&before[..3]) + certificate),
+        ("carriers", after(&before[..4])),
+        ("members", after(&before[..5])),
+        ("entries", after(&before[..6])),
+        ("inclusion", after(&before[..7])),
+        ("decision", after(&before[..8])),
+        ("later", after(&before[..9])),
+        ("record", after(&before[..10])),
         ("record path", after(&before)),
     ];
     for (name, at) in places {

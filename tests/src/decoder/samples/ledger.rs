@@ -12,7 +12,7 @@ use ledger::{
     evidence::EvidenceFile,
     finality::Statements,
     governance::{Action, Member},
-    hand_over::ClosingProof,
+    hand_over::{ClosingProof, HandOver},
     shell::{
         log_store::Link,
         raft::RaftEntry,
@@ -36,6 +36,9 @@ use wallet::{
 struct Ledger {
     chain: Chain,
     bundle: Vec<u8>,
+    /// The same move after the validators changed, and how they did.
+    later: Vec<u8>,
+    hand_overs: Vec<HandOver>,
 }
 
 static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
@@ -49,11 +52,21 @@ static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
     chain.push(baseline).expect("valid");
     session.hop(&mut chain, 1, Some(baseline_id)).expect("valid");
     chain.push(session.anchored(0, 1, testing::decision_hash(&decision))).expect("valid");
-    let proof = bundle::build(&consortium, &chain, session.address, KeyEpoch::new(1), &[decision]).expect("provable");
+    let decisions = [decision];
+    let prove = |chain: &Chain| {
+        let bundle = bundle::build(&consortium, chain, session.address, KeyEpoch::new(1), &decisions);
+        bundle.expect("provable").to_bytes()
+    };
+    let bundle = prove(&chain);
+    let mut changed = chain.clone();
+    changed.join(4, 0).expect("valid");
+    changed.enact(vec![Action::Suspend(Member::Node(NodeId::new(3)))]).expect("valid");
+    changed.carry(2);
+    let later = prove(&changed);
     chain.push(session.delta(&session.record(&chain), baseline_id, 4_000, 32)).expect("valid");
     chain.push(session.closed(&session.record(&chain))).expect("valid");
     govern(&mut chain);
-    Ledger { chain, bundle: proof.to_bytes() }
+    Ledger { chain, bundle, later, hand_overs: changed.hand_overs }
 });
 
 /// Lets the consortium change in every way that leaves the validator set as it is, and proposes the other ways.
@@ -80,6 +93,10 @@ pub(crate) fn consortium() -> Arc<Consortium> {
 
 pub(crate) fn chain() -> &'static Chain {
     &LEDGER.chain
+}
+
+pub(crate) fn hand_overs() -> &'static [HandOver] {
+    &LEDGER.hand_overs
 }
 
 pub(crate) fn genesis_texts() -> Vec<Vec<u8>> {
@@ -122,7 +139,7 @@ pub(crate) fn certificates() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn bundles() -> Vec<Vec<u8>> {
-    vec![LEDGER.bundle.clone()]
+    vec![LEDGER.bundle.clone(), LEDGER.later.clone()]
 }
 
 pub(crate) fn archives() -> Vec<Vec<u8>> {

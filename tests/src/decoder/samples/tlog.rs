@@ -5,9 +5,9 @@ use ledger::{
     tlog::{Checkpoint, Cosignature, CosignedCheckpoint, LogProof, Note},
     tree::tiles::inclusion_proof,
 };
-use wallet::{digest::Digest, units::LogIndex};
+use wallet::{codec::encode, digest::Digest, units::LogIndex};
 
-use super::ledger::chain;
+use super::ledger::{chain, hand_overs};
 
 /// Its head with the cosignatures of three of four validators.
 pub(crate) fn cosigned() -> CosignedCheckpoint {
@@ -35,7 +35,7 @@ pub(crate) fn log_proofs() -> Vec<Vec<u8>> {
         let path = inclusion_proof(&leaves[..], index, leaves.len() as u64).expect("infallible").expect("within");
         LogProof { extra, index, path, checkpoint: note() }.to_string().into_bytes()
     };
-    vec![proof(0, None), proof(3, Some(vec![1, 2, 3]))]
+    vec![proof(0, None), proof(3, Some(vec![1, 2, 3])), proof(1, Some(encode(&hand_overs().to_vec())))]
 }
 
 pub(crate) fn tile_paths() -> Vec<Vec<u8>> {

@@ -1,0 +1,81 @@
+//! Bundles that a running consortium gives, before and after its validators changed.
+
+use std::time::Duration;
+
+use ledger::{
+    bundle::verify,
+    governance::{Action, Member},
+};
+use scheduler::{action::Action as Chosen, refusal::Refusal as Reason};
+
+use super::*;
+use crate::{
+    node::Seams,
+    schedule::refusal::Refusal,
+    testbed::{Client, PATIENCE, Testbed, control},
+};
+
+/// Slow enough that it is there for two moves.
+const PACE_MS: u32 = 100;
+
+/// The bundle of a move as `node` gives it, once the decision behind it is anchored there.
+async fn bundle(testbed: &Testbed, node: u32, client: &Client, epoch: u32) -> Vec<u8> {
+    let running = testbed.node(node);
+    let context = running.sessions().context();
+    let proofs = Proofs::new(context.replica.clone(), context.consortium.clone());
+    let mut tips = context.replica.watch_state();
+    let proven = async {
+        loop {
+            tips.borrow_and_update();
+            let built = proofs.bundle(running.schedule(), client.reply.wallet, Some(KeyEpoch::new(epoch))).await;
+            if let Ok(bundle) = built {
+                return bundle.to_bytes();
+            }
+            tips.changed().await.expect("the replica runs");
+        }
+    };
+    tokio::time::timeout(PATIENCE, proven).await.expect("the move is proven")
+}
+
+/// Moves the session, once the scheduler at `from` knows how much room there is at `to`.
+async fn moved(testbed: &Testbed, from: u32, client: &Client, to: u32) {
+    let (schedule, chosen) = (testbed.node(from).schedule(), Chosen::Migrate { to: NodeId::new(to) });
+    let moved = async {
+        while let Err(refusal) = schedule.command(client.reply.wallet, chosen).await {
+            assert!(matches!(refusal, Refusal::Rule(Reason::LoadStale)), "{refusal:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, moved).await.expect("it moves");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_node_proves_a_move_before_and_one_after_the_validators_changed() {
+    let mut testbed = Testbed::prepare(&["eu"; 4]);
+    for node in 0..4 {
+        testbed.config(node).tick = Duration::from_millis(200);
+        testbed.start_node(node, Seams::default()).await;
+    }
+    testbed.until_final().await;
+    let genesis = testbed.node(0).sessions().context().consortium.id();
+    let client = testbed.create(0, &["eu"], &control(200).0, PACE_MS).await;
+    testbed.until_created(0, &client).await;
+    moved(&testbed, 0, &client, 1).await;
+    let first = verify(&bundle(&testbed, 2, &client, 1).await, &genesis).expect("it is proven");
+    assert_eq!((first.epoch, first.assurance.validators), (0, 4));
+
+    let last = Member::Node(NodeId::new(3));
+    testbed.decide(0, vec![Action::Suspend(last)]).await;
+    for node in 0..4 {
+        testbed.until(node, |members| members.validators().epoch == 1).await;
+    }
+    moved(&testbed, 1, &client, 2).await;
+    // The suspended node knows the ledger, too.
+    for (node, epoch, source) in [(0, 2, 1), (2, 1, 0), (3, 2, 1)] {
+        let proven = verify(&bundle(&testbed, node, &client, epoch).await, &genesis).expect("it is proven");
+        assert_eq!((proven.moved.source.0, proven.moved.epoch.get()), (NodeId::new(source), epoch));
+        if epoch == 2 {
+            assert_eq!((proven.epoch, proven.assurance.validators, proven.assurance.quorum), (1, 3, 3));
+        }
+    }
+}
