@@ -202,6 +202,13 @@ impl Replica {
         self.shared.tip.borrow().clone()
     }
 
+    /// Whether all that was ever final at this node is final here again. False at a node that was restored from a backup,
+    /// until what it knew after the backup is final here, and whenever it asks anew whether it may vote. What was written
+    /// elsewhere on this node's disk may rest on what is not known here until then.
+    pub fn recovered(&self) -> watch::Receiver<bool> {
+        self.shared.recovered.subscribe()
+    }
+
     /// The final state as it grows. Steps may be skipped; [`Replica::subscribe`] skips none.
     pub fn watch_state(&self) -> watch::Receiver<Arc<Executed>> {
         self.shared.tip.subscribe()

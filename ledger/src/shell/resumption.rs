@@ -98,6 +98,7 @@ impl Validator {
         self.custody = Custody::Trusted;
         self.voter.set_signer(self.keys.clone());
         self.shared.votes.send_replace(true);
+        self.note_recovery();
     }
 
     fn fall_silent(&mut self, why: &str) -> Result<(), Fault> {

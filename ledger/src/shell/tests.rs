@@ -8,6 +8,7 @@ mod leaders;
 mod liars;
 mod planted;
 mod recovery;
+mod restore;
 mod resumption;
 mod storage_suite;
 
