@@ -191,10 +191,10 @@ impl Replica {
         shared.outbox.refusal(&id).map_or(EntryStatus::Unknown, EntryStatus::Refused)
     }
 
-    /// What a leader promised for an entry that this node sent to it, while the block that it named is not final. The
-    /// signature is checked when the promise is broken; see [`crate::evidence`].
+    /// What a leader promised for an entry that this node sent to it, while the block that it named is not final. It is
+    /// signed, so that it proves something if it is broken; see [`crate::evidence`].
     pub fn promise(&self, id: Digest) -> Option<SignedPromise> {
-        self.shared.promises.for_entry(&id)
+        self.shared.promise(&id)
     }
 
     /// The final state.
