@@ -66,6 +66,7 @@ pub fn end(end: End) -> Vec<u8> {
 fn frame(frame: &Frame) -> Vec<u8> {
     let mut bytes = codec::encode_after(&[0; FRAME_HEAD_BYTES], frame);
     if let Some((head, body)) = bytes.split_first_chunk_mut::<FRAME_HEAD_BYTES>() {
+        debug_assert!(body.len() <= FRAME_BYTES_MAX, "a frame of {} bytes is one that nobody reads", body.len());
         let length = u32::try_from(body.len()).expect("the codec's bound is far below");
         let (first, second) = head.split_at_mut(4);
         first.copy_from_slice(&length.to_le_bytes());
@@ -90,7 +91,17 @@ impl<R: Read> ArchiveReader<R> {
     ///
     /// # Errors
     /// [`ArchiveInvalid`] says what is wrong and where.
-    pub fn open(mut from: R, genesis: &Digest) -> Result<Self, ArchiveInvalid> {
+    pub fn open(from: R, genesis: &Digest) -> Result<Self, ArchiveInvalid> {
+        let reader = Self::of_anyone(from)?;
+        let found = reader.consortium.id();
+        if found == *genesis { Ok(reader) } else { Err(ArchiveInvalid::OtherConsortium { expected: *genesis, found }) }
+    }
+
+    /// Like [`Self::open`], for who trusts nobody yet: the archive of any consortium.
+    ///
+    /// # Errors
+    /// [`ArchiveInvalid`] says what is wrong and where.
+    pub fn of_anyone(mut from: R) -> Result<Self, ArchiveInvalid> {
         let mut magic = [0; MAGIC.len()];
         fill(&mut from, &mut magic, 0)?;
         if &magic != MAGIC {
@@ -101,11 +112,7 @@ impl<R: Read> ArchiveReader<R> {
         let Frame::Genesis(document) = frame else {
             return Err(ArchiveInvalid::OutOfPlace { offset });
         };
-        let consortium = Consortium::from_bytes(&document).map_err(ArchiveInvalid::Genesis)?;
-        if consortium.id() != *genesis {
-            return Err(ArchiveInvalid::OtherConsortium { expected: *genesis, found: consortium.id() });
-        }
-        let consortium = Arc::new(consortium);
+        let consortium = Arc::new(Consortium::from_bytes(&document).map_err(ArchiveInvalid::Genesis)?);
         Ok(Self { from, offset: next, consortium, height: BlockHeight::ZERO, end: None })
     }
 

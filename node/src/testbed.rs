@@ -9,11 +9,12 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream::BoxStream};
-use genesis::{Document, Draft, Heading, Node, Operator, OperatorId, Parameters, Region};
+use genesis::{Auditor, Document, Draft, Heading, Node, Operator, OperatorId, Parameters, Region};
 use ledger::{
     event::Event,
     governance::{Action, OperatorBallot, ProposalTerms, quorum},
 };
+use sha2::{Digest as _, Sha256};
 use wallet::{
     digest::Digest,
     identity::{RegionId, SecretKey},
@@ -37,6 +38,9 @@ use crate::{
 
 /// Long enough never to matter.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The auditor's key to every node.
+pub const AUDITOR: &str = "the-testbeds-auditors-api-key";
 
 /// The consortium of a test.
 pub struct Testbed {
@@ -300,7 +304,7 @@ fn consortium(regions: &[&str]) -> (Document, Vec<SecretKey>) {
         regions: names.iter().map(|name| Region { id: region(name), name: (*name).to_owned() }).collect(),
         operators,
         nodes,
-        auditors: Vec::new(),
+        auditors: vec![Auditor { name: "Audit".into(), key_hash: Digest(Sha256::digest(AUDITOR).into()) }],
         models: Vec::new(),
         signatures: BTreeMap::new(),
     })

@@ -202,22 +202,29 @@ impl Chosen {
         (token.is_some() || finish.is_some()).then_some(Self { token, finish })
     }
 
-    /// Records what the effect `seq` yielded: a token, the end, or both.
+    /// Records what the effect `seq` yielded: a token, the end, or both. If others have recorded it before, it is the last
+    /// that they have.
     ///
     /// # Errors
-    /// See [`Journal::token`].
+    /// See [`Journal::token`]; [`ContinuationRefusal::JournalConflict`] if others have gone on after it. The journal has
+    /// taken that in, and who asked for the effect knows nothing of it.
     pub fn record(self, journal: &mut Journal, seq: u32) -> Result<Recorded, ContinuationRefusal> {
-        let mut recorded = match self.token {
+        let recorded = match self.token {
             Some(token) => journal.token(seq, token)?,
             None => Recorded::Same(u64::from(seq)),
         };
-        if let (Some(reason), Recorded::New(_) | Recorded::Same(_)) = (self.finish, &recorded) {
-            let ended = journal.finish(reason)?;
-            if self.token.is_none() {
-                recorded = ended;
-            }
+        if matches!(recorded, Recorded::Diverged(_)) {
+            return Ok(recorded);
         }
-        Ok(recorded)
+        let end = u64::from(seq) + u64::from(self.token.is_some());
+        let has_ended = journal.finished().is_some();
+        if u64::from(journal.seq()) != end + u64::from(has_ended) || (has_ended && self.finish.is_none()) {
+            return Err(ContinuationRefusal::JournalConflict { position: end });
+        }
+        match self.finish.map(|reason| journal.finish(reason)).transpose()? {
+            Some(ended) if self.token.is_none() || matches!(ended, Recorded::Diverged(_)) => Ok(ended),
+            _ => Ok(recorded),
+        }
     }
 }
 

@@ -16,8 +16,10 @@ use wallet::{
 use super::{Reason, ReplayInvalid};
 use crate::checks::{Checks as _, Remembered};
 
-/// Blocks whose signatures wait at most, for each thread.
-const WAITING_MAX: usize = 16;
+/// Bytes of signatures, and of what is signed, that one thread takes at once; more only where claims are the same.
+const PIECE_BYTES: usize = 256 << 10;
+/// So many pieces wait at most, however many threads there are: 64 MiB.
+const WAITING_MAX: usize = 256;
 
 /// A signature that somebody is said to have made.
 #[derive(Debug)]
@@ -28,6 +30,36 @@ pub(super) struct Claim {
     pub(super) signature: Signature,
 }
 
+impl Claim {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.context.len() + self.message.len()
+    }
+
+    /// Whether to verify this one is to verify the other: entries of one batch have one signature.
+    fn is_same(&self, other: &Self) -> bool {
+        self.signature == other.signature && self.message == other.message
+    }
+}
+
+/// The claims in pieces, in their order. Those that are verified once stay together.
+fn pieces(claims: Vec<Claim>) -> Vec<Vec<Claim>> {
+    let mut pieces: Vec<Vec<Claim>> = Vec::new();
+    let mut bytes = 0;
+    for claim in claims {
+        bytes += claim.bytes();
+        match pieces.last_mut() {
+            Some(last) if bytes <= PIECE_BYTES || last.last().is_some_and(|before| before.is_same(&claim)) => {
+                last.push(claim);
+            }
+            _ => {
+                bytes = claim.bytes();
+                pieces.push(vec![claim]);
+            }
+        }
+    }
+    pieces
+}
+
 type Work = (BlockHeight, Vec<Claim>);
 
 /// What the threads share.
@@ -35,7 +67,7 @@ type Work = (BlockHeight, Vec<Claim>);
 struct Shared {
     /// A signature over a batch is verified once, and a key's point is computed once.
     known: Remembered,
-    /// Of the lowest height.
+    /// Of the lowest height found so far.
     bad: Mutex<Option<ReplayInvalid>>,
 }
 
@@ -49,7 +81,7 @@ pub(super) struct Verifiers {
 impl Verifiers {
     pub(super) fn start(threads: usize) -> Self {
         let shared = Arc::new(Shared::default());
-        let (work, waiting) = sync_channel(WAITING_MAX * threads.max(1));
+        let (work, waiting) = sync_channel(WAITING_MAX);
         let waiting = Arc::new(Mutex::new(waiting));
         let start = |_| {
             let (shared, waiting) = (shared.clone(), waiting.clone());
@@ -61,8 +93,8 @@ impl Verifiers {
 
     /// Has the signatures of a block verified; waits while too many others do.
     pub(super) fn verify(&mut self, height: BlockHeight, claims: Vec<Claim>) -> Result<(), ReplayInvalid> {
-        if !claims.is_empty() {
-            self.work.send((height, claims)).expect("the threads run as long as there is work");
+        for piece in pieces(claims) {
+            self.work.send((height, piece)).expect("the threads run as long as there is work");
         }
         self.shared.found()
     }
@@ -103,5 +135,41 @@ impl Shared {
 
     fn found(&self) -> Result<(), ReplayInvalid> {
         self.bad.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wallet::identity::SecretKey;
+
+    use super::*;
+
+    fn claim(signature: u8, bytes: usize) -> Claim {
+        let key = SecretKey::from_seed(&[1; 32]).public_key();
+        Claim { key, context: "test".into(), message: vec![7; bytes].into(), signature: Signature([signature; 64]) }
+    }
+
+    fn signatures(pieces: &[Vec<Claim>]) -> Vec<Vec<u8>> {
+        pieces.iter().map(|piece| piece.iter().map(|claim| claim.signature.0[0]).collect()).collect()
+    }
+
+    #[test]
+    fn a_block_is_verified_in_pieces_that_are_bounded_and_keep_its_order() {
+        let half = PIECE_BYTES / 2 + 1;
+        let found = pieces([1, 2, 3].map(|signature| claim(signature, half)).into());
+        assert_eq!(signatures(&found), [[1], [2], [3]]);
+        let small = PIECE_BYTES / 4;
+        let found = pieces([1, 2, 3, 4, 5].map(|signature| claim(signature, small)).into());
+        assert_eq!(signatures(&found), [vec![1, 2, 3], vec![4, 5]]);
+        let bytes = |piece: &Vec<Claim>| piece.iter().map(Claim::bytes).sum::<usize>();
+        assert!(found.iter().all(|piece| bytes(piece) <= PIECE_BYTES));
+        assert_eq!(pieces(Vec::new()).len(), 0);
+    }
+
+    #[test]
+    fn what_is_verified_once_stays_in_one_piece() {
+        let same = PIECE_BYTES / 3;
+        let found = pieces([1, 1, 1, 1, 2].map(|signature| claim(signature, same)).into());
+        assert_eq!(signatures(&found), [vec![1, 1, 1, 1], vec![2]]);
     }
 }

@@ -11,7 +11,7 @@ use wallet::{
 };
 
 use super::{
-    backup::{RestoreFault, restore},
+    restore::{RestoreFault, restore},
     vote_record::{VoteFile, Votes},
 };
 use crate::{
@@ -32,7 +32,7 @@ pub fn join(
     progress: impl FnMut(BlockHeight),
 ) -> Result<NodeId, JoinFault> {
     let consortium = archive.consortium().id();
-    let executed = restore(archive, folder, progress)?;
+    let executed = restore(archive, folder, progress)?.executed;
     let node = newcomer(&executed.state, key).inspect_err(|_| {
         // What is left of it, nobody starts: the key is of no node.
         let _ = fs::remove_dir_all(folder);
@@ -48,8 +48,12 @@ fn newcomer(state: &State, key: PublicKey) -> Result<NodeId, JoinFault> {
     let Some(Member::Node(node)) = record.and_then(|record| record.member) else {
         return Err(JoinFault::NoNode { key });
     };
-    let voted = |epoch| state.validators_of(epoch).is_some_and(|record| record.set.key(node).is_some());
-    if (0..=state.epoch()).any(voted) { Err(JoinFault::Voted { node }) } else { Ok(node) }
+    if was_validator(state, node) { Err(JoinFault::Voted { node }) } else { Ok(node) }
+}
+
+/// Whether a node is or ever was a validator.
+pub(crate) fn was_validator(state: &State, node: NodeId) -> bool {
+    (0..=state.epoch()).filter_map(|epoch| state.validators_of(epoch)).any(|record| record.set.key(node).is_some())
 }
 
 /// Why there is no ledger for a node that joins.

@@ -30,6 +30,8 @@ const PROMISED_ENTRIES_MAX: usize = BLOCK_ENTRIES_MAX / 2;
 const PROMISED_BYTES_MAX: usize = BLOCK_BYTES_MAX / 2;
 /// A promise names a block at most this far ahead. A leader that is busier than that promises nothing.
 const AHEAD_MAX: u64 = 16;
+/// And an author may be so many blocks behind the leader that promises.
+const LAG_MAX: u64 = 64;
 /// Promises that an author keeps at most.
 const KEPT_MAX: usize = 4096;
 
@@ -127,9 +129,14 @@ impl Promises {
         Some(due.into_values().flat_map(|due| due.entries).collect())
     }
 
-    /// Keeps what a leader promised for `entries`. Whether it signed that is seen when the promise is broken.
-    pub(crate) fn keep(&self, consortium: &Consortium, leader: NodeId, given: Given, entries: Vec<Named>) {
+    /// Keeps what a leader promised for `entries`, if it is for a block that may still come soon: `now` is the view of the
+    /// last final block, or the start of a later term. Whether the leader signed it is seen when somebody asks.
+    pub(crate) fn keep(&self, consortium: &Consortium, leader: NodeId, given: Given, entries: Vec<Named>, now: View) {
         let Given { term, through, signature } = given;
+        if term != now.term || through <= now.number || through - now.number > LAG_MAX + AHEAD_MAX {
+            tracing::debug!(%leader, term, through, "a promise for a block that does not come is not kept");
+            return;
+        }
         let leaves: Vec<Digest> = entries.iter().map(|named| named.leaf).collect();
         let promise = Signed { statement: promise(consortium, term, through, &leaves), validator: leader, signature };
         let mut kept = lock(&self.kept);
@@ -139,7 +146,8 @@ impl Promises {
         kept.push_back(Kept { promise, entries });
     }
 
-    /// What a leader promised last for the entry `id`, while the block that it named is not final.
+    /// What a leader promised last for the entry `id`, while the block that it named is not final. Perhaps it did not sign
+    /// that.
     pub(crate) fn for_entry(&self, id: &Digest) -> Option<SignedPromise> {
         let kept = lock(&self.kept);
         let latest = kept.iter().rev().find(|kept| kept.entries.iter().any(|named| named.id == *id));
@@ -167,6 +175,20 @@ impl Book {
 }
 
 impl Shared {
+    /// Keeps what a leader promised for `entries`; see [`Promises::keep`].
+    pub(crate) fn keep_promise(&self, leader: NodeId, given: Given, entries: Vec<Named>) {
+        let (term, tip) = (self.terms.entered().term, self.tip.borrow().view);
+        let now = if tip.term == term { tip } else { View { term, number: 0 } };
+        self.promises.keep(&self.consortium, leader, given, entries, now);
+    }
+
+    /// What a leader promised last for the entry `id`, and signed, while the block that it named is not final.
+    pub(crate) fn promise(&self, id: &Digest) -> Option<SignedPromise> {
+        let promise = self.promises.for_entry(id)?;
+        let validators = self.validators_of(promise.statement.epoch)?;
+        promise.verify(&validators, &self.consortium.id()).is_ok().then_some(promise)
+    }
+
     /// Whether the block that became final keeps the promises for it. What does not is kept as evidence.
     pub(crate) fn check_promises(&self, finalized: &Final, before: &Executed) -> Result<(), Fault> {
         let (header, after) = (&finalized.block.header, &finalized.executed);
@@ -275,7 +297,7 @@ mod tests {
         let entry = anchor(&consortium, 1);
         for _ in 0..KEPT_MAX + 1 {
             let given = leader.give(&consortium, 1, std::slice::from_ref(&entry)).expect("little was promised");
-            author.keep(&consortium, NodeId::ZERO, given, vec![Named::from(&entry)]);
+            author.keep(&consortium, NodeId::ZERO, given, vec![Named::from(&entry)], view(1, given.through - 1));
             leader.begin(view(1, given.through - 1)).expect("not begun");
         }
         assert_eq!(lock(&author.kept).len(), KEPT_MAX);
@@ -284,6 +306,28 @@ mod tests {
         assert!(author.for_view(view(1, 3)).is_empty());
         assert!(author.for_view(view(2, 1)).is_empty());
         assert_eq!(lock(&author.kept).len(), 0, "the term is over");
+    }
+
+    #[test]
+    fn a_promise_for_a_block_that_does_not_come_is_not_kept() {
+        let consortium = consortium(4);
+        let (leader, entry) = (Promises::new(signer(0)), anchor(&consortium, 1));
+        let given = leader.give(&consortium, 2, std::slice::from_ref(&entry)).expect("little was promised");
+        let far = LAG_MAX + AHEAD_MAX;
+        for (term, through, now, is_kept) in [
+            (2, 9, view(2, 8), true),
+            (2, 8 + far, view(2, 8), true),
+            (2, 9 + far, view(2, 8), false),
+            (2, u64::MAX, view(2, 8), false),
+            (2, 8, view(2, 8), false),
+            (1, 9, view(2, 8), false),
+            (3, 9, view(2, 8), false),
+        ] {
+            let author = Promises::new(signer(1));
+            let given = Given { term, through, ..given };
+            author.keep(&consortium, NodeId::ZERO, given, vec![Named::from(&entry)], now);
+            assert_eq!(author.for_entry(&entry.id()).is_some(), is_kept, "{term}.{through} at {now:?}");
+        }
     }
 
     #[test]

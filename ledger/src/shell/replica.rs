@@ -191,15 +191,22 @@ impl Replica {
         shared.outbox.refusal(&id).map_or(EntryStatus::Unknown, EntryStatus::Refused)
     }
 
-    /// What a leader promised for an entry that this node sent to it, while the block that it named is not final. The
-    /// signature is checked when the promise is broken; see [`crate::evidence`].
+    /// What a leader promised for an entry that this node sent to it, while the block that it named is not final. It is
+    /// signed, so that it proves something if it is broken; see [`crate::evidence`].
     pub fn promise(&self, id: Digest) -> Option<SignedPromise> {
-        self.shared.promises.for_entry(&id)
+        self.shared.promise(&id)
     }
 
     /// The final state.
     pub fn state(&self) -> Arc<Executed> {
         self.shared.tip.borrow().clone()
+    }
+
+    /// Whether all that was ever final at this node is final here again. False at a node that was restored from a backup,
+    /// until what it knew after the backup is final here, and whenever it asks anew whether it may vote. What was written
+    /// elsewhere on this node's disk may rest on what is not known here until then.
+    pub fn recovered(&self) -> watch::Receiver<bool> {
+        self.shared.recovered.subscribe()
     }
 
     /// The final state as it grows. Steps may be skipped; [`Replica::subscribe`] skips none.

@@ -99,6 +99,7 @@ impl Validator {
         self.voter.set_signer(self.keys.clone());
         self.take_up_key();
         self.shared.votes.send_replace(true);
+        self.note_recovery();
     }
 
     /// Signs as the ledger names this node's key, which changed with the epoch, or may have while the node was silent.

@@ -76,7 +76,7 @@ async fn send(shared: &Shared, leader: Option<NodeId>, entries: Vec<Entry>) -> b
             match shared.transport.request(leader, PeerRequest::Submit(entries), SEND_AGAIN).await {
                 Ok(PeerReply::Submit(SubmitReply::Queued(given))) => {
                     if let Some(given) = given {
-                        shared.promises.keep(&shared.consortium, leader, given, named);
+                        shared.keep_promise(leader, given, named);
                     }
                     true
                 }

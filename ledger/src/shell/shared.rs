@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) me: NodeId,
     /// Whether this node signs with its key.
     pub(crate) votes: watch::Sender<bool>,
+    /// Whether all that was ever final at this node is final here again; see [`super::recovery`].
+    pub(crate) recovered: watch::Sender<bool>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) transport: Arc<dyn Transport>,
     /// What was checked already, wherever that was.

@@ -23,6 +23,7 @@ use super::{
     promises::Promises,
     proposer,
     raft::{RaftLogId, block_of, first_entry},
+    recovery::must_return,
     replica::{Replica, ReplicaOptions, Tasks},
     resumption::Custody,
     sending,
@@ -88,6 +89,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         dir,
         me,
         votes: watch::Sender::new(false),
+        recovered: watch::Sender::new(log.purged().is_none()),
         clock,
         transport,
         checks,
@@ -205,7 +207,7 @@ impl Files {
             votes.record = VoteRecord::default();
         }
         let is_new = tip.log_id.is_none() && log.last().is_none();
-        let may_vote = is_new || found.is_some();
+        let may_vote = is_new || found.is_some() && !must_return(&log, &tip, me);
         let votes = match found {
             Some(votes) if votes.consortium != consortium.id() || votes.node != me => {
                 return Err(Fault::OtherConsortium { expected: consortium.id(), found: votes.consortium });

@@ -9,6 +9,7 @@ mod leaders;
 mod liars;
 mod planted;
 mod recovery;
+mod restore;
 mod resumption;
 mod storage_suite;
 

@@ -308,7 +308,9 @@ impl Validator {
         shared.check_promises(finalized, &before)?;
         shared.outbox.settle(&ids);
         self.judge_leader(&finalized.block, is_timely);
-        self.look_for_resumption(finalized)
+        self.look_for_resumption(finalized)?;
+        self.note_recovery();
+        Ok(())
     }
 
     fn propose(&self, term: u64, candidates: Vec<Entry>) -> Result<Box<Proposal>, Vec<Entry>> {

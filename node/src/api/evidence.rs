@@ -1,9 +1,12 @@
 //! `/ledger/v1/evidence`: what this node keeps against keys that broke a rule.
 
 use std::{
-    fs,
+    collections::BTreeMap,
+    fs::{self, Metadata},
     io::{self, ErrorKind},
-    path::Path as FilePath,
+    path::{Path as FilePath, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use axum::{
@@ -26,23 +29,56 @@ pub(super) fn router() -> Router<Api> {
     Router::new().route("/ledger/v1/evidence", get(list)).route("/ledger/v1/evidence/{name}", get(file))
 }
 
-/// The files, and what each proves to who trusts this node's genesis.
+/// Where the files are, and what each proves to who trusts this node's genesis: to find that out may take long, and they
+/// do not change.
+#[derive(Clone)]
+pub(super) struct Evidence {
+    folder: Arc<FilePath>,
+    described: Arc<Mutex<BTreeMap<String, (Written, Value)>>>,
+}
+
+/// Tells a file from another of its name.
+type Written = (u64, Option<SystemTime>);
+
+impl Evidence {
+    /// The files in `folder`, which need not be there.
+    pub(super) fn in_folder(folder: PathBuf) -> Self {
+        Self { folder: folder.into(), described: Arc::default() }
+    }
+
+    fn list(&self, consortium: &Consortium) -> io::Result<Vec<Value>> {
+        let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = BTreeMap::new();
+        for (name, file) in names(&self.folder)? {
+            let written = (file.len(), file.modified().ok());
+            let known = described.remove(&name).filter(|(known, _)| *known == written);
+            let found = match known {
+                Some((_, value)) => value,
+                None => match fs::read(self.folder.join(&name)) {
+                    Ok(bytes) => self::described(&name, &bytes, consortium),
+                    // Removed since.
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                },
+            };
+            files.insert(name, (written, found));
+        }
+        let listed = files.values().map(|(_, value)| value.clone()).collect();
+        *described = files;
+        Ok(listed)
+    }
+}
+
 async fn list(State(api): State<Api>, _: ByAuditor) -> Answer {
-    let (folder, consortium) = (api.evidence.clone(), api.sessions.context().consortium.clone());
-    blocking(move || {
-        let names = names(&folder).map_err(unreadable)?;
-        let files = names.iter().map(|name| Ok(described(name, &fs::read(folder.join(name))?, &consortium)));
-        let files = files.collect::<io::Result<Vec<_>>>().map_err(unreadable)?;
-        Ok(Json(json!(files)))
-    })
-    .await
+    let (evidence, consortium) = (api.evidence.clone(), api.sessions.context().consortium.clone());
+    blocking(move || Ok(Json(json!(evidence.list(&consortium).map_err(unreadable)?)))).await
 }
 
 async fn file(State(api): State<Api>, _: ByAuditor, Path(name): Path<String>) -> Result<Response, Problem> {
-    let folder = api.evidence.clone();
+    let folder = api.evidence.folder.clone();
     let bytes = blocking(move || {
         // Only what is there has a name: nothing that a path could be made of.
-        let known = names(&folder).map_err(unreadable)?.contains(&name);
+        let known = names(&folder).map_err(unreadable)?.contains_key(&name);
         if !known {
             return Err(Refusal::PathUnknown.into());
         }
@@ -51,20 +87,25 @@ async fn file(State(api): State<Api>, _: ByAuditor, Path(name): Path<String>) ->
     Ok(([(header::CONTENT_TYPE, BYTES)], bytes.await?).into_response())
 }
 
-/// The names of the files, in their order. There is no folder before there is evidence.
-fn names(folder: &FilePath) -> io::Result<Vec<String>> {
+/// The files by their names. There is no folder before there is evidence.
+fn names(folder: &FilePath) -> io::Result<BTreeMap<String, Metadata>> {
     let files = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
         files => files?,
     };
-    let mut names = Vec::new();
+    let mut names = BTreeMap::new();
     for file in files {
         let file = file?;
-        if file.file_type()?.is_file() {
-            names.extend(file.file_name().into_string());
+        let metadata = match file.metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            metadata => metadata?,
+        };
+        // One that is still being written has another name.
+        let name = file.file_name().into_string().ok().filter(|name| !name.ends_with(".next"));
+        if let Some(name) = name.filter(|_| metadata.is_file()) {
+            names.insert(name, metadata);
         }
     }
-    names.sort();
     Ok(names)
 }
 

@@ -27,8 +27,7 @@ use wallet::{
 };
 
 use super::{
-    Api, auth::ByAuditor, immutable::Immutable, limits::Body, path::WalletPath, problem::Problem, proofs::blocking,
-    refusal::Refusal,
+    Api, auth::ByAuditor, limits::Body, path::WalletPath, problem::Problem, proofs::blocking, refusal::Refusal, tags,
 };
 
 /// Entries in one answer at most.
@@ -158,19 +157,15 @@ async fn block(
     Path(height): Path<u64>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (store, is_final) = (api.replica().store().clone(), height <= api.replica().state().height.get());
-    let kept = Immutable::named(&api.sessions.context().consortium.id(), &format!("block/{height}"));
-    if let Some(known) = kept.known(&headers).filter(|_| is_final) {
-        return Ok(known);
-    }
+    let store = api.replica().store().clone();
     let body = blocking(move || {
         let found = store.block(BlockHeight::new(height))?;
         let found = found.ok_or(Refusal::NotProvable { reason: format!("no block of height {height} is final") })?;
         let (header, entries) = (&found.block.header, &found.block.entries);
         let (certificate, carriers) = (found.certificate, found.carriers);
-        Ok(Json(json!({"header": header, "certificate": certificate, "carriers": carriers, "entries": entries})))
+        Ok(json!({"header": header, "certificate": certificate, "carriers": carriers, "entries": entries}))
     });
-    Ok(kept.answer(body.await?))
+    Ok(tags::unless_known(&headers, body.await?))
 }
 
 async fn wallet(State(api): State<Api>, _: ByAuditor, Path(WalletPath(address)): Path<WalletPath>) -> Answer {

@@ -21,9 +21,7 @@ use serde::Deserialize;
 use serde_json::json;
 use wallet::{digest::Digest, units::LogIndex};
 
-use super::{
-    Api, auth::ByAuditor, immutable::Immutable, ledger::Answer, problem::Problem, proofs::blocking, refusal::Refusal,
-};
+use super::{Api, auth::ByAuditor, ledger::Answer, problem::Problem, proofs::blocking, refusal::Refusal, tags::Tag};
 
 /// The checkpoint changes at most once a second. Answers are for whoever has the key.
 const FRESH: HeaderValue = HeaderValue::from_static("private, max-age=1");
@@ -58,7 +56,7 @@ async fn tile(
     let tile: TilePath = path.parse().map_err(malformed)?;
     let size = api.replica().state().log.size();
     let range = tile.range_within(size).ok_or(Refusal::BeyondLog { size })?;
-    let kept = Immutable::named(&api.sessions.context().consortium.id(), &tile.to_string());
+    let kept = Tag::immutable(&api.sessions.context().consortium.id(), &tile.to_string());
     if let Some(known) = kept.known(&headers) {
         return Ok(known);
     }
@@ -124,7 +122,7 @@ async fn leaf(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let index = index_of(&api, id)?.get();
-    let kept = Immutable::named(&api.sessions.context().consortium.id(), &format!("leaf/{id}"));
+    let kept = Tag::immutable(&api.sessions.context().consortium.id(), &format!("leaf/{id}"));
     if let Some(known) = kept.known(&headers) {
         return Ok(known);
     }

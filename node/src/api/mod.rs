@@ -8,7 +8,6 @@ mod archive;
 mod auth;
 mod evidence;
 mod governance;
-mod immutable;
 mod ledger;
 mod limits;
 mod log;
@@ -20,13 +19,9 @@ pub mod problem;
 mod proofs;
 pub mod refusal;
 mod state;
+mod tags;
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use ::ledger::shell::replica::Replica;
 use axum::{
@@ -129,7 +124,7 @@ struct Api {
     routing: Routing,
     schedule: Schedule,
     checkpoints: Checkpoints,
-    evidence: Arc<Path>,
+    evidence: evidence::Evidence,
     front_door: FrontDoor,
     proofs: Proofs,
     keys: Keys,
@@ -160,7 +155,7 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
         routing,
         schedule,
         checkpoints,
-        evidence: data_dir.join("ledger").join("evidence").into(),
+        evidence: evidence::Evidence::in_folder(data_dir.join("ledger").join("evidence")),
         proofs,
     };
     let listener = TcpListener::bind(listen).await.map_err(|source| ServeFault::Listen { address: listen, source })?;

@@ -96,6 +96,27 @@ pub(super) mod tests {
         }
     }
 
+    /// Version 3.0 ignores what stands beside a reference: a client made from the document would not know of it.
+    #[test]
+    fn nothing_stands_beside_a_reference() {
+        fn siblings<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
+            match value {
+                Value::Object(object) => {
+                    if object.contains_key("$ref") && object.len() > 1 {
+                        found.push(value);
+                    }
+                    object.values().for_each(|value| siblings(value, found));
+                }
+                Value::Array(values) => values.iter().for_each(|value| siblings(value, found)),
+                _ => {}
+            }
+        }
+        let document: Value = serde_json::from_str(DOCUMENT).expect("JSON");
+        let mut found = Vec::new();
+        siblings(&document, &mut found);
+        assert_eq!(found, Vec::<&Value>::new());
+    }
+
     /// Whether an answer of `path` to GET has the shape that the document gives it.
     pub(in crate::api) fn assert_described(document: &OpenAPI, path: &str, answer: &Value) {
         let item = document.paths.paths[path].as_item().expect("no reference");
@@ -136,6 +157,9 @@ pub(super) mod tests {
                 let values = value.as_array().unwrap_or_else(|| panic!("{at}: no array: {value}"));
                 let items = array.items.clone().expect("items").unbox();
                 values.iter().for_each(|value| assert_shape(document, &items, value, at));
+            }
+            SchemaKind::AllOf { all_of } => {
+                all_of.iter().for_each(|schema| assert_shape(document, schema, value, at));
             }
             SchemaKind::Type(Type::String(_)) => assert!(value.is_string(), "{at}: {value}"),
             SchemaKind::Type(Type::Integer(_)) => assert!(value.is_u64(), "{at}: {value}"),

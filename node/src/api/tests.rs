@@ -27,7 +27,13 @@ use wallet::{
 };
 
 use super::limits::{BODY_BYTES_MAX, HEADER_BYTES_MAX};
-use crate::{config::ValidConfig, keys, node::RunningNode, session::context::random};
+use crate::{
+    config::ValidConfig,
+    keys,
+    node::{RunningNode, Seams},
+    session::context::random,
+    testbed::{self, Testbed},
+};
 
 const TENANT: &str = "the-tenants-api-key-0123456789";
 const AUDITOR: &str = "the-auditors-api-key-0123456789";
@@ -535,22 +541,54 @@ async fn every_answer_has_the_shape_that_the_openapi_document_gives_it() {
     alone.node.stop().await;
 }
 
+/// One of two nodes alone makes nothing final.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_final_yet_has_the_shape_that_the_openapi_document_gives_it() {
+    let mut testbed = Testbed::prepare(&["eu", "eu"]);
+    testbed.start_node(0, Seams::default()).await;
+    let (url, http) = (format!("http://{}", testbed.node(0).api_address()), Client::new());
+    let get = async |path: &str| -> Value {
+        let answer = http.get(format!("{url}{path}")).bearer_auth(testbed::AUDITOR).send().await;
+        let answer = answer.expect("the node answers");
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.json().await.expect("JSON")
+    };
+    let context = testbed.node(0).sessions().context();
+    let anchored = Event::DecisionAnchored(DecisionAnchored { decisions: 1, log_head: Digest([7; 32]) });
+    let id = context.replica.submit(context.sign(anchored, None)).expect("the rules allow it").id;
+    let (checkpoint, submitted) = (get("/ledger/v1/checkpoint").await, get(&format!("/ledger/v1/entries/{id}")).await);
+    assert_eq!(checkpoint, json!({"header": null, "certificate": null}));
+    assert_eq!(submitted, json!({"id": id, "status": "submitted", "promise": null}));
+    let document = serde_json::from_value(get("/openapi.json").await).expect("an OpenAPI document");
+    super::openapi::tests::assert_described(&document, "/ledger/v1/checkpoint", &checkpoint);
+    super::openapi::tests::assert_described(&document, "/ledger/v1/entries/{id}", &submitted);
+    for path in ["/ledger/v1/status", "/ledger/v1/credits", "/ledger/v1/operators", "/ledger/v1/governance"] {
+        super::openapi::tests::assert_described(&document, path, &get(path).await);
+    }
+    testbed.stop_node(0).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_and_a_leaf_are_not_sent_to_who_has_them() {
     let (alone, _, _) = with_checkpoint().await;
     let entries: Value = alone.get("/ledger/v1/entries", Some(AUDITOR)).await.json().await.expect("JSON");
     let leaf = format!("/ledger/v1/entries/{}/leaf", entries[0]["id"].as_str().expect("an id"));
-    for path in [leaf.as_str(), "/ledger/v1/blocks/1"] {
+    // A block's JSON may be another after an update, or from another node.
+    for (path, kept) in
+        [(leaf.as_str(), "private, max-age=31536000, immutable"), ("/ledger/v1/blocks/1", "private, no-cache")]
+    {
         let first = alone.get(path, Some(AUDITOR)).await;
-        assert_eq!(first.headers()["cache-control"], "private, max-age=31536000, immutable", "{path}");
+        assert_eq!(first.headers()["cache-control"], kept, "{path}");
         let tag = first.headers()["etag"].clone();
         let again = alone.http.get(format!("{}{path}", alone.url)).bearer_auth(AUDITOR).header("if-none-match", tag);
         assert_eq!(again.send().await.expect("the node answers").status(), 304, "{path}");
     }
     // Nothing is known of what is not final yet.
-    let far = format!("{}/ledger/v1/blocks/999999", alone.url);
-    let far = alone.http.get(far).bearer_auth(AUDITOR).header("if-none-match", "*").send().await;
-    assert_eq!(problem(far.expect("the node answers")).await, (404, "N-515".to_owned()));
+    for height in [0, 999_999] {
+        let far = format!("{}/ledger/v1/blocks/{height}", alone.url);
+        let far = alone.http.get(far).bearer_auth(AUDITOR).header("if-none-match", "*").send().await;
+        assert_eq!(problem(far.expect("the node answers")).await, (404, "N-515".to_owned()), "{height}");
+    }
     alone.node.stop().await;
 }
 
@@ -564,8 +602,18 @@ async fn evidence_is_given_by_its_name_and_nothing_else_is() {
     fs::write(folder.join("fork-9"), b"two certificates").expect("our own folder");
     let listed: Value = get("").await.json().await.expect("JSON");
     assert_eq!(listed, json!([{"name": "fork-9", "bytes": 16, "kind": null, "culprits": null}]));
+    // What is being written is not there yet, and what is another file under a name is described as that.
+    fs::write(folder.join("invalid-7.next"), b"half of").expect("our own folder");
+    fs::write(folder.join("fork-9"), b"the two certificates").expect("our own folder");
+    fs::write(folder.join("fork-10"), b"").expect("our own folder");
+    let listed: Value = get("").await.json().await.expect("JSON");
+    let expected = [("fork-10", 0), ("fork-9", 20)];
+    let expected = expected.map(|(name, bytes)| json!({"name": name, "bytes": bytes, "kind": null, "culprits": null}));
+    assert_eq!(listed, json!(expected));
+    fs::remove_file(folder.join("fork-10")).expect("our own folder");
+    fs::write(folder.join("fork-9"), b"two certificates").expect("our own folder");
     assert_eq!(get("/fork-9").await.bytes().await.expect("a body"), "two certificates");
-    for name in ["fork-8", "folder", "..", "%2e%2e%2fvotes", "..%2f..%2fnode.key"] {
+    for name in ["fork-8", "fork-10", "invalid-7.next", "folder", "..", "%2e%2e%2fvotes", "..%2f..%2fnode.key"] {
         assert_eq!(problem(get(&format!("/{name}")).await).await, (404, "N-512".to_owned()), "{name}");
     }
     alone.node.stop().await;

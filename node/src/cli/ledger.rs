@@ -2,18 +2,20 @@
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions},
-    io::{self, BufReader, Write as _},
+    fs::{File, Permissions},
+    io::{self, BufReader, Seek as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use clap::Subcommand;
 use ledger::{
-    archive::ArchiveReader,
-    shell::backup::{RestoreFault, restore},
+    archive::{ArchiveInvalid, ArchiveReader},
+    shell::restore::{RestoreFault, Restored, restore},
 };
 use reqwest::Method;
 use serde::Serialize;
+use tempfile::NamedTempFile;
 use wallet::{digest::Digest, units::BlockHeight};
 
 use super::{
@@ -66,32 +68,54 @@ impl Command {
 /// Writes the archive of a running node to a file.
 pub(super) async fn backup(client: &Client, out: PathBuf) -> Result<Output, Failure> {
     let not_written = |error: io::Error| Failure::new("N-152", error, out.display());
-    let mut part = out.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
     if out.exists() {
         return Err(not_written(io::ErrorKind::AlreadyExists.into()));
     }
+    let folder = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut response = client.send(client.request(Method::GET, "/ledger/v1/archive")).await?;
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&part).map_err(not_written)?;
+    // Of its own, so that two backups do not write into one; gone if this fails.
+    let part = tempfile::Builder::new()
+        .prefix(".batchmind-backup-")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder);
+    let mut part = part.map_err(not_written)?;
     let (mut bytes, mut progress) = (0, Progress::new("MiB"));
     loop {
         let chunk = response.chunk().await;
         let chunk =
             chunk.map_err(|error| Failure::new("N-160", "the node stopped in the midst", error.without_url()))?;
         let Some(chunk) = chunk else { break };
-        file.write_all(&chunk).map_err(not_written)?;
+        part.write_all(&chunk).map_err(not_written)?;
         bytes += chunk.len() as u64;
         progress.at(bytes >> 20);
     }
-    file.sync_all().and_then(|()| fs::rename(&part, &out)).map_err(not_written)?;
+    drop(progress);
+    let checked = out.clone();
+    let part = super::apart(move || check(&mut part, &checked).map(|()| part)).await?;
+    part.as_file().sync_all().map_err(not_written)?;
+    part.persist_noclobber(&out).map_err(|fault| not_written(fault.error))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(not_written)?;
     Ok(Output::new(&BackedUp { archive: out, bytes }))
+}
+
+/// Whether what came is an archive, whole and undamaged: whoever stands between may end an answer too early, and make it
+/// look as if that were its end. What it says is checked by who replays or restores it.
+fn check(archive: &mut NamedTempFile, name: &Path) -> Result<(), Failure> {
+    archive.rewind().map_err(|error| Failure::new("N-152", error, name.display()))?;
+    let read = || {
+        let mut reader = ArchiveReader::of_anyone(BufReader::new(archive))?;
+        while reader.next_block()?.is_some() {}
+        Ok(())
+    };
+    read().map_err(|invalid: ArchiveInvalid| Failure::new("N-156", invalid, name.display()))
 }
 
 /// Why no ledger was made of an archive.
 pub(super) fn not_restored(fault: RestoreFault, archive: &Path, folder: &Path) -> Failure {
     match &fault {
-        RestoreFault::Archive(_) | RestoreFault::Replay(_) => Failure::new("N-156", fault, archive.display()),
+        RestoreFault::Archive(_) | RestoreFault::Replay(_) | RestoreFault::WrongPlace { .. } => {
+            Failure::new("N-156", fault, archive.display())
+        }
         _ => Failure::new("N-157", fault, folder.display()),
     }
 }
@@ -103,9 +127,14 @@ fn restore_into(archive: &Path, config: &LedgerConfig) -> Result<Output, Failure
     let reader = ArchiveReader::open(BufReader::new(file), &config.consortium.id());
     let mut reader = reader.map_err(|invalid| refused(invalid.into()))?;
     let mut progress = Progress::new("blocks");
-    let executed = restore(&mut reader, &folder, |height| progress.at(height.get())).map_err(refused)?;
+    let Restored { executed, raft_index, is_place_proven } =
+        restore(&mut reader, &folder, |height| progress.at(height.get())).map_err(refused)?;
     let (height, entries, state_root) = (executed.height, executed.log.size(), executed.state.root());
-    Ok(Output::new(&Restored { folder, height, entries, state_root }))
+    let validators = executed.validators();
+    let key = config.key.public_key();
+    let votes = validators.members.iter().any(|(_, member)| *member == key);
+    let needs_votes = votes && validators.quorum() == validators.members.len();
+    Ok(Output::new(&RestoredTo { folder, height, entries, state_root, raft_index, is_place_proven, needs_votes }))
 }
 
 #[derive(Serialize)]
@@ -121,17 +150,38 @@ impl fmt::Display for BackedUp {
 }
 
 #[derive(Serialize)]
-struct Restored {
+struct RestoredTo {
     folder: PathBuf,
     height: BlockHeight,
     entries: u64,
     state_root: Digest,
+    raft_index: u64,
+    /// Whether the last block's header proves the index.
+    is_place_proven: bool,
+    /// Whether the others are no quorum without this node, so that it can vote again only with the votes that it had.
+    needs_votes: bool,
 }
 
-impl fmt::Display for Restored {
+impl fmt::Display for RestoredTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { folder, height, entries, state_root } = self;
+        let Self { folder, height, entries, state_root, raft_index, is_place_proven, needs_votes } = self;
         writeln!(f, "{}: restored up to height {height}, {entries} entries", folder.display())?;
-        write!(f, "state root   {state_root}")
+        write!(f, "state root   {state_root}")?;
+        if !is_place_proven {
+            write!(
+                f,
+                "\nnote: that the last block has raft index {raft_index} is the archive's word alone. If the node does not\n\
+                 catch up, restore another archive."
+            )?;
+        }
+        if *needs_votes {
+            write!(
+                f,
+                "\nwarning: the other nodes are no quorum without this one, so its return cannot become final, and nothing\n\
+                 else can. Before the start, copy the file `votes` of the folder that was lost into this one; only if it is\n\
+                 whole and the last one that this node wrote."
+            )?;
+        }
+        Ok(())
     }
 }

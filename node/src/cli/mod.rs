@@ -132,7 +132,7 @@ impl Command {
 }
 
 /// Runs `work` on a thread of its own.
-async fn apart(work: impl FnOnce() -> Result<Output, Failure> + Send + 'static) -> Result<Output, Failure> {
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(Failure::new("N-154", error, "a command")),

@@ -76,7 +76,7 @@ pub(crate) struct Actor {
     facts: mpsc::UnboundedReceiver<Arc<FinalFact>>,
     height: BlockHeight,
     over_at: Option<Instant>,
-    inbox: mpsc::UnboundedReceiver<Message>,
+    pub(super) inbox: mpsc::UnboundedReceiver<Message>,
 }
 
 impl Actor {
@@ -255,8 +255,9 @@ impl Actor {
 
     /// Learns everything that was final when the node started, then works.
     pub(crate) async fn run_restored(&mut self) {
+        let Some(was_behind) = self.until_recovered().await else { return };
         self.learn_what_is_final().await;
-        self.caught_up();
+        self.caught_up(was_behind);
         self.carry_out().await;
         self.run().await;
     }
@@ -447,7 +448,7 @@ impl Actor {
         }
     }
 
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         let handoff = self.handoff.view();
         let mode = match self.handoff.mode() {
             _ if self.inbound.is_some() && self.handoff.mode() == Mode::Idle => SessionMode::Receiving,

@@ -7,8 +7,8 @@ use wallet::{
     units::TokenPosition,
 };
 
-use super::{Sessions, actor::Actor, context::now, disk::DiskFault, held::Held, refusal::Refusal};
-use crate::migration::inbound::Inbound;
+use super::{Message, Sessions, actor::Actor, context::now, disk::DiskFault, held::Held, refusal::Refusal};
+use crate::{migration::inbound::Inbound, peer::SessionReply};
 
 impl Actor {
     /// The session in a wallet's folder; none if the folder holds nothing.
@@ -65,8 +65,41 @@ impl Actor {
         Ok(Some(actor))
     }
 
-    /// Everything that was final when the node started is known.
-    pub(super) fn caught_up(&mut self) {
+    /// Waits until this node knows again all that was ever final at it: a ledger that was restored from a backup may be older
+    /// than the session. Until then the session stands, and nothing of it is erased. True if it had to wait; none if the
+    /// node stops.
+    pub(super) async fn until_recovered(&mut self) -> Option<bool> {
+        let mut recovered = self.context.replica.recovered();
+        if *recovered.borrow() {
+            return Some(false);
+        }
+        self.publish();
+        tracing::warn!(wallet = %self.wallet.0, "the ledger was restored: the session waits until this node votes again");
+        loop {
+            tokio::select! {
+                known = recovered.wait_for(|known| *known) => return known.is_ok().then_some(true),
+                message = self.inbox.recv() => match message {
+                    Some(Message::Stop) | None => return None,
+                    Some(message) => self.put_off(message),
+                },
+            }
+        }
+    }
+
+    /// The answer to whoever asks for something before it is known what became of the session.
+    fn put_off(&self, message: Message) {
+        let refusal = Refusal::NotServing { mode: self.handoff.mode() };
+        match message {
+            // An error means that nobody waits any more.
+            Message::Command(_, reply) => drop(reply.send(Err(refusal))),
+            Message::Peer(_, _, reply) => drop(reply.send(SessionReply::Refused(refusal.to_peer()))),
+            // It has no record to give yet, and has asked for nothing that could be answered.
+            _ => {}
+        }
+    }
+
+    /// Everything that was final when the node started is known. `was_behind`: it had to be learned from others.
+    pub(super) fn caught_up(&mut self, was_behind: bool) {
         let view = self.handoff.view().clone();
         if view.phase == Phase::Absent
             && let Some(creation) = self.keys.as_ref().and_then(|keys| keys.creation.clone())
@@ -81,10 +114,16 @@ impl Actor {
         }
         let confirm_is_open = matches!(view.phase, Phase::Accepted(offer) if offer.receiver == self.context.me);
         let is_absent = view.phase == Phase::Absent;
-        if self.keys.is_some() && !confirm_is_open && !is_absent {
-            tracing::info!(wallet = %self.wallet.0, "held by another node: the session's files are erased");
-            self.forget_keys();
-            self.erase_hop();
+        if let Some(keys) = self.keys.as_ref().filter(|_| !confirm_is_open && !is_absent) {
+            // A move to this node that was given up leaves keys of an epoch that never began. After a restore they can wait
+            // for the next start: to erase what the ledger does not know would be no small mistake then.
+            if was_behind && keys.epoch > view.epoch && view.phase != Phase::Closed {
+                tracing::warn!(wallet = %self.wallet.0, "the ledger knows no such key: it is kept until the next start");
+            } else {
+                tracing::info!(wallet = %self.wallet.0, "held by another node: the session's files are erased");
+                self.forget_keys();
+                self.erase_hop();
+            }
         }
         if self.inbound.is_some() {
             self.hop_is_restored();

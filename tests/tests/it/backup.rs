@@ -10,11 +10,15 @@ use node::demo::cluster::Cluster;
 use serde_json::Value;
 
 use crate::{
-    consortium::{Running, ask, assert_no_evidence, until, until_height},
+    consortium::{PATIENCE, Running, ask, assert_gapless, assert_no_evidence, control, until, until_height},
+    moves::migrate,
     program,
 };
 
 const LOST: &str = "eu-2";
+/// Of a session that goes on over loss and restore: slow enough that it does not end before.
+const TOKENS: u32 = 400;
+const PACE_MS: u64 = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_lost_its_ledger_is_restored_from_another_nodes_backup() {
@@ -49,6 +53,39 @@ async fn a_node_that_lost_its_ledger_is_restored_from_another_nodes_backup() {
     }
     let again = backup(&cluster, LOST);
     assert_eq!(succeeded(&["audit", "replay", text(&again), "--genesis", cluster.consortium()])["verified"], true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_came_after_the_backup_is_not_lost_with_the_ledger() {
+    let mut cluster = Running::start("warn,node=info").await;
+    let moving = ask("Where will I be tomorrow?", TOKENS, 99, PACE_MS);
+    let expected = control(&cluster, "eu-1", &moving).await;
+    let mut stream = cluster.tenant("eu-1").ask(&moving).await.expect("a session");
+    stream.read_until(5).await.expect("its first tokens");
+    let (holder, wallet) = (stream.served_by.clone(), stream.wallet.clone());
+    assert_ne!(holder, LOST, "it has to come from elsewhere");
+    let path = format!("wallets/{wallet}");
+    until("the wallet is final", async || cluster.auditor("us-1").get(&path).await.is_ok()).await;
+    // In this archive the session is at another node, and its epoch is the first.
+    let archive = backup(&cluster, "us-1");
+    let report = migrate(&cluster, &holder, &wallet, LOST).await;
+    assert_eq!(report["completed"], true, "{report}");
+    stream.read_until(stream.seen.len() + 20).await.expect("tokens of the new holder");
+
+    cluster.kill(LOST).await.expect("it ran");
+    fs::remove_dir_all(cluster.folder().join(LOST).join("ledger")).expect("the node is dead");
+    let config = cluster.folder().join(format!("{LOST}.toml"));
+    succeeded(&["ledger", "restore", text(&archive), "--config", text(&config)]);
+    let keys = cluster.folder().join(LOST).join("sessions").join(&wallet).join("keys");
+    assert!(keys.exists(), "the sessions were not lost");
+    cluster.restart(LOST).await.expect("it starts on the restored ledger");
+    until("it votes again", async || status(&cluster).await["voting"] == true).await;
+    let last = stream.seen.last().expect("tokens").position;
+    let mut rest = cluster.tenant(LOST).resume(&wallet, &stream.resume_secret, last).await.expect("it is there");
+    let read = tokio::time::timeout(PATIENCE, rest.read_to_end()).await;
+    read.expect("it goes on").expect("it goes to its end");
+    assert_gapless(&[&stream, &rest]);
+    assert_eq!([stream.ids(), rest.ids()].concat(), expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -47,7 +47,7 @@ async fn a_session_that_moves_again_and_again_gives_the_tokens_of_one_that_staye
 }
 
 /// Finality reaches one node before another: who has not heard of the last move yet may refuse the next one, for a moment.
-async fn migrate(cluster: &Cluster, holder: &str, wallet: &str, to: &str) -> Value {
+pub async fn migrate(cluster: &Cluster, holder: &str, wallet: &str, to: &str) -> Value {
     let mut refusals = Vec::new();
     while refusals.len() < REFUSALS_MAX {
         match cluster.admin(holder).expect("its socket").migrate(wallet, to).await.expect("an answer") {

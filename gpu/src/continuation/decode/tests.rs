@@ -336,3 +336,64 @@ proptest! {
         prop_assert_eq!(Chosen::read(&chosen.to_value()), (!empty).then_some(chosen));
     }
 }
+
+/// Two holders of one epoch, of whom only the other has recorded these tokens, and the end.
+fn behind(tokens: &[TokenId], end: Option<FinishReason>) -> Journal {
+    let (stream, mut other, _) = begun(8);
+    let mut journal = open(&stream, 1);
+    journal.prompt(&PROMPT).expect("the same");
+    for (seq, token) in (1..).zip(tokens) {
+        other.token(seq, *token).expect("it goes on");
+    }
+    if let Some(reason) = end {
+        other.finish(reason).expect("it ends");
+    }
+    journal
+}
+
+#[test]
+fn a_result_that_another_has_recorded_is_taken_only_if_it_is_the_last() {
+    const END: FinishReason = FinishReason::MaxTokens;
+    let token = |finish| Chosen { token: Some(7), finish };
+    let last = Chosen { token: None, finish: Some(END) };
+    let conflict = |position| Err(ContinuationRefusal::JournalConflict { position });
+    for (chosen, tokens, end, expected) in [
+        (token(None), &[7][..], None, Ok(Recorded::Same(1))),
+        (token(Some(END)), &[7], Some(END), Ok(Recorded::Same(1))),
+        (token(Some(END)), &[7], None, Ok(Recorded::Same(1))),
+        // The other is a token ahead, or at an end of which this one knows nothing.
+        (token(None), &[7, 8], None, conflict(2)),
+        (token(Some(END)), &[7, 8], None, conflict(2)),
+        (token(None), &[7], Some(END), conflict(2)),
+        (token(Some(END)), &[7, 8], Some(END), conflict(2)),
+    ] {
+        let found = chosen.record(&mut behind(tokens, end), 1);
+        assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{chosen:?} behind {tokens:?} {end:?}");
+    }
+    // The end alone, by who has seen what the other wrote.
+    for (tokens, seq, expected) in
+        [(&[7][..], 2, Ok(Recorded::Same(2))), (&[7, 8], 2, conflict(2)), (&[], 2, conflict(2))]
+    {
+        let mut journal = behind(tokens, Some(END));
+        journal.catch_up().expect("readable");
+        let found = last.record(&mut journal, seq);
+        assert_eq!(format!("{found:?}"), format!("{expected:?}"), "behind {tokens:?}");
+    }
+}
+
+#[test]
+fn a_program_whose_journal_went_on_without_it_is_rebuilt_and_loses_no_position() {
+    let (expected, _) = uninterrupted(8);
+    let (stream, mut journal, body) = begun(8);
+    let (mut world, mut other) = (world(8), open(&stream, 1));
+    let mut program = program(body.clone(), &journal, &world);
+    for (seq, token) in (1..).zip(&expected[..2]) {
+        other.token(seq, *token).expect("it goes on");
+    }
+    let found = run(&mut program, &mut journal, &mut world).expect_err("the other is a token ahead");
+    assert!(matches!(found, ContinuationRefusal::JournalConflict { position: 2 }), "{found}");
+    world.known = journal.tokens().to_vec();
+    let mut rebuilt = self::program(body, &journal, &world);
+    run(&mut rebuilt, &mut journal, &mut world).expect("it ends");
+    assert_eq!((&world.shown, &journal.tokens()[PROMPT.len()..]), (&expected, &expected[..]));
+}

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, IoSlice, Write as _},
+    io::{self, IoSlice, Seek as _, Write as _},
     num::NonZeroU64,
     sync::Arc,
 };
@@ -160,7 +160,7 @@ impl SegmentStream {
         };
         let around = binding.around(offset, &head, payload, tag);
         let frame = [&around.start, payload, &around.end];
-        self.write_frame(writer.file.as_deref(), &frame)?;
+        self.write_frame(writer.file.as_deref(), offset, &frame)?;
         let end = offset + frame.iter().map(|part| part.len() as u64).sum::<u64>();
         writer.write_behind(end);
         let mut index = lock(&self.index);
@@ -364,7 +364,7 @@ impl SegmentStream {
             (last.binding.clone(), last.bytes)
         };
         let frame = binding.control(offset, what, body);
-        self.write_frame(writer.file.as_deref(), &[&frame])?;
+        self.write_frame(writer.file.as_deref(), offset, &[&frame])?;
         let mut index = lock(&self.index);
         index.segments.back_mut().expect("a file was begun").bytes += frame.len() as u64;
         index.written += u64::from(what != What::Mark);
@@ -385,11 +385,11 @@ impl SegmentStream {
         self.mark(writer, durable)
     }
 
-    /// Writes a frame, which is in pieces, behind what was written to `file`.
-    fn write_frame(&self, file: Option<&File>, frame: &[&[u8]]) -> Result<(), StreamFault> {
+    /// Writes a frame, which is in pieces, to the place in `file` for which it was made: the end.
+    fn write_frame(&self, file: Option<&File>, offset: u64, frame: &[&[u8]]) -> Result<(), StreamFault> {
         // Another thread's write may have failed here since the caller began: nothing is sealed twice for one place.
         self.sound()?;
-        write_all(file.expect("a file was begun"), frame)
+        write_all(file.expect("a file was begun"), offset, frame)
             .map_err(|source| self.breaks(fault(self.folder.path(), source)))
     }
 
@@ -409,8 +409,10 @@ impl SegmentStream {
     }
 }
 
-/// Writes all `parts`, one behind the other, where the last write ended; in one piece if the system takes them so.
-fn write_all(mut file: &File, parts: &[&[u8]]) -> io::Result<()> {
+/// Writes all `parts`, one behind the other, where the last write ended; in one piece if the system takes them so. That is
+/// `offset`, the place for which they were made: a file is written from its beginning, by one stream, until a write fails.
+fn write_all(mut file: &File, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
+    debug_assert_eq!(file.stream_position().ok(), Some(offset), "a frame is for one place");
     let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
     let mut left = slices.as_mut_slice();
     while !left.is_empty() {

@@ -1,19 +1,18 @@
-//! The archive of a running node, and a node that is restored from it.
+//! The archive of a running node, and who catches up from nodes that were restored from one.
 
 use std::{fs, path::Path};
 
 use super::{
     cluster::{Cluster, until},
     resumption::{no_evidence, until_it_votes},
-    watch_commits,
 };
 use crate::{
     archive::ArchiveReader,
     replay::{Replay, Signatures},
     shell::{
-        backup::{RestoreFault, restore},
         fault::Fault,
         replica::Replica,
+        restore::{RestoreFault, restore},
     },
 };
 
@@ -24,7 +23,7 @@ pub async fn archive(cluster: &Cluster, node: u32) -> Vec<u8> {
 
 fn restored(cluster: &Cluster, archive: &[u8], folder: &Path) -> Result<u64, RestoreFault> {
     let mut reader = ArchiveReader::open(archive, &cluster.consortium.id())?;
-    restore(&mut reader, folder, |_| {}).map(|executed| executed.height.get())
+    restore(&mut reader, folder, |_| {}).map(|restored| restored.executed.height.get())
 }
 
 /// Puts what an archive holds in the place of a closed node's files.
@@ -48,33 +47,6 @@ async fn a_backup_of_a_running_node_replays_to_its_final_state() {
     }
     let replayed = replay.finish().expect("final");
     assert_eq!(replayed.executed, *cluster.replica(1).state());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_restored_from_another_nodes_backup_catches_up_and_votes_again() {
-    let cluster = Cluster::start(4).await;
-    let watch = watch_commits(&cluster);
-    for decisions in 1..6 {
-        cluster.finalize(0, decisions).await;
-    }
-    cluster.settle().await;
-    let archive = archive(&cluster, 0).await;
-    cluster.close(2).await;
-    for decisions in 6..12 {
-        cluster.finalize(0, decisions).await;
-    }
-    replace(&cluster, 2, &archive);
-    let replica = cluster.open(2).await.expect("opens");
-    assert!(!replica.metrics().votes, "what its key signed is not in the archive");
-    until_it_votes(&cluster, 2, 1).await;
-    cluster.settle().await;
-    no_evidence(&cluster, 4);
-    drop(replica);
-    cluster.close(2).await;
-    cluster.open(2).await.expect("opens again");
-    cluster.finalize(2, 500).await;
-    cluster.settle().await;
-    watch.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,7 +22,7 @@ use crate::{
         raft::{RaftEntry, RaftVote},
         replica::{EntryStatus, Replica},
         terms::{Candidacy, Proof},
-        transport::{PeerRefusal, PeerReply, PeerRequest, Word},
+        transport::{PeerRefusal, PeerReply, PeerRequest, SubmitReply, Word},
     },
     testing,
     vote::{Grant, Nullify, Signed},
@@ -434,4 +434,27 @@ async fn a_cut_of_what_became_final_an_instant_ago_restarts_the_core_and_stops_n
     cluster.settle().await;
     let kept = replica.store().block(before.height).expect("reads").expect("it is there");
     assert_eq!(kept.block.header.digest(), before.digest);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promise_that_the_leader_did_not_sign_is_shown_to_nobody() {
+    let cluster = Cluster::start(4).await;
+    cluster.finalize(0, 1).await;
+    cluster.settle().await;
+    // Nothing becomes final, so that promises stay.
+    cluster.board.filter(|_, _, request| !matches!(request, PeerRequest::Votes(_)));
+    let author = (cluster.leader().await + 1) % 4;
+    let replica = cluster.replica(author);
+    let submitted = |decisions| replica.submit(cluster.anchor(author, decisions)).expect("the state takes it").id;
+    let honest = submitted(8);
+    until("it was promised", || replica.promise(honest).is_some()).await;
+    cluster.board.answer_falsely(|_, _, reply| {
+        if let PeerReply::Submit(SubmitReply::Queued(Some(given))) = reply {
+            given.signature.0[0] ^= 1;
+        }
+    });
+    let cheated = submitted(9);
+    until("something was said", || replica.shared.promises.for_entry(&cheated).is_some()).await;
+    assert_eq!(replica.promise(cheated), None);
+    assert_eq!(replica.status(cheated), EntryStatus::Submitted);
 }

@@ -17,7 +17,7 @@ use ledger::{
     certificate::Certificate,
     execute::{Executed, Place, propose},
     replay::{Replay, Signatures},
-    shell::backup::restore,
+    shell::restore::{place_of, restore},
     vote::{Ballot, Signer, Vote, VoteKind},
 };
 use wallet::{
@@ -89,14 +89,16 @@ fn write_chain(file: &Path, consortium: &Arc<Consortium>, keys: Vec<SecretKey>) 
     let mut to = BufWriter::new(File::create(file)?);
     to.write_all(&archive::head(consortium))?;
     let mut parent = Executed::genesis(consortium);
-    let mut certificate = None;
+    // Before the first block, its leader began the term.
+    let (mut certificate, mut after) = (None, Digest([1; 32]));
     for number in 1..=BLOCKS as u64 {
         let entries = (0..EVENTS).flat_map(|_| author.next(1, |entries| entries)).collect();
         let view = View { term: 1, number };
         let now = Timestamp::new(parent.time.get() + 10);
-        let place = Place { parent, certificate, carriers: Vec::new(), skipped: None, view, after: Digest([1; 32]) };
+        let place = Place { parent, certificate, carriers: Vec::new(), skipped: None, view, after };
         let proposal = propose(consortium, place, leader, now, entries);
         let certify = |kind| certified(kind, &proposal.block, &signers[..consortium.validators().quorum()]);
+        after = place_of(&proposal.block, number + 1).chain;
         let (block, last) = (proposal.block.clone(), certify(VoteKind::Finalize));
         to.write_all(&archive::block(FinalBlock { block, certificate: last, carriers: Vec::new() }))?;
         certificate = Some(certify(VoteKind::Notarize));

@@ -1,0 +1,33 @@
+//! What a node knew before it was restored from a backup, and when it knows that again.
+//!
+//! What is final grows, and whoever keeps something beside the ledger relies on it: a node's sessions are judged by what was
+//! final when it started. A restored ledger may be older than they are. All that this node ever knew is final here again
+//! - when its return is final: its `ValidatorResumed` was made after everything that it knew, and is of this start;
+//! - or, where the others are no quorum without it, so that it cannot return and goes on with the vote record that it has
+//!   kept, at the last block that it finalized: without its vote nothing became final.
+
+use wallet::units::NodeId;
+
+use super::{final_store::Tip, join::was_validator, log_store::LogStore, resumption::Custody, validator::Validator};
+
+/// Whether this is the first start on a restored ledger, and others can make its return final. A vote record that was
+/// kept says what its key signed, but not what became final without its vote.
+pub(crate) fn must_return(log: &LogStore, tip: &Tip, me: NodeId) -> bool {
+    let begins_after = log.purged().map(|link| link.log_id);
+    let is_restored = begins_after.is_some() && begins_after == tip.log_id;
+    let validators = tip.executed.validators();
+    let may_return = validators.key(me).is_none() || validators.quorum() < validators.members.len();
+    // One that joins has nothing to come back from.
+    is_restored && may_return && was_validator(&tip.executed.state, me)
+}
+
+impl Validator {
+    /// Notes when all that this node ever knew is final here again.
+    pub(crate) fn note_recovery(&self) {
+        let index = |at: Option<super::raft::RaftLogId>| at.map(|at| at.index);
+        let knows = index(*self.shared.final_at.borrow()) >= index(self.votes.finalized_at);
+        if knows && self.custody == Custody::Trusted && !*self.shared.recovered.borrow() {
+            self.shared.recovered.send_replace(true);
+        }
+    }
+}

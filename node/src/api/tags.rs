@@ -1,0 +1,70 @@
+//! Answers that need not be sent to who has them (RFC 9110, 13.1.2).
+//!
+//! A tile or a leaf is bytes that never change: it is kept for ever, by its name. What is told in JSON may come in another
+//! form from later software, and a block with another quorum's certificate from another node: it is asked for again, and
+//! sent if it is another.
+
+use axum::{
+    Json,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use wallet::digest::{Digest, to_hex};
+
+/// For a year, by whoever asked. Answers are for whoever has the key, so no proxy may keep them.
+const KEPT: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+/// Asked for again each time.
+const REVALIDATED: HeaderValue = HeaderValue::from_static("private, no-cache");
+
+/// What names one answer.
+pub(super) struct Tag {
+    tag: HeaderValue,
+    kept: HeaderValue,
+}
+
+impl Tag {
+    /// Of the bytes `name` in `consortium`, which never change: letters, digits, points and slashes.
+    ///
+    /// # Panics
+    /// If the name has a control character.
+    pub(super) fn immutable(consortium: &Digest, name: &str) -> Self {
+        Self::new(&format!("{}/{name}", &consortium.to_string()[..16]), KEPT)
+    }
+
+    /// Of this JSON.
+    fn of(body: &Value) -> Self {
+        Self::new(&to_hex(&Sha256::digest(body.to_string())[..16]), REVALIDATED)
+    }
+
+    fn new(name: &str, kept: HeaderValue) -> Self {
+        Self { tag: HeaderValue::try_from(format!("\"{name}\"")).expect("no control characters"), kept }
+    }
+
+    /// The whole answer to who has this one already.
+    pub(super) fn known(&self, headers: &HeaderMap) -> Option<Response> {
+        let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|tags| self.is_listed(tags));
+        known.then(|| (StatusCode::NOT_MODIFIED, self.headers()).into_response())
+    }
+
+    /// The answer.
+    pub(super) fn answer(&self, body: impl IntoResponse) -> Response {
+        (self.headers(), body).into_response()
+    }
+
+    fn headers(&self) -> [(HeaderName, HeaderValue); 2] {
+        [(header::CACHE_CONTROL, self.kept.clone()), (header::ETAG, self.tag.clone())]
+    }
+
+    fn is_listed(&self, tags: &HeaderValue) -> bool {
+        let is_same = |listed: &str| listed.trim_start_matches("W/").as_bytes() == self.tag.as_bytes();
+        tags.to_str().is_ok_and(|tags| tags.split(',').map(str::trim).any(|listed| listed == "*" || is_same(listed)))
+    }
+}
+
+/// The answer `body`, unless whoever asked has it.
+pub(super) fn unless_known(headers: &HeaderMap, body: Value) -> Response {
+    let tag = Tag::of(&body);
+    tag.known(headers).unwrap_or_else(|| tag.answer(Json(body)))
+}
