@@ -7,7 +7,7 @@ use std::{
 
 use wallet::units::{BlockHeight, NodeId, Timestamp};
 
-use super::{fault::Fault, raft::node_id, shared::Shared};
+use super::{fault::Fault, shared::Shared};
 use crate::{block::View, finality::Status};
 
 /// How a replica stands.
@@ -50,13 +50,11 @@ pub struct Stalled {
 
 impl Shared {
     pub(crate) fn metrics(&self) -> Metrics {
-        let raft = self.raft().map(|raft| raft.metrics().borrow().clone());
         let finality = self.status.borrow().clone();
         let final_index = self.final_at.borrow().map_or(0, |at| at.index + 1);
         let raft_entries_not_final = self.log.end().index.map_or(0, |last| last + 1).saturating_sub(final_index);
-        let leader = raft.as_ref().and_then(|raft| raft.current_leader).and_then(node_id);
         Metrics {
-            leader,
+            leader: self.leader(),
             term: self.terms.entered().term,
             final_height: finality.height,
             raft_entries_not_final,

@@ -90,11 +90,7 @@ impl Store {
     }
 
     /// Opens some families of the database in `folder`, which somebody may be writing, and writes nothing.
-    pub(crate) fn open_to_read(
-        folder: &Path,
-        name: &'static str,
-        families: &[&'static str],
-    ) -> Result<Self, Fault> {
+    pub(crate) fn open_to_read(folder: &Path, name: &'static str, families: &[&'static str]) -> Result<Self, Fault> {
         Ok(Self { backend: Backend::Rocks(Rocks::open_to_read(folder, name, families)?), name })
     }
 

@@ -323,16 +323,20 @@ impl Cluster {
 
     async fn wait_ready(&mut self, node: &'static str) -> Result<(), StepFailed> {
         let url = format!("{}/readyz", self.api[node]);
+        let mut said = String::new();
         for _ in 0..600 {
-            if reqwest::get(&url).await.is_ok_and(|response| response.status().is_success()) {
-                return Ok(());
+            if let Ok(response) = reqwest::get(&url).await {
+                if response.status().is_success() {
+                    return Ok(());
+                }
+                said = response.text().await.unwrap_or_default();
             }
             if let Some(status) = self.children.get_mut(node).and_then(|child| child.try_wait().ok().flatten()) {
                 return Err(StepFailed::new(format!("{node} ended with {status} before it was ready")));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        Err(StepFailed::new(format!("{node} was not ready within a minute")))
+        Err(StepFailed::new(format!("{node} was not ready within a minute: {said}")))
     }
 }
 
