@@ -279,7 +279,8 @@ impl Event {
         )
     }
 
-    /// Whether a suspended node may still say it: what lets wallets leave it, and what an audit of that needs.
+    /// Whether a suspended node may still say it: what lets wallets leave it, what an audit of that needs, and that it is
+    /// back, before it is reinstated and the quorum counts on it.
     pub const fn lets_go(&self) -> bool {
         match self {
             Self::MigrationOffered(_)
@@ -287,13 +288,13 @@ impl Event {
             | Self::Touch(_)
             | Self::BatchEvicted(_)
             | Self::DecisionAnchored(_)
-            | Self::BatchClosed(_) => true,
+            | Self::BatchClosed(_)
+            | Self::ValidatorResumed(_) => true,
             Self::WalletCreated(_)
             | Self::MigrationAccepted(_)
             | Self::KeyConfirmed(_)
             | Self::BaselineCommitted(_)
             | Self::LatencyDelta(_)
-            | Self::ValidatorResumed(_)
             | Self::ProposalMade(_)
             | Self::BallotCast(_)
             | Self::ProposalWithdrawn(_)

@@ -160,7 +160,7 @@ impl RunningNode {
             clock: Arc::new(SystemClock),
         };
         let replica = Replica::open(options, Arc::new(network.clone())).await?;
-        // The network began with the genesis document, as the ledger needs it to start. Nobody was answered until here.
+        // Nobody was answered until here.
         let peers = Members::from(replica.state()).peers(config.me);
         network.set_peers(peers.clone()).await;
         ledger.attach(replica.clone());
@@ -322,11 +322,8 @@ fn placement(
 }
 
 fn network_options(config: &ValidConfig) -> Options {
-    let nodes = config.consortium.nodes().iter().zip(0..).map(|(node, index)| (NodeId::new(index), node));
-    let peers = nodes
-        .filter(|(id, _)| *id != config.me)
-        .map(|(id, node)| Peer { node: id, key: node.key, address: node.peer })
-        .collect();
+    let others = config.nodes.iter().filter(|(id, _)| *id != config.me);
+    let peers = others.map(|(id, node)| Peer { node: *id, key: node.key, address: node.peer }).collect();
     Options { me: config.me, key: config.key.clone(), listen: config.peer_listen, peers }
 }
 

@@ -88,6 +88,7 @@ impl Testbed {
                 data_dir: folder.path().join(format!("node-{index}")),
                 me: NodeId::new(index),
                 name: consortium.nodes()[index as usize].name.clone(),
+                nodes: (0..).map(NodeId::new).zip(consortium.nodes().iter().cloned()).collect(),
                 peer_listen: consortium.nodes()[index as usize].peer,
                 consortium: consortium.clone(),
                 key,

@@ -398,10 +398,11 @@ impl Enactment<'_> {
 /// Whether the validators that stay can go on alone, whatever becomes of those that join: so they can remove these again.
 /// To one or two nodes that cannot be: there one may join at a time.
 fn step(old: &ValidatorSet, members: &[(NodeId, PublicKey)]) -> Result<(), Refusal> {
-    let stay = members.iter().filter(|(id, _)| old.key(*id).is_some()).count();
+    let stay = members.iter().filter(|(id, key)| old.key(*id) == Some(*key)).count();
     let quorum = quorum(members.len());
-    let all_stay_and_one_joins = (stay, members.len()) == (old.members.len(), old.members.len() + 1);
-    if stay >= quorum || (old.members.len() < 3 && all_stay_and_one_joins) {
+    let nobody_leaves = old.members.iter().all(|(id, _)| members.iter().any(|(member, _)| member == id));
+    let one_is_new = nobody_leaves && stay + 1 == members.len();
+    if stay >= quorum || (old.members.len() < 4 && one_is_new) {
         Ok(())
     } else {
         Err(Refusal::StepTooLarge { stay, quorum })

@@ -216,7 +216,7 @@ impl Shared {
         Ok(self.log.link(before)?.is_some_and(|link| link.log_id.leader_id == last.leader_id))
     }
 
-    /// Who replicates is decided by genesis, never by a leader.
+    /// Who replicates is decided by the final state, never by a leader.
     fn keeps_membership(&self, entry: &RaftEntry) -> bool {
         !matches!(entry.payload, EntryPayload::Membership(_)) || *entry == self.first_entry
     }

@@ -3,7 +3,7 @@
 //! Where a restored node has to be silent at first, because its key may have signed what the archive does not hold, one
 //! that never was a validator has nothing to remember: it begins with an empty vote record, like the nodes of genesis.
 
-use std::{fs, io::Read, path::Path};
+use std::{io::Read, path::Path};
 
 use wallet::{
     identity::PublicKey,
@@ -11,7 +11,7 @@ use wallet::{
 };
 
 use super::{
-    restore::{RestoreFault, restore},
+    restore::{RestoreFault, restore_with},
     vote_record::{VoteFile, Votes},
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     state::{KeyStatus, State},
 };
 
-/// Makes the ledger folder of the node that has `key`, as [`restore`] does, and lets it vote once it is reinstated.
+/// Makes the ledger folder of the node that has `key`, as [`restore`](super::restore::restore) does, and lets it vote once it is reinstated.
 /// `progress` is told each height.
 ///
 /// # Errors
@@ -32,14 +32,17 @@ pub fn join(
     progress: impl FnMut(BlockHeight),
 ) -> Result<NodeId, JoinFault> {
     let consortium = archive.consortium().id();
-    let executed = restore(archive, folder, progress)?.executed;
-    let node = newcomer(&executed.state, key).inspect_err(|_| {
-        // What is left of it, nobody starts: the key is of no node.
-        let _ = fs::remove_dir_all(folder);
+    let mut joined = None;
+    restore_with(archive, folder, progress, |unfinished, restored| {
+        if !restored.is_place_proven {
+            return Err(JoinFault::PlaceNotProven { raft_index: restored.raft_index });
+        }
+        let node = newcomer(&restored.executed.state, key)?;
+        VoteFile::new(unfinished).save(&Votes::new(consortium, node)).map_err(RestoreFault::from)?;
+        joined = Some(node);
+        Ok(())
     })?;
-    // After a kill before this, the node is one without its record: it says that it is back before it votes.
-    VoteFile::new(folder).save(&Votes::new(consortium, node)).map_err(RestoreFault::from)?;
-    Ok(node)
+    joined.ok_or(JoinFault::NoNode { key })
 }
 
 /// The node that has `key` and never voted.
@@ -68,6 +71,12 @@ pub enum JoinFault {
     NoNode {
         /// The key that was given.
         key: PublicKey,
+    },
+    /// Where the log begins is the archive's word alone. With a wrong one the node would follow nobody.
+    #[error("the archive does not prove that its last block has raft index {raft_index}: take another")]
+    PlaceNotProven {
+        /// What the archive says.
+        raft_index: u64,
     },
     /// It was a validator, and what it signed is not in the archive.
     #[error("node {node} was a validator before: restore it")]

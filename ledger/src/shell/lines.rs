@@ -80,6 +80,7 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
         for (node, votes) in shared.lines.set(&others) {
             sending.spawn(or_fail(shared.clone(), errands::send_votes(shared.clone(), node, votes)));
         }
+        shared.peers.lock().unwrap_or_else(PoisonError::into_inner).retain(|node, _| others.contains(node));
         // A task ends with its line.
         while sending.try_join_next().is_some() {}
         sleep(FOLLOW_PAUSE).await;

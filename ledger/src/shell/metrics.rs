@@ -25,7 +25,8 @@ pub struct Metrics {
     pub entries_open: usize,
     /// Final heights that other nodes told last.
     pub peers: BTreeMap<NodeId, BlockHeight>,
-    /// Whether this node votes. It does not before it knows that its vote record is the last one.
+    /// Whether this node signs with its key. It does not before it knows that its vote record is the last one. Whether its
+    /// vote counts, the validator set says.
     pub votes: bool,
     /// Signatures of entries that this node verified since its start. Each is verified once.
     pub signatures_verified: u64,

@@ -150,7 +150,8 @@ impl Validator {
             let (tip, now, checks) = (shared.tip.borrow().clone(), shared.clock.now(), &*shared.checks);
             let applies = |entry: &Entry| (entry.id(), applies(&shared.consortium, &tip, entry, now, checks));
             let late: Vec<(Digest, bool)> = late.iter().map(applies).collect();
-            shared.outbox.judge(&Judged::new(term, &block.entries, is_timely, shared.consortium.nodes().len()), &late);
+            let nodes = tip.state.nodes().filter(|(_, record)| record.standing.takes_part()).count();
+            shared.outbox.judge(&Judged::new(term, &block.entries, is_timely, nodes), &late);
         }
         self.look_at_what_waits(term);
     }

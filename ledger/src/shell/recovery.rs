@@ -6,19 +6,22 @@
 //! - or, where the others are no quorum without it, so that it cannot return and goes on with the vote record that it has
 //!   kept, at the last block that it finalized: without its vote nothing became final.
 
-use wallet::units::NodeId;
-
-use super::{final_store::Tip, join::was_validator, log_store::LogStore, resumption::Custody, validator::Validator};
+use super::{
+    final_store::Tip, join::was_validator, log_store::LogStore, resumption::Custody, validator::Validator,
+    vote_record::Votes,
+};
+use crate::finality::VoteRecord;
 
 /// Whether this is the first start on a restored ledger, and others can make its return final. A vote record that was
 /// kept says what its key signed, but not what became final without its vote.
-pub(crate) fn must_return(log: &LogStore, tip: &Tip, me: NodeId) -> bool {
+pub(crate) fn must_return(log: &LogStore, tip: &Tip, votes: &Votes) -> bool {
     let begins_after = log.purged().map(|link| link.log_id);
     let is_restored = begins_after.is_some() && begins_after == tip.log_id;
     let validators = tip.executed.validators();
-    let may_return = validators.key(me).is_none() || validators.quorum() < validators.members.len();
+    let may_return = validators.key(votes.node).is_none() || validators.quorum() < validators.members.len();
     // One that joins has nothing to come back from.
-    is_restored && may_return && was_validator(&tip.executed.state, me)
+    let has_voted = votes.record != VoteRecord::default() || was_validator(&tip.executed.state, votes.node);
+    is_restored && may_return && has_voted
 }
 
 impl Validator {

@@ -268,6 +268,8 @@ impl Replica {
             // An error means that the core has ended by itself.
             let _ = raft.shutdown().await;
         }
+        // One that was just starting again sees the fault and ends.
+        drop(self.shared.guard.lock().await);
         let Tasks { mut tasks, validator } = {
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *tasks)

@@ -50,16 +50,27 @@ pub struct Restored {
 pub fn restore(
     archive: &mut ArchiveReader<impl Read>,
     folder: &Path,
-    mut progress: impl FnMut(BlockHeight),
+    progress: impl FnMut(BlockHeight),
 ) -> Result<Restored, RestoreFault> {
+    restore_with(archive, folder, progress, |_, _| Ok(()))
+}
+
+/// The same, with what `finish` puts into the folder before it appears.
+pub(super) fn restore_with<F: From<RestoreFault>>(
+    archive: &mut ArchiveReader<impl Read>,
+    folder: &Path,
+    mut progress: impl FnMut(BlockHeight),
+    finish: impl FnOnce(&Path, &Restored) -> Result<(), F>,
+) -> Result<Restored, F> {
     if folder.exists() {
-        return Err(RestoreFault::FolderExists { folder: folder.to_owned() });
+        return Err(RestoreFault::FolderExists { folder: folder.to_owned() }.into());
     }
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let is_new = !parent.exists();
     fs::create_dir_all(parent).map_err(file(parent))?;
     let unfinished = Unfinished::begin(folder.with_extension("restoring"))?;
-    let restored = fill(archive, &unfinished.folder, &mut progress).and_then(|restored| {
+    let restored = fill(archive, &unfinished.folder, &mut progress).map_err(F::from).and_then(|restored| {
+        finish(&unfinished.folder, &restored)?;
         // Else a loss of power could leave the folder without what is in it: that of a node that never was.
         unfinished.lock.sync_all().map_err(file(&unfinished.folder))?;
         fs::rename(&unfinished.folder, folder).map_err(file(folder))?;

@@ -145,11 +145,11 @@ impl Shared {
 
     /// Who made the final block, if it is of this term: all that a node knows to which nobody replicates yet.
     fn last_leader(&self) -> Option<NodeId> {
-        let (term, height) = (self.tip.borrow().view.term, self.tip.borrow().height);
-        if term != self.terms.entered().term {
+        let tip = self.tip.borrow().clone();
+        if tip.view.term != self.terms.entered().term {
             return None;
         }
-        self.store.header(height).ok().flatten().map(|header| header.leader)
+        self.store.header(tip.height).ok().flatten().map(|header| header.leader)
     }
 
     /// The term that this node leads.

@@ -207,7 +207,7 @@ impl Files {
             votes.record = VoteRecord::default();
         }
         let is_new = tip.log_id.is_none() && log.last().is_none();
-        let may_vote = is_new || found.is_some() && !must_return(&log, &tip, me);
+        let may_vote = is_new || found.as_ref().is_some_and(|votes| !must_return(&log, &tip, votes));
         let votes = match found {
             Some(votes) if votes.consortium != consortium.id() || votes.node != me => {
                 return Err(Fault::OtherConsortium { expected: consortium.id(), found: votes.consortium });

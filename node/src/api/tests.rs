@@ -557,7 +557,7 @@ async fn what_is_not_final_yet_has_the_shape_that_the_openapi_document_gives_it(
     let anchored = Event::DecisionAnchored(DecisionAnchored { decisions: 1, log_head: Digest([7; 32]) });
     let id = context.replica.submit(context.sign(anchored, None)).expect("the rules allow it").id;
     let (checkpoint, submitted) = (get("/ledger/v1/checkpoint").await, get(&format!("/ledger/v1/entries/{id}")).await);
-    assert_eq!(checkpoint, json!({"header": null, "certificate": null}));
+    assert_eq!(checkpoint, json!({"header": null, "certificate": null, "carriers": []}));
     assert_eq!(submitted, json!({"id": id, "status": "submitted", "promise": null}));
     let document = serde_json::from_value(get("/openapi.json").await).expect("an OpenAPI document");
     super::openapi::tests::assert_described(&document, "/ledger/v1/checkpoint", &checkpoint);

@@ -10,7 +10,10 @@ use std::{
 use clap::Args;
 use ledger::{
     archive::ArchiveReader,
-    shell::join::{JoinFault, join},
+    shell::{
+        join::{JoinFault, join},
+        restore::RestoreFault,
+    },
 };
 use serde::Serialize;
 use wallet::units::NodeId;
@@ -40,6 +43,11 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) async fn run(self) -> Result<Output, Failure> {
         let config = LedgerConfig::load(&self.config)?;
+        let folder = config.data_dir.join("ledger");
+        if folder.exists() {
+            let fault = RestoreFault::FolderExists { folder: folder.clone() };
+            return Err(not_restored(fault, &self.config, &folder));
+        }
         let client = Client::open(&self.client)?;
         let failed = |error, path: &Path| Failure::new("N-152", error, path.display());
         fs::create_dir_all(&config.data_dir).map_err(|error| failed(error, &config.data_dir))?;

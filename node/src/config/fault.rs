@@ -70,13 +70,13 @@ pub enum ConfigFault {
         node: NodeName,
     },
     /// A key that is not the node's.
-    #[error("{place}: the key's public half is {found}, but genesis lists {expected} for node {node}")]
+    #[error("{place}: the key's public half is {found}, but that of node {node} is {expected}")]
     KeyForeign {
         /// Where the key file is named.
         place: Place,
         /// This node.
         node: NodeName,
-        /// The key that genesis lists.
+        /// The key that the ledger in the data folder has for it, or else genesis.
         expected: PublicKey,
         /// The public half of the key in the file.
         found: PublicKey,

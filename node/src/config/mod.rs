@@ -35,7 +35,7 @@ use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, path::PathBuf,
 use genesis::{Consortium, Node, NodeName};
 use ledger::{
     shell::final_store::nodes,
-    state::{NodeRecord, Standing},
+    state::{NodeRecord, Standing, State},
 };
 use wallet::{identity::SecretKey, units::NodeId};
 
@@ -66,6 +66,8 @@ pub struct ValidConfig {
     pub me: NodeId,
     /// Its name.
     pub name: NodeName,
+    /// Who takes part, as the ledger in the data folder has it, or else genesis.
+    pub nodes: Vec<(NodeId, Node)>,
     /// This node's key.
     pub key: SecretKey,
     /// Where peers are awaited.
@@ -132,14 +134,8 @@ fn read(path: &Path) -> Result<String, ConfigFault> {
     fs::read_to_string(path).map_err(|source| ConfigFault::Io { file: path.to_owned(), source })
 }
 
-fn of_genesis(consortium: &Consortium) -> Vec<(NodeId, Node)> {
-    (0..).map(NodeId::new).zip(consortium.nodes().iter().cloned()).collect()
-}
-
-/// A name may have been that of a node that left.
-fn taking_part(nodes: Vec<(NodeId, NodeRecord)>) -> Vec<(NodeId, Node)> {
-    let nodes = nodes.into_iter().filter(|(_, record)| record.standing != Standing::Removed);
-    nodes.map(|(id, record)| (id, record.node)).collect()
+fn of_genesis(consortium: &Consortium) -> Vec<(NodeId, NodeRecord)> {
+    State::genesis(consortium).nodes().collect()
 }
 
 impl ValidConfig {
@@ -153,16 +149,19 @@ impl ValidConfig {
         let file = source.parse()?;
         let LedgerConfig { consortium, key, data_dir } = LedgerConfig::of(&source, &file)?;
         let known = nodes(&data_dir.join("ledger")).map_err(|source| ConfigFault::Ledger { source })?;
-        // Once there is a ledger it says which key is the node's: it may have been rotated.
-        let has_ledger = known.is_some();
-        let nodes = known.map_or_else(|| of_genesis(&consortium), taking_part);
-        let by_name = |name: &NodeName| nodes.iter().find(|(_, node)| node.name == *name);
+        let known = known.unwrap_or_else(|| of_genesis(&consortium));
+        // A name may have been that of a node that left.
+        let has_name = |(_, record): &&(NodeId, NodeRecord), name: &NodeName| {
+            record.node.name == *name && record.standing != Standing::Removed
+        };
+        let by_name =
+            |name: &NodeName| known.iter().find(|node| has_name(node, name)).map(|(id, record)| (*id, &record.node));
 
         let name = file.node.get_ref();
         let Some((me, node)) = by_name(name) else {
             return Err(ConfigFault::NodeUnknown { place: source.place(&file.node), node: name.clone() });
         };
-        if !has_ledger && key.public_key() != node.key {
+        if key.public_key() != node.key {
             let (place, node, expected) = (source.place(&file.key_file), name.clone(), node.key);
             return Err(ConfigFault::KeyForeign { place, node, expected, found: key.public_key() });
         }
@@ -171,7 +170,7 @@ impl ValidConfig {
             return Err(ConfigFault::NotLoopback { place: source.place(&file.api_listen), address: api_listen });
         }
         let colleague = |place: Place, other: &NodeName| match by_name(other) {
-            Some((id, found)) if id != me && found.operator == node.operator => Ok(*id),
+            Some((id, found)) if id != me && found.operator == node.operator => Ok(id),
             Some(_) => Err(ConfigFault::EngineForeign { place, node: other.clone() }),
             None => Err(ConfigFault::NodeUnknown { place, node: other.clone() }),
         };
@@ -187,7 +186,7 @@ impl ValidConfig {
             },
         };
         Ok(Self {
-            me: *me,
+            me,
             name: name.clone(),
             key,
             peer_listen: file.peer_listen.unwrap_or(node.peer),
@@ -196,6 +195,10 @@ impl ValidConfig {
             tick: source.interval("tick", &file.tick)?,
             engine,
             tenants: tenant::check(&source, file.tenants, &data_dir, &consortium)?,
+            nodes: {
+                let known = known.into_iter().filter(|(_, record)| record.standing.takes_part());
+                known.map(|(id, record)| (id, record.node)).collect()
+            },
             data_dir,
             consortium,
         })

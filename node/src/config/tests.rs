@@ -168,13 +168,13 @@ fn a_key_that_is_not_the_nodes_is_refused() {
 }
 
 #[test]
-fn a_node_with_a_ledger_may_have_another_key_than_genesis_lists() {
+fn while_nothing_is_final_in_the_data_folder_genesis_says_whose_key_it_is() {
     let folder = Folder::new();
     keys::create(&folder.file("other.key")).expect("a new name");
-    fs::create_dir_all(folder.file("data/ledger")).expect("our own folder");
-    let other = SAMPLE.replacen("key-file = \"eu-1-a.key\"", "key-file = \"other.key\"", 1);
-    let config = folder.load(&other).expect("the ledger says whose key it is");
-    assert_ne!(config.key.public_key(), config.consortium.nodes()[0].key);
+    fs::create_dir_all(folder.file("data/ledger/final")).expect("our own folder");
+    let (code, _) = folder.fault_of("key-file = \"eu-1-a.key\"", "key-file = \"other.key\"");
+    assert_eq!(code, "N-104");
+    folder.load(SAMPLE).expect("the key of genesis");
 }
 
 #[test]

@@ -50,14 +50,19 @@ pub(super) async fn tell_peers(shared: Arc<Shared>) {
     loop {
         tips.mark_unchanged();
         let peers: Vec<NodeId> = shared.node.members().peers(shared.node.me).iter().map(|peer| peer.node).collect();
-        shared.lock().residency.tell(&peers);
         telling.retain(|peer, task| {
-            let stays = peers.contains(peer);
+            let stays = peers.contains(peer) && !task.is_finished();
             if !stays {
                 task.abort();
             }
             stays
         });
+        if !telling.keys().eq(&peers) {
+            let mut state = shared.lock();
+            state.residency.tell(&peers);
+            // Who joined may know of what its regions' tenants have here from now on.
+            state.audiences.clear();
+        }
         for peer in peers {
             telling.entry(peer).or_insert_with(|| tasks.spawn(tell(shared.clone(), peer)));
         }

@@ -92,11 +92,11 @@ const CAUGHT: &[Caught] = &[
     caught("TimerNeverReset", 2, None, "no progress"),
     caught("PassingOverForgotten", 2, Some("Censor"), "no progress"),
     caught("FutureAccepted", 2, Some("TimeAhead"), "is in the future"),
-    caught("SecondGrant", 8, Some("CampaignAlways"), "granted"),
+    caught("SecondGrant", 10, Some("CampaignAlways"), "granted"),
     caught("FinalizeAfterNullify", 1, Some("FinalizeWithheld"), "signed Nullify"),
     caught("AncestorsSkipped", 1, Some("FinalizeWithheld"), "lacks its final block"),
     caught("PointerNotWritten", 4, None, "and now shows"),
-    caught("UnprovenLeader", 4, Some("ForgedAppend"), "no progress"),
+    caught("UnprovenLeader", 9, Some("ForgedAppend"), "no progress"),
 ];
 
 /// The other bugs that the model check finds, in `tests/model/tests/searches.rs`.

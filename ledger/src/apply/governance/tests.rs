@@ -705,6 +705,20 @@ fn who_stays_can_go_on_without_those_that_join() {
     assert_eq!(members(&chain).len(), 7);
 }
 
+/// Their processes still sign with the key of before.
+#[test]
+fn so_many_keys_at_once_are_not_rotated_that_the_others_could_not_go_on() {
+    for (count, refused) in
+        [(4, Refusal::StepTooLarge { stay: 2, quorum: 3 }), (3, Refusal::StepTooLarge { stay: 1, quorum: 3 })]
+    {
+        let mut chain = Chain::new(consortium(count));
+        let mut rotate = |of: u32| chain.rotating(node(of), &node_key(of), &next_node_key(of));
+        let (first, second) = (rotate(0), rotate(1));
+        assert_eq!(chain.propose_actions(0, vec![first.clone(), second]), Err(refused));
+        chain.enact(vec![first]).expect("one of them is few enough");
+    }
+}
+
 #[test]
 fn a_consortium_of_one_grows_by_one_at_a_time() {
     let mut alone = Chain::new(consortium(1));

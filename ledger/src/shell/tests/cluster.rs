@@ -286,6 +286,7 @@ impl Cluster {
         let dir = tempfile::tempdir().expect("tempdir");
         std::fs::remove_dir(dir.path()).expect("it is empty");
         self.dirs.push(dir);
+        self.clocks.push(SetBack::default());
         u32::try_from(self.dirs.len() - 1).expect("few")
     }
 

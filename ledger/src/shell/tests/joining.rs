@@ -40,7 +40,7 @@ async fn a_node_that_joins_follows_first_votes_once_it_is_reinstated_and_leads()
     cluster.all_reach(1).await;
     until("the newcomer votes", || replica.metrics().votes).await;
     assert!(replica.state().state.resumption(node(number)).is_none(), "it has nothing to come back from");
-    // With two of six away the newcomer is needed for a quorum.
+    // With one of six away the newcomer is needed for a quorum.
     cluster.close(3).await;
     cluster.finalize(number, 1).await;
     cluster.open(3).await.expect("opens");
