@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use genesis::{Consortium, OperatorId, Parameters};
+use genesis::{Consortium, Node, Parameters};
 use serde::{Deserialize, Serialize};
 use wallet::{
     digest::Digest,
@@ -144,12 +144,18 @@ fn expiry(at: BlockHeight, life: u64) -> BlockHeight {
     BlockHeight::new(at.get().saturating_add(life).div_ceil(step).saturating_mul(step))
 }
 
+/// What [`rederive`] gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rederived {
+    /// By wallet and epoch.
+    pub awards: BTreeMap<(WalletAddress, KeyEpoch), Award>,
+    /// All nodes that are or were, by join index.
+    pub nodes: Vec<Node>,
+}
+
 /// All awards, computed anew from final entries in their order, with the height of each. Reads nothing else, so it checks
 /// the state that validators agreed on.
-pub fn rederive<'a>(
-    consortium: &Consortium,
-    entries: impl IntoIterator<Item = (BlockHeight, &'a Entry)>,
-) -> BTreeMap<(WalletAddress, KeyEpoch), Award> {
+pub fn rederive<'a>(consortium: &Consortium, entries: impl IntoIterator<Item = (BlockHeight, &'a Entry)>) -> Rederived {
     let mut awards = BTreeMap::new();
     let mut baselines = BTreeMap::new();
     // By wallet: the baseline of the open offer, then source and baseline of the confirmed hop.
@@ -189,24 +195,24 @@ pub fn rederive<'a>(
             _ => {}
         }
     }
-    awards
+    Rederived { awards, nodes: rules.nodes }
 }
 
 /// What credits depend on beside the hops, as governance changes it: the parameters, and who runs which node.
 struct Rules {
     parameters: Parameters,
-    operators: Vec<OperatorId>,
+    nodes: Vec<Node>,
     proposed: BTreeMap<Digest, Vec<Action>>,
 }
 
 impl Rules {
     fn new(consortium: &Consortium) -> Self {
-        let operators = consortium.nodes().iter().map(|node| node.operator.clone()).collect();
-        Self { parameters: consortium.parameters().clone(), operators, proposed: BTreeMap::new() }
+        let (parameters, nodes) = (consortium.parameters().clone(), consortium.nodes().to_vec());
+        Self { parameters, nodes, proposed: BTreeMap::new() }
     }
 
     fn settle(&self, from: NodeId, to: NodeId, measured: Option<(Latency, Latency)>, at: BlockHeight) -> Earned {
-        let operator = |node: NodeId| self.operators.get(node.get() as usize);
+        let operator = |node: NodeId| self.nodes.get(node.get() as usize).map(|node| &node.operator);
         settle(&self.parameters, operator(from) == operator(to), measured, at)
     }
 
@@ -218,7 +224,7 @@ impl Rules {
         for action in self.proposed.remove(&event.proposal).unwrap_or_default() {
             match action {
                 // Join indices are given in the order of the log.
-                Action::AddNode { node, .. } => self.operators.push(node.operator),
+                Action::AddNode { node, .. } => self.nodes.push(node),
                 Action::SetParameter { name, to, .. } => {
                     if let Some(value) = self.parameters.get_mut(&name) {
                         *value = to;

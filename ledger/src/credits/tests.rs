@@ -82,7 +82,7 @@ fn a_hop_is_settled_once_and_by_the_baseline_of_its_offer() {
 fn the_awards_are_rederived_from_the_entries_alone() {
     for after in [20_000, 40_000] {
         let chain = moved(30_000, after);
-        let rederived = rederive(&chain.consortium, chain.entries());
+        let rederived = rederive(&chain.consortium, chain.entries()).awards;
         let recorded: BTreeMap<_, _> =
             chain.tip.state.awards().map(|award| ((award.wallet, award.epoch), award)).collect();
         assert_eq!(rederived.len(), 2);
@@ -116,7 +116,9 @@ fn awards_follow_the_parameters_and_the_nodes_that_governance_set() {
         assert_eq!(award, earned);
     }
     let recorded: BTreeMap<_, _> = chain.tip.state.awards().map(|award| ((award.wallet, award.epoch), award)).collect();
-    assert_eq!(rederive(&chain.consortium, chain.entries()), recorded);
+    let rederived = rederive(&chain.consortium, chain.entries());
+    assert_eq!(rederived.awards, recorded);
+    assert_eq!(rederived.nodes, chain.tip.state.nodes().map(|(_, record)| record.node).collect::<Vec<_>>());
 }
 
 #[test]

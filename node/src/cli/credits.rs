@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, fmt, fs, path::PathBuf};
 
 use clap::Subcommand;
-use genesis::Consortium;
+use genesis::{Consortium, Node};
 use ledger::{
-    credits::{Award, Earned, rederive},
+    credits::{self, Award, Earned, rederive},
     event::Entry,
 };
 use serde::{Deserialize, Serialize};
@@ -95,8 +95,9 @@ async fn compare(client: &Client, consortium: &Consortium) -> Result<Output, Fai
         let detail = format!("{}, not {}", entry.body.consortium, consortium.id());
         return Err(Failure::new("N-543", "the entries are another consortium's", detail));
     }
-    let awards = rederive(consortium, entries.iter().map(|(height, entry)| (*height, entry)));
-    let derived = accounts(consortium, awards.values(), stated.height);
+    let credits::Rederived { awards, nodes } =
+        rederive(consortium, entries.iter().map(|(height, entry)| (*height, entry)));
+    let derived = accounts(&nodes, awards.values(), stated.height);
     if derived.sorted() != stated.sorted() {
         let detail = format!("stated {}, derived {}", json!(stated), json!(derived));
         return Err(Failure::new("N-540", "the node's credits are not those that its entries give", detail));
@@ -126,8 +127,8 @@ async fn entries(client: &Client, until: BlockHeight) -> Result<Vec<(BlockHeight
     }
 }
 
-fn accounts<'a>(consortium: &Consortium, awards: impl Iterator<Item = &'a Award>, height: BlockHeight) -> Credits {
-    let nodes = consortium.nodes().iter().zip((0..).map(NodeId::new));
+fn accounts<'a>(nodes: &[Node], awards: impl Iterator<Item = &'a Award>, height: BlockHeight) -> Credits {
+    let nodes = nodes.iter().zip((0..).map(NodeId::new));
     let empty = |name: String| Account { node: name, balance: 0, lots: Vec::new(), unpaid: Vec::new() };
     let mut accounts: BTreeMap<NodeId, Account> = nodes.map(|(node, id)| (id, empty(node.name.to_string()))).collect();
     for award in awards {
