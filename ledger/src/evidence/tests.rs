@@ -15,10 +15,10 @@ use crate::{
     checks::Direct,
     event::{Entry, Event},
     execute::{BlockInvalid, append, execute},
-    governance::{Action, Member, PROPOSALS_MAX, ProposalTerms, ProposalWithdrawn},
+    governance::{Action, MEMBERS_EVER_MAX, Member, PROPOSALS_MAX, ProposalTerms, ProposalWithdrawn},
     hand_over::HandOver,
     refusal::Refusal,
-    state::State,
+    state::{GovernanceRecord, Record, State, StateKey},
     testing::{
         Chain, Session, certify, certify_as, consortium,
         evidence::{
@@ -431,6 +431,30 @@ fn leaves_that_no_execution_makes_are_refused() {
     let execution = Execution { state: Vec::new(), ..on_tip(&chain, &block) };
     let verdict = blamed(&chain.consortium, &Evidence::InvalidBlock(Box::new(execution)));
     assert_eq!(verdict, Err(EvidenceInvalid::NotBound("the state is of no consortium")));
+}
+
+#[test]
+fn a_state_whose_numbers_no_execution_reaches_is_not_founded() {
+    let chain = Chain::new(consortium(4));
+    let founded = |change: &dyn Fn(&mut GovernanceRecord)| {
+        let mut governance = chain.tip.state.governance().expect("founded");
+        let mut validators = chain.tip.state.validators_of(0).expect("that of genesis");
+        change(&mut governance);
+        validators.set.epoch = governance.epoch;
+        let changed = [
+            (StateKey::Validators(governance.epoch), Record::Validators(validators)),
+            (StateKey::Governance, Record::Governance(governance)),
+        ];
+        let leaves = chain.tip.state.tree().iter().map(|(key, value)| (*key, value.to_vec()));
+        let changed = changed.map(|(key, record)| (key.digest(), codec::encode(&record)));
+        State::from_leaves(leaves.chain(changed).collect::<std::collections::BTreeMap<_, _>>()).is_founded()
+    };
+    let nodes_max = u32::try_from(MEMBERS_EVER_MAX).expect("few");
+    assert!(founded(&|_| {}) && founded(&|governance| governance.nodes = nodes_max));
+    assert!(founded(&|governance| (governance.epoch, governance.electorate) = (u64::MAX - 1, u64::MAX - 1)));
+    assert!(!founded(&|governance| governance.nodes = nodes_max + 1));
+    assert!(!founded(&|governance| governance.electorate = u64::MAX));
+    assert!(!founded(&|governance| governance.epoch = u64::MAX));
 }
 
 #[test]
