@@ -6,7 +6,7 @@ use genesis::{OperatorId, ValidatorSet};
 use serde::{Deserialize, Serialize};
 use wallet::units::NodeId;
 
-/// What an auditor may build on: the numbers are those of the last set, `class` and `colluders` are the weaker of those of
+/// What an auditor may build on: the numbers are those of the last set, `class` and `colluders` the weaker of those of
 /// genesis and of the last set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assurance {
@@ -91,8 +91,8 @@ impl fmt::Display for Assurance {
             AssuranceClass::ConsortiumOfOne => f.write_str("nobody but its operator has checked this"),
             AssuranceClass::OneCanFork => write!(
                 f,
-                "{quorum} of {validators} validators of {operators} operators sign, but one operator runs enough of them, \
-                 or ran enough at genesis, to show two histories"
+                "{quorum} of {validators} validators of {operators} operators sign, but one operator runs enough of \
+                 them, or ran enough at genesis, to show two histories"
             ),
             AssuranceClass::SeveralMustLie => write!(
                 f,

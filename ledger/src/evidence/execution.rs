@@ -164,8 +164,8 @@ impl Execution {
         }
     }
 
-    /// Whether the parent's certificate is worth nothing to its leader too: it names the set by which it is checked here.
-    /// An old quorum can sign a hand-over to another set, under which no certificate of the real one holds.
+    /// Whether the parent's certificate is worth nothing to the leader too: the parent names the set by which it is
+    /// checked here. An old quorum can sign a hand-over to another set, under which no certificate of the real one holds.
     fn check_set_of_parent(&self, sets: &ValidatorSets) -> Result<(), EvidenceInvalid> {
         let Some(parent) = &self.parent else { return Ok(()) };
         if parent.validators == sets.of(parent.view.epoch())?.hash() {

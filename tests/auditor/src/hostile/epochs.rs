@@ -57,8 +57,8 @@ fn joined() -> Story {
     story
 }
 
-/// The quorum of genesis ends its epoch after the last step, and makes up seven nodes that vote from there on, each of an
-/// operator of its own. Nothing in the file can show that there are none.
+/// The quorum of genesis ends its epoch after the last step, and makes up seven nodes that vote from there on, each of
+/// an operator of its own. Nothing in the file can show that there are none.
 fn made_up(consortium: Arc<Consortium>) -> Story {
     let first = consortium.nodes().len() as u32;
     let mut story = Story::of(consortium, &[1]);
