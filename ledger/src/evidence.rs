@@ -3,8 +3,11 @@
 //!
 //! Every kind stands on signatures alone. Each rule is one that an honest node keeps whatever happens to it: it writes
 //! down what it signs before the signature leaves, and never signs for a view or a term of which it may have forgotten
-//! something. So evidence that verifies never is against an honest node. A refused time never is evidence, because
+//! something. So evidence that verifies never is against an honest key. A refused time never is evidence, because
 //! clocks differ; nor is silence.
+//!
+//! Whose the key is says the genesis document, and for a later epoch the quorums that handed over. Who has the keys of
+//! an old quorum can sign a hand-over that gives another key to a node, and evidence of that key.
 
 mod execution;
 mod file;

@@ -728,6 +728,10 @@ def check_header(bundle, consortium, validators):
     proof.check("certificate", consortium, validators)
 
 
+# The weakest first.
+CLASSES = ["consortium-of-one", "one-can-fork", "several-must-lie"]
+
+
 class Members:
     """Who the nodes are: by the genesis document, the validator sets, and records under the state root."""
 
@@ -770,7 +774,11 @@ class Members:
         return any(entry.is_signed_by(key) for key in known | self.keys.get(entry.author, set()))
 
     def assurance(self):
-        validators, run = self.sets[-1], {}
+        """The weaker of the classes of genesis and of the last set, whose operators a quorum of genesis can make up."""
+        return min(self.worth(self.sets[0]), self.worth(self.sets[-1]), key=CLASSES.index)
+
+    def worth(self, validators):
+        run = {}
         for node in validators.keys:
             operator = self.nodes[node]["operator"]
             run[operator] = run.get(operator, 0) + 1
@@ -779,8 +787,8 @@ class Members:
             if sum < needed:
                 colluders, sum = colluders + 1, sum + count
         if len(run) == 1:
-            return "consortium-of-one"
-        return "one-can-fork" if colluders == 1 else "several-must-lie"
+            return CLASSES[0]
+        return CLASSES[1] if colluders == 1 else CLASSES[2]
 
 
 def check_inclusion(bundle):

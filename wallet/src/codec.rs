@@ -56,8 +56,8 @@ pub enum DecodeError {
 /// The canonical encoding of `value`.
 ///
 /// # Panics
-/// If the value cannot be encoded (a map of unknown length, say) or exceeds [`ENCODED_BYTES_MAX`]: both are bugs in
-/// the type, not in the data.
+/// If the value cannot be encoded (a map of unknown length, say): a bug in the type, not in the data. There is no bound
+/// here: whoever lets others read it compares [`encoded_size`] with what they take.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     encode_after(&[], value)
 }

@@ -6,7 +6,8 @@ use genesis::{OperatorId, ValidatorSet};
 use serde::{Deserialize, Serialize};
 use wallet::units::NodeId;
 
-/// What an auditor may build on.
+/// What an auditor may build on: the numbers are those of the last set, `class` and `colluders` the weaker of those of
+/// genesis and of the last set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assurance {
     /// The answer in a word.
@@ -23,8 +24,8 @@ pub struct Assurance {
     pub colluders: usize,
 }
 
-/// See [`Assurance`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// See [`Assurance`]. The weakest is the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AssuranceClass {
     /// There is one operator: nobody else has checked anything.
@@ -63,6 +64,13 @@ impl Assurance {
         };
         Some(Self { class, operators, validators: members, quorum, faults: validators.faults_max(), colluders })
     }
+
+    /// What it is worth where it follows from a hand-over by a set that is worth `earlier`. A quorum of that set names
+    /// who runs the nodes of the next one, so no later set is worth more.
+    #[must_use]
+    pub fn after(self, earlier: &Self) -> Self {
+        Self { class: self.class.min(earlier.class), colluders: self.colluders.min(earlier.colluders), ..self }
+    }
 }
 
 /// How many of the largest of `counts` make `needed` together.
@@ -83,8 +91,8 @@ impl fmt::Display for Assurance {
             AssuranceClass::ConsortiumOfOne => f.write_str("nobody but its operator has checked this"),
             AssuranceClass::OneCanFork => write!(
                 f,
-                "{quorum} of {validators} validators of {operators} operators sign, but one operator runs enough of them \
-                 to show two histories"
+                "{quorum} of {validators} validators of {operators} operators sign, but one operator runs enough of \
+                 them, or ran enough at genesis, to show two histories"
             ),
             AssuranceClass::SeveralMustLie => write!(
                 f,
@@ -130,6 +138,18 @@ mod tests {
         assert_eq!((by(|_| 0).class, by(|_| 0).operators), (AssuranceClass::ConsortiumOfOne, 1));
         assert_eq!(by(|node| usize::from(node == 3)).class, AssuranceClass::OneCanFork);
         assert_eq!(Assurance::of(&set, |node| (node.get() != 2).then_some(&ids[0])), None, "nobody knows whose it is");
+    }
+
+    #[test]
+    fn no_later_set_is_worth_more_than_the_one_that_named_it() {
+        let (one, four, seven) = (of(1), of(4), of(7));
+        let later = seven.after(&one);
+        assert_eq!((later.class, later.colluders), (AssuranceClass::ConsortiumOfOne, 1));
+        assert_eq!((later.validators, later.operators, later.quorum), (7, 7, 5), "the rest is said of the last set");
+        assert_eq!(seven.after(&four), Assurance { colluders: 2, ..seven });
+        assert_eq!((four.after(&seven), one.after(&seven)), (four, one));
+        let weak = Assurance { class: AssuranceClass::OneCanFork, colluders: 1, ..four };
+        assert_eq!((seven.after(&weak).class, one.after(&weak).class), (weak.class, one.class));
     }
 
     #[test]

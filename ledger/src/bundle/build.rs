@@ -11,7 +11,8 @@ use wallet::{
 };
 
 use super::{
-    Bundle, Failure, LINEAGE, Link, MemberProof, PlacedEntry, Subject, VERSION, check::Check, decisions::LogEnd, verify,
+    BUNDLE_BYTES_MAX, Bundle, Failure, LINEAGE, Link, MemberProof, PlacedEntry, Subject, VERSION, check::Check,
+    decisions::LogEnd, verify,
 };
 use crate::{
     block::Header,
@@ -71,6 +72,12 @@ pub enum NotProvable {
     /// This node pruned what the proof needs.
     #[error("log entry {0} is not on this node any more")]
     EntryMissing(LogIndex),
+    /// No reader takes so large a bundle: there were too many changes of the validator set, or moves of the wallet.
+    #[error("the bundle would have {bytes} bytes, more than the {BUNDLE_BYTES_MAX} that readers take")]
+    TooLarge {
+        /// How many it would have.
+        bytes: usize,
+    },
     /// What this node has makes a bundle that nobody could verify.
     #[error("what this node has proves nothing: {0}")]
     NotVerifiable(#[from] Failure),
@@ -120,6 +127,10 @@ pub fn build(
         record: codec::encode(&record),
         record_path: view.state().prove(StateKey::Wallet(wallet)).siblings,
     };
+    let bytes = codec::encoded_size(&bundle);
+    if bytes > BUNDLE_BYTES_MAX {
+        return Err(NotProvable::TooLarge { bytes });
+    }
     verify(&bundle.to_bytes(), &consortium.id())?;
     Ok(bundle)
 }

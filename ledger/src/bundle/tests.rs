@@ -3,7 +3,7 @@ use wallet::{
     units::{KeyEpoch, LogIndex, NodeId, Timestamp},
 };
 
-use super::*;
+use super::{decisions::LogEnd, *};
 use crate::testing::{Chain, Session, consortium, decision};
 
 mod epochs;
@@ -146,6 +146,20 @@ fn the_encoding_is_pinned() {
     let (_, _, bundle) = sample();
     let golden = sha256("golden", &[&bundle.to_bytes()]).to_string();
     assert_eq!(golden, "01ddd75568d1632229d87c15dc3c9a39556a9d10d639d1d69242ed707c2bebad");
+}
+
+#[test]
+fn no_bundle_is_made_that_no_reader_takes() {
+    let (chain, session, _) = sample();
+    let mut decisions = chained(3);
+    decisions[0].resize(BUNDLE_BYTES_MAX, 0);
+    // Later in the source's log than what it anchored.
+    decisions[0][0] = 7;
+    let end = LogEnd::after(&decisions[0]).expect("a decision begins with its position");
+    let mut later = chain;
+    later.push(session.anchored(0, end.decisions, end.hash)).expect("valid");
+    let built = build(&later.consortium, &later, session.address, KeyEpoch::new(1), &decisions[..1]);
+    assert!(matches!(built, Err(NotProvable::TooLarge { bytes }) if bytes > BUNDLE_BYTES_MAX), "{built:?}");
 }
 
 #[test]

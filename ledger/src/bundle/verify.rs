@@ -94,8 +94,7 @@ pub fn verify(bytes: &[u8], genesis: &Digest) -> Result<Report, Failure> {
     header(&bundle, &consortium, &validators)?;
     certificate(&bundle, &consortium, &validators)?;
     let members = Members::proven(&consortium, epochs, &bundle.header.state_root, &bundle.members)?;
-    let assurance = Assurance::of(&validators, |node| members.operator(node))
-        .ok_or_else(|| Failure::new(Check::Members, "it is not said who runs each validator"))?;
+    let assurance = assurance(&consortium, &members)?;
     inclusion(&bundle)?;
     for PlacedEntry { index, entry } in &bundle.entries {
         members
@@ -177,6 +176,15 @@ fn certificate(bundle: &Bundle, consortium: &Consortium, validators: &ValidatorS
     let same = fits && closed_by(certificate, carriers) == Some((header.height, header.digest()));
     require(same, Check::Certificate, "it certifies another header")?;
     certificate.verify_final(validators, &consortium.id()).map_err(|invalid| Failure::new(Check::Certificate, invalid))
+}
+
+/// Of the last set; but a quorum of genesis may have made up who runs its nodes.
+fn assurance(consortium: &Consortium, members: &Members<'_>) -> Result<Assurance, Failure> {
+    let worth = |set: &ValidatorSet| {
+        Assurance::of(set, |node| members.operator(node))
+            .ok_or_else(|| Failure::new(Check::Members, "it is not said who runs each validator"))
+    };
+    Ok(worth(members.epochs.last())?.after(&worth(consortium.validators())?))
 }
 
 fn inclusion(bundle: &Bundle) -> Result<(), Failure> {

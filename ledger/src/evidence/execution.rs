@@ -88,7 +88,9 @@ impl Execution {
     ) -> Result<Vec<Culprit>, EvidenceInvalid> {
         self.check_bound(sets)?;
         let header = &self.block.header;
-        if self.check_parent(sets).is_ok() {
+        if self.check_parent(sets).is_err() {
+            self.check_set_of_parent(sets)?;
+        } else {
             let parent = self.parent_executed(consortium)?;
             match execute(consortium, &parent, &self.block) {
                 Ok(_) => return Err(EvidenceInvalid::BlockHolds),
@@ -160,6 +162,16 @@ impl Execution {
             }
             _ => Err(EvidenceInvalid::NotBound("the parent is not certified")),
         }
+    }
+
+    /// Whether the parent's certificate is worth nothing to the leader too: the parent names the set by which it is
+    /// checked here. An old quorum can sign a hand-over to another set, under which no certificate of the real one holds.
+    fn check_set_of_parent(&self, sets: &ValidatorSets) -> Result<(), EvidenceInvalid> {
+        let Some(parent) = &self.parent else { return Ok(()) };
+        if parent.validators == sets.of(parent.view.epoch())?.hash() {
+            return Ok(());
+        }
+        Err(EvidenceInvalid::NotBound("the parent is of another validator set than the hand-overs lead to"))
     }
 
     /// The parent as its validators executed it. Only after [`Self::check_parent`]: a root that nobody certified could

@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use wallet::{codec, digest::Digest};
 
 use super::{Culprit, Evidence, EvidenceInvalid};
-use crate::hand_over::{HandOver, ValidatorSets};
+use crate::{
+    block::epoch_of,
+    hand_over::{HandOver, ValidatorSets},
+};
 
 /// What every evidence file begins with.
 pub const MAGIC: [u8; 8] = *b"bm-blame";
@@ -45,6 +48,11 @@ impl EvidenceFile {
     /// What it holds.
     pub const fn evidence(&self) -> &Evidence {
         &self.body.evidence
+    }
+
+    /// How many bytes the file has. No reader takes more than [`EVIDENCE_BYTES_MAX`].
+    pub fn size(&self) -> usize {
+        HEAD_BYTES + codec::encoded_size(&self.body)
     }
 
     /// The file.
@@ -91,6 +99,9 @@ impl EvidenceFile {
         let consortium = document.verify()?;
         let sets = ValidatorSets::proven(&consortium, &self.body.hand_overs)?;
         let culprits = self.body.evidence.verify_in(&consortium, &sets)?;
+        if culprits.iter().any(|culprit| epoch_of(culprit.term) != sets.last().epoch) {
+            return Err(EvidenceInvalid::NotBound("the hand-overs do not end with the epoch of the evidence"));
+        }
         Ok((consortium, culprits))
     }
 }

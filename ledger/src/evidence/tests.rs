@@ -10,21 +10,22 @@ use wallet::{
 
 use super::*;
 use crate::{
-    block::Block,
+    block::{Block, Header},
     certificate::CertificateInvalid,
     checks::Direct,
     event::{Entry, Event},
     execute::{BlockInvalid, append, execute},
-    governance::{Action, PROPOSALS_MAX, ProposalTerms, ProposalWithdrawn},
+    governance::{Action, MEMBERS_EVER_MAX, Member, PROPOSALS_MAX, ProposalTerms, ProposalWithdrawn},
+    hand_over::HandOver,
     refusal::Refusal,
-    state::State,
+    state::{GovernanceRecord, Record, State, StateKey},
     testing::{
         Chain, Session, certify, certify_as, consortium,
         evidence::{
             anchor, broken_promise, fork_across_a_view, fork_in_one_view, fork_over_views, grant, invalid_block,
             nullify, on_tip, promise, samples, two_blocks, vote,
         },
-        operator_key, signer,
+        node_key, operator_key, signer,
     },
 };
 
@@ -264,6 +265,59 @@ fn a_parent_without_a_quorum_blames_the_leader_that_built_on_it() {
     assert_eq!(blamed(&consortium, &Evidence::InvalidBlock(Box::new(execution))), Ok(vec![0]));
 }
 
+/// Two epochs, and the hand-over to the second; and another one that the quorum of genesis signed for the same place,
+/// to a set in which node 0 has its key and nobody else does.
+fn two_sets() -> (Chain, HandOver, HandOver) {
+    let mut chain = Chain::new(consortium(5));
+    chain.enact(vec![Action::Suspend(Member::Node(NodeId::new(4)))]).expect("valid");
+    chain.push(anchor(&chain.consortium.clone(), 1)).expect("valid");
+    let real = chain.hand_overs[0].clone();
+    let mut members = real.next.members.clone();
+    members[1..].iter_mut().for_each(|(node, key)| *key = node_key(node.get() + 10).public_key());
+    let next = ValidatorSet { epoch: 1, members };
+    let closing = Header { next_validators: next.hash(), ..real.closing.clone() };
+    let block = Block { header: closing.clone(), ..chain.blocks[0].0.clone() };
+    let forged = HandOver { closing, proof: certify(&block, 0..4).into(), next };
+    (chain, real, forged)
+}
+
+#[test]
+fn under_a_set_that_an_old_quorum_made_up_the_parent_s_certificate_blames_nobody() {
+    let (chain, real, forged) = two_sets();
+    let honest = chain.propose(Vec::new()).block;
+    assert_eq!((honest.header.leader, honest.header.epoch), (NodeId::ZERO, 1));
+    let blame = |hand_over: &HandOver, block: &Block| {
+        let sets = ValidatorSets::proven(&chain.consortium, [hand_over]).expect("signed by a quorum of genesis");
+        let evidence = Evidence::InvalidBlock(Box::new(on_tip(&chain, block)));
+        let culprits = evidence.verify_in(&chain.consortium, &sets)?;
+        Ok(culprits.into_iter().map(|culprit| culprit.node.get()).collect::<Vec<u32>>())
+    };
+    assert_eq!(blame(&real, &honest), Err(EvidenceInvalid::BlockHolds));
+    assert!(matches!(blame(&forged, &honest), Err(EvidenceInvalid::NotBound(_))), "{:?}", blame(&forged, &honest));
+    // Who builds on a parent that its own set did not certify is to blame still.
+    let mut alone = honest;
+    let certificate = alone.parent_certificate.as_mut().expect("height 3");
+    certificate.signatures.truncate(1);
+    alone.header.parent_certificate = certificate.digest();
+    alone.proposal = alone.header.sign(&signer(0).key);
+    assert_eq!(blame(&real, &alone), Ok(vec![0]));
+}
+
+#[test]
+fn the_hand_overs_of_a_file_end_with_the_epoch_of_its_evidence() {
+    let (chain, real, _) = two_sets();
+    let [one, other] = two_blocks(&chain.consortium);
+    let votes = [vote(2, VoteKind::Notarize, &one.header), vote(2, VoteKind::Notarize, &other.header)];
+    let file = |hand_overs| {
+        let evidence = Evidence::DoubleVote(Box::new(votes));
+        let file = EvidenceFile::new(&chain.consortium, hand_overs, evidence);
+        assert_eq!(file.size(), file.to_bytes().len());
+        file.verify(&chain.consortium.id()).map(drop)
+    };
+    assert_eq!(file(Vec::new()), Ok(()));
+    assert!(matches!(file(vec![real]), Err(EvidenceInvalid::NotBound(_))), "they go on");
+}
+
 #[test]
 fn a_promise_is_kept_by_taking_the_entry_or_where_a_rule_refuses_it() {
     let consortium = consortium(4);
@@ -377,6 +431,30 @@ fn leaves_that_no_execution_makes_are_refused() {
     let execution = Execution { state: Vec::new(), ..on_tip(&chain, &block) };
     let verdict = blamed(&chain.consortium, &Evidence::InvalidBlock(Box::new(execution)));
     assert_eq!(verdict, Err(EvidenceInvalid::NotBound("the state is of no consortium")));
+}
+
+#[test]
+fn a_state_whose_numbers_no_execution_reaches_is_not_founded() {
+    let chain = Chain::new(consortium(4));
+    let founded = |change: &dyn Fn(&mut GovernanceRecord)| {
+        let mut governance = chain.tip.state.governance().expect("founded");
+        let mut validators = chain.tip.state.validators_of(0).expect("that of genesis");
+        change(&mut governance);
+        validators.set.epoch = governance.epoch;
+        let changed = [
+            (StateKey::Validators(governance.epoch), Record::Validators(validators)),
+            (StateKey::Governance, Record::Governance(governance)),
+        ];
+        let leaves = chain.tip.state.tree().iter().map(|(key, value)| (*key, value.to_vec()));
+        let changed = changed.map(|(key, record)| (key.digest(), codec::encode(&record)));
+        State::from_leaves(leaves.chain(changed).collect::<std::collections::BTreeMap<_, _>>()).is_founded()
+    };
+    let nodes_max = u32::try_from(MEMBERS_EVER_MAX).expect("few");
+    assert!(founded(&|_| {}) && founded(&|governance| governance.nodes = nodes_max));
+    assert!(founded(&|governance| (governance.epoch, governance.electorate) = (u64::MAX - 1, u64::MAX - 1)));
+    assert!(!founded(&|governance| governance.nodes = nodes_max + 1));
+    assert!(!founded(&|governance| governance.electorate = u64::MAX));
+    assert!(!founded(&|governance| governance.epoch = u64::MAX));
 }
 
 #[test]

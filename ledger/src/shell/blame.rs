@@ -34,12 +34,12 @@ impl Shared {
         // All culprits are of one epoch, and what is said of it stands on no later set.
         let epoch = culprits.first().map_or(0, |culprit| epoch_of(culprit.term));
         let hand_overs = self.store.hand_overs(epoch)?;
-        let bytes = EvidenceFile::new(&self.consortium, hand_overs, evidence.clone()).to_bytes();
-        if bytes.len() > EVIDENCE_BYTES_MAX {
-            tracing::error!(file = name, bytes = bytes.len(), "evidence that no reader would take was not kept");
+        let file = EvidenceFile::new(&self.consortium, hand_overs, evidence.clone());
+        if file.size() > EVIDENCE_BYTES_MAX {
+            tracing::error!(file = name, bytes = file.size(), "evidence that no reader would take was not kept");
             return Ok(());
         }
-        if self.keep_evidence(&name, &bytes)? {
+        if self.keep_evidence(&name, &file.to_bytes())? {
             for Culprit { node, rule, term, .. } in culprits {
                 tracing::error!(%node, %rule, term, file = name, "a key broke a rule: the evidence is kept");
             }

@@ -9,7 +9,7 @@ use wallet::{
 };
 
 use super::{Record, State, StateKey};
-use crate::governance::{Member, ProposalTerms};
+use crate::governance::{MEMBERS_EVER_MAX, Member, ProposalTerms};
 
 /// Which consortium this is the state of, and who is listed elsewhere in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,11 +209,16 @@ impl State {
         }
     }
 
-    /// Whether what genesis puts and nothing takes away is there, as in every state that was executed.
+    /// Whether what genesis puts and nothing takes away is there, with numbers that can still be counted up, as in
+    /// every state that was executed.
     pub(crate) fn is_founded(&self) -> bool {
         let parameters = matches!(self.record(StateKey::Parameters), Some(Record::Parameters(_)));
-        let set = |governance: GovernanceRecord| self.validators_of(governance.epoch);
-        parameters && self.governance().and_then(set).is_some()
+        let is_sound = |governance: GovernanceRecord| {
+            let GovernanceRecord { epoch, electorate, nodes, .. } = governance;
+            let is_countable = epoch < u64::MAX && electorate < u64::MAX && nodes as usize <= MEMBERS_EVER_MAX;
+            is_countable && self.validators_of(epoch).is_some()
+        };
+        parameters && self.governance().is_some_and(is_sound)
     }
 
     /// [`Self::governance`] of a state that was executed.

@@ -52,12 +52,34 @@ pub enum LogProofInvalid {
     NotIncluded,
 }
 
+/// The hand-overs make a file that no reader takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a log proof with {bytes} bytes of hand-overs has more than the {LOG_PROOF_BYTES_MAX} that readers take")]
+pub struct LogProofTooLarge {
+    /// How many bytes the hand-overs have, before they are in base64.
+    pub bytes: usize,
+}
+
 impl LogProof {
     /// The proof of the entry at `index` under a checkpoint, and the hand-overs from genesis to those who cosigned
     /// that.
-    pub fn new(index: LogIndex, path: Vec<Digest>, checkpoint: Note, hand_overs: &[HandOver]) -> Self {
+    ///
+    /// # Errors
+    /// [`LogProofTooLarge`] where [`Self::parse`] would refuse the file.
+    pub fn new(
+        index: LogIndex,
+        path: Vec<Digest>,
+        checkpoint: Note,
+        hand_overs: &[HandOver],
+    ) -> Result<Self, LogProofTooLarge> {
+        let bytes = codec::encoded_size(hand_overs);
+        // What is too large by itself is not encoded.
+        if bytes > LOG_PROOF_BYTES_MAX {
+            return Err(LogProofTooLarge { bytes });
+        }
         let extra = (!hand_overs.is_empty()).then(|| codec::encode(hand_overs));
-        Self { extra, index, path, checkpoint }
+        let proof = Self { extra, index, path, checkpoint };
+        if proof.to_string().len() > LOG_PROOF_BYTES_MAX { Err(LogProofTooLarge { bytes }) } else { Ok(proof) }
     }
 
     /// Reads the file.
@@ -91,15 +113,18 @@ impl LogProof {
         Ok(Self { extra, index: LogIndex::new(index), path, checkpoint })
     }
 
-    /// Who cosigns a tree of the checkpoint's size, by the hand-overs in the file. Nothing else is checked.
+    /// The checkpoint, and the set of which a quorum cosigned it: that of its tree, by the hand-overs in the file. What
+    /// is in the tree is not checked.
     ///
     /// # Errors
     /// [`LogProofInvalid`] says what is wrong.
-    pub fn validators(&self, consortium: &Consortium) -> Result<ValidatorSet, LogProofInvalid> {
+    pub fn cosigned(&self, consortium: &Consortium) -> Result<(CosignedCheckpoint, ValidatorSet), LogProofInvalid> {
         let hand_overs: Vec<HandOver> = self.extra.as_deref().map_or(Ok(Vec::new()), codec::decode)?;
         let epochs = Epochs::proven(consortium, &hand_overs)?;
         let checkpoint = Checkpoint::parse(&self.checkpoint.text).map_err(CheckpointInvalid::from)?;
-        Ok(epochs.of_size(checkpoint.size).clone())
+        let validators = epochs.of_size(checkpoint.size);
+        let cosigned = CosignedCheckpoint::from_note(&self.checkpoint, validators, &consortium.id())?;
+        Ok((cosigned, validators.clone()))
     }
 
     /// Checks that the entry with this leaf hash is in the log of `consortium`, under a checkpoint that a quorum of its
@@ -108,8 +133,7 @@ impl LogProof {
     /// # Errors
     /// [`LogProofInvalid`] says what is wrong.
     pub fn verify(&self, leaf: &Digest, consortium: &Consortium) -> Result<CosignedCheckpoint, LogProofInvalid> {
-        let validators = self.validators(consortium)?;
-        let cosigned = CosignedCheckpoint::from_note(&self.checkpoint, &validators, &consortium.id())?;
+        let (cosigned, _) = self.cosigned(consortium)?;
         let (root, size) = (&cosigned.checkpoint.root, cosigned.checkpoint.size);
         verify_inclusion(root, size, self.index, leaf, &self.path).map_err(|_| LogProofInvalid::NotIncluded)?;
         Ok(cosigned)

@@ -9,12 +9,13 @@ use wallet::{
 use super::{
     cosignature::{TIME_MAX, cosigner_name, verifier_key},
     note::{NOTE_BYTES_MAX, NoteSignature, key_id},
-    proof::LogProofInvalid,
+    proof::{LOG_PROOF_BYTES_MAX, LogProofInvalid, LogProofTooLarge},
     tile::{TileKind, entry_bundle},
     *,
 };
 use crate::{
-    testing::{consortium, signer},
+    governance::{Action, Member},
+    testing::{Chain, consortium, signer},
     tree::{
         log::{LogTree, leaf_hash},
         tiles,
@@ -278,6 +279,24 @@ fn what_is_no_proof_file_is_refused() {
         assert!(LogProof::parse(hostile.as_bytes()).is_err(), "{to:?}");
     }
     assert!(LogProof::parse(&vec![b'a'; proof::LOG_PROOF_BYTES_MAX + 1]).is_err());
+}
+
+/// With as many carriers as there may be a hand-over has some 88 KB.
+#[test]
+fn a_log_proof_that_no_reader_takes_is_not_made() {
+    let mut chain = Chain::new(consortium(5));
+    chain.enact(vec![Action::Suspend(Member::Node(NodeId::new(4)))]).expect("valid");
+    let mut hand_over = chain.hand_overs[0].clone();
+    hand_over.proof.carriers = vec![hand_over.closing.clone(); crate::hand_over::CARRIERS_MAX];
+    let LogProof { index, path, checkpoint, .. } = proof();
+    let of = |count| LogProof::new(index, path.clone(), checkpoint.clone(), &vec![hand_over.clone(); count]);
+    let taken = of(10).expect("it fits");
+    assert_eq!(LogProof::parse(taken.to_string().as_bytes()), Ok(taken));
+    // The one is too large in base64 alone, the other as it is.
+    for (count, is_small) in [(150, true), (200, false)] {
+        let LogProofTooLarge { bytes } = of(count).expect_err("it is too large");
+        assert_eq!(bytes < LOG_PROOF_BYTES_MAX, is_small, "{bytes}");
+    }
 }
 
 #[test]

@@ -140,10 +140,11 @@ async fn tlog_proof(State(api): State<Api>, _: ByAuditor, Path(id): Path<Digest>
     let proof = blocking(move || {
         let path = inclusion_path(&store, index, newest.size())?;
         let hand_overs = store.hand_overs(newest.validators.epoch)?;
-        Ok(LogProof::new(index, path, newest.note(), &hand_overs))
+        let proof = LogProof::new(index, path, newest.note(), &hand_overs);
+        Ok(proof.map_err(|large| Refusal::NotProvable { reason: large.to_string() })?.to_string())
     });
     let proof = proof.await?;
-    Ok(([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, FRESH)], proof.to_string()).into_response())
+    Ok(([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, FRESH)], proof).into_response())
 }
 
 /// Where a final entry stands.

@@ -157,7 +157,7 @@ async fn after_a_hand_over_the_next_validators_cosign_and_a_suspended_node_shows
         assert_eq!((shown.validators.epoch, shown.validators.members.len()), (1, 3), "node {node}");
         assert!(shown.cosigned.cosignatures.iter().all(|cosignature| cosignature.cosigner != last));
         let path = inclusion_proof(store, index, shown.size()).expect("reads").expect("within");
-        let proof = LogProof::new(index, path, shown.note(), &store.hand_overs(1).expect("reads"));
+        let proof = LogProof::new(index, path, shown.note(), &store.hand_overs(1).expect("reads")).expect("small");
         let leaf = store.hashes(0, index.get()..index.get() + 1).expect("reads")[0];
         assert_eq!(proof.verify(&leaf, consortium).as_ref(), Ok(&shown.cosigned));
     }

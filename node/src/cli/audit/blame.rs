@@ -2,7 +2,10 @@
 
 use std::{fmt, fs::File, io::Read as _, path::Path};
 
-use ledger::evidence::{Culprit, EVIDENCE_BYTES_MAX, EvidenceFile, Rule};
+use ledger::{
+    block::epoch_of,
+    evidence::{Culprit, EVIDENCE_BYTES_MAX, EvidenceFile, Rule},
+};
 use serde::Serialize;
 use wallet::{digest::Digest, identity::PublicKey, units::NodeId};
 
@@ -37,13 +40,15 @@ struct Blamed {
     culprits: Vec<Named>,
 }
 
-/// A culprit, in the names of the genesis document.
+/// A culprit, in the names of the genesis document. A node that joined later has none there.
 #[derive(Serialize)]
 struct Named {
     node: NodeId,
     node_name: String,
     operator: String,
     key: PublicKey,
+    /// In which the key is the node's: by the genesis document if it is 0, else by the hand-overs in the file.
+    epoch: u64,
     rule: Rule,
     term: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +60,7 @@ impl Named {
         let Culprit { node, key, rule, term, number: view } = culprit;
         let node_name = consortium.node(node).map(|node| node.name.to_string()).unwrap_or_default();
         let operator = consortium.operator_of(node).map(|operator| operator.id.to_string()).unwrap_or_default();
-        Self { node, node_name, operator, key, rule, term, view }
+        Self { node, node_name, operator, key, epoch: epoch_of(term), rule, term, view }
     }
 }
 
@@ -64,9 +69,17 @@ impl fmt::Display for Blamed {
         let Self { kind, consortium, name, culprits } = self;
         writeln!(f, "evidence     {kind}, every signature holds")?;
         write!(f, "consortium   {name:?} {consortium}")?;
-        for Named { node, node_name, operator, key, rule, term, view } in culprits {
-            write!(f, "\nculprit      node {node} ({node_name}) of operator {operator}")?;
+        for Named { node, node_name, operator, key, epoch, rule, term, view } in culprits {
+            write!(f, "\nculprit      node {node}")?;
+            if node_name.is_empty() {
+                f.write_str(", which the genesis document does not list")?;
+            } else {
+                write!(f, " ({node_name}) of operator {operator}")?;
+            }
             write!(f, "\n  key        {key}")?;
+            if *epoch > 0 {
+                write!(f, ", as the hand-overs in this file say, epoch {epoch}")?;
+            }
             write!(f, "\n  broke      {rule}")?;
             write!(f, "\n  where      term {term}")?;
             if let Some(view) = view {
@@ -79,7 +92,12 @@ impl fmt::Display for Blamed {
 
 #[cfg(test)]
 mod tests {
-    use ledger::testing::{self, evidence::samples};
+    use ledger::{
+        block::Header,
+        evidence::Evidence,
+        testing::{self, Chain, evidence::samples},
+        vote::{Ballot, Vote, VoteKind},
+    };
 
     use super::*;
 
@@ -105,10 +123,33 @@ mod tests {
                 assert_eq!(culprit["node"], node);
                 assert_eq!(culprit["operator"], format!("op-{node:02}"));
                 assert_eq!(culprit["node_name"], format!("node-{node:02}"));
-                assert_eq!(culprit["key"], serde_json::json!(key));
+                assert_eq!((&culprit["key"], &culprit["epoch"]), (&serde_json::json!(key), &0.into()));
                 assert!(culprit["rule"].is_string() && culprit["term"].is_u64(), "{culprit}");
                 assert!(output.text().contains(&key.to_string()), "{}", output.text());
             }
+        }
+    }
+
+    #[test]
+    fn of_a_later_epoch_it_is_said_who_gives_the_key_to_the_node() {
+        let mut chain = Chain::new(testing::consortium(4));
+        chain.join(4, 0).expect("valid");
+        let header = chain.propose(Vec::new()).block.header;
+        let other = Header { state_root: Digest([7; 32]), ..header.clone() };
+        let vote = |header| Vote::sign(Ballot::for_header(VoteKind::Notarize, header), &testing::signer(4));
+        let evidence = Evidence::DoubleVote(Box::new([vote(&header), vote(&other)]));
+        let bytes = EvidenceFile::new(&chain.consortium, chain.hand_overs.clone(), evidence).to_bytes();
+        let output = blame(&bytes, &chain.consortium.id().to_string()).expect("evidence");
+        assert_eq!(
+            (&output.json()["culprits"][0]["epoch"], &output.json()["culprits"][0]["node"]),
+            (&1.into(), &4.into())
+        );
+        let key = testing::node_key(4).public_key();
+        for told in [
+            "node 4, which the genesis document does not list".to_owned(),
+            format!("{key}, as the hand-overs in this file say, epoch 1"),
+        ] {
+            assert!(output.text().contains(&told), "{}", output.text());
         }
     }
 

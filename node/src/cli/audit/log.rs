@@ -63,14 +63,15 @@ pub(super) fn keys(document: &Path, proof: Option<&Path>) -> Result<Output, Fail
     }))
 }
 
-/// Who cosigns the checkpoint of a proof; without one the validators of genesis.
+/// Of whom a quorum cosigned the checkpoint of a proof; without one the validators of genesis.
 fn validators(consortium: &Consortium, proof: Option<&Path>) -> Result<ValidatorSet, Failure> {
     let Some(file) = proof else { return Ok(consortium.validators().clone()) };
     let invalid = |reason: &dyn fmt::Display| {
         Failure::new("N-155", format!("the proof does not say who cosigns: {reason}"), file.display())
     };
     let proof = LogProof::parse(&read(file, LOG_PROOF_BYTES_MAX)?).map_err(|malformed| invalid(&malformed))?;
-    proof.validators(consortium).map_err(|reason| invalid(&reason))
+    let (_, validators) = proof.cosigned(consortium).map_err(|reason| invalid(&reason))?;
+    Ok(validators)
 }
 
 /// The consortium of a document that all its operators signed.
@@ -223,7 +224,10 @@ mod tests {
         let leaves: Vec<Digest> = case.chain.entries().map(|(_, entry)| entry.leaf_hash()).collect();
         let index = LogIndex::new(index);
         let path = inclusion_proof(&leaves[..], index, leaves.len() as u64).expect("infallible").expect("within");
-        let proof = |ended: usize| LogProof::new(index, path.clone(), note.clone(), &case.chain.hand_overs[..ended]);
+        let proof = |ended: usize| {
+            let hand_overs = &case.chain.hand_overs[..ended];
+            LogProof::new(index, path.clone(), note.clone(), hand_overs).expect("small")
+        };
         for (ended, holds) in [(2, true), (1, false), (0, false)] {
             case.write("last.tlog-proof", proof(ended).to_string().as_bytes());
             assert_eq!(case.check("last.tlog-proof", "last.entry").is_ok(), holds, "{ended} of two hand-overs");
@@ -233,6 +237,11 @@ mod tests {
         assert_eq!(case.check("last.tlog-proof", "last.entry").expect_err("no hand-overs").code, "N-155");
         let keys = |case: &Case| keys(&case.file("genesis.toml"), Some(&case.file("last.tlog-proof")));
         assert_eq!(keys(&case).expect_err("no hand-overs").code, "N-155");
+        // With fewer hand-overs it leads to a set that did not cosign.
+        for ended in [0, 1] {
+            case.write("last.tlog-proof", proof(ended).to_string().as_bytes());
+            assert_eq!(keys(&case).expect_err("cosigned by others").code, "N-155", "{ended} of two hand-overs");
+        }
         case.write("last.tlog-proof", proof(2).to_string().as_bytes());
         let told = keys(&case).expect("it says who cosigns");
         let expected = verifier_key(&case.chain.consortium.id(), NodeId::new(1), &next_node_key(1).public_key());

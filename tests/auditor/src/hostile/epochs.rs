@@ -1,7 +1,9 @@
 //! Changes of the validator set: bundles of later epochs, and what is wrong with hand-overs, carriers, and the records
 //! of nodes and keys.
 
-use genesis::{Node, ValidatorSet};
+use std::sync::Arc;
+
+use genesis::{Consortium, Node, ValidatorSet};
 use ledger::{
     block::{Header, TERMS_PER_EPOCH},
     bundle::{Bundle, Check, Subject},
@@ -55,6 +57,18 @@ fn joined() -> Story {
     story
 }
 
+/// The quorum of genesis ends its epoch after the last step, and makes up seven nodes that vote from there on, each of
+/// an operator of its own. Nothing in the file can show that there are none.
+fn made_up(consortium: Arc<Consortium>) -> Story {
+    let first = consortium.nodes().len() as u32;
+    let mut story = Story::of(consortium, &[1]);
+    let made_up: Vec<u32> = (first..first + 7).collect();
+    story.end(story.steps.len(), &made_up, &[]);
+    let record = |node: &u32| (Subject::Node(NodeId::new(*node)), record_of(*node, "eu", node + 10));
+    story.members = made_up.iter().map(record).collect();
+    story
+}
+
 /// The certified header closes its epoch, and so many carriers lie above it.
 fn at_the_end(carriers: usize) -> Story {
     let mut story = Story::of(consortium(4), &[1]);
@@ -95,6 +109,8 @@ pub(super) fn honest() -> Vec<(&'static str, Story, &'static str)> {
     vec![
         ("a node that joined", joined(), "several-must-lie"),
         ("one operator stayed", of_one, "consortium-of-one"),
+        ("seven made up by the only operator", made_up(documents::of_one_operator(2)), "consortium-of-one"),
+        ("seven made up by the large operator", made_up(documents::with_a_large_operator()), "one-can-fork"),
         ("a hand-over by as many carriers as there may be", many, "several-must-lie"),
         ("an entry that is the last of its epoch", last, "several-must-lie"),
         ("a move before a hand-over", before, "several-must-lie"),
