@@ -10,9 +10,9 @@ use node::demo::cluster::Cluster;
 use serde_json::Value;
 
 use crate::{
-    consortium::{PATIENCE, Running, ask, assert_gapless, assert_no_evidence, control, until, until_height},
+    consortium::{PATIENCE, Running, ask, assert_gapless, assert_no_evidence, control, say, until, until_height},
     moves::migrate,
-    program,
+    program::{failed, succeeded},
 };
 
 const LOST: &str = "eu-2";
@@ -100,12 +100,6 @@ async fn a_backup_never_overwrites_a_file_and_a_damaged_one_is_not_believed() {
     assert_eq!(failed(&["audit", "replay", text(&archive), "--genesis", cluster.consortium()]), "N-156");
 }
 
-/// A session whose wallet is final when it returns.
-async fn say(cluster: &Cluster, node: &str, words: &str) {
-    let mut stream = cluster.tenant(node).ask(&ask(words, 4, 7, 0)).await.expect("a session");
-    stream.read_to_end().await.expect("it ends");
-}
-
 async fn status(cluster: &Cluster) -> Value {
     cluster.auditor(LOST).get("status").await.expect("the node answers")
 }
@@ -130,18 +124,4 @@ fn auditor_key(cluster: &Cluster) -> PathBuf {
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path of our own")
-}
-
-fn succeeded(arguments: &[&str]) -> Value {
-    let output = program::run(&[&["--json"], arguments].concat());
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("one JSON object")
-}
-
-/// The code with which it fails.
-fn failed(arguments: &[&str]) -> String {
-    let output = program::run(&[&["--json"], arguments].concat());
-    assert!(!output.status.success(), "{arguments:?}");
-    let failure: Value = serde_json::from_slice(&output.stderr).expect("one JSON object");
-    failure["code"].as_str().expect("a code").to_owned()
 }

@@ -76,6 +76,12 @@ pub fn ask(message: &str, max_tokens: u32, seed: u64, pace_ms: u64) -> Ask {
     Ask { message: message.to_owned(), max_tokens, seed, pace_ms, ignore_eos: true }
 }
 
+/// A session whose wallet is final when it returns.
+pub async fn say(cluster: &Cluster, node: &str, words: &str) {
+    let mut stream = cluster.tenant(node).ask(&ask(words, 4, 7, 0)).await.expect("a session");
+    stream.read_to_end().await.expect("it ends");
+}
+
 /// The tokens of a run that never moved.
 pub async fn control(cluster: &Cluster, at: &str, moved: &Ask) -> Vec<u32> {
     let mut stream = cluster.tenant(at).ask(&Ask { pace_ms: 0, ..moved.clone() }).await.expect("a session");

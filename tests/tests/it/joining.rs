@@ -9,8 +9,9 @@ use node::demo::{
 use serde_json::Value;
 
 use crate::{
-    consortium::{Running, ask, assert_no_evidence, until},
-    program,
+    consortium::{Running, ask, assert_no_evidence, say, until},
+    moves::migrate,
+    program::{self, failed, succeeded},
 };
 
 const NEW: &str = "eu-4";
@@ -22,7 +23,7 @@ async fn a_node_that_genesis_does_not_name_joins_by_vote_and_is_then_one_of_the_
     let [peer, api] = free_addresses(2).expect("free ports")[..] else { panic!("two addresses") };
     cluster.add(NEW, &Place { announced: peer, listens: peer, api }).expect("files of our own");
     say(&cluster, "eu-1", "Who is here?").await;
-    assert_eq!(failed(&join(&cluster)), "N-112", "nobody let it in");
+    assert_eq!(join(&cluster, failed), "N-112", "nobody let it in");
 
     let action = |consent: &str| {
         let (key, url) = (key(&cluster, NEW), cluster.api_url(NEW));
@@ -36,8 +37,9 @@ async fn a_node_that_genesis_does_not_name_joins_by_vote_and_is_then_one_of_the_
     let both = format!(",consent={},by-operator={}", consent(NEW), consent("eu-1.operator"));
     decide(&cluster, &action(&both)).await;
     until("it is let in", async || standing(&cluster).await == "Suspended").await;
-    assert_eq!(succeeded(&join(&cluster))["node"], 4);
-    assert_eq!(failed(&join(&cluster)), "N-157", "a ledger that is there is left alone");
+    assert_eq!(join(&cluster, succeeded)["node"], 4);
+    assert_eq!(join(&cluster, failed), "N-157", "a ledger that is there is left alone");
+    assert_eq!(failed(&["node", "check", "--config", &with_key_of(&cluster, "eu-1")]), "N-104");
     cluster.restart(NEW).await.expect("it starts");
 
     let reinstate = format!("reinstate,node=4,key={}", key(&cluster, NEW));
@@ -53,8 +55,7 @@ async fn a_node_that_genesis_does_not_name_joins_by_vote_and_is_then_one_of_the_
     stream.read_until(5).await.expect("its first tokens");
     let holder = stream.served_by.clone();
     let to = if holder == NEW { "eu-3" } else { NEW };
-    let moved = cluster.admin(&holder).expect("its socket").migrate(&stream.wallet, to).await.expect("an answer");
-    assert_eq!(moved.expect("it may")["completed"], true);
+    assert_eq!(migrate(&cluster, &holder, &stream.wallet, to).await["completed"], true);
     stream.read_to_end().await.expect("it ends");
     cluster.restart("us-1").await.expect("it starts again");
     cluster.kill(NEW).await.expect("it ran");
@@ -104,16 +105,18 @@ async fn status(cluster: &Cluster, node: &str) -> Value {
     cluster.auditor(node).get("status").await.expect("the node answers")
 }
 
-fn join(cluster: &Cluster) -> Vec<String> {
-    let config = text(&cluster.folder().join(format!("{NEW}.toml")));
-    let words = ["join", "--config", &config, "--url", cluster.api_url("eu-3"), "--api-key-file", &api_key(cluster)];
-    words.map(str::to_owned).to_vec()
+/// The newcomer's configuration with another node's key.
+fn with_key_of(cluster: &Cluster, other: &str) -> String {
+    let config = std::fs::read_to_string(cluster.folder().join(format!("{NEW}.toml"))).expect("our own file");
+    let wrong = cluster.folder().join("wrong.toml");
+    std::fs::write(&wrong, config.replace(&format!("{NEW}.key"), &format!("{other}.key"))).expect("our own folder");
+    text(&wrong)
 }
 
-/// A session whose wallet is final when it returns.
-async fn say(cluster: &Cluster, node: &str, words: &str) {
-    let mut stream = cluster.tenant(node).ask(&ask(words, 4, 7, 0)).await.expect("a session");
-    stream.read_to_end().await.expect("it ends");
+/// Makes the newcomer's ledger, as `run` says how it ends.
+fn join<T>(cluster: &Cluster, run: fn(&[&str]) -> T) -> T {
+    let config = text(&cluster.folder().join(format!("{NEW}.toml")));
+    run(&["join", "--config", &config, "--url", cluster.api_url("eu-3"), "--api-key-file", &api_key(cluster)])
 }
 
 fn api_key(cluster: &Cluster) -> String {
@@ -128,23 +131,4 @@ fn key(cluster: &Cluster, of: &str) -> String {
 
 fn text(path: &Path) -> String {
     path.to_str().expect("a path of our own").to_owned()
-}
-
-fn succeeded(arguments: &[impl AsRef<str>]) -> Value {
-    let output = run(arguments);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("one JSON object")
-}
-
-/// The code with which it fails.
-fn failed(arguments: &[impl AsRef<str>]) -> String {
-    let output = run(arguments);
-    assert!(!output.status.success(), "it must not succeed");
-    let failure: Value = serde_json::from_slice(&output.stderr).expect("one JSON object");
-    failure["code"].as_str().expect("a code").to_owned()
-}
-
-fn run(arguments: &[impl AsRef<str>]) -> std::process::Output {
-    let arguments: Vec<&str> = ["--json"].into_iter().chain(arguments.iter().map(AsRef::as_ref)).collect();
-    program::run(&arguments)
 }

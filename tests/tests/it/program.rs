@@ -5,6 +5,8 @@ use std::{
     process::{Command, Output},
 };
 
+use serde_json::Value;
+
 /// The binary `batchmind`, beside which cargo put this test.
 ///
 /// # Panics
@@ -29,4 +31,25 @@ pub fn model() -> PathBuf {
 /// Runs `batchmind` to its end.
 pub fn run(arguments: &[&str]) -> Output {
     Command::new(batchmind()).args(arguments).env_remove("BATCHMIND_LOG").output().expect("the binary starts")
+}
+
+/// What it prints with `--json` when it succeeds.
+///
+/// # Panics
+/// If it fails.
+pub fn succeeded(arguments: &[&str]) -> Value {
+    let output = run(&[&["--json"], arguments].concat());
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+/// The code with which it fails.
+///
+/// # Panics
+/// If it succeeds.
+pub fn failed(arguments: &[&str]) -> String {
+    let output = run(&[&["--json"], arguments].concat());
+    assert!(!output.status.success(), "{arguments:?}");
+    let failure: Value = serde_json::from_slice(&output.stderr).expect("one JSON object");
+    failure["code"].as_str().expect("a code").to_owned()
 }
