@@ -20,8 +20,8 @@ use crate::{
     state::{KeyStatus, State},
 };
 
-/// Makes the ledger folder of the node that has `key`, as [`restore`](super::restore::restore) does, and lets it vote once it is reinstated.
-/// `progress` is told each height.
+/// Makes the ledger folder of the node that has `key`, as [`restore`](super::restore::restore) does, and lets it vote once
+/// it is reinstated. `progress` is told each height.
 ///
 /// # Errors
 /// [`JoinFault`]; there is no folder then.
