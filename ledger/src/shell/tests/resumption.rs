@@ -65,13 +65,24 @@ async fn a_node_with_an_older_vote_record_finds_out_and_resumes() {
     let cluster = Cluster::start(4).await;
     cluster.finalize(0, 1).await;
     cluster.close(2).await;
-    let older = fs::read(cluster.dir(2).join("votes")).expect("the file");
-    cluster.open(2).await.expect("opens");
-    for decisions in 2..6 {
-        cluster.finalize(0, decisions).await;
-    }
+    let (older, was) = (fs::read(cluster.dir(2).join("votes")).expect("the file"), record(cluster.dir(2)).record);
+    let reopened = cluster.open(2).await.expect("opens");
+    // Before the others have answered it signs nothing, and blocks become final without it.
+    until("the peers have answered", || reopened.metrics().votes).await;
+    let (me, consortium) = (reopened.shared.me, &cluster.consortium);
+    drop(reopened);
     // A certificate holds the first three of four votes, perhaps not this node's; the others remember its last one.
-    cluster.settle().await;
+    let key = cluster.consortium.nodes()[2].key;
+    let holds_more = async |node| {
+        let held = cluster.replica(node).shared.statements_of(me).await.expect("answers");
+        held.are_beyond(&was, me, &key, consortium)
+    };
+    let mut decisions = 2;
+    while !(holds_more(0).await && holds_more(1).await && holds_more(3).await) {
+        assert!(decisions < 200, "the others hold nothing new of it");
+        cluster.finalize(0, decisions).await;
+        decisions += 1;
+    }
     cluster.close(2).await;
     fs::write(cluster.dir(2).join("votes"), older).expect("writes");
     let replica = cluster.open(2).await.expect("opens");
