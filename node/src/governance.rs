@@ -62,7 +62,7 @@ pub fn entry(node: &NodeContext, event: Event) -> Entry {
     let named = sha256("batchmind/v1/node/governance", &[&codec::encode(&event)]);
     let mut nonce = [0; 16];
     nonce.copy_from_slice(&named.as_bytes()[..16]);
-    EntryBody { consortium: node.consortium.id(), author: node.me, nonce, event }.sign(&node.key, None)
+    EntryBody { consortium: node.consortium.id(), author: node.me, nonce, event }.sign(node.key(), None)
 }
 
 /// The service that enacts. Clones are one service.

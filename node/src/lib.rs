@@ -14,6 +14,7 @@ pub mod members;
 pub mod migration;
 pub mod network;
 pub mod node;
+pub mod node_keys;
 pub mod peer;
 pub mod routing;
 pub mod schedule;

@@ -4,6 +4,8 @@
 //! everything that a node decides about others it asks of a [`Members`], which is the state after one block and never
 //! changes; who decides again takes a new one.
 
+mod following;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use genesis::{Node, NodeName, Parameters, ValidatorSet};
@@ -14,6 +16,7 @@ use ledger::{
 use wallet::{identity::RegionId, units::NodeId};
 
 use crate::network::Peer;
+pub use following::follow;
 
 /// Those who take part after one block. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -3,7 +3,6 @@
 use std::{
     io,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use gpu::{EngineOptions, Model, ModelFault};
@@ -31,7 +30,7 @@ use crate::{
     governance::Enactor,
     keys::KeyFileFault,
     ledger_feed::LedgerFeed,
-    members::Members,
+    members::{self, Members},
     network::{
         Handler, NetworkFault, Options, Peer, PeerNetwork,
         ledger_transport::LedgerHandler,
@@ -51,9 +50,6 @@ use crate::{
 
 /// Prompt tokens that one step computes at most.
 const PREFILL_CHUNK_TOKENS: usize = 64;
-
-/// Between two looks at who takes part.
-const FOLLOW_PAUSE: Duration = Duration::from_millis(500);
 
 /// A running node.
 pub struct RunningNode {
@@ -155,15 +151,15 @@ impl RunningNode {
             dir: config.data_dir.join("ledger").into(),
             consortium: consortium.clone(),
             me: config.me,
-            node_key: config.key.clone(),
-            next_key: None,
+            node_key: config.keys.key().clone(),
+            next_key: config.keys.next().cloned(),
             clock: Arc::new(SystemClock),
         };
         let replica = Replica::open(options, Arc::new(network.clone())).await?;
         // Nobody was answered until here.
-        let peers = Members::from(replica.state()).peers(config.me);
-        network.set_peers(peers.clone()).await;
+        network.set_peers(Members::from(replica.state()).peers(config.me)).await;
         ledger.attach(replica.clone());
+        let following = members::follow(network.clone(), replica.watch_state(), config.me, config.keys.clone());
 
         let region = Members::from(replica.state()).node(config.me).map(|node| node.region);
         let links = Links::default();
@@ -184,8 +180,8 @@ impl RunningNode {
             streams: (seams.streams)(stream_link.clone()),
             exports: streams.clone(),
             links: links.clone(),
-            disk: SessionsDir::open(&config.data_dir, &config.key)?,
-            key: config.key,
+            disk: SessionsDir::open(&config.data_dir, &config.keys)?,
+            keys: config.keys,
             boot_nonce: random(),
             decisions: watch::Sender::new(LogHead::default()),
             patience: seams.patience,
@@ -202,7 +198,7 @@ impl RunningNode {
         })
         .await?;
         let checkpoints = Checkpoints::start(sessions.context().clone());
-        let following = tokio::spawn(follow_members(network.clone(), sessions.context().clone(), peers)).abort_handle();
+        let following = tokio::spawn(following).abort_handle();
         let enactor = Enactor::start(sessions.context().clone());
         let services = Services {
             sessions: sessions.clone(),
@@ -324,23 +320,7 @@ fn placement(
 fn network_options(config: &ValidConfig) -> Options {
     let others = config.nodes.iter().filter(|(id, _)| *id != config.me);
     let peers = others.map(|(id, node)| Peer { node: *id, key: node.key, address: node.peer }).collect();
-    Options { me: config.me, key: config.key.clone(), listen: config.peer_listen, peers }
-}
-
-/// Keeps the network's peers those that the final state has: who left or changed its key is refused, who joined is let in.
-async fn follow_members(network: PeerNetwork, node: Arc<NodeContext>, mut peers: Vec<Peer>) {
-    let mut tips = node.replica.watch_state();
-    loop {
-        let now = Members::from(tips.borrow_and_update().clone()).peers(node.me);
-        if now != peers {
-            network.set_peers(now.clone()).await;
-            peers = now;
-        }
-        tokio::time::sleep(FOLLOW_PAUSE).await;
-        if tips.changed().await.is_err() {
-            return;
-        }
-    }
+    Options { me: config.me, key: config.keys.key().clone(), listen: config.peer_listen, peers }
 }
 
 async fn terminated() {
@@ -362,7 +342,7 @@ async fn failed<T: ToString>(mut fault: watch::Receiver<Option<T>>) -> String {
             return reason.to_string();
         }
         if fault.changed().await.is_err() {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         }
     }
 }

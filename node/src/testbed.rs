@@ -26,6 +26,7 @@ use crate::{
     config::{EngineConfig, EnginePlace, ValidConfig},
     members::Members,
     node::{RunningNode, Seams},
+    node_keys::NodeKeys,
     session::{
         Session, agent,
         command::{CommandReply, SessionCommand},
@@ -91,7 +92,7 @@ impl Testbed {
                 nodes: (0..).map(NodeId::new).zip(consortium.nodes().iter().cloned()).collect(),
                 peer_listen: consortium.nodes()[index as usize].peer,
                 consortium: consortium.clone(),
-                key,
+                keys: NodeKeys::new(key, None),
                 api_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 model_dir: model_dir(),
                 tick: Duration::from_secs(60),

@@ -149,9 +149,9 @@ impl Shared {
         }
         let node = &self.node;
         let checkpoint = Checkpoint::new(&node.consortium.id(), header.log_size, header.log_root);
-        let votes = validators.key(node.me) == Some(node.key.public_key());
-        let cosignature = votes.then(|| {
-            let signer = Signer { node: node.me, key: node.key.clone() };
+        let key = validators.key(node.me).and_then(|key| node.keys.named(key));
+        let cosignature = key.map(|key| {
+            let signer = Signer { node: node.me, key: key.clone() };
             Cosignature::sign(&checkpoint, &signer, seconds(now()))
         });
         let newest = Own { checkpoint, validators, cosignature };

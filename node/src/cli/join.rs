@@ -73,7 +73,7 @@ fn join_from(archive: &Path, config: &LedgerConfig) -> Result<Output, Failure> {
     let reader = ArchiveReader::open(BufReader::new(file), &config.consortium.id());
     let mut reader = reader.map_err(|invalid| not_restored(invalid.into(), archive, &folder))?;
     let mut progress = Progress::new("blocks");
-    let key = config.key.public_key();
+    let key = config.keys.key().public_key();
     let node = join(&mut reader, &folder, key, |height| progress.at(height.get())).map_err(refused)?;
     Ok(Output::new(&Joined { folder, node }))
 }

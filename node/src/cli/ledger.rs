@@ -131,8 +131,7 @@ fn restore_into(archive: &Path, config: &LedgerConfig) -> Result<Output, Failure
         restore(&mut reader, &folder, |height| progress.at(height.get())).map_err(refused)?;
     let (height, entries, state_root) = (executed.height, executed.log.size(), executed.state.root());
     let validators = executed.validators();
-    let key = config.key.public_key();
-    let votes = validators.members.iter().any(|(_, member)| *member == key);
+    let votes = validators.members.iter().any(|(_, member)| config.keys.named(*member).is_some());
     let needs_votes = votes && validators.quorum() == validators.members.len();
     Ok(Output::new(&RestoredTo { folder, height, entries, state_root, raft_index, is_place_proven, needs_votes }))
 }

@@ -69,7 +69,7 @@ pub enum ConfigFault {
         /// The name.
         node: NodeName,
     },
-    /// A key that is not the node's.
+    /// No key that is the node's.
     #[error("{place}: the key's public half is {found}, but that of node {node} is {expected}")]
     KeyForeign {
         /// Where the key file is named.

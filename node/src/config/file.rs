@@ -26,6 +26,7 @@ pub(super) struct ConfigFile {
     pub(super) genesis: PathBuf,
     pub(super) node: Spanned<NodeName>,
     pub(super) key_file: Spanned<PathBuf>,
+    pub(super) next_key_file: Option<PathBuf>,
     pub(super) peer_listen: Option<SocketAddr>,
     pub(super) api_listen: Spanned<SocketAddr>,
     pub(super) model_dir: PathBuf,

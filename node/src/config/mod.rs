@@ -5,6 +5,7 @@
 //! genesis = "genesis.toml"           # signed by every operator
 //! node = "eu-1-a"                    # this node's name, in genesis or on the ledger in data-dir
 //! key-file = "eu-1-a.key"            # its key, mode 0600
+//! next-key-file = "eu-1-a.next.key"  # only while the key is rotated: the one that it gets, or the one that it had
 //! peer-listen = "0.0.0.0:7001"       # default: the address in genesis
 //! api-listen = "127.0.0.1:8001"      # HTTP; loopback only, as TLS is not built yet
 //! model-dir = "models/tiny"          # config.json, safetensors, tokenizer.json
@@ -37,9 +38,9 @@ use ledger::{
     shell::final_store::nodes,
     state::{NodeRecord, Standing, State},
 };
-use wallet::{identity::SecretKey, units::NodeId};
+use wallet::units::NodeId;
 
-use crate::keys;
+use crate::{keys, node_keys::NodeKeys};
 pub use fault::{ConfigFault, Place};
 use file::{ConfigFile, Source};
 pub use tenant::{Tenant, TenantName, TenantNameInvalid};
@@ -49,8 +50,8 @@ pub use tenant::{Tenant, TenantName, TenantNameInvalid};
 pub struct LedgerConfig {
     /// The consortium, from its signed genesis document.
     pub consortium: Consortium,
-    /// The node's key.
-    pub key: SecretKey,
+    /// The node's key, and while it is rotated the other one.
+    pub keys: NodeKeys,
     /// Where the node keeps what must survive a restart: its folder `ledger` is the ledger's.
     pub data_dir: PathBuf,
 }
@@ -68,8 +69,8 @@ pub struct ValidConfig {
     pub name: NodeName,
     /// Who takes part, as the ledger in the data folder has it, or else genesis.
     pub nodes: Vec<(NodeId, Node)>,
-    /// This node's key.
-    pub key: SecretKey,
+    /// This node's key, and while it is rotated the other one.
+    pub keys: NodeKeys,
     /// Where peers are awaited.
     pub peer_listen: SocketAddr,
     /// Where HTTP is served: a loopback address.
@@ -126,7 +127,8 @@ impl LedgerConfig {
             .and_then(genesis::Document::verify)
             .map_err(|source| ConfigFault::Genesis { file: genesis_path, source })?;
         let key = keys::read(&source.resolve(file.key_file.get_ref()))?;
-        Ok(Self { consortium, key, data_dir: source.resolve(&file.data_dir) })
+        let next = file.next_key_file.as_ref().map(|next| keys::read(&source.resolve(next))).transpose()?;
+        Ok(Self { consortium, keys: NodeKeys::new(key, next), data_dir: source.resolve(&file.data_dir) })
     }
 }
 
@@ -147,7 +149,7 @@ impl ValidConfig {
         let text = read(path)?;
         let source = Source { path, text: &text };
         let file = source.parse()?;
-        let LedgerConfig { consortium, key, data_dir } = LedgerConfig::of(&source, &file)?;
+        let LedgerConfig { consortium, keys, data_dir } = LedgerConfig::of(&source, &file)?;
         let known = nodes(&data_dir.join("ledger")).map_err(|source| ConfigFault::Ledger { source })?;
         let known = known.unwrap_or_else(|| of_genesis(&consortium));
         // A name may have been that of a node that left.
@@ -161,9 +163,9 @@ impl ValidConfig {
         let Some((me, node)) = by_name(name) else {
             return Err(ConfigFault::NodeUnknown { place: source.place(&file.node), node: name.clone() });
         };
-        if key.public_key() != node.key {
+        if keys.named(node.key).is_none() {
             let (place, node, expected) = (source.place(&file.key_file), name.clone(), node.key);
-            return Err(ConfigFault::KeyForeign { place, node, expected, found: key.public_key() });
+            return Err(ConfigFault::KeyForeign { place, node, expected, found: keys.key().public_key() });
         }
         let api_listen = *file.api_listen.get_ref();
         if !api_listen.ip().is_loopback() {
@@ -188,7 +190,7 @@ impl ValidConfig {
         Ok(Self {
             me,
             name: name.clone(),
-            key,
+            keys: keys.with_first(node.key),
             peer_listen: file.peer_listen.unwrap_or(node.peer),
             api_listen,
             model_dir: source.resolve(&file.model_dir),

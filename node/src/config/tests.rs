@@ -1,5 +1,9 @@
 use genesis::{Document, Draft, Heading, Node, Operator, Parameters, Region};
-use wallet::{digest::to_hex, identity::RegionId, units::Timestamp};
+use wallet::{
+    digest::to_hex,
+    identity::{RegionId, SecretKey},
+    units::Timestamp,
+};
 
 use super::*;
 
@@ -178,12 +182,29 @@ fn while_nothing_is_final_in_the_data_folder_genesis_says_whose_key_it_is() {
 }
 
 #[test]
+fn while_a_key_is_rotated_either_of_the_two_files_may_hold_the_one_that_the_ledger_names() {
+    let folder = Folder::new();
+    keys::create(&folder.file("other.key")).expect("a new name");
+    let own = keys::read(&folder.file("eu-1-a.key")).expect("just made").public_key();
+    let both = "key-file = \"KEY\"\nnext-key-file = \"NEXT\"";
+    for (key, next) in [("eu-1-a.key", "other.key"), ("other.key", "eu-1-a.key")] {
+        let config = SAMPLE.replace("key-file = \"eu-1-a.key\"", &both.replace("KEY", key).replace("NEXT", next));
+        let keys = folder.load(&config).expect("one of them is the node's").keys;
+        assert_eq!(keys.key().public_key(), own, "that of the ledger is the first");
+        assert!(keys.next().is_some());
+    }
+    let (code, _) =
+        folder.fault_of("key-file = \"eu-1-a.key\"", "key-file = \"other.key\"\nnext-key-file = \"other.key\"");
+    assert_eq!(code, "N-104");
+}
+
+#[test]
 fn neither_a_configuration_nor_its_faults_print_key_material() {
     let folder = Folder::new();
     let config = folder.load(SAMPLE).expect("it keeps the rules");
     let master = config.tenants[0].master().expect("drawn on first use");
     let printed = format!("{config:?} {master:?}");
-    for secret in [config.key.seed().as_slice(), master.expose()] {
+    for secret in [config.keys.key().seed().as_slice(), master.expose()] {
         assert!(!printed.contains(&to_hex(secret)) && !printed.contains(&format!("{secret:?}")), "{printed}");
     }
 }

@@ -175,7 +175,7 @@ impl Actor {
         self.dir.drop_incoming()?;
         let secrets = HopSecrets { source: from, blocks: reserve.blocks, prekey: PrekeySeed(*prekey.to_bytes()) };
         self.dir.save_hop(&secrets)?;
-        let signed = prekey.offer(self.context.me, &self.context.key);
+        let signed = prekey.offer(self.context.me, self.context.key());
         self.inbound = Some(Inbound::new(from, reserve.blocks, prekey));
         Ok(SessionReply::Reserved(Reserved { prekey: signed }))
     }

@@ -261,7 +261,7 @@ async fn a_session_with_an_effect_in_doubt_stands_and_is_neither_resumed_nor_mov
 /// Leaves a call of a tool in the journal of a session at node 0, which is stopped, without what came of it.
 fn intend_a_tool(testbed: &mut Testbed, client: &Client) {
     let config = testbed.config(0);
-    let dir = SessionsDir::open(&config.data_dir, &config.key).expect("it is there").session(client.reply.wallet);
+    let dir = SessionsDir::open(&config.data_dir, &config.keys).expect("it is there").session(client.reply.wallet);
     let keys = dir.load_keys().expect("readable").expect("it was held there");
     let stream = Arc::new(dir.open_journal(&keys).expect("readable").expect("it is there"));
     let mut journal = Journal::open(stream, keys.page_hash, keys.epoch.get()).expect("readable");

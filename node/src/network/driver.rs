@@ -18,7 +18,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
 };
-use wallet::units::NodeId;
+use wallet::{identity::SecretKey, units::NodeId};
 
 use super::{
     Handler, IN_FLIGHT_MAX, NetworkFault, Options, Peer, REQUEST_TIMEOUT_MAX,
@@ -42,6 +42,8 @@ pub(super) enum Command {
     },
     /// These are the peers.
     Peers(Vec<Peer>),
+    /// This is the key.
+    SpeakAs(SecretKey),
     /// End.
     Stop,
 }
@@ -71,6 +73,9 @@ struct Pending {
 
 pub(super) struct Driver<H> {
     swarm: Swarm<Behaviour>,
+    listen: SocketAddr,
+    /// Set while the system does not give the listener's address back.
+    listen_again: Option<Instant>,
     links: BTreeMap<NodeId, Link>,
     nodes: HashMap<PeerId, NodeId>,
     pending: HashMap<OutboundRequestId, Pending>,
@@ -98,6 +103,8 @@ impl<H: Handler> Driver<H> {
         let listen = swarm::listen(&mut swarm, options.listen).await?;
         let driver = Self {
             swarm,
+            listen,
+            listen_again: None,
             links,
             nodes,
             pending: HashMap::new(),
@@ -112,11 +119,12 @@ impl<H: Handler> Driver<H> {
     /// Runs until stopped or until no handle is left. What is in flight then ends with [`NetworkFault::Stopped`].
     pub(super) async fn run(mut self) {
         loop {
-            let redial_at = self.redial_at();
+            let (redial_at, listen_again) = (self.redial_at(), self.listen_again);
             tokio::select! {
                 command = self.inbox.recv() => match command {
                     Some(Command::Request { to, body, reply, slot }) => self.send(to, body, reply, slot),
                     Some(Command::Peers(peers)) => self.set_peers(&peers),
+                    Some(Command::SpeakAs(key)) => self.speak_as(&key).await,
                     Some(Command::Stop) | None => return,
                 },
                 event = self.swarm.select_next_some() => self.on_event(event),
@@ -126,6 +134,7 @@ impl<H: Handler> Driver<H> {
                     Err(error) => tracing::error!(%error, "a request's handler panicked"),
                 },
                 () = sleep_until(redial_at) => self.dial_due(),
+                () = sleep_until(listen_again.unwrap_or(redial_at)), if listen_again.is_some() => self.listen().await,
             }
         }
     }
@@ -182,6 +191,32 @@ impl<H: Handler> Driver<H> {
             self.swarm.behaviour_mut().node_keys.allow_peer(link.peer);
             self.links.insert(node, link);
         }
+    }
+
+    /// Another identity is another swarm.
+    async fn speak_as(&mut self, key: &SecretKey) {
+        self.swarm = swarm::build(key, self.nodes.keys().copied());
+        for (_, Pending { to, reply, .. }) in self.pending.drain() {
+            // The caller may have given up already.
+            let _ = reply.send(Err(NetworkFault::Broken { to, reason: "this node takes up another key".to_owned() }));
+        }
+        let now = Instant::now();
+        for link in self.links.values_mut() {
+            (link.state, link.redial_after) = (LinkState::Waiting { until: now }, REDIAL_AFTER_MIN);
+        }
+        self.connected.send_replace(BTreeSet::new());
+        tracing::info!(key = %key.public_key(), "speaking with another key");
+        self.listen().await;
+    }
+
+    async fn listen(&mut self) {
+        self.listen_again = match swarm::listen(&mut self.swarm, self.listen).await {
+            Ok(_) => None,
+            Err(fault) => {
+                tracing::error!(%fault, "peers cannot connect; trying again");
+                Some(Instant::now() + REDIAL_AFTER_MAX)
+            }
+        };
     }
 
     fn finish(&mut self, id: OutboundRequestId, answer: impl FnOnce(NodeId) -> Result<Vec<u8>, NetworkFault>) {

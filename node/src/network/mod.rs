@@ -201,6 +201,13 @@ impl PeerNetwork {
         let _ = self.commands.send(Command::Peers(peers)).await;
     }
 
+    /// From here on this node speaks and listens as who has `key`: all connections are closed and made anew, and what is
+    /// in flight breaks.
+    pub async fn speak_as(&self, key: SecretKey) {
+        // An error means that the network has stopped.
+        let _ = self.commands.send(Command::SpeakAs(key)).await;
+    }
+
     /// Only peers can be asked.
     fn check_peer(&self, to: NodeId) -> Result<(), NetworkFault> {
         if self.peers.borrow().contains(&to) { Ok(()) } else { Err(NetworkFault::NotAPeer { to }) }

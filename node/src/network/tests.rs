@@ -106,6 +106,23 @@ async fn a_listener_with_another_key_than_genesis_names_is_not_talked_to() {
 }
 
 #[tokio::test]
+async fn who_speaks_with_another_key_is_let_in_where_that_key_is_named_and_still_listens() {
+    let echo = Echo::default();
+    let (a, b) = pair(Echo::default(), echo.clone()).await;
+    b.speak_as(key(3)).await;
+    until_connected(&a, B, false).await;
+    let fault = b.request(A, Vec::new(), PATIENCE).await.expect_err("nobody named that key yet");
+    assert!(fault.retry(), "{fault}");
+    // B cannot reach A's new place, so A dials.
+    let renamed = Peer { node: B, key: key(3).public_key(), address: b.listen_address() };
+    a.set_peers(vec![renamed]).await;
+    until_connected(&a, B, true).await;
+    assert_eq!(a.request(B, b"to b".to_vec(), PATIENCE).await.expect("it listens"), b"\x00to b");
+    until_connected(&b, A, true).await;
+    assert_eq!(b.request(A, b"to a".to_vec(), PATIENCE).await.expect("a answers"), b"\x01to a");
+}
+
+#[tokio::test]
 async fn a_peer_that_was_removed_is_disconnected_and_let_in_no_more() {
     let echo = Echo::default();
     let (a, b) = pair(echo.clone(), Echo::default()).await;

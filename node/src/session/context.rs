@@ -23,6 +23,7 @@ use crate::{
     ledger_feed::LedgerFeed,
     members::Members,
     network::stream::{StreamExports, StreamLink},
+    node_keys::NodeKeys,
     peer::SessionLink,
     routing::links::Links,
 };
@@ -31,8 +32,8 @@ use crate::{
 pub struct NodeContext {
     /// This node.
     pub me: NodeId,
-    /// Its key.
-    pub key: SecretKey,
+    /// Its key, and while it is rotated the other one: see [`Self::key`].
+    pub keys: NodeKeys,
     /// Its region, by genesis.
     pub region: RegionId,
     /// The consortium as it was founded: its id, regions and models. Who takes part is in [`Self::members`].
@@ -97,10 +98,17 @@ impl NodeContext {
         self.replica.state().into()
     }
 
+    /// The key that the ledger names as this node's now. While it names none that this node has, the one it began with,
+    /// with which nobody lets it do anything.
+    pub fn key(&self) -> &SecretKey {
+        let named = self.members().node(self.me).and_then(|node| self.keys.named(node.key));
+        named.unwrap_or(self.keys.key())
+    }
+
     /// An entry by this node, signed also by `holder` where the event speaks for the wallet's holder.
     pub fn sign(&self, event: Event, holder: Option<&SecretKey>) -> Entry {
         let body = EntryBody { consortium: self.consortium.id(), author: self.me, nonce: random(), event };
-        body.sign(&self.key, holder)
+        body.sign(self.key(), holder)
     }
 }
 

@@ -19,6 +19,8 @@ impl Actor {
     pub(crate) fn restore(sessions: &Sessions, wallet: WalletAddress) -> Result<Option<Self>, DiskFault> {
         let context = sessions.context();
         let dir = context.disk.session(wallet);
+        // Else a key that was rotated away would be needed for ever.
+        dir.seal_anew()?;
         let (keys, hop) = (dir.load_keys()?, dir.load_hop()?);
         if keys.is_none() && hop.is_none() {
             return Ok(None);

@@ -74,7 +74,7 @@ async fn a_session_begins_with_a_journal_that_survives_a_loss_of_power() {
     let (start, _) = SessionStart::read(&kept).expect("a session's");
 
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let sessions = SessionsDir::open(folder.path(), &context.key).expect("writable");
+    let sessions = SessionsDir::open(folder.path(), &context.keys).expect("writable");
     let elsewhere = sessions.session(client.reply.wallet);
     let held = Held::begin(&elsewhere, &keys, start, &prompt(), NO_PARENT, &context.engine).expect("writable");
     let (_, bounds) = SessionStart::read(held.continuation().expect("it is kept")).expect("a session's");

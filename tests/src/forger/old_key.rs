@@ -18,6 +18,7 @@ use node::{
             message::{Pull, StreamReply, StreamRequest},
         },
     },
+    node_keys::NodeKeys,
     peer::{PeerFault, SessionLink as _, SessionRequest, TokensRequest},
     session::{
         disk::{HolderKeys, SessionsDir},
@@ -211,7 +212,8 @@ impl Handler for Mute {
 /// What the stolen file holds: it opens as the node would open it, with the node's key and in a folder like the node's.
 fn open_stolen(options: &Options) -> Result<HolderKeys, NotTried> {
     let folder = tempfile::tempdir().map_err(NotTried::because)?;
-    let sessions = SessionsDir::open(folder.path(), &options.former.key).map_err(NotTried::because)?;
+    let sessions = SessionsDir::open(folder.path(), &NodeKeys::new(options.former.key.clone(), None))
+        .map_err(NotTried::because)?;
     let session = folder.path().join("sessions").join(options.wallet.0.to_string());
     fs::create_dir(&session)
         .and_then(|()| fs::copy(&options.session_keys, session.join("keys")))

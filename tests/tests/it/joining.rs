@@ -1,7 +1,5 @@
 //! A fifth node joins four operators: let in by their votes, started from another node's final chain, reinstated.
 
-use std::path::Path;
-
 use node::demo::{
     cluster::Cluster,
     setup::{Place, Setup, free_addresses},
@@ -10,6 +8,7 @@ use serde_json::Value;
 
 use crate::{
     consortium::{Running, ask, assert_no_evidence, say, until},
+    deciding::{api_key, consent, decide, key, text},
     moves::migrate,
     program::{self, failed, succeeded},
 };
@@ -29,11 +28,7 @@ async fn a_node_that_genesis_does_not_name_joins_by_vote_and_is_then_one_of_the_
         let (key, url) = (key(&cluster, NEW), cluster.api_url(NEW));
         format!("add-node,name={NEW},operator=eu-1,region=eu,key={key},peer={peer},api={url}{consent}")
     };
-    let consent = |by: &str| {
-        let (genesis, key) = (text(&cluster.genesis_path()), key(&cluster, by));
-        let said = succeeded(&["governance", "consent", "--genesis", &genesis, "--action", &action(""), "--key", &key]);
-        said["consent"].as_str().expect("a signature").to_owned()
-    };
+    let consent = |by: &str| consent(&cluster, &action(""), by);
     let both = format!(",consent={},by-operator={}", consent(NEW), consent("eu-1.operator"));
     decide(&cluster, &action(&both)).await;
     until("it is let in", async || standing(&cluster).await == "Suspended").await;
@@ -66,31 +61,12 @@ async fn a_node_that_genesis_does_not_name_joins_by_vote_and_is_then_one_of_the_
     }
 }
 
-fn setup() -> Setup {
+/// Four operators whose proposals wait for nothing.
+pub fn setup() -> Setup {
     let mut setup = Setup::on_loopback(&program::batchmind(), &program::model()).expect("free ports");
     setup.log = Some("warn,node=info,ledger=info,openraft=off".to_owned());
     setup.parameters.proposal_lock_ms = 0;
     setup
-}
-
-/// Lets three of four operators propose and approve an action. The nodes enact it.
-async fn decide(cluster: &Cluster, action: &str) {
-    let genesis = text(&cluster.genesis_path());
-    let url = ["--url", cluster.api_url("eu-2"), "--api-key-file", &api_key(cluster)].map(str::to_owned);
-    let as_operator = |operator: &str| {
-        let key = key(cluster, &format!("{operator}.operator"));
-        ["--operator", operator, "--key", &key].map(str::to_owned)
-    };
-    let run = |command: &[&str], operator: &str| {
-        let command = command.iter().map(|word| (*word).to_owned());
-        let all: Vec<String> = command.chain(as_operator(operator)).chain(url.clone()).collect();
-        succeeded(&all.iter().map(String::as_str).collect::<Vec<_>>())
-    };
-    let proposed = run(&["governance", "propose", "--action", action, "--genesis", &genesis], "eu-1");
-    let digest = proposed["proposal"].as_str().expect("a digest");
-    for operator in ["eu-2", "us-1"] {
-        run(&["governance", "ballot", digest, "--approve"], operator);
-    }
 }
 
 /// What the ledger says of the newcomer.
@@ -117,18 +93,4 @@ fn with_key_of(cluster: &Cluster, other: &str) -> String {
 fn join<T>(cluster: &Cluster, run: fn(&[&str]) -> T) -> T {
     let config = text(&cluster.folder().join(format!("{NEW}.toml")));
     run(&["join", "--config", &config, "--url", cluster.api_url("eu-3"), "--api-key-file", &api_key(cluster)])
-}
-
-fn api_key(cluster: &Cluster) -> String {
-    let file = cluster.folder().join("auditor.key");
-    std::fs::write(&file, cluster.auditor_key()).expect("our own folder");
-    text(&file)
-}
-
-fn key(cluster: &Cluster, of: &str) -> String {
-    text(&cluster.node_key_path(of))
-}
-
-fn text(path: &Path) -> String {
-    path.to_str().expect("a path of our own").to_owned()
 }

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use node::{demo::cluster::Cluster, session::disk::SessionsDir};
+use node::{demo::cluster::Cluster, node_keys::NodeKeys, session::disk::SessionsDir};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use wallet::{
@@ -86,7 +86,7 @@ async fn no_log_no_file_and_no_problem_shows_a_key_a_prompt_or_an_answer() {
 /// What the holder has of the session, and what follows from the tenant's master key.
 fn session_secrets(cluster: &Cluster, holder: &str, wallet: WalletAddress) -> Vec<(&'static str, [u8; 32])> {
     let key = node::keys::read(&cluster.node_key_path(holder)).expect("its key file");
-    let sessions = SessionsDir::open(&cluster.folder().join(holder), &key).expect("its folder");
+    let sessions = SessionsDir::open(&cluster.folder().join(holder), &NodeKeys::new(key, None)).expect("its folder");
     let keys = sessions.session(wallet).load_keys().expect("they open").expect("the holder has keys");
     let master = node::keys::read(&cluster.folder().join("demo.key")).expect("the tenant's master key");
     let consortium = cluster.consortium().parse().expect("a hash");

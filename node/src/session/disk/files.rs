@@ -105,14 +105,31 @@ impl SessionDir {
         Ok(self.read_sealed(keys.rest(), TAIL)?.map(|mut bytes| std::mem::take(&mut *bytes)))
     }
 
+    /// Seals under the node's first key what is sealed under the other.
+    ///
+    /// # Errors
+    /// [`DiskFault`].
+    pub fn seal_anew(&self) -> Result<(), DiskFault> {
+        if self.node_keys.next().is_some() {
+            self.load_keys()?.map_or(Ok(()), |keys| self.save_keys(&keys))?;
+            self.load_hop()?.map_or(Ok(()), |hop| self.save_hop(&hop))?;
+        }
+        Ok(())
+    }
+
     fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<(), DiskFault> {
         let plain = Zeroizing::new(codec::encode(value));
-        self.write_sealed(node_rest_key(&self.node_key, self.wallet), name, &plain)
+        self.write_sealed(node_rest_key(self.node_keys.key(), self.wallet), name, &plain)
     }
 
     fn load<T: Serialize + DeserializeOwned>(&self, name: &str) -> Result<Option<T>, DiskFault> {
         let path = self.dir.join(name);
-        let Some(plain) = self.read_sealed(node_rest_key(&self.node_key, self.wallet), name)? else { return Ok(None) };
+        let read = |key: &SecretKey| self.read_sealed(node_rest_key(key, self.wallet), name);
+        let plain = match (read(self.node_keys.key()), self.node_keys.next()) {
+            (Err(DiskFault::Damaged { .. }), Some(other)) => read(other)?,
+            (read, _) => read?,
+        };
+        let Some(plain) = plain else { return Ok(None) };
         codec::decode(&plain).map(Some).map_err(|error| damaged(&path, error.into()))
     }
 

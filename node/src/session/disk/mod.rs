@@ -21,9 +21,9 @@ use std::{
 use wallet::{
     digest::{Digest, from_hex},
     grant::WalletAddress,
-    identity::SecretKey,
 };
 
+use crate::node_keys::NodeKeys;
 use fault::io_fault;
 
 pub use fault::DiskFault;
@@ -40,11 +40,11 @@ const KV: &str = "kv";
 const INCOMING: &str = "incoming";
 const HANDOVER: &str = "handover";
 
-/// The folder of all sessions, and the key that seals what no wallet's key can seal.
+/// The folder of all sessions, and the keys of the node: under the first is sealed what no wallet's key can seal.
 #[derive(Clone)]
 pub struct SessionsDir {
     dir: PathBuf,
-    node_key: SecretKey,
+    node_keys: NodeKeys,
 }
 
 /// The folder of one session.
@@ -52,7 +52,7 @@ pub struct SessionsDir {
 pub struct SessionDir {
     dir: PathBuf,
     wallet: WalletAddress,
-    node_key: SecretKey,
+    node_keys: NodeKeys,
 }
 
 impl SessionsDir {
@@ -60,10 +60,10 @@ impl SessionsDir {
     ///
     /// # Errors
     /// [`DiskFault::Io`].
-    pub fn open(data_dir: &Path, node_key: &SecretKey) -> Result<Self, DiskFault> {
+    pub fn open(data_dir: &Path, node_keys: &NodeKeys) -> Result<Self, DiskFault> {
         let dir = data_dir.join("sessions");
         make_dir(&dir)?;
-        Ok(Self { dir, node_key: node_key.clone() })
+        Ok(Self { dir, node_keys: node_keys.clone() })
     }
 
     /// The wallets that have a folder here.
@@ -86,7 +86,7 @@ impl SessionsDir {
 
     /// The folder of one wallet. Nothing is made yet.
     pub fn session(&self, wallet: WalletAddress) -> SessionDir {
-        SessionDir { dir: self.dir.join(wallet.0.to_string()), wallet, node_key: self.node_key.clone() }
+        SessionDir { dir: self.dir.join(wallet.0.to_string()), wallet, node_keys: self.node_keys.clone() }
     }
 }
 

@@ -8,7 +8,7 @@ use wallet::{
     chain::{ChainKey, PageHashKey},
     codec,
     digest::sha256,
-    identity::RegionId,
+    identity::{RegionId, SecretKey},
     page::PageKind,
     policy::JurisdictionPolicy,
     refusal::Refusal,
@@ -43,10 +43,18 @@ fn keys() -> HolderKeys {
     }
 }
 
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
+fn session_in(folder: &Path, key: SecretKey, other: Option<SecretKey>) -> SessionDir {
+    SessionsDir::open(folder, &NodeKeys::new(key, other)).expect("writable").session(WALLET)
+}
+
 fn session() -> (tempfile::TempDir, SessionDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let sessions = SessionsDir::open(folder.path(), &SecretKey::from_seed(&[11; 32])).expect("writable");
-    (folder, sessions.session(WALLET))
+    let session = session_in(folder.path(), key(11), None);
+    (folder, session)
 }
 
 fn hash(bytes: &[u8]) -> String {
@@ -73,13 +81,25 @@ fn what_was_kept_is_read_back_and_nothing_of_it_stands_in_the_clear() {
 }
 
 #[test]
+fn what_a_node_sealed_under_its_key_of_before_is_sealed_under_its_present_one_and_opens_without_the_other() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    session_in(folder.path(), key(11), None).save_keys(&keys()).expect("writable");
+    assert!(session_in(folder.path(), key(12), None).load_keys().is_err());
+    let both = session_in(folder.path(), key(12), Some(key(11)));
+    assert!(both.load_keys().expect("readable").is_some());
+    both.seal_anew().expect("writable");
+    assert!(session_in(folder.path(), key(12), None).load_keys().expect("readable").is_some());
+    assert!(session_in(folder.path(), key(11), None).load_keys().is_err());
+}
+
+#[test]
 fn another_nodes_key_another_wallet_and_a_flipped_bit_do_not_open_the_keys() {
     let (_folder, session) = session();
     session.save_keys(&keys()).expect("writable");
     let path = session.dir.join(KEYS);
-    let own = SecretKey::from_seed(&[11; 32]);
+    let own = key(11);
     assert!(open_stolen_keys(&path, &own, WALLET).is_ok());
-    assert!(open_stolen_keys(&path, &SecretKey::from_seed(&[12; 32]), WALLET).is_err());
+    assert!(open_stolen_keys(&path, &key(12), WALLET).is_err());
     assert!(open_stolen_keys(&path, &own, WalletAddress(Digest([2; 32]))).is_err());
     let mut sealed = fs::read(&path).expect("readable");
     sealed[40] ^= 1;
