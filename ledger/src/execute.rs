@@ -410,11 +410,11 @@ fn next_height(parent: &Executed) -> BlockHeight {
     parent.height.next().expect("2^64 blocks take longer than the sun has")
 }
 
-fn skipped_digest(skipped: Option<&Nullification>) -> Digest {
+pub(crate) fn skipped_digest(skipped: Option<&Nullification>) -> Digest {
     skipped.map_or(Digest::ZERO, Nullification::digest)
 }
 
-fn certificate_digest(certificate: Option<&Certificate>) -> Digest {
+pub(crate) fn certificate_digest(certificate: Option<&Certificate>) -> Digest {
     certificate.map_or(Digest::ZERO, Certificate::digest)
 }
 

@@ -23,7 +23,7 @@ pub mod refusal;
 pub mod replay;
 #[cfg(feature = "shell")]
 pub mod shell;
-
+pub mod snapshot;
 pub mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

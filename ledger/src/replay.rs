@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use genesis::{Consortium, ValidatorSet};
 use wallet::{
+    digest::Digest,
     identity::{PublicKey, Signature, SignatureInvalid},
     units::BlockHeight,
 };
@@ -65,17 +66,22 @@ pub struct Replayed {
 impl Replay {
     /// A replay that stands at genesis.
     pub fn new(consortium: Arc<Consortium>, signatures: Signatures) -> Self {
+        let executed = Executed::genesis(&consortium);
+        Self::after(consortium, executed, signatures)
+    }
+
+    /// A replay that stands at a final state which the caller trusts.
+    pub fn after(consortium: Arc<Consortium>, executed: Executed, signatures: Signatures) -> Self {
         let verifiers = match signatures {
             Signatures::Verified { threads } => Some(Verifiers::start(threads)),
             Signatures::Certified => None,
         };
-        let executed = Executed::genesis(&consortium);
         Self {
             validators: executed.validators(),
+            final_height: executed.height,
             executed,
             consortium,
             certificate: None,
-            final_height: BlockHeight::ZERO,
             checks: Deferred::default(),
             verifiers,
         }
@@ -92,19 +98,10 @@ impl Replay {
     /// # Errors
     /// [`ReplayInvalid`] names the height and what does not hold; the replay stays where it was.
     pub fn step(&mut self, next: &FinalBlock) -> Result<(), ReplayInvalid> {
-        let FinalBlock { block, certificate, carriers } = next;
+        let FinalBlock { block, certificate, .. } = next;
         let height = block.header.height;
         let invalid = |reason| ReplayInvalid { height, reason };
-        let is_its_own = carriers.is_empty() && certificate.view == block.header.view;
-        let fits = match block.header.is_closing() {
-            true => certificate.kind == VoteKind::Finalize && (is_its_own || !carriers.is_empty()),
-            false => is_its_own,
-        };
-        if !fits || closed_by(certificate, carriers) != Some((height, block.header.digest())) {
-            return Err(invalid(Reason::OtherCertificate));
-        }
-        let quorum = certificate.verify(&self.validators, &self.consortium.id());
-        quorum.map_err(|error| invalid(Reason::Certificate(error)))?;
+        check_certificate(next, &self.validators, &self.consortium.id()).map_err(invalid)?;
         let executed = execute_with(&self.consortium, &self.executed, block, &self.checks);
         let claims = self.checks.take();
         let executed = executed.map_err(|error| invalid(Reason::Block(error)))?;
@@ -134,6 +131,25 @@ impl Replay {
         }
         Ok(Replayed { executed, certificate, verified })
     }
+}
+
+/// Whether a quorum of `validators` certified a block, in the form that its place in the epoch asks for.
+pub(crate) fn check_certificate(
+    next: &FinalBlock,
+    validators: &ValidatorSet,
+    consortium: &Digest,
+) -> Result<(), Reason> {
+    let FinalBlock { block, certificate, carriers } = next;
+    let header = &block.header;
+    let is_its_own = carriers.is_empty() && certificate.view == header.view;
+    let fits = match header.is_closing() {
+        true => certificate.kind == VoteKind::Finalize && (is_its_own || !carriers.is_empty()),
+        false => is_its_own,
+    };
+    if !fits || closed_by(certificate, carriers) != Some((header.height, header.digest())) {
+        return Err(Reason::OtherCertificate);
+    }
+    certificate.verify(validators, consortium).map_err(Reason::Certificate)
 }
 
 /// Takes every signature for good, and keeps it for who verifies it.

@@ -50,7 +50,8 @@ impl Replica {
     }
 }
 
-fn end_of(store: &FinalStore, log: &LogStore) -> Result<End, Fault> {
+/// The last block that a certificate of its own made final, and its place in the raft log.
+pub(super) fn end_of(store: &FinalStore, log: &LogStore) -> Result<End, Fault> {
     let mut end = match store.last()? {
         Some((height, log_id)) => End { height, raft_index: log_id.index },
         None => return Ok(End { height: BlockHeight::ZERO, raft_index: 0 }),

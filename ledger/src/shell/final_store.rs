@@ -1,11 +1,12 @@
 //! What is final, on RocksDB: one synced batch for each block, and read access for bundles, REST and catching up.
 
+mod import;
 mod nodes;
 mod tiles;
 
 use std::{ops::Range, sync::Arc};
 
-use genesis::Consortium;
+use genesis::{Consortium, ValidatorSet};
 use serde::{Deserialize, Serialize};
 use wallet::{
     digest::Digest,
@@ -106,40 +107,12 @@ impl FinalStore {
     /// # Errors
     /// [`Fault`] of the disk; nothing of the block is stored then.
     pub fn commit(&self, finalized: &Final, before: &Executed, log_id: RaftLogId) -> Result<(), Fault> {
-        let Block { header, proposal, parent_certificate, carriers, skipped, entries } = &finalized.block;
-        let height = number_key(header.height.get());
-        let first = before.log.size();
+        let Final { block, certificate, carriers, executed, .. } = finalized;
+        let header = &block.header;
         let mut batch = Batch::default();
-        let header_value = StoredHeader {
-            header: header.clone(),
-            proposal: *proposal,
-            parent_certificate: parent_certificate.clone(),
-            carriers: carriers.clone(),
-            skipped: skipped.clone(),
-            entries: entries.len() as u64,
-        };
-        batch.put(HEADERS, &height, &header_value);
-        batch.put(CERTIFICATES, &height, &finalized.certificate);
-        if header.is_closing() {
-            let (certificate, carriers) = (finalized.certificate.clone(), finalized.carriers.clone());
-            let proof = ClosingProof { certificate, carriers };
-            let hand_over = HandOver { closing: header.clone(), proof, next: finalized.executed.validators() };
-            batch.put(HAND_OVERS, &number_key(header.epoch), &hand_over);
-        }
-        let mut leaves = Vec::with_capacity(entries.len());
-        for (entry, index) in entries.iter().zip(first..) {
-            let leaf = entry.leaf_hash();
-            leaves.push(leaf);
-            batch.put_bytes(ENTRIES, &number_key(index), entry.bytes());
-            batch.put_bytes(LEAVES, &number_key(index), leaf.as_bytes());
-            if let Some(wallet) = entry.body.event.wallet() {
-                batch.put_bytes(WALLETS, &indexed(wallet.0.as_bytes(), index), &[]);
-            }
-            if matches!(entry.body.event, Event::DecisionAnchored(_)) {
-                batch.put_bytes(ANCHORS, &indexed(&node_key(entry.body.author), index), &[]);
-            }
-        }
-        self.put_completed(&mut batch, first, &leaves)?;
+        let next = header.is_closing().then(|| executed.validators());
+        let leaves = Self::put_block(&mut batch, block, certificate, carriers, next);
+        self.put_completed(&mut batch, before.log.size(), &leaves)?;
         // What genesis put into the state is stored with the first block.
         let empty = StateTree::default();
         let stored = if before.height == BlockHeight::ZERO { &empty } else { before.state.tree() };
@@ -154,6 +127,47 @@ impl FinalStore {
             batch.put(META, POINTER, &pointer);
         }
         self.0.write(batch)
+    }
+
+    /// Adds a block and what made it final, and gives its leaves. `next` is the set after it if it closes its epoch.
+    fn put_block(
+        batch: &mut Batch,
+        block: &Block,
+        certificate: &Certificate,
+        above: &[Header],
+        next: Option<ValidatorSet>,
+    ) -> Vec<Digest> {
+        let Block { header, proposal, parent_certificate, carriers, skipped, entries } = block;
+        let height = number_key(header.height.get());
+        let first = header.log_size.saturating_sub(entries.len() as u64);
+        let header_value = StoredHeader {
+            header: header.clone(),
+            proposal: *proposal,
+            parent_certificate: parent_certificate.clone(),
+            carriers: carriers.clone(),
+            skipped: skipped.clone(),
+            entries: entries.len() as u64,
+        };
+        batch.put(HEADERS, &height, &header_value);
+        batch.put(CERTIFICATES, &height, certificate);
+        if let Some(next) = next {
+            let proof = ClosingProof { certificate: certificate.clone(), carriers: above.to_vec() };
+            batch.put(HAND_OVERS, &number_key(header.epoch), &HandOver { closing: header.clone(), proof, next });
+        }
+        let mut leaves = Vec::with_capacity(entries.len());
+        for (entry, index) in entries.iter().zip(first..) {
+            let leaf = entry.leaf_hash();
+            leaves.push(leaf);
+            batch.put_bytes(ENTRIES, &number_key(index), entry.bytes());
+            batch.put_bytes(LEAVES, &number_key(index), leaf.as_bytes());
+            if let Some(wallet) = entry.body.event.wallet() {
+                batch.put_bytes(WALLETS, &indexed(wallet.0.as_bytes(), index), &[]);
+            }
+            if matches!(entry.body.event, Event::DecisionAnchored(_)) {
+                batch.put_bytes(ANCHORS, &indexed(&node_key(entry.body.author), index), &[]);
+            }
+        }
+        leaves
     }
 
     /// The block of a height, if it is final.

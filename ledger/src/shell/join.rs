@@ -1,48 +1,166 @@
-//! The ledger of a node that joins, from an archive of any node.
+//! The ledger of a node that joins, from what several nodes hand out: see [`crate::snapshot`].
 //!
-//! Where a restored node has to be silent at first, because its key may have signed what the archive does not hold, one
+//! Where a restored node has to be silent at first, because its key may have signed what it does not know any more, one
 //! that never was a validator has nothing to remember: it begins with an empty vote record, like the nodes of genesis.
 
-use std::{io::Read, path::Path};
+use std::{path::Path, sync::Arc};
 
+use genesis::Consortium;
 use wallet::{
     identity::PublicKey,
     units::{BlockHeight, NodeId},
 };
 
 use super::{
-    restore::{RestoreFault, restore_with},
+    fault::Fault,
+    final_store::FinalStore,
+    log_store::LogStore,
+    restore::{RestoreFault, Unfinished, place_of, proves_place},
     vote_record::{VoteFile, Votes},
 };
 use crate::{
-    archive::ArchiveReader,
+    block::{Block, FinalBlock},
+    execute::Executed,
+    finality::Final,
     governance::Member,
+    replay::{Replay, ReplayInvalid, Signatures},
+    snapshot::{Checked, Extent, Piece, Plan, Wanted},
     state::{KeyStatus, State},
 };
 
-/// Makes the ledger folder of the node that has `key`, as [`restore`](super::restore::restore) does, and lets it vote once
-/// it is reinstated. `progress` is told each height.
-///
-/// # Errors
-/// [`JoinFault`]; there is no folder then.
-pub fn join(
-    archive: &mut ArchiveReader<impl Read>,
-    folder: &Path,
-    key: PublicKey,
-    progress: impl FnMut(BlockHeight),
-) -> Result<NodeId, JoinFault> {
-    let consortium = archive.consortium().id();
-    let mut joined = None;
-    restore_with(archive, folder, progress, |unfinished, restored| {
-        if !restored.is_place_proven {
-            return Err(JoinFault::PlaceNotProven { raft_index: restored.raft_index });
+/// A ledger folder that is being filled with what came. Unless it is finished, the folder does not appear.
+pub struct Joining {
+    plan: Plan,
+    consortium: Arc<Consortium>,
+    store: FinalStore,
+    /// The state before the first block.
+    genesis: Executed,
+    unfinished: Unfinished,
+}
+
+/// What a node that joined has.
+#[derive(Clone, Debug)]
+pub struct Joined {
+    /// Which node it is.
+    pub node: NodeId,
+    /// The final state.
+    pub executed: Executed,
+}
+
+impl Joining {
+    /// Begins to fill a ledger folder that will stand at `folder`.
+    ///
+    /// # Errors
+    /// [`RestoreFault`] if there is one, or another process fills it, or the disk says so.
+    pub fn begin(folder: &Path, consortium: Arc<Consortium>, extent: Extent) -> Result<Self, RestoreFault> {
+        let unfinished = Unfinished::begin(folder)?;
+        let opened = FinalStore::open(unfinished.folder().join("final"), &consortium);
+        let (store, tip) = opened.inspect_err(|_| unfinished.remove())?;
+        Ok(Self { plan: Plan::new(extent), consortium, store, genesis: tip.executed, unfinished })
+    }
+
+    /// What is needed.
+    pub fn plan(&mut self) -> &mut Plan {
+        &mut self.plan
+    }
+
+    /// Stores what came. It waits for the disk.
+    ///
+    /// # Errors
+    /// [`Fault`] of the disk.
+    pub fn take(&mut self, checked: Checked) -> Result<(), Fault> {
+        match self.plan.take(checked) {
+            Some(Piece::Blocks(blocks)) => self.store.put_blocks(&blocks, self.plan.extent().sets()),
+            Some(Piece::Leaves(leaves)) => self.store.put_leaves(&leaves),
+            None => Ok(()),
         }
-        let node = newcomer(&restored.executed.state, key)?;
-        VoteFile::new(unfinished).save(&Votes::new(consortium, node)).map_err(RestoreFault::from)?;
-        joined = Some(node);
-        Ok(())
-    })?;
-    joined.ok_or(JoinFault::NoNode { key })
+    }
+
+    /// Gives a chunk back that did not come.
+    pub fn give_back(&mut self, wanted: Wanted) {
+        self.plan.give_back(wanted);
+    }
+
+    /// Makes it the ledger of the node that has `key`, once everything came, and lets that vote once it is reinstated.
+    /// Executes what is above the state that came; `progress` is told each height.
+    ///
+    /// # Errors
+    /// [`JoinFault`]; there is no folder then.
+    pub fn finish(self, key: PublicKey, mut progress: impl FnMut(BlockHeight)) -> Result<Joined, JoinFault> {
+        let Self { plan, consortium, store, genesis, unfinished } = self;
+        let made = fill(&plan, &consortium, &store, genesis, unfinished.folder(), &mut progress);
+        // Nothing of the folder may be open when it moves.
+        drop(store);
+        let joined = made.and_then(|executed| {
+            let node = newcomer(&executed.state, key)?;
+            let votes = Votes::new(consortium.id(), node);
+            VoteFile::new(unfinished.folder()).save(&votes).map_err(RestoreFault::from)?;
+            Ok(Joined { node, executed })
+        });
+        let joined = joined.inspect_err(|_| unfinished.remove())?;
+        unfinished.publish()?;
+        Ok(joined)
+    }
+
+    /// Removes what came.
+    pub fn give_up(self) {
+        let Self { store, unfinished, .. } = self;
+        drop(store);
+        unfinished.remove();
+    }
+}
+
+/// Makes final what was stored, and lets the raft log begin after it.
+fn fill(
+    plan: &Plan,
+    consortium: &Arc<Consortium>,
+    store: &FinalStore,
+    genesis: Executed,
+    folder: &Path,
+    progress: &mut dyn FnMut(BlockHeight),
+) -> Result<Executed, JoinFault> {
+    let extent = plan.extent();
+    if !plan.is_complete() {
+        return Err(Fault::Impossible("a ledger was made of chunks that did not all come".to_owned()).into());
+    }
+    let (tip, offer) = (extent.tip(), extent.offer());
+    let stored = |height: u64| {
+        let missing = || Fault::Missing { store: "final", what: format!("block {height}") };
+        store.block(BlockHeight::new(height))?.ok_or_else(missing)
+    };
+    // What came with the block may be another quorum's word, which did not make it final.
+    let mut last = stored(tip.height.get())?;
+    (last.certificate, last.carriers) = (offer.proof.certificate.clone(), offer.proof.carriers.clone());
+    store.put_blocks(std::slice::from_ref(&last), extent.sets())?;
+    let parent = match tip.height.get() {
+        1 => None,
+        height => Some(stored(height - 1)?.block),
+    };
+    if !proves_place(consortium, parent.as_ref(), &last.block, offer.raft_index)? {
+        return Err(JoinFault::PlaceNotProven { raft_index: offer.raft_index });
+    }
+    let place = place_of(&last.block, offer.raft_index);
+    let index_of = |block: &Block| if block.header.height == tip.height { offer.raft_index } else { 0 };
+    let mut executed = match extent.state_at().get() {
+        0 => genesis,
+        height => {
+            let block = stored(height)?.block;
+            store.adopt(consortium, block.header.height, place_of(&block, index_of(&block)).log_id)?
+        }
+    };
+    let mut replay = Replay::after(consortium.clone(), executed.clone(), Signatures::Certified);
+    for height in executed.height.get() + 1..=tip.height.get() {
+        let next = stored(height)?;
+        replay.step(&next)?;
+        let FinalBlock { block, certificate, carriers } = next;
+        let (log_index, log_id) = (index_of(&block), place_of(&block, index_of(&block)).log_id);
+        let finalized = Final { certificate, carriers, block, executed: replay.executed().clone(), log_index };
+        store.commit(&finalized, &executed, log_id)?;
+        executed = finalized.executed;
+        progress(executed.height);
+    }
+    LogStore::open(folder.join("log"))?.begin_after(place)?;
+    Ok(executed)
 }
 
 /// The node that has `key` and never voted.
@@ -63,25 +181,35 @@ pub(crate) fn was_validator(state: &State, node: NodeId) -> bool {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinFault {
-    /// It cannot be restored.
+    /// Its folder cannot be made.
     #[error(transparent)]
     Restore(#[from] RestoreFault),
-    /// The operators have not let it in yet, or the archive is from before.
-    #[error("at the end of the archive no node has the key {key}")]
+    /// The blocks above the state that came do not follow from it. A quorum certified them: the software differs, or the
+    /// quorum lied.
+    #[error("a block does not follow from the certified state: {0}")]
+    Replay(#[from] ReplayInvalid),
+    /// The operators have not let it in yet, or what came is from before.
+    #[error("in the final state no node has the key {key}")]
     NoNode {
         /// The key that was given.
         key: PublicKey,
     },
-    /// Where the log begins is the archive's word alone. With a wrong one the node would follow nobody.
-    #[error("the archive does not prove that its last block has raft index {raft_index}: take another")]
+    /// Where the log begins is one node's word alone. With a wrong one the node would follow nobody.
+    #[error("nothing proves that the last block has raft index {raft_index}: try again, or ask another node first")]
     PlaceNotProven {
-        /// What the archive says.
+        /// What was said.
         raft_index: u64,
     },
-    /// It was a validator, and what it signed is not in the archive.
+    /// It was a validator, and what it signed is not known any more.
     #[error("node {node} was a validator before: restore it")]
     Voted {
         /// Which.
         node: NodeId,
     },
+}
+
+impl From<Fault> for JoinFault {
+    fn from(fault: Fault) -> Self {
+        Self::Restore(fault.into())
+    }
 }

@@ -25,6 +25,7 @@ pub mod metrics;
 mod network;
 pub mod packed;
 mod passed_over;
+mod pins;
 mod promises;
 mod proposer;
 pub mod raft;
@@ -39,6 +40,7 @@ mod shared;
 mod sight;
 #[cfg(any(test, feature = "testing"))]
 pub mod simulated;
+mod snapshot;
 mod start;
 pub mod state_machine;
 mod statements;

@@ -50,50 +50,36 @@ pub struct Restored {
 pub fn restore(
     archive: &mut ArchiveReader<impl Read>,
     folder: &Path,
-    progress: impl FnMut(BlockHeight),
-) -> Result<Restored, RestoreFault> {
-    restore_with(archive, folder, progress, |_, _| Ok(()))
-}
-
-/// The same, with what `finish` puts into the folder before it appears.
-pub(super) fn restore_with<F: From<RestoreFault>>(
-    archive: &mut ArchiveReader<impl Read>,
-    folder: &Path,
     mut progress: impl FnMut(BlockHeight),
-    finish: impl FnOnce(&Path, &Restored) -> Result<(), F>,
-) -> Result<Restored, F> {
-    if folder.exists() {
-        return Err(RestoreFault::FolderExists { folder: folder.to_owned() }.into());
-    }
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let is_new = !parent.exists();
-    fs::create_dir_all(parent).map_err(file(parent))?;
-    let unfinished = Unfinished::begin(folder.with_extension("restoring"))?;
-    let restored = fill(archive, &unfinished.folder, &mut progress).map_err(F::from).and_then(|restored| {
-        finish(&unfinished.folder, &restored)?;
-        // Else a loss of power could leave the folder without what is in it: that of a node that never was.
-        unfinished.lock.sync_all().map_err(file(&unfinished.folder))?;
-        fs::rename(&unfinished.folder, folder).map_err(file(folder))?;
-        Ok(restored)
-    });
-    let restored = restored.inspect_err(|_| unfinished.remove())?;
-    sync(parent)?;
-    if let Some(above) = parent.parent().filter(|above| is_new && !above.as_os_str().is_empty()) {
-        sync(above)?;
-    }
+) -> Result<Restored, RestoreFault> {
+    let unfinished = Unfinished::begin(folder)?;
+    let restored = fill(archive, unfinished.folder(), &mut progress).inspect_err(|_| unfinished.remove())?;
+    unfinished.publish()?;
     Ok(restored)
 }
 
-/// A folder that one restore fills.
-struct Unfinished {
+/// A ledger folder that is being filled beside its place.
+pub(super) struct Unfinished {
     folder: PathBuf,
+    /// Where it will stand.
+    place: PathBuf,
     /// The folder itself. It is locked until the process ends with it.
     lock: File,
+    /// The folder that is above its place, if that was made for it.
+    made_in: Option<PathBuf>,
 }
 
 impl Unfinished {
-    /// An empty folder, in the place of one that ended in the midst.
-    fn begin(folder: PathBuf) -> Result<Self, RestoreFault> {
+    /// An empty folder for `place`, where nothing may stand, instead of one that ended in the midst.
+    pub(super) fn begin(place: &Path) -> Result<Self, RestoreFault> {
+        if place.exists() {
+            return Err(RestoreFault::FolderExists { folder: place.to_owned() });
+        }
+        let parent = above(place);
+        let is_new = !parent.exists();
+        fs::create_dir_all(parent).map_err(file(parent))?;
+        let made_in = is_new.then(|| above(parent).to_owned());
+        let folder = place.with_extension("restoring");
         match File::open(&folder) {
             Ok(left) => {
                 lock(&left, &folder)?;
@@ -105,15 +91,35 @@ impl Unfinished {
         fs::create_dir(&folder).map_err(file(&folder))?;
         let own = File::open(&folder).map_err(file(&folder))?;
         lock(&own, &folder)?;
-        Ok(Self { folder, lock: own })
+        Ok(Self { folder, place: place.to_owned(), lock: own, made_in })
     }
 
-    /// Removes what a restore that failed has written.
-    fn remove(&self) {
+    /// The folder to fill.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Lets the folder appear in its place. Nobody may have files in it open.
+    pub(super) fn publish(self) -> Result<(), RestoreFault> {
+        // Else a loss of power could leave the folder without what is in it: that of a node that never was.
+        let moved = self.lock.sync_all().map_err(file(&self.folder));
+        let moved = moved.and_then(|()| fs::rename(&self.folder, &self.place).map_err(file(&self.place)));
+        moved.inspect_err(|_| self.remove())?;
+        sync(above(&self.place))?;
+        self.made_in.as_deref().map_or(Ok(()), sync)
+    }
+
+    /// Removes what was written so far.
+    pub(super) fn remove(&self) {
         if let Err(error) = fs::remove_dir_all(&self.folder) {
             tracing::warn!(folder = %self.folder.display(), %error, "an unfinished restore could not be removed");
         }
     }
+}
+
+/// The folder in which a path stands.
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn lock(folder: &File, path: &Path) -> Result<(), RestoreFault> {
@@ -167,7 +173,7 @@ fn fill(
 /// Whether a block's header proves that the block stands at `index` in the raft log. It names the hash of the log before
 /// it, which ends with its parent, or with the entry with which its leader began the term; unless a block between them
 /// never became final, of which an archive knows nothing.
-fn proves_place(
+pub(super) fn proves_place(
     consortium: &Consortium,
     parent: Option<&Block>,
     block: &Block,

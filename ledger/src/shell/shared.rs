@@ -21,6 +21,7 @@ use super::{
     final_store::FinalStore,
     lines::Lines,
     log_store::LogStore,
+    pins::Pins,
     promises::Promises,
     raft::{Raft, RaftEntry, RaftLogId, node_id},
     replica::SubmitError,
@@ -72,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) guard: tokio::sync::Mutex<()>,
     /// The final state.
     pub(crate) tip: watch::Sender<Arc<Executed>>,
+    /// States that are kept for those who join.
+    pub(crate) pins: Arc<Pins>,
     /// The raft entry of the final block.
     pub(crate) final_at: watch::Sender<Option<RaftLogId>>,
     /// The raft entry of the highest block that this node signed `Finalize` for.

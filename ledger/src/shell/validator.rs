@@ -304,7 +304,9 @@ impl Validator {
         shared.ordered.forget_up_to(log_id.index);
         // In this order: who waits for the state may look at the log's final entry next.
         shared.final_at.send_replace(Some(log_id));
-        shared.tip.send_replace(Arc::new(finalized.executed.clone()));
+        let now = Arc::new(finalized.executed.clone());
+        shared.pins.note(&before, &now);
+        shared.tip.send_replace(now);
         shared.check_promises(finalized, &before)?;
         shared.outbox.settle(&ids);
         self.judge_leader(&finalized.block, is_timely);

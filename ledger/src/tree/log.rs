@@ -37,6 +37,11 @@ impl LogTree {
         tree
     }
 
+    /// The tree of `size` leaves with these peaks, the largest first.
+    pub(super) const fn from_peaks(size: u64, peaks: Vec<Digest>) -> Self {
+        Self { size, peaks }
+    }
+
     /// How many leaves it has.
     pub const fn size(&self) -> u64 {
         self.size

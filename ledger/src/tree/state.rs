@@ -15,7 +15,7 @@ use wallet::digest::Digest;
 pub use super::log::ProofInvalid;
 
 /// A key has this many bits, so a path has at most as many siblings.
-const KEY_BITS: usize = 256;
+pub(super) const KEY_BITS: usize = 256;
 
 /// A map from 32-byte keys to values, with a root.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +26,7 @@ pub struct StateTree {
 type Subtree = Option<Arc<Node>>;
 
 #[derive(Clone, Debug)]
-enum Node {
+pub(super) enum Node {
     Leaf { key: Digest, value: Vec<u8>, hash: Digest },
     Inner { left: Subtree, right: Subtree, hash: OnceLock<Digest> },
 }
@@ -35,6 +35,11 @@ impl StateTree {
     /// The root; zero if the tree is empty.
     pub fn root(&self) -> Digest {
         hash_of(&self.root)
+    }
+
+    /// The whole tree's node.
+    pub(super) fn top(&self) -> Option<&Node> {
+        self.root.as_deref()
     }
 
     /// The value under `key`.
@@ -245,7 +250,7 @@ fn hash_of(subtree: &Subtree) -> Digest {
     node_hash_of(subtree.as_deref())
 }
 
-fn node_hash_of(node: Option<&Node>) -> Digest {
+pub(super) fn node_hash_of(node: Option<&Node>) -> Digest {
     match node {
         None => Digest::ZERO,
         Some(Node::Leaf { hash, .. }) => *hash,
@@ -253,19 +258,19 @@ fn node_hash_of(node: Option<&Node>) -> Digest {
     }
 }
 
-fn value_hash(value: &[u8]) -> Digest {
+pub(super) fn value_hash(value: &[u8]) -> Digest {
     Digest(Sha256::digest(value).into())
 }
 
-fn leaf_hash(key: &Digest, value: &Digest) -> Digest {
+pub(super) fn leaf_hash(key: &Digest, value: &Digest) -> Digest {
     Digest(Sha256::new().chain_update([0]).chain_update(key.0).chain_update(value.0).finalize().into())
 }
 
-fn inner_hash(left: &Digest, right: &Digest) -> Digest {
+pub(super) fn inner_hash(left: &Digest, right: &Digest) -> Digest {
     Digest(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
 }
 
-fn bit(key: &Digest, depth: usize) -> bool {
+pub(super) fn bit(key: &Digest, depth: usize) -> bool {
     key.0[depth / 8] >> (7 - depth % 8) & 1 == 1
 }
 

@@ -53,6 +53,14 @@ pub fn root<T: Tiles + ?Sized>(tiles: &T, size: u64) -> Result<Digest, T::Error>
     Reader::new(tiles, size).root(0..size)
 }
 
+/// The tree over the first `size` leaves, to which the next can be appended.
+///
+/// # Errors
+/// What `tiles` says if it lacks a hash.
+pub fn right_edge<T: Tiles + ?Sized>(tiles: &T, size: u64) -> Result<LogTree, T::Error> {
+    Ok(LogTree::from_peaks(size, Reader::new(tiles, size).peaks(0..size)?))
+}
+
 /// The audit path of the leaf at `index` in the tree of `size` leaves (RFC 9162 2.1.3.1), or none beyond its end.
 ///
 /// # Errors
@@ -151,15 +159,20 @@ impl<'a, T: Tiles + ?Sized> Reader<'a, T> {
 
     /// The root over `leaves`, which the splits of RFC 9162 led to: it begins at a multiple of each of its subtrees.
     pub(super) fn root(&mut self, leaves: Range<u64>) -> Result<Digest, T::Error> {
+        let mut peaks = self.peaks(leaves)?.into_iter().rev();
+        let Some(last) = peaks.next() else { return Ok(Digest(Sha256::digest([]).into())) };
+        Ok(peaks.fold(last, |right, left| node_hash(&left, &right)))
+    }
+
+    /// The roots of its complete subtrees, the largest first.
+    fn peaks(&mut self, leaves: Range<u64>) -> Result<Vec<Digest>, T::Error> {
         let (mut start, mut peaks) = (leaves.start, Vec::new());
         while start < leaves.end {
             let height = (leaves.end - start).ilog2();
             peaks.push(self.subtree(height, start >> height)?);
             start += 1 << height;
         }
-        let mut peaks = peaks.into_iter().rev();
-        let Some(last) = peaks.next() else { return Ok(Digest(Sha256::digest([]).into())) };
-        Ok(peaks.fold(last, |right, left| node_hash(&left, &right)))
+        Ok(peaks)
     }
 
     /// The root of the complete subtree number `index` of 2^`height` leaves.
@@ -250,6 +263,7 @@ mod tests {
             kept.append(block);
             block.iter().for_each(|leaf| tree.append(*leaf));
             assert_eq!(root(&kept, tree.size()), Ok(tree.root()), "size {}", tree.size());
+            assert_eq!(right_edge(&kept, tree.size()), Ok(tree.clone()));
         }
         assert_eq!(kept.levels.iter().map(Vec::len).collect::<Vec<_>>(), [70_000, 273, 1]);
     }

@@ -5,7 +5,7 @@
 
 mod admin;
 mod archive;
-mod auth;
+pub(crate) mod auth;
 mod evidence;
 mod governance;
 mod ledger;
@@ -18,6 +18,7 @@ mod path;
 pub mod problem;
 mod proofs;
 pub mod refusal;
+pub(crate) mod snapshot;
 mod state;
 mod tags;
 
@@ -196,7 +197,14 @@ fn public(api: Api) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/openapi.json", get(openapi::document));
-    let audit = [archive::router(), evidence::router(), governance::router(), log::router(), state::router()];
+    let audit = [
+        archive::router(),
+        evidence::router(),
+        governance::router(),
+        log::router(),
+        snapshot::router(),
+        state::router(),
+    ];
     let audit = audit.into_iter().fold(ledger::router(), Router::merge);
     with_limits(open.merge(openai::router()).merge(audit), api)
 }

@@ -169,4 +169,7 @@ refusals! {
         /// What they are instead.
         reason: String,
     }
+    /// A chunk of the ledger that this node does not have, or does not keep any more.
+    #[code("N-525", NOT_FOUND, retry = true)] #[error("this node does not have that part of the ledger, or not any more")]
+    ChunkNotHere
 }

@@ -23,6 +23,21 @@ pub struct ClientArguments {
     pub api_key_file: Option<PathBuf>,
 }
 
+impl ClientArguments {
+    /// The API key, if a file is named.
+    ///
+    /// # Errors
+    /// N-150 if it cannot be read.
+    pub fn api_key(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        let read = |file: &PathBuf| {
+            let text = fs::read_to_string(file).map(Zeroizing::new);
+            let text = text.map_err(|error| Failure::new("N-150", error, file.display()))?;
+            Ok(Zeroizing::new(text.trim_end().to_owned()))
+        };
+        self.api_key_file.as_ref().map(read).transpose()
+    }
+}
+
 /// A client of one node.
 #[derive(Clone)]
 pub struct Client {
@@ -46,12 +61,7 @@ impl Client {
     /// # Errors
     /// N-150 if the API key cannot be read, N-160 if no client can be made.
     pub fn open(arguments: &ClientArguments) -> Result<Self, Failure> {
-        let api_key = arguments.api_key_file.as_ref().map(|file| {
-            let text = fs::read_to_string(file).map(Zeroizing::new);
-            let text = text.map_err(|error| Failure::new("N-150", error, file.display()))?;
-            Ok::<_, Failure>(Zeroizing::new(text.trim_end().to_owned()))
-        });
-        Self::new(&arguments.url, api_key.transpose()?)
+        Self::new(&arguments.url, arguments.api_key()?)
     }
 
     /// A client of the node at `url` (scheme, host and port) with an API key.

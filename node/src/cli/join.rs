@@ -1,36 +1,26 @@
 //! `batchmind join`: the ledger of a node that the operators let in.
 
-use std::{
-    fmt,
-    fs::{self, File},
-    io::BufReader,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc};
 
 use clap::Args;
-use ledger::{
-    archive::ArchiveReader,
-    shell::{
-        join::{JoinFault, join},
-        restore::RestoreFault,
-    },
-};
 use serde::Serialize;
-use wallet::units::NodeId;
-
-use super::{
-    Failure, Output,
-    client::{Client, ClientArguments},
-    ledger::{backup, not_restored},
-    progress::Progress,
+use wallet::{
+    digest::Digest,
+    units::{BlockHeight, NodeId},
 };
-use crate::config::LedgerConfig;
 
-/// Make the ledger of a node that the operators let in, from a running node.
+use super::{Failure, Output, client::ClientArguments, progress::Progress};
+use crate::{
+    config::LedgerConfig,
+    joining::{Dropped, Made, Order, Source, Step, join},
+};
+
+/// Make the ledger of a node that the operators let in, from running nodes.
 ///
-/// Fetches the final chain, checks every certificate and both roots of every block from the genesis document on, and
-/// finds this node in the final state by its key. Then `batchmind node run` follows the ledger, and once the operators
-/// reinstate the node it votes.
+/// Asks the node at --url and those of the genesis document, several at a time. What a quorum made final is proven from the
+/// genesis document on; blocks, entries and one state below it are checked by their hashes, and what came after that state
+/// is executed. Then `batchmind node run` follows the ledger, and once the operators reinstate the node it votes. A join
+/// that was stopped goes on with what came.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The configuration of the node that joins.
@@ -38,54 +28,64 @@ pub(super) struct Arguments {
     config: PathBuf,
     #[command(flatten)]
     client: ClientArguments,
+    /// Also ask this node; may be repeated. It gets the API key.
+    #[arg(long, value_name = "URL")]
+    peer: Vec<String>,
+    /// Execute every block instead of taking a state that a quorum certified.
+    #[arg(long)]
+    replay: bool,
 }
 
 impl Arguments {
     pub(super) async fn run(self) -> Result<Output, Failure> {
-        let config = LedgerConfig::load(&self.config)?;
-        let folder = config.data_dir.join("ledger");
-        if folder.exists() {
-            let fault = RestoreFault::FolderExists { folder: folder.clone() };
-            return Err(not_restored(fault, &self.config, &folder));
-        }
-        let client = Client::open(&self.client)?;
-        let failed = |error, path: &Path| Failure::new("N-152", error, path.display());
-        fs::create_dir_all(&config.data_dir).map_err(|error| failed(error, &config.data_dir))?;
-        let fetched = tempfile::tempdir_in(&config.data_dir).map_err(|error| failed(error, &config.data_dir))?;
-        let archive = fetched.path().join("archive");
-        backup(&client, archive.clone()).await?;
-        super::apart(move || {
-            let joined = join_from(&archive, &config);
-            drop(fetched);
-            joined
-        })
-        .await
+        let LedgerConfig { consortium, keys, data_dir } = LedgerConfig::load(&self.config)?;
+        let api_key = self.client.api_key()?;
+        // Of nodes that genesis does not name nobody vouches for the address, and the key goes there.
+        let named = consortium.nodes().iter().map(|node| node.api.as_str());
+        let given = [self.client.url.as_str()].into_iter().chain(self.peer.iter().map(String::as_str));
+        let mut urls = BTreeSet::new();
+        let all = given.chain(named).map(|url| url.trim_end_matches('/')).filter(|url| urls.insert(*url));
+        let sources = all.map(|url| Source::new(url, api_key.clone())).collect::<Result<Vec<_>, Failure>>()?;
+        let folder = data_dir.join("ledger");
+        let (key, consortium, replays) = (keys.key().public_key(), Arc::new(consortium), self.replay);
+        let order = Order { consortium, key, folder: folder.clone(), replays };
+        let (mut came, mut executed) = (Progress::new("MiB"), Progress::new("blocks"));
+        let told = move |step| match step {
+            Step::Came(bytes) => came.at(bytes >> 20),
+            Step::Executed(height) => executed.at(height.get()),
+        };
+        let Made { joined, state_at, bytes, sources, dropped } = join(sources, order, told).await?;
+        let (height, state_root) = (joined.executed.height, joined.executed.state.root());
+        Ok(Output::new(&Outcome { folder, node: joined.node, height, state_root, state_at, bytes, sources, dropped }))
     }
 }
 
-fn join_from(archive: &Path, config: &LedgerConfig) -> Result<Output, Failure> {
-    let folder = config.data_dir.join("ledger");
-    let file = File::open(archive).map_err(|error| Failure::new("N-150", error, archive.display()))?;
-    let refused = |fault: JoinFault| match fault {
-        JoinFault::Restore(fault) => not_restored(fault, archive, &folder),
-        fault => Failure::new("N-112", fault, folder.display()),
-    };
-    let reader = ArchiveReader::open(BufReader::new(file), &config.consortium.id());
-    let mut reader = reader.map_err(|invalid| not_restored(invalid.into(), archive, &folder))?;
-    let mut progress = Progress::new("blocks");
-    let key = config.keys.key().public_key();
-    let node = join(&mut reader, &folder, key, |height| progress.at(height.get())).map_err(refused)?;
-    Ok(Output::new(&Joined { folder, node }))
-}
-
 #[derive(Serialize)]
-struct Joined {
+struct Outcome {
     folder: PathBuf,
     node: NodeId,
+    height: BlockHeight,
+    state_root: Digest,
+    /// Height of the state that was not executed; 0 if all was.
+    state_at: BlockHeight,
+    bytes: u64,
+    sources: usize,
+    dropped: Vec<Dropped>,
 }
 
-impl fmt::Display for Joined {
+impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: the ledger of node {}", self.folder.display(), self.node)
+        let Self { folder, node, height, state_root, state_at, bytes, sources, dropped } = self;
+        writeln!(f, "{}: the ledger of node {node}, up to height {height}", folder.display())?;
+        writeln!(f, "state root   {state_root}")?;
+        match state_at.get() {
+            0 => writeln!(f, "executed     every block")?,
+            _ => writeln!(f, "executed     what followed height {state_at}; the state there is that of a quorum")?,
+        }
+        write!(f, "came         {bytes} bytes from {sources} nodes")?;
+        dropped.iter().try_for_each(|Dropped { url, lied, reason }| {
+            let what = if *lied { "sent what is wrong" } else { "failed" };
+            write!(f, "\nnote: {url} {what}: {reason}")
+        })
     }
 }

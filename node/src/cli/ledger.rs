@@ -66,7 +66,7 @@ impl Command {
 }
 
 /// Writes the archive of a running node to a file.
-pub(super) async fn backup(client: &Client, out: PathBuf) -> Result<Output, Failure> {
+async fn backup(client: &Client, out: PathBuf) -> Result<Output, Failure> {
     let not_written = |error: io::Error| Failure::new("N-152", error, out.display());
     if out.exists() {
         return Err(not_written(io::ErrorKind::AlreadyExists.into()));
@@ -111,7 +111,7 @@ fn check(archive: &mut NamedTempFile, name: &Path) -> Result<(), Failure> {
 }
 
 /// Why no ledger was made of an archive.
-pub(super) fn not_restored(fault: RestoreFault, archive: &Path, folder: &Path) -> Failure {
+fn not_restored(fault: RestoreFault, archive: &Path, folder: &Path) -> Failure {
     match &fault {
         RestoreFault::Archive(_) | RestoreFault::Replay(_) | RestoreFault::WrongPlace { .. } => {
             Failure::new("N-156", fault, archive.display())

@@ -108,7 +108,7 @@ fn two_restores_at_once_do_not_write_into_one_folder() {
     let (archive, consortium) = sample();
     let parent = tempfile::tempdir().expect("tempdir");
     let folder = parent.path().join("ledger");
-    let other = Unfinished::begin(parent.path().join("ledger.restoring")).expect("nobody else");
+    let other = Unfinished::begin(&folder).expect("nobody else");
     fs::write(other.folder.join("of-the-other"), b"").expect("our own folder");
     let found = restored(&archive, &consortium, &folder);
     assert!(matches!(found, Err(RestoreFault::UnderWay { .. })), "{found:?}");

@@ -1,0 +1,89 @@
+//! What a node says that it has.
+
+use serde::{Deserialize, Serialize};
+use wallet::units::BlockHeight;
+
+use super::STATES_MAX;
+use crate::{
+    block::Header,
+    certificate::CertificateInvalid,
+    hand_over::{ClosingProof, ValidatorSets},
+};
+
+/// A node's last final block, and where it can hand out the state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Of the last block that a certificate of its own made final.
+    pub tip: Header,
+    /// Why it is final.
+    pub proof: ClosingProof,
+    /// Index of that block in the raft log. No certificate covers it, but the header may prove it.
+    pub raft_index: u64,
+    /// Heights up to that block whose whole state it keeps for a while, ascending.
+    pub states: Vec<BlockHeight>,
+}
+
+impl Offer {
+    /// How many hand-overs lead from genesis to the validators that it is checked by, and to those after it if it closes
+    /// their epoch. Only a claim until it is verified.
+    pub fn hand_overs(&self) -> u64 {
+        self.tip.epoch.saturating_add(u64::from(self.tip.is_closing()))
+    }
+
+    /// Checks it by the validator sets from genesis on, to which its [`Self::hand_overs`] led.
+    ///
+    /// # Errors
+    /// [`OfferInvalid`] says what is wrong.
+    pub fn verify(self, sets: ValidatorSets) -> Result<Verified, OfferInvalid> {
+        if self.hand_overs() != sets.last().epoch {
+            return Err(OfferInvalid::OtherEpoch { claimed: self.tip.epoch });
+        }
+        let (tip, states) = (&self.tip, &self.states);
+        let voters = sets.of(tip.epoch).map_err(OfferInvalid::NotFinal)?;
+        let is_of_it = tip.consortium == sets.consortium() && tip.validators == voters.hash();
+        if !is_of_it || self.proof.closes() != Some((tip.height, tip.digest())) {
+            return Err(OfferInvalid::OtherBlock);
+        }
+        self.proof.verify(voters, &sets.consortium()).map_err(OfferInvalid::NotFinal)?;
+        let within = states.last().is_none_or(|last| *last <= tip.height) && states.first() != Some(&BlockHeight::ZERO);
+        if states.len() > STATES_MAX || !within || !states.is_sorted_by(|one, next| one < next) {
+            return Err(OfferInvalid::States);
+        }
+        Ok(Verified { offer: self, sets })
+    }
+}
+
+/// An offer whose block is final, with all validator sets up to there.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    pub(super) offer: Offer,
+    pub(super) sets: ValidatorSets,
+}
+
+impl Verified {
+    /// The offer. That its block is final is proven; what it says of raft and of states is not.
+    pub fn offer(&self) -> &Offer {
+        &self.offer
+    }
+}
+
+/// Why an offer is nothing to build on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OfferInvalid {
+    /// The hand-overs lead elsewhere.
+    #[error("its hand-overs lead elsewhere than to its epoch {claimed}")]
+    OtherEpoch {
+        /// The offer's.
+        claimed: u64,
+    },
+    /// What is proven is another block.
+    #[error("its proof is of another block, consortium or validator set")]
+    OtherBlock,
+    /// No quorum made its block final.
+    #[error("its last block is not final: {0}")]
+    NotFinal(#[source] CertificateInvalid),
+    /// The heights of its states are too many, in disorder or beyond its last block.
+    #[error("the heights of its states are too many, in disorder or beyond its last block")]
+    States,
+}

@@ -1,0 +1,94 @@
+//! One node that chunks are asked of.
+
+use std::time::Duration;
+
+use genesis::Consortium;
+use ledger::{
+    hand_over::{HandOver, ValidatorSets},
+    snapshot::{CHUNK_BYTES_MAX, ChunkPath, Offer, Verified},
+};
+use reqwest::Method;
+use tokio::time::timeout;
+use wallet::codec;
+use zeroize::Zeroizing;
+
+use super::Dropped;
+use crate::cli::{Failure, client::Client};
+
+/// How long a node may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the chunks are.
+const PATH: &str = "/ledger/v1/snapshot";
+
+/// A node that hands out its ledger.
+#[derive(Clone, Debug)]
+pub struct Source {
+    url: String,
+    client: Client,
+}
+
+impl Source {
+    /// The node at `url`, asked with an auditor's API key.
+    ///
+    /// # Errors
+    /// N-160 if no client can be made.
+    pub fn new(url: &str, api_key: Option<Zeroizing<String>>) -> Result<Self, Failure> {
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), client: Client::new(url, api_key)? })
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What it has, proven from genesis on.
+    pub(super) async fn offer(&self, consortium: &Consortium) -> Result<Verified, Dropped> {
+        let silent = |failure: Failure| self.dropped(false, failure);
+        let lied = |what: &dyn std::fmt::Display| self.dropped(true, format!("its offer: {what}"));
+        let bytes = self.get(PATH.to_owned()).await.map_err(silent)?;
+        let offer: Offer = codec::decode(&bytes).map_err(|error| lied(&error))?;
+        let mut sets = ValidatorSets::genesis(consortium);
+        while sets.last().epoch < offer.hand_overs() {
+            let bytes = self.chunk(ChunkPath::HandOvers { from: sets.last().epoch }).await.map_err(silent)?;
+            let hand_overs: Vec<HandOver> = codec::decode(&bytes).map_err(|error| lied(&error))?;
+            if hand_overs.is_empty() {
+                return Err(lied(&"no hand-over where one is claimed"));
+            }
+            // Each one is checked before the next is asked for: nobody makes more of them than there were epochs.
+            for hand_over in hand_overs.iter().take_while(|hand_over| hand_over.closing.epoch < offer.hand_overs()) {
+                sets.take(hand_over).map_err(|error| lied(&error))?;
+            }
+        }
+        offer.verify(sets).map_err(|error| lied(&error))
+    }
+
+    /// A chunk, not checked yet.
+    pub(super) async fn chunk(&self, path: ChunkPath) -> Result<Vec<u8>, Failure> {
+        self.get(format!("{PATH}/{path}")).await
+    }
+
+    pub(super) fn dropped(&self, lied: bool, reason: impl std::fmt::Display) -> Dropped {
+        let dropped = Dropped { url: self.url.clone(), lied, reason: reason.to_string() };
+        tracing::warn!(url = dropped.url, lied, reason = dropped.reason, "this node is not asked any more");
+        dropped
+    }
+
+    async fn get(&self, path: String) -> Result<Vec<u8>, Failure> {
+        let broken = |title: String| Failure::new("N-160", title, &self.url);
+        let read = async {
+            let mut response = self.client.send(self.client.request(Method::GET, &path)).await?;
+            let mut bytes = Vec::new();
+            loop {
+                let piece = response.chunk().await.map_err(|error| broken(error.without_url().to_string()))?;
+                let Some(piece) = piece else { return Ok(bytes) };
+                if bytes.len() + piece.len() > CHUNK_BYTES_MAX {
+                    return Err(broken(format!("the answer has more than {CHUNK_BYTES_MAX} bytes")));
+                }
+                bytes.extend_from_slice(&piece);
+            }
+        };
+        let late = |_| broken(format!("no whole answer within {} s", PATIENCE.as_secs()));
+        timeout(PATIENCE, read).await.map_err(late)?
+    }
+}
