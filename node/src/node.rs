@@ -159,7 +159,6 @@ impl RunningNode {
         // Nobody was answered until here.
         network.set_peers(Members::from(replica.state()).peers(config.me)).await;
         ledger.attach(replica.clone());
-        let following = members::follow(network.clone(), replica.watch_state(), config.me, config.keys.clone());
 
         let region = Members::from(replica.state()).node(config.me).map(|node| node.region);
         let links = Links::default();
@@ -198,6 +197,11 @@ impl RunningNode {
         })
         .await?;
         let checkpoints = Checkpoints::start(sessions.context().clone());
+        let following = {
+            let (tips, rotating) = (sessions.context().replica.watch_state(), sessions.clone());
+            let seal = move |key| rotating.seal_under(key);
+            members::follow(network.clone(), tips, config.me, sessions.context().keys.clone(), seal)
+        };
         let following = tokio::spawn(following).abort_handle();
         let enactor = Enactor::start(sessions.context().clone());
         let services = Services {

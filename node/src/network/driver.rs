@@ -44,6 +44,8 @@ pub(super) enum Command {
     Peers(Vec<Peer>),
     /// This is the key.
     SpeakAs(SecretKey),
+    /// Say of whom a message came since.
+    HeardSince(Instant, oneshot::Sender<BTreeSet<NodeId>>),
     /// End.
     Stop,
 }
@@ -56,6 +58,8 @@ struct Link {
     state: LinkState,
     redial_after: Duration,
     heard_at: Instant,
+    /// A message came, which no connection brings that the peer refuses.
+    spoke_at: Option<Instant>,
     handlers: Arc<Semaphore>,
 }
 
@@ -100,7 +104,9 @@ impl<H: Handler> Driver<H> {
         }
         let nodes: HashMap<_, _> = links.values().map(|link| (link.peer, link.node)).collect();
         let mut swarm = swarm::build(&options.key, nodes.keys().copied());
-        let listen = swarm::listen(&mut swarm, options.listen).await?;
+        let opened = swarm::listen(&mut swarm, options.listen).await?;
+        // Of an unspecified address the system names one interface after the other.
+        let listen = SocketAddr::new(options.listen.ip(), opened.port());
         let driver = Self {
             swarm,
             listen,
@@ -113,7 +119,7 @@ impl<H: Handler> Driver<H> {
             inbox,
             connected,
         };
-        Ok((driver, listen))
+        Ok((driver, opened))
     }
 
     /// Runs until stopped or until no handle is left. What is in flight then ends with [`NetworkFault::Stopped`].
@@ -124,7 +130,11 @@ impl<H: Handler> Driver<H> {
                 command = self.inbox.recv() => match command {
                     Some(Command::Request { to, body, reply, slot }) => self.send(to, body, reply, slot),
                     Some(Command::Peers(peers)) => self.set_peers(&peers),
-                    Some(Command::SpeakAs(key)) => self.speak_as(&key).await,
+                    Some(Command::SpeakAs(key)) => self.speak_as(&key),
+                    Some(Command::HeardSince(moment, reply)) => {
+                        // The caller may have given up already.
+                        let _ = reply.send(self.heard_since(moment));
+                    }
                     Some(Command::Stop) | None => return,
                 },
                 event = self.swarm.select_next_some() => self.on_event(event),
@@ -134,7 +144,7 @@ impl<H: Handler> Driver<H> {
                     Err(error) => tracing::error!(%error, "a request's handler panicked"),
                 },
                 () = sleep_until(redial_at) => self.dial_due(),
-                () = sleep_until(listen_again.unwrap_or(redial_at)), if listen_again.is_some() => self.listen().await,
+                () = sleep_until(listen_again.unwrap_or(redial_at)), if listen_again.is_some() => self.listen(),
             }
         }
     }
@@ -194,7 +204,7 @@ impl<H: Handler> Driver<H> {
     }
 
     /// Another identity is another swarm.
-    async fn speak_as(&mut self, key: &SecretKey) {
+    fn speak_as(&mut self, key: &SecretKey) {
         self.swarm = swarm::build(key, self.nodes.keys().copied());
         for (_, Pending { to, reply, .. }) in self.pending.drain() {
             // The caller may have given up already.
@@ -203,20 +213,27 @@ impl<H: Handler> Driver<H> {
         let now = Instant::now();
         for link in self.links.values_mut() {
             (link.state, link.redial_after) = (LinkState::Waiting { until: now }, REDIAL_AFTER_MIN);
+            link.spoke_at = None;
         }
         self.connected.send_replace(BTreeSet::new());
         tracing::info!(key = %key.public_key(), "speaking with another key");
-        self.listen().await;
+        self.listen();
     }
 
-    async fn listen(&mut self) {
-        self.listen_again = match swarm::listen(&mut self.swarm, self.listen).await {
+    fn listen(&mut self) {
+        self.listen_again = match self.swarm.listen_on(swarm::to_multiaddr(self.listen)) {
             Ok(_) => None,
-            Err(fault) => {
-                tracing::error!(%fault, "peers cannot connect; trying again");
+            Err(error) => {
+                tracing::error!(%error, "peers cannot connect; trying again");
                 Some(Instant::now() + REDIAL_AFTER_MAX)
             }
         };
+    }
+
+    /// The peers of whom a message came after `moment`.
+    fn heard_since(&self, moment: Instant) -> BTreeSet<NodeId> {
+        let heard = self.links.values().filter(|link| link.spoke_at.is_some_and(|at| at > moment));
+        heard.map(|link| link.node).collect()
     }
 
     fn finish(&mut self, id: OutboundRequestId, answer: impl FnOnce(NodeId) -> Result<Vec<u8>, NetworkFault>) {
@@ -232,7 +249,6 @@ impl<H: Handler> Driver<H> {
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
                 let Some(link) = self.link_of(&peer_id) else { return };
                 link.state = LinkState::Connected;
-                link.redial_after = REDIAL_AFTER_MIN;
                 link.heard_at = Instant::now();
                 let node = link.node;
                 self.connected.send_if_modified(|nodes| nodes.insert(node));
@@ -256,7 +272,10 @@ impl<H: Handler> Driver<H> {
                 tracing::debug!(from = %send_back_addr, %error, "connection refused");
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listener"),
-            SwarmEvent::ListenerClosed { reason, .. } => tracing::error!(?reason, "listener closed"),
+            SwarmEvent::ListenerClosed { reason, .. } => {
+                tracing::error!(?reason, "listener closed; opening it again");
+                self.listen_again = Some(Instant::now() + REDIAL_AFTER_MAX);
+            }
             _ => {}
         }
     }
@@ -266,7 +285,8 @@ impl<H: Handler> Driver<H> {
         match event {
             Event::Message { peer, message, .. } => {
                 let Some(link) = self.link_of(&peer) else { return };
-                link.heard_at = Instant::now();
+                let now = Instant::now();
+                (link.heard_at, link.spoke_at, link.redial_after) = (now, Some(now), REDIAL_AFTER_MIN);
                 match message {
                     Message::Request { request, channel, .. } => self.answer(peer, request, channel),
                     Message::Response { request_id, response } => self.finish(request_id, |_| Ok(response)),
@@ -350,6 +370,7 @@ impl Link {
             state: LinkState::Waiting { until: now },
             redial_after: REDIAL_AFTER_MIN,
             heard_at: now,
+            spoke_at: None,
             handlers: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
         })
     }

@@ -15,7 +15,10 @@ mod swarm;
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 use wallet::{
     identity::{PublicKey, SecretKey},
     units::NodeId,
@@ -206,6 +209,14 @@ impl PeerNetwork {
     pub async fn speak_as(&self, key: SecretKey) {
         // An error means that the network has stopped.
         let _ = self.commands.send(Command::SpeakAs(key)).await;
+    }
+
+    /// The peers of whom a message came after `moment`. Whoever refuses this node's key has a connection to it for a moment,
+    /// and sends none. Nobody if the network has stopped.
+    pub async fn heard_since(&self, moment: Instant) -> BTreeSet<NodeId> {
+        let (reply, heard) = oneshot::channel();
+        let _ = self.commands.send(Command::HeardSince(moment, reply)).await;
+        heard.await.unwrap_or_default()
     }
 
     /// Only peers can be asked.

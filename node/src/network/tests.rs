@@ -123,6 +123,27 @@ async fn who_speaks_with_another_key_is_let_in_where_that_key_is_named_and_still
 }
 
 #[tokio::test]
+async fn who_listens_everywhere_does_so_with_another_key_too() {
+    let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let b = start(options(B, 2, everywhere, A, 1, nowhere()), Echo::default()).await;
+    b.speak_as(key(3)).await;
+    let not_the_first = (Ipv4Addr::new(127, 0, 0, 2), b.listen_address().port()).into();
+    let a = start(options(A, 1, loopback(0), B, 3, not_the_first), Echo::default()).await;
+    until_connected(&a, B, true).await;
+}
+
+#[tokio::test]
+async fn only_a_peer_that_said_something_was_heard() {
+    let (a, b) = pair(Echo::default(), Echo::default()).await;
+    let begun = Instant::now();
+    assert_eq!(a.heard_since(begun).await, BTreeSet::new());
+    b.request(A, Vec::new(), PATIENCE).await.expect("a answers");
+    assert_eq!(a.heard_since(begun).await, [B].into());
+    assert_eq!(b.heard_since(begun).await, [A].into());
+    assert_eq!(a.heard_since(Instant::now()).await, BTreeSet::new());
+}
+
+#[tokio::test]
 async fn a_peer_that_was_removed_is_disconnected_and_let_in_no_more() {
     let echo = Echo::default();
     let (a, b) = pair(echo.clone(), Echo::default()).await;

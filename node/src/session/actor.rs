@@ -120,7 +120,7 @@ impl Actor {
             resume_secret_hash,
             prefix_salt: tenant.prefix_salt,
             rest_salt: random(),
-            creation: Some(Box::new(creation.clone())),
+            creation: Some(Box::new(creation)),
         };
         let prompt_tokens = TokenCount::new(u32::try_from(prompt.len()).unwrap_or(u32::MAX));
         let sampling = sampling.to_engine().map_err(EngineRefusal::from)?;
@@ -147,7 +147,7 @@ impl Actor {
         let held = Held::begin(&actor.dir, &keys, start, &prompt, NO_PARENT, &context.engine)?;
         actor.held = Some(held);
         actor.hold(keys);
-        actor.submit_entry(creation);
+        actor.submit_creation();
         Ok(actor)
     }
 
@@ -369,6 +369,11 @@ impl Actor {
             Message::Answer(answer) => self.on_answer(answer).await,
             Message::HopPages => self.on_hop_pages().await,
             Message::HopRoom => self.fill_hop().await,
+            Message::SealAnew => {
+                if let Err(fault) = self.dir.seal_anew() {
+                    tracing::error!(wallet = %self.wallet.0, %fault, "still sealed under the node's key of before");
+                }
+            }
             // Taken up by the loop.
             Message::Stop => {}
         }

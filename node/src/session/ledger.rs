@@ -97,9 +97,22 @@ impl Actor {
         self.send(entry, head, kind);
     }
 
-    /// Submits the creation.
-    pub(super) fn submit_entry(&mut self, creation: Entry) {
-        self.send(creation, Digest::ZERO, Kind::Create);
+    /// Submits the creation, unless it is final.
+    pub(super) fn submit_creation(&mut self) {
+        self.sign_creation_anew();
+        if let Some(creation) = self.keys.as_ref().and_then(|keys| keys.creation.clone()) {
+            self.send(*creation, Digest::ZERO, Kind::Create);
+        }
+    }
+
+    /// Signs the creation with the key that the node has now. Whether that is another than before: it was rotated.
+    fn sign_creation_anew(&mut self) -> bool {
+        let Some(keys) = &mut self.keys else { return false };
+        let Some(creation) = &mut keys.creation else { return false };
+        let signed = creation.body.clone().sign(self.context.key(), Some(&keys.holder.key()));
+        let is_another = signed != **creation;
+        **creation = signed;
+        is_another
     }
 
     /// Submits evidence about the wallet as it stands.
@@ -148,6 +161,7 @@ impl Actor {
         match kind {
             Kind::Evidence => self.evidence_is_refused(id),
             Kind::Offer if never => self.move_failed(refusal.into()),
+            Kind::Create if self.sign_creation_anew() => self.submit_creation(),
             Kind::Create => self.failed = Some(Refusal::from(refusal).to_peer().to_string()),
             Kind::Offer | Kind::Accept | Kind::Confirm | Kind::Abort | Kind::Touch | Kind::Close => {
                 self.submissions.retry_at = Some(Instant::now() + AGAIN_AFTER);

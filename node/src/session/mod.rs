@@ -43,7 +43,7 @@ use tokio::{
 use wallet::{
     digest::Digest,
     grant::WalletAddress,
-    identity::RegionId,
+    identity::{PublicKey, RegionId},
     units::{NodeId, TokenPosition},
 };
 
@@ -117,6 +117,8 @@ pub(crate) enum Message {
     Settled(Digest, Result<(), ::ledger::shell::replica::SubmitError>),
     /// The destination's answer to a reservation.
     Reserved(Result<crate::migration::messages::Reserved, Refusal>),
+    /// The node's key was rotated.
+    SealAnew,
     /// The node stops.
     Stop,
     /// There are pages in the hop stream towards this node, or it ended.
@@ -137,6 +139,15 @@ pub(crate) enum PeerAsk {
 }
 
 impl Sessions {
+    /// Seals the keys of all sessions under this key of the node, which the ledger names now.
+    pub fn seal_under(&self, key: PublicKey) {
+        self.shared.context.disk.seal_under(key);
+        for session in self.lock().values() {
+            // An error means that the session is over.
+            let _ = session.inbox.send(Message::SealAnew);
+        }
+    }
+
     /// No sessions yet; [`Self::restore`] brings those of the disk back.
     pub fn new(context: Arc<NodeContext>) -> Self {
         let shared = Shared {

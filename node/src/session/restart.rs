@@ -103,11 +103,9 @@ impl Actor {
     /// Everything that was final when the node started is known. `was_behind`: it had to be learned from others.
     pub(super) fn caught_up(&mut self, was_behind: bool) {
         let view = self.handoff.view().clone();
-        if view.phase == Phase::Absent
-            && let Some(creation) = self.keys.as_ref().and_then(|keys| keys.creation.clone())
-        {
+        if view.phase == Phase::Absent {
             // The entry may never have left this node. The same entry is the same, however often it is sent.
-            self.submit_entry(*creation);
+            self.submit_creation();
         }
         // The machine takes this in any mode.
         let _ = self.input(Input::CaughtUp);

@@ -110,7 +110,7 @@ impl SessionDir {
     /// # Errors
     /// [`DiskFault`].
     pub fn seal_anew(&self) -> Result<(), DiskFault> {
-        if self.node_keys.next().is_some() {
+        if self.node_keys().next().is_some() {
             self.load_keys()?.map_or(Ok(()), |keys| self.save_keys(&keys))?;
             self.load_hop()?.map_or(Ok(()), |hop| self.save_hop(&hop))?;
         }
@@ -119,13 +119,14 @@ impl SessionDir {
 
     fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<(), DiskFault> {
         let plain = Zeroizing::new(codec::encode(value));
-        self.write_sealed(node_rest_key(self.node_keys.key(), self.wallet), name, &plain)
+        self.write_sealed(node_rest_key(self.node_keys().key(), self.wallet), name, &plain)
     }
 
     fn load<T: Serialize + DeserializeOwned>(&self, name: &str) -> Result<Option<T>, DiskFault> {
         let path = self.dir.join(name);
         let read = |key: &SecretKey| self.read_sealed(node_rest_key(key, self.wallet), name);
-        let plain = match (read(self.node_keys.key()), self.node_keys.next()) {
+        let keys = self.node_keys();
+        let plain = match (read(keys.key()), keys.next()) {
             (Err(DiskFault::Damaged { .. }), Some(other)) => read(other)?,
             (read, _) => read?,
         };

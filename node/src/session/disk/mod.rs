@@ -16,11 +16,13 @@ use std::{
     fs, io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use wallet::{
     digest::{Digest, from_hex},
     grant::WalletAddress,
+    identity::PublicKey,
 };
 
 use crate::node_keys::NodeKeys;
@@ -44,7 +46,7 @@ const HANDOVER: &str = "handover";
 #[derive(Clone)]
 pub struct SessionsDir {
     dir: PathBuf,
-    node_keys: NodeKeys,
+    node_keys: Arc<RwLock<NodeKeys>>,
 }
 
 /// The folder of one session.
@@ -52,7 +54,7 @@ pub struct SessionsDir {
 pub struct SessionDir {
     dir: PathBuf,
     wallet: WalletAddress,
-    node_keys: NodeKeys,
+    node_keys: Arc<RwLock<NodeKeys>>,
 }
 
 impl SessionsDir {
@@ -63,7 +65,13 @@ impl SessionsDir {
     pub fn open(data_dir: &Path, node_keys: &NodeKeys) -> Result<Self, DiskFault> {
         let dir = data_dir.join("sessions");
         make_dir(&dir)?;
-        Ok(Self { dir, node_keys: node_keys.clone() })
+        Ok(Self { dir, node_keys: Arc::new(RwLock::new(node_keys.clone())) })
+    }
+
+    /// From here on seals under this one of the node's keys. What is sealed already is so until it is sealed anew.
+    pub fn seal_under(&self, key: PublicKey) {
+        let mut keys = self.node_keys.write().unwrap_or_else(PoisonError::into_inner);
+        *keys = keys.with_first(key);
     }
 
     /// The wallets that have a folder here.
@@ -91,6 +99,10 @@ impl SessionsDir {
 }
 
 impl SessionDir {
+    fn node_keys(&self) -> NodeKeys {
+        self.node_keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The wallet.
     pub const fn wallet(&self) -> WalletAddress {
         self.wallet

@@ -85,9 +85,11 @@ fn what_a_node_sealed_under_its_key_of_before_is_sealed_under_its_present_one_an
     let folder = tempfile::tempdir().expect("a temporary folder");
     session_in(folder.path(), key(11), None).save_keys(&keys()).expect("writable");
     assert!(session_in(folder.path(), key(12), None).load_keys().is_err());
-    let both = session_in(folder.path(), key(12), Some(key(11)));
-    assert!(both.load_keys().expect("readable").is_some());
-    both.seal_anew().expect("writable");
+    let both = SessionsDir::open(folder.path(), &NodeKeys::new(key(11), Some(key(12)))).expect("writable");
+    let session = both.session(WALLET);
+    both.seal_under(key(12).public_key());
+    assert!(session.load_keys().expect("readable").is_some());
+    session.seal_anew().expect("writable");
     assert!(session_in(folder.path(), key(12), None).load_keys().expect("readable").is_some());
     assert!(session_in(folder.path(), key(11), None).load_keys().is_err());
 }
