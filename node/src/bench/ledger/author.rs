@@ -18,7 +18,7 @@ use crate::session::context::random;
 pub(super) struct Author {
     consortium: Digest,
     node: NodeId,
-    key: SecretKey,
+    key: Mutex<SecretKey>,
     stock: Mutex<Stock>,
 }
 
@@ -33,7 +33,12 @@ impl Author {
         // Above every number of an earlier start.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let number = u64::try_from(since.as_micros()).unwrap_or_default();
-        Self { consortium, node, key, stock: Mutex::new(Stock { number, ready: Default::default() }) }
+        Self { consortium, node, key: Mutex::new(key), stock: Mutex::new(Stock { number, ready: Default::default() }) }
+    }
+
+    /// From here on signs with this key.
+    pub(super) fn take_up(&self, key: SecretKey) {
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = key;
     }
 
     /// Signs `count` batches of `size` events ahead.
@@ -67,7 +72,8 @@ impl Author {
                 event: Event::DecisionAnchored(event),
             }
         });
-        sign_batch(bodies.map(|body| (body, None)).collect(), &self.key)
+        let key = self.key.lock().unwrap_or_else(PoisonError::into_inner);
+        sign_batch(bodies.map(|body| (body, None)).collect(), &key)
     }
 
     fn stock(&self) -> MutexGuard<'_, Stock> {

@@ -14,10 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use genesis::{Consortium, Document, Draft, Heading, Node, Operator, OperatorId, Parameters, Region};
+use genesis::{Auditor, Consortium, Document, Draft, Heading, Node, Operator, OperatorId, Parameters, Region};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use wallet::{
-    digest::{from_hex, to_hex},
+    digest::{Digest, from_hex, to_hex},
     identity::{RegionId, SecretKey},
     units::Timestamp,
 };
@@ -30,6 +31,8 @@ use crate::{bench::BenchFault, demo::setup::free_addresses, session::context::ra
 
 /// Nodes of the consortium.
 pub(super) const NODES: u32 = 4;
+/// The key of the auditor of every consortium here.
+pub(super) const AUDITOR: &str = "the-auditors-api-key-of-a-bench";
 /// After this a process does not do what it is there for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,6 +48,7 @@ pub(super) struct Validators {
     folder: TempDir,
     program: PathBuf,
     keys: Vec<String>,
+    next_keys: BTreeMap<u32, String>,
     seed: u64,
     ordering_alone: bool,
     running: BTreeMap<u32, Running>,
@@ -60,28 +64,66 @@ struct Running {
 impl Validators {
     /// Starts all of them on new files under `dir` and waits until each has a final block.
     pub(super) fn start(program: &Path, dir: &Path, seed: u64, ordering_alone: bool) -> Result<Self, BenchFault> {
-        let folder = tempfile::Builder::new().prefix("ledger-bench-").tempdir_in(dir)?;
         let (document, keys) = genesis()?;
         let consortium = document.verify().map_err(wrong)?;
+        let mut validators = Self::prepare(program, dir, seed, &consortium, keys)?;
+        validators.ordering_alone = ordering_alone;
+        validators.start_all()?;
+        Ok(validators)
+    }
+
+    /// Files under `dir` for the validators of a consortium, whose keys have these seeds. None runs yet.
+    pub(super) fn prepare(
+        program: &Path,
+        dir: &Path,
+        seed: u64,
+        consortium: &Consortium,
+        keys: Vec<String>,
+    ) -> Result<Self, BenchFault> {
+        let folder = tempfile::Builder::new().prefix("ledger-bench-").tempdir_in(dir)?;
         fs::write(folder.path().join("genesis"), consortium.to_bytes())?;
         let (speak, words) = channel();
-        let mut validators = Self {
+        Ok(Self {
             folder,
             program: program.to_owned(),
             keys,
+            next_keys: BTreeMap::new(),
             seed,
-            ordering_alone,
+            ordering_alone: false,
             running: BTreeMap::new(),
             words,
             speak,
-        };
-        (0..NODES).try_for_each(|node| validators.spawn(node))?;
+        })
+    }
+
+    /// Starts those of genesis and waits until each has a final block.
+    pub(super) fn start_all(&mut self) -> Result<(), BenchFault> {
+        (0..NODES).try_for_each(|node| self.spawn(node))?;
         let mut ready = BTreeSet::new();
         while ready.len() < NODES as usize {
-            let heard = validators.hear(PATIENCE)?.ok_or_else(|| silent("a validator's first final block"))?;
+            let heard = self.hear(PATIENCE)?.ok_or_else(|| silent("a validator's first final block"))?;
             ready.insert(heard.node);
         }
-        Ok(validators)
+        Ok(())
+    }
+
+    /// The key to which that of `node` is to be rotated. It is told at its start.
+    pub(super) fn set_next_key(&mut self, node: u32, seed: String) {
+        self.next_keys.insert(node, seed);
+    }
+
+    pub(super) fn next_key(&self, node: u32) -> Result<String, BenchFault> {
+        self.next_keys.get(&node).cloned().ok_or_else(|| wrong(format!("validator {node} has no next key")))
+    }
+
+    /// One more validator has the next number, and this key. Where it keeps its files.
+    pub(super) fn add(&mut self, seed: String) -> PathBuf {
+        self.keys.push(seed);
+        self.dir_of(u32::try_from(self.keys.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    fn dir_of(&self, node: u32) -> PathBuf {
+        self.folder.path().join(format!("node-{node}"))
     }
 
     /// Starts one on its files.
@@ -90,9 +132,12 @@ impl Validators {
             fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join(format!("{node}.log")))?;
         let mut command = Command::new(&self.program);
         command.arg("ledger-member").arg("--genesis").arg(self.folder.path().join("genesis"));
-        command.arg("--dir").arg(self.folder.path().join(format!("node-{node}")));
+        command.arg("--dir").arg(self.dir_of(node));
         command.args(["--node", &node.to_string(), "--key", &self.keys[node as usize]]);
         command.args(["--seed", &self.seed.to_string()]);
+        if let Some(next) = self.next_keys.get(&node) {
+            command.args(["--next-key", next]);
+        }
         if self.ordering_alone {
             command.arg("--ordering-alone");
         }
@@ -219,7 +264,7 @@ impl Drop for Validators {
     }
 }
 
-fn silent(what: &str) -> BenchFault {
+pub(super) fn silent(what: &str) -> BenchFault {
     BenchFault::Wrong(format!("{what} did not come in time"))
 }
 
@@ -233,6 +278,19 @@ pub(super) fn founded() -> Result<(Arc<Consortium>, Vec<SecretKey>), BenchFault>
 
 /// A signed genesis document for addresses that were free a moment ago, and the seeds of the nodes' keys.
 pub(super) fn genesis() -> Result<(Document, Vec<String>), BenchFault> {
+    let (draft, operators, keys) = draft()?;
+    Ok((signed(draft, &operators)?, keys))
+}
+
+/// The document that all operators sign.
+pub(super) fn signed(draft: Draft, operators: &[(OperatorId, SecretKey)]) -> Result<Document, BenchFault> {
+    let mut document = Document::new(draft).map_err(wrong)?;
+    operators.iter().try_for_each(|(id, key)| document.sign(id, key)).map_err(wrong)?;
+    Ok(document)
+}
+
+/// What [`genesis`] signs: the draft, the operators' keys, and the seeds of the nodes' keys.
+pub(super) fn draft() -> Result<(Draft, Vec<(OperatorId, SecretKey)>, Vec<String>), BenchFault> {
     let addresses = free_addresses(NODES as usize).map_err(wrong)?;
     let region = RegionId::try_from("eu".to_owned()).map_err(wrong)?;
     let (mut operators, mut nodes, mut signers, mut keys) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -251,19 +309,15 @@ pub(super) fn genesis() -> Result<(Document, Vec<String>), BenchFault> {
         signers.push((id, operator_key));
         keys.push(to_hex(&seed));
     }
-    let mut document = Document::new(Draft {
+    let draft = Draft {
         consortium: Heading { name: "Bench".into(), created_ms: Timestamp::new(1_700_000_000_000) },
         parameters: Parameters::default(),
         regions: vec![Region { id: region, name: "European Union".into() }],
         operators,
         nodes,
-        auditors: Vec::new(),
+        auditors: vec![Auditor { name: "Bench".into(), key_hash: Digest(Sha256::digest(AUDITOR).into()) }],
         models: Vec::new(),
         signatures: BTreeMap::new(),
-    })
-    .map_err(wrong)?;
-    for (id, key) in signers {
-        document.sign(&id, &key).map_err(wrong)?;
-    }
-    Ok((document, keys))
+    };
+    Ok((draft, signers, keys))
 }

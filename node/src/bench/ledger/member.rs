@@ -1,30 +1,35 @@
 //! One validator in a process of its own: the replica and the network of a node, without engine, sessions and
 //! interfaces; or raft's ordering alone, for comparison.
 
-use std::{path::Path, sync::Arc};
+use std::{net::Ipv4Addr, path::Path, sync::Arc};
 
-use genesis::Consortium;
+use genesis::{Consortium, Node};
 use ledger::{
     block::Block,
     event::Entry,
     execute::Executed,
     shell::{
         clock::SystemClock,
+        final_store::nodes,
         replica::{Replica, ReplicaOptions},
     },
+    state::State,
     vote::Signer,
 };
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
 use wallet::{
     digest::Digest,
-    identity::SecretKey,
     units::{BlockHeight, NodeId},
 };
 
 use super::{ordering::Ordering, shim::Shim};
 use crate::{
+    api::{auth::Keys, snapshot},
     bench::BenchFault,
+    members,
     network::{Handler, Options, Peer, PeerNetwork, ledger_transport::LedgerHandler, message::Dispatch},
+    node_keys::NodeKeys,
+    routing::tenants::Tenants,
 };
 
 /// See the module. Clones are one validator.
@@ -40,22 +45,31 @@ pub(super) enum Member {
 pub(super) struct Identity {
     pub(super) consortium: Arc<Consortium>,
     pub(super) me: NodeId,
-    pub(super) key: SecretKey,
+    pub(super) keys: NodeKeys,
+    /// Who takes part: as the ledger in its folder has it, or else genesis.
+    pub(super) nodes: Vec<(NodeId, Node)>,
 }
 
 impl Identity {
     pub(super) fn signer(&self) -> Signer {
-        Signer { node: self.me, key: self.key.clone() }
+        Signer { node: self.me, key: self.keys.key().clone() }
     }
 
-    pub(super) fn network_options(&self) -> Options {
-        let nodes = self.consortium.nodes().iter().zip(0..).map(|(node, index)| (NodeId::new(index), node));
-        let listen = self.consortium.nodes()[self.me.get() as usize].peer;
-        let peers = nodes
-            .filter(|(id, _)| *id != self.me)
-            .map(|(id, node)| Peer { node: id, key: node.key, address: node.peer })
-            .collect();
-        Options { me: self.me, key: self.key.clone(), listen, peers }
+    /// Whose key is `keys`' first.
+    pub(super) fn of(consortium: Arc<Consortium>, me: NodeId, keys: NodeKeys, dir: &Path) -> Result<Self, BenchFault> {
+        let known = nodes(dir).map_err(wrong)?.unwrap_or_else(|| State::genesis(&consortium).nodes().collect());
+        let nodes: Vec<_> = known.into_iter().map(|(id, record)| (id, record.node)).collect();
+        let named = nodes.iter().find(|(id, _)| *id == me).map(|(_, node)| node.key);
+        let keys = named.map_or(keys.clone(), |named| keys.with_first(named));
+        Ok(Self { consortium, me, keys, nodes })
+    }
+
+    pub(super) fn network_options(&self) -> Result<Options, BenchFault> {
+        let me = self.nodes.iter().find(|(id, _)| *id == self.me);
+        let listen = me.ok_or_else(|| wrong(format!("there is no node {}", self.me)))?.1.peer;
+        let others = self.nodes.iter().filter(|(id, _)| *id != self.me);
+        let peers = others.map(|(id, node)| Peer { node: *id, key: node.key, address: node.peer }).collect();
+        Ok(Options { me: self.me, key: self.keys.key().clone(), listen, peers })
     }
 }
 
@@ -84,16 +98,17 @@ impl Member {
         let handler = LedgerHandler::default();
         let slot = handler.clone();
         let dispatch = Dispatch { ledger: shim.inward(handler), session: Nobody, stream: Nobody };
-        let network = PeerNetwork::start(identity.network_options(), dispatch).await.map_err(wrong)?;
+        let network = PeerNetwork::start(identity.network_options()?, dispatch).await.map_err(wrong)?;
         let options = ReplicaOptions {
             dir: dir.to_owned().into(),
             consortium: identity.consortium.clone(),
             me: identity.me,
-            node_key: identity.key.clone(),
-            next_key: None,
+            node_key: identity.keys.key().clone(),
+            next_key: identity.keys.next().cloned(),
             clock: Arc::new(SystemClock),
         };
-        let replica = Replica::open(options, shim.outward(network)).await.map_err(wrong)?;
+        let replica = Replica::open(options, shim.outward(network.clone())).await.map_err(wrong)?;
+        tokio::spawn(members::follow(network, replica.watch_state(), identity.me, identity.keys.clone(), |_| {}));
         slot.attach(replica.clone());
         shim.opened(&replica);
         Ok(Self::Final(replica))
@@ -173,6 +188,17 @@ impl Member {
             Self::Final(replica) => replica.metrics().signatures_verified,
             Self::Ordered(ordering) => ordering.verifications(),
         }
+    }
+
+    /// Hands out its ledger to nodes that join, with the bench's auditor key: where.
+    pub(super) async fn serve(&self) -> Result<String, BenchFault> {
+        let Self::Final(replica) = self else { return Err(wrong("nothing is final here")) };
+        let keys = Keys::new(Tenants::load(&[]).map_err(wrong)?, replica.clone());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let interface = snapshot::alone(replica.clone(), keys);
+        tokio::spawn(async move { axum::serve(listener, interface).await });
+        Ok(url)
     }
 
     /// Ends it in order.

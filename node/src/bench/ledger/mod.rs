@@ -7,6 +7,7 @@
 
 mod audit;
 mod author;
+mod changes;
 mod clients;
 mod consortium;
 mod kills;
@@ -83,6 +84,8 @@ pub enum Part {
     Latency,
     /// A leader that dies.
     Kill,
+    /// Operators that change who they are.
+    Changes,
     /// A leader that turns to lying.
     Liars,
     /// The proof of a move in a long log.
@@ -109,6 +112,10 @@ pub(super) fn figures(args: &LedgerArgs) -> Result<BTreeMap<&'static str, Value>
         tracing::info!(part = "kill", "measuring");
         let mut validators = Validators::start(&program, dir, args.seed, false)?;
         kills::figures(&mut figures, &mut validators, args.kills, 200.0)?;
+    }
+    if wanted(Part::Changes) {
+        tracing::info!(part = "changes", "measuring");
+        changes::figures(&mut figures, args, &program, dir)?;
     }
     if wanted(Part::Liars) {
         tracing::info!(part = "liars", "measuring");

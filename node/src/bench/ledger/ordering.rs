@@ -106,7 +106,7 @@ impl Ordering {
         let this = Self(Arc::new(Inner {
             consortium: consortium.clone(),
             me: identity.me,
-            signer: Signer { node: identity.me, key: identity.key.clone() },
+            signer: identity.signer(),
             network: OnceLock::new(),
             raft: OnceLock::new(),
             store,
@@ -119,7 +119,7 @@ impl Ordering {
             proposed: Mutex::default(),
         }));
         let dispatch = Dispatch { ledger: this.clone(), session: Nobody, stream: Nobody };
-        let network = PeerNetwork::start(identity.network_options(), dispatch).await.map_err(wrong)?;
+        let network = PeerNetwork::start(identity.network_options()?, dispatch).await.map_err(wrong)?;
         let parameters = consortium.parameters();
         let config = Config {
             cluster_name: consortium.name().to_owned(),

@@ -14,6 +14,12 @@ pub enum Order {
     Leader,
     /// From now on say each final block.
     Watch,
+    /// Submit these entries, encoded, and say whether they became final.
+    Submit(Vec<u8>),
+    /// Say which electorate the final state has.
+    Electorate,
+    /// Hand out the ledger to nodes that join, and say where.
+    Serve,
     /// From now on tell the lie of this name, or none, and say how that was until now.
     Lie(Option<String>),
 }
@@ -57,6 +63,12 @@ pub enum Word {
         /// Digest of its header, in hexadecimal.
         digest: String,
     },
+    /// Whether all entries of a submission are final.
+    Submitted(bool),
+    /// The number of the electorate.
+    Electorate(u64),
+    /// The ledger is handed out at this address.
+    Serving(String),
     /// The lie is another now. So many messages were sent, changed or held back by the one before.
     Lied(u64),
 }

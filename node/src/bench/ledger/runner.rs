@@ -9,10 +9,11 @@ use std::{
 };
 
 use genesis::Consortium;
-use ledger::block::Block;
+use ledger::{block::Block, execute::Executed};
 use rustix::process::{Signal, set_parent_process_death_signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use wallet::{
+    codec,
     digest::{from_hex, to_hex},
     identity::SecretKey,
     units::{BlockHeight, NodeId},
@@ -25,7 +26,7 @@ use super::{
     orders::{Order, Word},
     shim::Shim,
 };
-use crate::bench::BenchFault;
+use crate::{bench::BenchFault, node_keys::NodeKeys};
 
 /// What the process is told at its start.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,6 +43,9 @@ pub struct MemberArgs {
     /// Seed of its key, in hexadecimal: a key of the bench and of nothing else
     #[arg(long)]
     pub key: String,
+    /// Seed of the key to which it is to be rotated
+    #[arg(long)]
+    pub next_key: Option<String>,
     /// Where the randomness starts
     #[arg(long)]
     pub seed: u64,
@@ -57,15 +61,17 @@ pub struct MemberArgs {
 pub async fn run_member<S: Shim>(args: MemberArgs) -> Result<(), BenchFault> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let consortium = Arc::new(Consortium::from_bytes(&fs::read(&args.genesis)?).map_err(wrong)?);
-    let key = SecretKey::from_seed(&from_hex(&args.key).map_err(wrong)?);
+    let key = |seed: &String| from_hex(seed).map(|seed| SecretKey::from_seed(&seed)).map_err(wrong);
+    let keys = NodeKeys::new(key(&args.key)?, args.next_key.as_ref().map(key).transpose()?);
     let me = NodeId::new(args.node);
-    let author = Arc::new(Author::new(consortium.id(), me, key.clone()));
-    let identity = Identity { consortium: consortium.clone(), me, key };
+    let identity = Identity::of(consortium.clone(), me, keys, &args.dir)?;
+    let author = Arc::new(Author::new(consortium.id(), me, identity.keys.key().clone()));
     let shim = S::new(consortium, identity.signer(), args.seed ^ u64::from(args.node));
     let member = match args.ordering_alone {
         true => Member::open_ordering(&identity, &args.dir).await?,
         false => Member::open(&identity, &args.dir, &shim).await?,
     };
+    tokio::spawn(take_up_keys(member.watch_state(), author.clone(), me, identity.keys.clone()));
     let mut orders = orders();
     let first = member.watch_state().wait_for(|tip| tip.height > BlockHeight::ZERO).await.map(drop);
     first.map_err(wrong)?;
@@ -87,7 +93,16 @@ pub async fn run_member<S: Shim>(args: MemberArgs) -> Result<(), BenchFault> {
                 });
             }
             Order::Leader => say(&Word::Leader(member.leader().map(NodeId::get)))?,
-            Order::Watch => drop(tokio::spawn(watch(member.clone()))),
+            Order::Submit(entries) => {
+                let member = member.clone();
+                tokio::spawn(async move { say(&Word::Submitted(submit(&member, &entries).await)) });
+            }
+            Order::Electorate => {
+                let founded = member.watch_state().borrow().state.governance();
+                say(&Word::Electorate(founded.map_or(0, |founded| founded.electorate)))?;
+            }
+            Order::Serve => say(&Word::Serving(member.serve().await?))?,
+            Order::Watch => drop(tokio::spawn(tell_blocks(member.clone()))),
             Order::Lie(name) => say(&Word::Lied(shim.lie(name.as_deref()).map_err(wrong)?))?,
         }
     }
@@ -95,7 +110,28 @@ pub async fn run_member<S: Shim>(args: MemberArgs) -> Result<(), BenchFault> {
     Ok(())
 }
 
-async fn watch(member: Member) {
+/// Whether all of these entries became final.
+async fn submit(member: &Member, entries: &[u8]) -> bool {
+    match codec::decode(entries).ok().map(|entries| member.submit(entries)) {
+        Some(Ok(ids)) => member.wait(&ids).await,
+        _ => false,
+    }
+}
+
+/// Lets the validator's clients sign with the key that the ledger names.
+async fn take_up_keys(mut tips: watch::Receiver<Arc<Executed>>, author: Arc<Author>, me: NodeId, keys: NodeKeys) {
+    let mut named = keys.key().public_key();
+    while tips.changed().await.is_ok() {
+        let node = tips.borrow_and_update().state.node(me);
+        let changed = node.map(|record| record.node.key).filter(|key| *key != named);
+        if let Some(key) = changed.and_then(|key| keys.named(key)) {
+            named = key.public_key();
+            author.take_up(key.clone());
+        }
+    }
+}
+
+async fn tell_blocks(member: Member) {
     let (mut state, mut said) = (member.watch_state(), member.height());
     while state.changed().await.is_ok() {
         let height = state.borrow_and_update().height.get();
