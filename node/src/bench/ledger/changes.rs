@@ -183,6 +183,8 @@ impl Changes {
     fn remove(&mut self) -> Result<(), BenchFault> {
         let operator = self.operators[LEAVING as usize].0.clone();
         self.decide(vec![Action::Suspend(Member::Operator(operator.clone()))])?;
+        // It has no vote any more.
+        self.operators.retain(|(id, _)| *id != operator);
         self.pass(CALM)?;
         self.decide(vec![Action::Remove(Member::Operator(operator))])?;
         self.validators.kill(LEAVING)?;
@@ -217,8 +219,8 @@ impl Changes {
             let bodies = events.into_iter().map(|event| (body(event), None)).collect();
             let entries = codec::encode(&sign_batch(bodies, &self.node_keys[0]));
             let said = self.ask(0, &Order::Submit(entries), |word| matches!(word, Word::Submitted(_)))?;
-            if !matches!(said, Word::Submitted(true)) {
-                return Err(wrong("what the operators decided is refused"));
+            if let Word::Submitted(Some(why)) = said {
+                return Err(wrong(format!("what the operators decided is refused: {why}")));
             }
         }
         Ok(())

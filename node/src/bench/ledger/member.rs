@@ -139,6 +139,15 @@ impl Member {
         true
     }
 
+    /// Waits until all of these are final.
+    pub(super) async fn make_final(&self, entries: Vec<Entry>) -> Result<(), String> {
+        let Self::Final(replica) = self else { return Err("nothing is final here".to_owned()) };
+        for submission in replica.submit_batch(entries).map_err(|error| error.to_string())? {
+            replica.wait_final(submission.id).await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
     /// Whom it follows.
     pub(super) fn leader(&self) -> Option<NodeId> {
         match self {

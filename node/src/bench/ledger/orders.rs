@@ -63,8 +63,8 @@ pub enum Word {
         /// Digest of its header, in hexadecimal.
         digest: String,
     },
-    /// Whether all entries of a submission are final.
-    Submitted(bool),
+    /// All entries of a submission are final; or why not.
+    Submitted(Option<String>),
     /// The number of the electorate.
     Electorate(u64),
     /// The ledger is handed out at this address.

@@ -110,11 +110,11 @@ pub async fn run_member<S: Shim>(args: MemberArgs) -> Result<(), BenchFault> {
     Ok(())
 }
 
-/// Whether all of these entries became final.
-async fn submit(member: &Member, entries: &[u8]) -> bool {
-    match codec::decode(entries).ok().map(|entries| member.submit(entries)) {
-        Some(Ok(ids)) => member.wait(&ids).await,
-        _ => false,
+/// Why not all of these entries became final.
+async fn submit(member: &Member, entries: &[u8]) -> Option<String> {
+    match codec::decode(entries) {
+        Ok(entries) => member.make_final(entries).await.err(),
+        Err(error) => Some(error.to_string()),
     }
 }
 
