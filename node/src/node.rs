@@ -223,6 +223,7 @@ impl RunningNode {
             tenants,
             model_name: model_name.unwrap_or_default(),
             listen: config.api_listen,
+            tls: config.tls,
             data_dir: config.data_dir,
         })
         .await?;

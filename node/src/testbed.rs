@@ -93,6 +93,7 @@ impl Testbed {
                 consortium: consortium.clone(),
                 key,
                 api_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+                tls: None,
                 model_dir: model_dir(),
                 tick: Duration::from_secs(60),
                 engine: EngineConfig {

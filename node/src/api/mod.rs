@@ -10,6 +10,7 @@ mod evidence;
 mod governance;
 mod ledger;
 mod limits;
+mod listener;
 mod log;
 mod metrics;
 mod openai;
@@ -45,8 +46,10 @@ use crate::{
     routing::{Routing, front_door::FrontDoor, tenants::Tenants},
     schedule::Schedule,
     session::{Sessions, context::now, view::SessionMode},
+    tls::server::{TlsFault, TlsFiles},
 };
 use auth::Keys;
+use listener::TlsListener;
 use metrics::{Gauges, Metrics};
 use problem::Problem;
 use proofs::Proofs;
@@ -74,6 +77,8 @@ pub struct Parts {
     pub model_name: String,
     /// Where to listen for HTTP.
     pub listen: SocketAddr,
+    /// The certificate to show there; without one HTTP is in the clear.
+    pub tls: Option<TlsFiles>,
     /// The node's folder.
     pub data_dir: PathBuf,
 }
@@ -97,6 +102,9 @@ pub enum ServeFault {
         /// What the system says.
         source: io::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
     /// The admin socket cannot be made.
     #[error("cannot make the admin socket {}: {source}", path.display())]
     Socket {
@@ -112,6 +120,7 @@ impl ServeFault {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Listen { .. } => "N-530",
+            Self::Tls(fault) => fault.code(),
             Self::Socket { .. } => "N-531",
         }
     }
@@ -143,7 +152,7 @@ impl FromRef<Api> for Keys {
 /// # Errors
 /// [`ServeFault`] if one of them cannot be opened.
 pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
-    let Parts { sessions, routing, schedule, checkpoints, tenants, model_name, listen, data_dir } = parts;
+    let Parts { sessions, routing, schedule, checkpoints, tenants, model_name, listen, tls, data_dir } = parts;
     let context = sessions.context().clone();
     let proofs = Proofs::new(context.replica.clone(), context.consortium.clone());
     let api = Api {
@@ -166,7 +175,15 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
     let mut tasks = JoinSet::new();
     let (public, private) = (public(api.clone()), private(api));
     let (stop_public, stop_private) = (stopped(&stop), stopped(&stop));
-    tasks.spawn(async move { end(axum::serve(listener, public).with_graceful_shutdown(stop_public).await) });
+    match tls {
+        None => {
+            tasks.spawn(async move { end(axum::serve(listener, public).with_graceful_shutdown(stop_public).await) });
+        }
+        Some(files) => {
+            let listener = TlsListener::new(listener, files)?;
+            tasks.spawn(async move { end(axum::serve(listener, public).with_graceful_shutdown(stop_public).await) });
+        }
+    }
     tasks.spawn(async move { end(axum::serve(admin, private).with_graceful_shutdown(stop_private).await) });
     Ok(Serving { address, socket, stop, tasks })
 }

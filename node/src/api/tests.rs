@@ -33,6 +33,10 @@ use crate::{
     node::{RunningNode, Seams},
     session::context::random,
     testbed::{self, Testbed},
+    tls::{
+        self,
+        client::{Roots, plain},
+    },
 };
 
 const TENANT: &str = "the-tenants-api-key-0123456789";
@@ -54,7 +58,7 @@ impl Alone {
         write_files(folder.path(), &url, &free.to_string());
         let config = ValidConfig::load(&folder.path().join("node.toml")).expect("a valid configuration");
         let node = RunningNode::start(config).await.expect("it starts");
-        let alone = Self { node, url, folder, http: Client::new() };
+        let alone = Self { node, url, folder, http: plain().build().expect("a client") };
         let ready = async {
             while alone.get("/readyz", None).await.status() != 200 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -101,7 +105,7 @@ impl Alone {
 
     async fn admin(&self, path: &str) -> Value {
         let socket = self.folder.path().join("data/admin.sock");
-        let http = Client::builder().unix_socket(socket).build().expect("a client");
+        let http = plain().unix_socket(socket).build().expect("a client");
         let response = http.get(format!("http://node/admin/v1/{path}")).send().await.expect("the node answers");
         response.json().await.expect("JSON")
     }
@@ -181,6 +185,25 @@ fn a_node_whose_finality_is_late_is_not_ready_and_an_idle_one_is() {
     let late = |now: u64| super::stands_still(Timestamp::new(1_000), Timestamp::new(now), 10_000);
     assert!(!late(0) && !late(1_000) && !late(16_000));
     assert!(late(16_001) && late(u64::MAX));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_a_certificate_speaks_tls_alone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write_files(folder.path(), "https://127.0.0.1:9", "127.0.0.1:0");
+    let files = tls::tests::self_signed(folder.path(), "tls");
+    let config = folder.path().join("node.toml");
+    let text = fs::read_to_string(&config).expect("our own folder");
+    let table = "[tls]\ncertificate-file = \"tls.pem\"\nkey-file = \"tls.key\"\n\n[engine]";
+    fs::write(&config, text.replace("[engine]", table)).expect("our own folder");
+    let node = RunningNode::start(ValidConfig::load(&config).expect("a valid configuration")).await.expect("it starts");
+    let address = node.api_address();
+    let in_the_clear = plain().build().expect("a client").get(format!("http://{address}/healthz")).send().await;
+    assert!(in_the_clear.is_err(), "{in_the_clear:?}");
+    let trusting = tls::client::trusting(&Roots::File(files.certificate)).expect("an authority");
+    let answer = trusting.build().expect("a client").get(format!("https://{address}/healthz")).send().await;
+    assert_eq!(answer.expect("the node answers").text().await.expect("text"), "ok\n");
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -546,7 +569,7 @@ async fn every_answer_has_the_shape_that_the_openapi_document_gives_it() {
 async fn what_is_not_final_yet_has_the_shape_that_the_openapi_document_gives_it() {
     let mut testbed = Testbed::prepare(&["eu", "eu"]);
     testbed.start_node(0, Seams::default()).await;
-    let (url, http) = (format!("http://{}", testbed.node(0).api_address()), Client::new());
+    let (url, http) = (format!("http://{}", testbed.node(0).api_address()), plain().build().expect("a client"));
     let get = async |path: &str| -> Value {
         let answer = http.get(format!("{url}{path}")).bearer_auth(testbed::AUDITOR).send().await;
         let answer = answer.expect("the node answers");

@@ -28,6 +28,7 @@ pub(super) struct ConfigFile {
     pub(super) key_file: Spanned<PathBuf>,
     pub(super) peer_listen: Option<SocketAddr>,
     pub(super) api_listen: Spanned<SocketAddr>,
+    pub(super) tls: Option<Tls>,
     pub(super) model_dir: PathBuf,
     #[serde(default = "default_tick")]
     pub(super) tick: Spanned<Interval>,
@@ -44,6 +45,13 @@ pub(super) struct Engine {
     pub(super) threads: Spanned<u32>,
     pub(super) place: Spanned<EnginePlace>,
     pub(super) serves: Vec<Spanned<NodeName>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Tls {
+    pub(super) certificate_file: PathBuf,
+    pub(super) key_file: PathBuf,
 }
 
 /// Where the engine stands.

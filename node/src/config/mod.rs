@@ -6,9 +6,13 @@
 //! node = "eu-1-a"                    # this node's name, in genesis or on the ledger in data-dir
 //! key-file = "eu-1-a.key"            # its key, mode 0600
 //! peer-listen = "0.0.0.0:7001"       # default: the address in genesis
-//! api-listen = "127.0.0.1:8001"      # HTTP; loopback only, as TLS is not built yet
+//! api-listen = "127.0.0.1:8001"      # HTTP; without [tls] a loopback address
 //! model-dir = "models/tiny"          # config.json, safetensors, tokenizer.json
 //! tick = "500ms"                     # the scheduler's clock
+//!
+//! [tls]                              # default: HTTP in the clear
+//! certificate-file = "eu-1-a.pem"    # the node's certificate and those that lead to a root, in PEM
+//! key-file = "eu-1-a.tls.key"        # its key in PEM, mode 0600
 //!
 //! [engine]
 //! block-count = 1024                 # KV blocks of 16 tokens
@@ -39,7 +43,7 @@ use ledger::{
 };
 use wallet::{identity::SecretKey, units::NodeId};
 
-use crate::keys;
+use crate::{keys, tls::server::TlsFiles};
 pub use fault::{ConfigFault, Place};
 use file::{ConfigFile, Source};
 pub use tenant::{Tenant, TenantName, TenantNameInvalid};
@@ -72,8 +76,10 @@ pub struct ValidConfig {
     pub key: SecretKey,
     /// Where peers are awaited.
     pub peer_listen: SocketAddr,
-    /// Where HTTP is served: a loopback address.
+    /// Where HTTP is served: a loopback address if there is no certificate.
     pub api_listen: SocketAddr,
+    /// The certificate with which it is served. It could be read.
+    pub tls: Option<TlsFiles>,
     /// The model's folder.
     pub model_dir: PathBuf,
     /// The scheduler's interval.
@@ -166,7 +172,13 @@ impl ValidConfig {
             return Err(ConfigFault::KeyForeign { place, node, expected, found: key.public_key() });
         }
         let api_listen = *file.api_listen.get_ref();
-        if !api_listen.ip().is_loopback() {
+        let tls = file.tls.as_ref().map(|tls| TlsFiles {
+            certificate: source.resolve(&tls.certificate_file),
+            key: source.resolve(&tls.key_file),
+        });
+        if let Some(files) = &tls {
+            files.read()?;
+        } else if !api_listen.ip().is_loopback() {
             return Err(ConfigFault::NotLoopback { place: source.place(&file.api_listen), address: api_listen });
         }
         let colleague = |place: Place, other: &NodeName| match by_name(other) {
@@ -191,6 +203,7 @@ impl ValidConfig {
             key,
             peer_listen: file.peer_listen.unwrap_or(node.peer),
             api_listen,
+            tls,
             model_dir: source.resolve(&file.model_dir),
             tick: source.interval("tick", &file.tick)?,
             engine,

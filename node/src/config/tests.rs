@@ -2,6 +2,7 @@ use genesis::{Document, Draft, Heading, Node, Operator, Parameters, Region};
 use wallet::{digest::to_hex, identity::RegionId, units::Timestamp};
 
 use super::*;
+use crate::tls;
 
 const OPERATOR_SEED: [u8; 32] = [1; 32];
 
@@ -115,7 +116,7 @@ fn each_bad_value_is_refused_with_file_line_and_what() {
         ("genesis = \"", "genesis = \"no-", "N-100", "no-genesis.toml: No such file"),
         ("key-file = \"", "key-file = \"no-", "N-120", "no-eu-1-a.key: No such file"),
         ("node = \"eu-1-a\"", "node = \"eu-9\"", "N-103", "node.toml:3: there is no node eu-9"),
-        ("127.0.0.1:8001", "0.0.0.0:8001", "N-105", "node.toml:5: api-listen is 0.0.0.0:8001; only a loopback"),
+        ("127.0.0.1:8001", "0.0.0.0:8001", "N-105", "node.toml:5: api-listen is 0.0.0.0:8001; without a table [tls]"),
         ("[\"eu\"]", "[\"eu\", \"us\"]", "N-106", "node.toml:15: tenant acme names region \"us\", which genesis"),
         ("[\"eu\"]", "[]", "N-107", "node.toml:15: tenant acme allows no region"),
         ("\"acme\"", "\"../acme\"", "N-101", "node.toml:13: \"../acme\" is not a tenant's name"),
@@ -131,6 +132,22 @@ fn each_bad_value_is_refused_with_file_line_and_what() {
         assert_eq!(found, code, "{from:?} -> {to:?}: {text}");
         assert!(text.contains(message), "{from:?} -> {to:?}: {text}");
     }
+}
+
+#[test]
+fn with_a_certificate_http_is_served_to_the_world() {
+    let folder = Folder::new();
+    let files = tls::tests::self_signed(folder.0.path(), "tls");
+    let world = SAMPLE.replace("127.0.0.1:8001", "0.0.0.0:8001");
+    let with_tls = |key: &str| {
+        let table = format!("[tls]\ncertificate-file = \"tls.pem\"\nkey-file = \"{key}\"\n\n[engine]");
+        world.replace("[engine]", &table)
+    };
+    let config = folder.load(&with_tls("tls.key")).expect("it keeps the rules");
+    assert_eq!((config.api_listen, config.tls), (([0, 0, 0, 0], 8001).into(), Some(files)));
+    let foreign = folder.load(&with_tls("eu-1-a.key")).expect_err("no key in PEM");
+    assert_eq!(foreign.code(), "N-114");
+    assert!(!foreign.to_string().contains(&to_hex(config.key.seed().as_ref())));
 }
 
 #[test]
