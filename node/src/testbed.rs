@@ -23,7 +23,7 @@ use wallet::{
 };
 
 use crate::{
-    config::{EngineConfig, EnginePlace, ValidConfig},
+    config::{EngineConfig, EnginePlace, Limits, ValidConfig},
     members::Members,
     node::{RunningNode, Seams},
     session::{
@@ -94,6 +94,7 @@ impl Testbed {
                 key,
                 api_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 tls: None,
+                limits: Limits::default(),
                 model_dir: model_dir(),
                 tick: Duration::from_secs(60),
                 engine: EngineConfig {

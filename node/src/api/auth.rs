@@ -37,6 +37,12 @@ impl Keys {
         Self(Arc::new(Known { tenants, replica }))
     }
 
+    /// The hash of the key that a request shows, if the key opens something here.
+    pub(super) fn known(&self, headers: &HeaderMap) -> Option<Digest> {
+        let key = key_hash(headers).ok()?;
+        (self.tenant(&key).is_some() || self.is_auditor(&key)).then_some(key)
+    }
+
     fn tenant(&self, key: &Digest) -> Option<Arc<Tenant>> {
         // Every hash is compared, so that the time says nothing about which one it was.
         self.0.tenants.iter().fold(None, |found, tenant| {

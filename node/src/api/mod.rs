@@ -18,6 +18,7 @@ mod openapi;
 mod path;
 pub mod problem;
 mod proofs;
+mod rate;
 pub mod refusal;
 mod state;
 mod tags;
@@ -43,6 +44,7 @@ use wallet::units::{NodeId, Timestamp};
 
 use crate::{
     checkpoint::Checkpoints,
+    config::Limits,
     routing::{Routing, front_door::FrontDoor, tenants::Tenants},
     schedule::Schedule,
     session::{Sessions, context::now, view::SessionMode},
@@ -53,6 +55,7 @@ use listener::TlsListener;
 use metrics::{Gauges, Metrics};
 use problem::Problem;
 use proofs::Proofs;
+use rate::{Address, Shares};
 use refusal::Refusal;
 
 /// The admin socket in the node's folder.
@@ -79,6 +82,8 @@ pub struct Parts {
     pub listen: SocketAddr,
     /// The certificate to show there; without one HTTP is in the clear.
     pub tls: Option<TlsFiles>,
+    /// How much one client may ask for there.
+    pub limits: Limits,
     /// The node's folder.
     pub data_dir: PathBuf,
 }
@@ -137,6 +142,7 @@ struct Api {
     front_door: FrontDoor,
     proofs: Proofs,
     keys: Keys,
+    shares: Shares,
     metrics: Metrics,
     model_name: Arc<str>,
 }
@@ -152,12 +158,13 @@ impl FromRef<Api> for Keys {
 /// # Errors
 /// [`ServeFault`] if one of them cannot be opened.
 pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
-    let Parts { sessions, routing, schedule, checkpoints, tenants, model_name, listen, tls, data_dir } = parts;
+    let Parts { sessions, routing, schedule, checkpoints, tenants, model_name, listen, tls, limits, data_dir } = parts;
     let context = sessions.context().clone();
     let proofs = Proofs::new(context.replica.clone(), context.consortium.clone());
     let api = Api {
         front_door: FrontDoor::new(sessions.clone(), routing.clone()),
         keys: Keys::new(tenants, context.replica.clone()),
+        shares: Shares::new(&limits),
         metrics: Metrics::default(),
         model_name: model_name.into(),
         sessions,
@@ -173,7 +180,8 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
     let admin = open_socket(&socket).map_err(|source| ServeFault::Socket { path: socket.clone(), source })?;
     let stop = watch::Sender::new(false);
     let mut tasks = JoinSet::new();
-    let (public, private) = (public(api.clone()), private(api));
+    let public = public(api.clone()).into_make_service_with_connect_info::<Address>();
+    let private = private(api);
     let (stop_public, stop_private) = (stopped(&stop), stopped(&stop));
     match tls {
         None => {
@@ -215,21 +223,22 @@ fn public(api: Api) -> Router {
         .route("/openapi.json", get(openapi::document));
     let audit = [archive::router(), evidence::router(), governance::router(), log::router(), state::router()];
     let audit = audit.into_iter().fold(ledger::router(), Router::merge);
-    with_limits(open.merge(openai::router()).merge(audit), api)
+    let limit = middleware::from_fn_with_state(api.clone(), rate::limit);
+    counted(bounded(open.merge(openai::router()).merge(audit)).layer(limit), api)
 }
 
 /// The Unix socket's paths.
 fn private(api: Api) -> Router {
-    with_limits(admin::router(), api)
+    counted(bounded(admin::router()), api)
 }
 
-fn with_limits(router: Router<Api>, api: Api) -> Router {
-    router
-        .fallback(limits::no_such_path)
-        .layer(middleware::from_fn(limits::as_problem))
-        .layer(middleware::from_fn(limits::headers))
-        .layer(middleware::from_fn_with_state(api.clone(), count))
-        .with_state(api)
+fn bounded(router: Router<Api>) -> Router<Api> {
+    let as_problem = middleware::from_fn(limits::as_problem);
+    router.fallback(limits::no_such_path).layer(as_problem).layer(middleware::from_fn(limits::headers))
+}
+
+fn counted(router: Router<Api>, api: Api) -> Router {
+    router.layer(middleware::from_fn_with_state(api.clone(), count)).with_state(api)
 }
 
 async fn count(State(api): State<Api>, request: Request, next: Next) -> Response {

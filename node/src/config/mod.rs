@@ -14,6 +14,10 @@
 //! certificate-file = "eu-1-a.pem"    # the node's certificate and those that lead to a root, in PEM
 //! key-file = "eu-1-a.tls.key"        # its key in PEM, mode 0600
 //!
+//! [limits]                           # requests of one client; who asks for more is told to wait
+//! key = { per-s = 500, burst = 1000 }    # with one API key
+//! address = { per-s = 20, burst = 100 }  # from one address, without a key that opens something here
+//!
 //! [engine]
 //! block-count = 1024                 # KV blocks of 16 tokens
 //! threads = 1
@@ -80,6 +84,8 @@ pub struct ValidConfig {
     pub api_listen: SocketAddr,
     /// The certificate with which it is served. It could be read.
     pub tls: Option<TlsFiles>,
+    /// How much one client may ask for.
+    pub limits: Limits,
     /// The model's folder.
     pub model_dir: PathBuf,
     /// The scheduler's interval.
@@ -88,6 +94,24 @@ pub struct ValidConfig {
     pub engine: EngineConfig,
     /// Who may use the OpenAI interface.
     pub tenants: Vec<Tenant>,
+}
+
+/// Table `[limits]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of one API key. Default 500 in a second, 1000 at once.
+    pub key: Rate,
+    /// Of one address that shows no key which opens something. Default 20 in a second, 100 at once.
+    pub address: Rate,
+}
+
+/// Requests: up to `burst` at once, and `per_s` of them again with each second. Each is 1 to 1000000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests in a second, over a long time.
+    pub per_s: u32,
+    /// Requests at once, after a rest.
+    pub burst: u32,
 }
 
 /// Table `[engine]`.
@@ -113,6 +137,13 @@ pub enum EnginePlace {
     Worker,
     /// At another node of the same operator.
     Node(NodeId),
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let rate = |per_s, burst| Rate { per_s, burst };
+        Self { key: rate(500, 1_000), address: rate(20, 100) }
+    }
 }
 
 impl LedgerConfig {
@@ -197,6 +228,10 @@ impl ValidConfig {
                 file::EnginePlace::Node(name) => EnginePlace::Node(colleague(source.place(&file.engine.place), name)?),
             },
         };
+        let limits = Limits {
+            key: source.rate(["limits.key.per-s", "limits.key.burst"], &file.limits.key)?,
+            address: source.rate(["limits.address.per-s", "limits.address.burst"], &file.limits.address)?,
+        };
         Ok(Self {
             me,
             name: name.clone(),
@@ -204,6 +239,7 @@ impl ValidConfig {
             peer_listen: file.peer_listen.unwrap_or(node.peer),
             api_listen,
             tls,
+            limits,
             model_dir: source.resolve(&file.model_dir),
             tick: source.interval("tick", &file.tick)?,
             engine,

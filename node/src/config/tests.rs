@@ -91,6 +91,8 @@ fn a_whole_file_is_read_with_its_defaults() {
     assert_eq!(config.tick, Duration::from_millis(250));
     let engine = EngineConfig { block_count: 64, threads: 1, place: EnginePlace::Inside, serves: BTreeSet::new() };
     assert_eq!(config.engine, engine);
+    let rate = |per_s, burst| Rate { per_s, burst };
+    assert_eq!(config.limits, Limits { key: rate(500, 1_000), address: rate(20, 100) });
     let tenant = &config.tenants[0];
     assert_eq!(tenant.master_key_file, folder.file("data/tenants/acme.key"));
     let made = tenant.master().expect("drawn on first use");
@@ -121,6 +123,19 @@ fn each_bad_value_is_refused_with_file_line_and_what() {
         ("[\"eu\"]", "[]", "N-107", "node.toml:15: tenant acme allows no region"),
         ("\"acme\"", "\"../acme\"", "N-101", "node.toml:13: \"../acme\" is not a tenant's name"),
         ("\"0101", "\"01", "N-101", "node.toml:14: expected 64 hexadecimal digits"),
+        (
+            "[engine]",
+            "[limits]\nkey = { per-s = 0, burst = 9 }\n[engine]",
+            "N-109",
+            "node.toml:10: limits.key.per-s is 0, outside 1 to 1000000",
+        ),
+        (
+            "[engine]",
+            "[limits]\naddress = { per-s = 1, burst = 1000001 }\n[engine]",
+            "N-109",
+            "node.toml:10: limits.address.burst is 1000001, outside 1 to 1000000",
+        ),
+        ("[engine]", "[limits]\nkey = { per-s = 1 }\n[engine]", "N-101", "node.toml:10: missing field `burst`"),
         ("[engine]", "[engine", "N-101", "node.toml:9: "),
         ("64\n", "64\nplace = \"beside\"\n", "N-101", "node.toml:11: unknown variant `beside`"),
         ("64\n", "64\nplace = { node = \"eu-9\" }\n", "N-103", "node.toml:11: there is no node eu-9"),

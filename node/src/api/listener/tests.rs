@@ -1,8 +1,8 @@
-//! Over real sockets, with a router of one path.
+//! Over real sockets, with one answer to everything.
 
 use std::{fs, sync::Arc};
 
-use axum::{Router, routing::get};
+use axum::Router;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::rustls::ProtocolVersion;
 
@@ -26,7 +26,7 @@ impl Served {
         let files = self_signed(folder.path(), "node");
         let listener = listener(&files).await;
         let address = listener.local_addr().expect("bound");
-        let router = Router::new().route("/", get(|| async { "42" }));
+        let router = Router::new().fallback(|| async { "42" });
         let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("it never ends") });
         Self { address, files, _folder: folder, task }
     }
