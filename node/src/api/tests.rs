@@ -634,9 +634,12 @@ async fn a_block_and_a_leaf_are_not_sent_to_who_has_them() {
     let entries: Value = alone.get("/ledger/v1/entries", Some(AUDITOR)).await.json().await.expect("JSON");
     let leaf = format!("/ledger/v1/entries/{}/leaf", entries[0]["id"].as_str().expect("an id"));
     // A block's JSON may be another after an update, or from another node.
-    for (path, kept) in
-        [(leaf.as_str(), "private, max-age=31536000, immutable"), ("/ledger/v1/blocks/1", "private, no-cache")]
-    {
+    for (path, kept) in [
+        (leaf.as_str(), "private, max-age=31536000, immutable"),
+        ("/ledger/v1/blocks/1", "private, no-cache"),
+        ("/ledger/v1/entries?from=0&count=1", "private, no-cache"),
+        ("/ledger/v1/decisions?from=0&count=1", "private, no-cache"),
+    ] {
         let first = alone.get(path, Some(AUDITOR)).await;
         assert_eq!(first.headers()["cache-control"], kept, "{path}");
         let tag = first.headers()["etag"].clone();
