@@ -13,6 +13,7 @@ mod limits;
 mod listener;
 mod log;
 mod metrics;
+mod models;
 mod openai;
 mod openapi;
 mod path;
@@ -163,7 +164,7 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
     let proofs = Proofs::new(context.replica.clone(), context.consortium.clone());
     let api = Api {
         front_door: FrontDoor::new(sessions.clone(), routing.clone()),
-        keys: Keys::new(tenants, context.replica.clone()),
+        keys: Keys::new(tenants, context.replica.clone(), context.consortium.clone()),
         shares: Shares::new(&limits),
         metrics: Metrics::default(),
         model_name: model_name.into(),
@@ -221,7 +222,8 @@ fn public(api: Api) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/openapi.json", get(openapi::document));
-    let audit = [archive::router(), evidence::router(), governance::router(), log::router(), state::router()];
+    let (log, state, models) = (log::router(), state::router(), models::router());
+    let audit = [archive::router(), evidence::router(), governance::router(), log, state, models];
     let audit = audit.into_iter().fold(ledger::router(), Router::merge);
     let limit = middleware::from_fn_with_state(api.clone(), rate::limit);
     counted(bounded(open.merge(openai::router()).merge(audit)).layer(limit), api)

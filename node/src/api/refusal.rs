@@ -171,6 +171,9 @@ refusals! {
         /// Until one is answered again, in seconds.
         wait_s: u64,
     }
+    /// A model that genesis does not name, or one of another owner: which of both is nobody's business.
+    #[code("N-526", NOT_FOUND, retry = false)] #[error("this key is not that of the owner of a model with this hash")]
+    ModelForeign
     /// The bytes are no event of governance.
     #[code("N-524", BAD_REQUEST, retry = false)] #[error("the body is no event of governance: {reason}")]
     NotGovernance {
