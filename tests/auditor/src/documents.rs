@@ -59,7 +59,7 @@ fn models(count: u16) -> Vec<Model> {
         name: format!("model {i:03}"),
         operator: draft(4).operators[0].id.clone(),
         // Every second one has none.
-        owner: (i % 2 == 0).then(|| Owner { name: format!("owner {i:03}"), key_hash: Digest([1; 32]) }),
+        owner: i.is_multiple_of(2).then(|| Owner { name: format!("owner {i:03}"), key_hash: Digest([1; 32]) }),
     };
     (0..count).map(model).collect()
 }
