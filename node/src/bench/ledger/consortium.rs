@@ -14,10 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use genesis::{Consortium, Document, Draft, Heading, Node, Operator, OperatorId, Parameters, Region};
+use genesis::{Auditor, Consortium, Document, Draft, Heading, Node, Operator, OperatorId, Parameters, Region};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use wallet::{
-    digest::{from_hex, to_hex},
+    digest::{Digest, from_hex, to_hex},
     identity::{RegionId, SecretKey},
     units::Timestamp,
 };
@@ -30,6 +31,8 @@ use crate::{bench::BenchFault, demo::setup::free_addresses, session::context::ra
 
 /// Nodes of the consortium.
 pub(super) const NODES: u32 = 4;
+/// The key of the auditor of every consortium here.
+pub(super) const AUDITOR: &str = "the-auditors-api-key-of-a-bench";
 /// After this a process does not do what it is there for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -257,7 +260,7 @@ pub(super) fn genesis() -> Result<(Document, Vec<String>), BenchFault> {
         regions: vec![Region { id: region, name: "European Union".into() }],
         operators,
         nodes,
-        auditors: Vec::new(),
+        auditors: vec![Auditor { name: "Bench".into(), key_hash: Digest(Sha256::digest(AUDITOR).into()) }],
         models: Vec::new(),
         signatures: BTreeMap::new(),
     })
