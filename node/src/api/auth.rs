@@ -1,5 +1,5 @@
-//! Who is asking: a tenant by the API key of this node's configuration, an auditor by one that the ledger grants, or the
-//! owner of a model by the one of the genesis document.
+//! Who is asking: a tenant by the API key of this node's configuration, an auditor by one that the ledger grants, or
+//! the owner of a model by the one of the genesis document.
 
 use std::{hint::black_box, sync::Arc};
 

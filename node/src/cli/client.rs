@@ -23,7 +23,8 @@ pub struct ClientArguments {
     /// A file that holds the API key. It is not taken from the command line, where other users could read it.
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
-    /// PEM certificates of the only authorities that may vouch for the node; without it, those that this machine trusts.
+    /// PEM certificates of the only authorities that may vouch for the node; without it, those that this machine
+    /// trusts.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
 }
@@ -60,7 +61,8 @@ impl Client {
         Self::trusting(&roots, &arguments.url, api_key.transpose()?)
     }
 
-    /// A client of the node at `url` (scheme, host and port) with an API key, which believes whom this machine believes.
+    /// A client of the node at `url` (scheme, host and port) with an API key, which believes whom this machine
+    /// believes.
     ///
     /// # Errors
     /// Those of [`Self::trusting`].
@@ -71,8 +73,8 @@ impl Client {
     /// A client of the node at `url` with an API key. Who it is, it is believed by the word of `roots`.
     ///
     /// # Errors
-    /// N-150 and N-173 if there are no roots, N-172 if the key would cross a network in the clear, N-160 if no client can
-    /// be made.
+    /// N-150 and N-173 if there are no roots, N-172 if the key would cross a network in the clear, N-160 if no client
+    /// can be made.
     pub fn trusting(roots: &Roots, url: &str, api_key: Option<Zeroizing<String>>) -> Result<Self, Failure> {
         let base = url.trim_end_matches('/').to_owned();
         let way = Way::of(&base);

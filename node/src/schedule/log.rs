@@ -193,8 +193,8 @@ impl DecisionFile {
         self.logged(&seqs[seqs.len().saturating_sub(count_max)..])
     }
 
-    /// The first decisions on a wallet, or on all of them, from position `from` on, at most `count_max`, each with its hash.
-    /// What was once there at a position never changes.
+    /// The first decisions on a wallet, or on all of them, from position `from` on, at most `count_max`, each with its
+    /// hash. What was once there at a position never changes.
     ///
     /// # Errors
     /// [`LogFault`] if the file cannot be read, or no longer holds what it held.

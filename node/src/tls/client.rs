@@ -50,8 +50,8 @@ impl RootsFault {
     }
 }
 
-/// A client of HTTPS, which takes a node for what it says by the word of `roots`. What it follows and how long it waits is
-/// the caller's.
+/// A client of HTTPS, which takes a node for what it says by the word of `roots`. What it follows and how long it waits
+/// is the caller's.
 ///
 /// # Errors
 /// [`RootsFault`].

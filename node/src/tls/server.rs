@@ -89,7 +89,8 @@ impl TlsFault {
 }
 
 impl TlsFiles {
-    /// Reads both files, and checks that they belong together. Whether clients trust the certificate is theirs to find out.
+    /// Reads both files, and checks that they belong together. Whether clients trust the certificate is theirs to find
+    /// out.
     ///
     /// # Errors
     /// [`TlsFault`].

@@ -1,8 +1,9 @@
 //! The proofs that a node's HTTP interface makes out of a log of a million entries, asked for by a client on the same
 //! machine, and the memory that the node's process takes then.
 //!
-//! No validators order a million entries for this. A chain is written as an archive, a node's ledger is restored from it, and
-//! the node is the program that operators run. Its peers do not answer, so nothing new becomes final; what is final it proves.
+//! No validators order a million entries for this. A chain is written as an archive, a node's ledger is restored from
+//! it, and the node is the program that operators run. Its peers do not answer, so nothing new becomes final; what is
+//! final it proves.
 
 use std::{
     fs,
