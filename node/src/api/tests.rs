@@ -219,7 +219,7 @@ async fn who_asks_too_much_is_told_to_wait_and_nobody_else_is() {
             if answer.status() == 429 {
                 let wait: u64 = answer.headers()["retry-after"].to_str().expect("ASCII").parse().expect("seconds");
                 assert!((1..=3).contains(&wait), "{wait}");
-                assert_eq!(problem(answer).await, (429, "N-525".to_owned()));
+                assert_eq!(problem(answer).await, (429, "N-527".to_owned()));
                 return;
             }
         }

@@ -161,7 +161,7 @@ fn with_a_certificate_http_is_served_to_the_world() {
     let config = folder.load(&with_tls("tls.key")).expect("it keeps the rules");
     assert_eq!((config.api_listen, config.tls), (([0, 0, 0, 0], 8001).into(), Some(files)));
     let foreign = folder.load(&with_tls("eu-1-a.key")).expect_err("no key in PEM");
-    assert_eq!(foreign.code(), "N-114");
+    assert_eq!(foreign.code(), "N-117");
     assert!(!foreign.to_string().contains(&to_hex(config.key.seed().as_ref())));
 }
 

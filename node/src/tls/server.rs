@@ -81,9 +81,9 @@ impl TlsFault {
         match self {
             Self::Io { .. } => "N-100",
             Self::KeyFile(fault) => fault.code(),
-            Self::NoCertificate { .. } => "N-113",
-            Self::NoKey { .. } => "N-114",
-            Self::Unusable { .. } => "N-115",
+            Self::NoCertificate { .. } => "N-116",
+            Self::NoKey { .. } => "N-117",
+            Self::Unusable { .. } => "N-118",
         }
     }
 }

@@ -37,7 +37,7 @@ fn a_certificate_goes_with_its_own_key_alone() {
     assert_eq!(one.read().expect("they go together").chain.len(), 1);
     let mixed = TlsFiles { certificate: one.certificate.clone(), key: another.key };
     let fault = mixed.read().expect_err("another certificate's key");
-    assert_eq!(fault.code(), "N-115");
+    assert_eq!(fault.code(), "N-118");
     assert!(fault.to_string().contains("one.pem") && fault.to_string().contains("another.key"), "{fault}");
 }
 
@@ -51,13 +51,13 @@ fn files_that_are_missing_exposed_or_something_else_are_refused_each_with_its_co
     assert_eq!(refused(&with_certificate(folder.path().join("none"))), "N-100");
     assert_eq!(refused(&with_key(folder.path().join("none"))), "N-120");
     let key = fs::read_to_string(&good.key).expect("our own file");
-    assert_eq!(refused(&with_certificate(good.key.clone())), "N-113");
+    assert_eq!(refused(&with_certificate(good.key.clone())), "N-116");
     for text in ["", "no certificate", "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n"] {
-        assert_eq!(refused(&with_certificate(other(folder.path(), text))), "N-113", "{text:?}");
+        assert_eq!(refused(&with_certificate(other(folder.path(), text))), "N-116", "{text:?}");
     }
     for text in ["", "no key", &key[..key.len() / 2]] {
         let fault = with_key(other(folder.path(), text)).read().expect_err("no key");
-        assert_eq!(fault.code(), "N-114", "{text:?}");
+        assert_eq!(fault.code(), "N-117", "{text:?}");
     }
     fs::set_permissions(&good.key, fs::Permissions::from_mode(0o640)).expect("our own file");
     assert_eq!(refused(&good), "N-121");

@@ -63,7 +63,7 @@ async fn an_owner_sees_the_batches_of_its_own_models_and_nothing_else() {
     }
     // Which models there are for others is not said either.
     for path in [own.clone(), format!("{own}/{wallet}"), format!("ledger/v1/models/{}/batches", Digest([1; 32]))] {
-        assert_eq!(code(&testbed, STRANGER, &path).await, (404, "N-526".to_owned()), "{path}");
+        assert_eq!(code(&testbed, STRANGER, &path).await, (404, "N-528".to_owned()), "{path}");
     }
     let strangers = format!("ledger/v1/models/{other}/batches");
     assert_eq!(code(&testbed, STRANGER, &format!("{strangers}/{wallet}")).await, (404, "N-511".to_owned()));
