@@ -122,7 +122,10 @@ fn texts(draft: &Draft) -> Result<(), GenesisError> {
     let operators = draft.operators.iter().map(|operator| &operator.name).enumerate().map(at("operators", "name"));
     let auditors = draft.auditors.iter().map(|auditor| &auditor.name).enumerate().map(at("auditors", "name"));
     let models = draft.models.iter().map(|model| &model.name).enumerate().map(at("models", "name"));
-    regions.chain(operators).chain(auditors).chain(models).try_for_each(|(place, name)| text(&place, name))
+    let owners = draft.models.iter().enumerate().filter_map(|(i, model)| Some((i, &model.owner.as_ref()?.name)));
+    let owners = owners.map(at("models", "owner.name"));
+    let named = regions.chain(operators).chain(auditors).chain(models).chain(owners);
+    named.into_iter().try_for_each(|(place, name)| text(&place, name))
 }
 
 /// No two tables share what must tell them apart. Operator and node keys are one set: a key has one role.
@@ -159,7 +162,7 @@ fn references(draft: &Draft) -> Result<(), GenesisError> {
     }
     let operators: BTreeSet<&OperatorId> = draft.operators.iter().map(|operator| &operator.id).collect();
     let by_nodes = draft.nodes.iter().map(|node| &node.operator).enumerate().map(at("nodes", "operator"));
-    let by_models = draft.models.iter().map(|model| &model.owner).enumerate().map(at("models", "owner"));
+    let by_models = draft.models.iter().map(|model| &model.operator).enumerate().map(at("models", "operator"));
     let by_signatures = draft.signatures.keys().map(|operator| (format!("signatures.{operator}"), operator));
     for (place, operator) in by_nodes.chain(by_models).chain(by_signatures) {
         if !operators.contains(operator) {

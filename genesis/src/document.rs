@@ -100,23 +100,26 @@ impl Document {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Parameters, sample};
+    use crate::{Owner, Parameters, sample};
     use proptest::prelude::*;
     use wallet::units::Timestamp;
 
     #[test]
     fn the_encoding_is_pinned() {
         let document = sample::signed();
-        assert_eq!(document.hash().to_string(), "f3cbe3674c8ec19ea940fdd9cd13ad59537b14cba13866e85cac00c29d1a06a3");
+        assert_eq!(document.hash().to_string(), "49b721ed536a9c3ff033fb0fcd481edf767466d489aea1236b4fc1f396ffefff");
         assert_eq!(
             sha256("golden", &[&document.to_bytes()]).to_string(),
-            "754f1f6fa002e0b80089def60d4b1b27c4395a84a477534beb2bcf2db34dc13e"
+            "19834da51c43cd35c4449545840bc2be01e9147af6e2aeb793b86df715ff517d"
         );
     }
 
     #[test]
     fn every_field_but_the_signatures_is_in_the_hash() {
         type Change = (&'static str, fn(&mut Draft));
+        fn owner(draft: &mut Draft) -> &mut Owner {
+            draft.models[0].owner.as_mut().expect("the sample names one")
+        }
         let changes: Vec<Change> = vec![
             ("consortium.name", |d| d.consortium.name.push('x')),
             ("consortium.created_ms", |d| d.consortium.created_ms = Timestamp::new(1)),
@@ -136,7 +139,10 @@ mod tests {
             ("auditors.key_hash", |d| d.auditors[0].key_hash = Digest::ZERO),
             ("models.hash", |d| d.models[0].hash = Digest::ZERO),
             ("models.name", |d| d.models[0].name.push('x')),
-            ("models.owner", |d| d.models[0].owner = d.nodes[3].operator.clone()),
+            ("models.operator", |d| d.models[0].operator = d.nodes[3].operator.clone()),
+            ("models.owner", |d| d.models[0].owner = None),
+            ("models.owner.name", |d| owner(d).name.push('x')),
+            ("models.owner.key_hash", |d| owner(d).key_hash = Digest::ZERO),
         ];
         let hash = sample::signed().hash();
         for (field, change) in changes {

@@ -109,5 +109,17 @@ pub struct Model {
     /// For people and for the `model` field of requests.
     pub name: String,
     /// The operator that answers for it.
-    pub owner: OperatorId,
+    pub operator: OperatorId,
+    /// Whose model it is, if that one wants to see where its batches are.
+    pub owner: Option<Owner>,
+}
+
+/// Whose a model is: may read where the batches of the model are, with an API key that only its hash is known of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Owner {
+    /// For people and logs.
+    pub name: String,
+    /// SHA-256 of the API key's bytes. The key must be random: a guessable one can be found from its hash.
+    pub key_hash: Digest,
 }

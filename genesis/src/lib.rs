@@ -22,7 +22,7 @@ mod validators;
 
 pub use consortium::Consortium;
 pub use document::Document;
-pub use draft::{Auditor, Draft, Heading, Model, Node, Operator, Region};
+pub use draft::{Auditor, Draft, Heading, Model, Node, Operator, Owner, Region};
 pub use name::{NAME_BYTES_MAX, NameInvalid, NodeName, OperatorId};
 pub use parameters::{Parameter, Parameters};
 pub use refusal::{GenesisError, Position};

@@ -4,7 +4,7 @@ use proptest::{collection::vec, option, prelude::*};
 use sha2::Digest as _;
 use wallet::{digest::Digest, identity::SecretKey, units::Timestamp};
 
-use crate::{Auditor, Document, Draft, Heading, Model, Node, Operator, OperatorId, Parameters, Region};
+use crate::{Auditor, Document, Draft, Heading, Model, Node, Operator, OperatorId, Owner, Parameters, Region};
 
 pub const API_KEY: &[u8] = b"an-api-key-for-tests-only";
 pub const CREATED_MS: u64 = 1_780_000_000_000;
@@ -30,7 +30,12 @@ pub fn draft() -> Draft {
             name: "Example Audit".to_owned(),
             key_hash: Digest(sha2::Sha256::digest(API_KEY).into()),
         }],
-        models: vec![Model { hash: Digest([9; 32]), name: "tiny".to_owned(), owner: id("eu-1") }],
+        models: vec![Model {
+            hash: Digest([9; 32]),
+            name: "tiny".to_owned(),
+            operator: id("eu-1"),
+            owner: Some(Owner { name: "Tiny Labs".to_owned(), key_hash: Digest([8; 32]) }),
+        }],
         signatures: Default::default(),
     }
 }
@@ -68,7 +73,7 @@ pub fn any_draft() -> impl Strategy<Value = Draft> {
     let heading = (text, 0..=253_402_300_799_999_u64);
     let parameters = (1..10_000_u64, 0..=1_000_000_u64, 1_024..=10_000_000_u64);
     let nodes = vec((0..4_usize, any::<bool>(), any::<bool>()), 1..20);
-    let names = (vec(text, 4), option::of(text), any::<[bool; 4]>());
+    let names = (vec(text, 4), option::of((text, option::of(text))), any::<[bool; 4]>());
     (heading, parameters, nodes, names).prop_map(|((name, created), (interval, credit, tokens), nodes, names)| {
         let (operator_names, model_name, signs) = names;
         let mut draft = draft();
@@ -83,7 +88,10 @@ pub fn any_draft() -> impl Strategy<Value = Draft> {
             }
         }
         draft.models.truncate(usize::from(model_name.is_some()));
-        draft.models.iter_mut().zip(model_name).for_each(|(model, name)| model.name = name);
+        for (model, (name, owner_name)) in draft.models.iter_mut().zip(model_name) {
+            model.name = name;
+            model.owner = model.owner.take().zip(owner_name).map(|(owner, name)| Owner { name, ..owner });
+        }
         draft.nodes = (0..)
             .zip(nodes)
             .map(|(i, (operator, in_eu, v6))| {

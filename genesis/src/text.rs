@@ -83,10 +83,21 @@ fn write(document: &Document, to: &mut String) -> fmt::Result {
     for auditor in &draft.auditors {
         writeln!(to, "[[auditors]]\nname = {}\nkey_hash = \"{}\"\n", quote(&auditor.name), auditor.key_hash)?;
     }
-    writeln!(to, "# Models that the ledger may name. `owner` is the operator that answers for it.")?;
+    writeln!(
+        to,
+        "# Models that the ledger may name. `operator` answers for it. `owner` may be left out: whose model it"
+    )?;
+    writeln!(
+        to,
+        "# is, who may read where its batches are, with the random API key of which `key_hash` is the SHA-256."
+    )?;
     for model in &draft.models {
         writeln!(to, "[[models]]\nhash = \"{}\"\nname = {}", model.hash, quote(&model.name))?;
-        writeln!(to, "owner = {}\n", quote(model.owner.as_str()))?;
+        writeln!(to, "operator = {}", quote(model.operator.as_str()))?;
+        if let Some(owner) = &model.owner {
+            writeln!(to, "owner = {{ name = {}, key_hash = \"{}\" }}", quote(&owner.name), owner.key_hash)?;
+        }
+        writeln!(to)?;
     }
     writeln!(to, "# One line for each operator, written by `batchmind genesis sign`.\n[signatures]")?;
     for (operator, signature) in &draft.signatures {
@@ -224,8 +235,8 @@ mod tests {
     fn an_unknown_operator_is_refused() {
         let message = "nodes[0].operator names operator \"eu-9\", which [[operators]] does not list";
         refused("operator = \"eu-1\"", "operator = \"eu-9\"", "G-106", message);
-        let message = "models[0].owner names operator \"eu-9\", which [[operators]] does not list";
-        refused("owner = \"eu-1\"", "owner = \"eu-9\"", "G-106", message);
+        let message = "models[0].operator names operator \"eu-9\", which [[operators]] does not list";
+        refused("\"tiny\"\noperator = \"eu-1\"", "\"tiny\"\noperator = \"eu-9\"", "G-106", message);
     }
 
     #[test]
@@ -270,6 +281,8 @@ mod tests {
         let message = "operators[0].name is longer than 100 characters or has control characters";
         refused("name = \"Operator eu-1\"", "name = \"a\\u001bb\"", "G-110", message);
         refused("name = \"Operator eu-1\"", &format!("name = \"{}\"", "a".repeat(101)), "G-110", message);
+        let message = "models[0].owner.name is empty";
+        refused("name = \"Tiny Labs\"", "name = \" \"", "G-103", message);
     }
 
     #[test]

@@ -59,11 +59,11 @@ impl KeyFileFault {
     }
 }
 
-/// Reads a key file.
+/// Opens a file that holds a secret, of whatever form, and that its owner alone may read and write.
 ///
 /// # Errors
-/// [`KeyFileFault::Io`], [`KeyFileFault::Exposed`] and [`KeyFileFault::Malformed`].
-pub fn read(file: &Path) -> Result<SecretKey, KeyFileFault> {
+/// [`KeyFileFault::Io`] and [`KeyFileFault::Exposed`].
+pub fn open(file: &Path) -> Result<File, KeyFileFault> {
     let fault = |source| KeyFileFault::Io { file: file.to_owned(), source };
     let opened = File::open(file).map_err(fault)?;
     // Asked of the open file, so that it is the file that is read.
@@ -71,6 +71,16 @@ pub fn read(file: &Path) -> Result<SecretKey, KeyFileFault> {
     if mode & 0o077 != 0 {
         return Err(KeyFileFault::Exposed { file: file.to_owned(), mode });
     }
+    Ok(opened)
+}
+
+/// Reads a key file.
+///
+/// # Errors
+/// [`KeyFileFault::Io`], [`KeyFileFault::Exposed`] and [`KeyFileFault::Malformed`].
+pub fn read(file: &Path) -> Result<SecretKey, KeyFileFault> {
+    let fault = |source| KeyFileFault::Io { file: file.to_owned(), source };
+    let opened = open(file)?;
     let mut text = Zeroizing::new(Vec::with_capacity(FILE_BYTES + 1));
     opened.take(FILE_BYTES as u64 + 1).read_to_end(&mut text).map_err(fault)?;
     parse(&text).ok_or_else(|| KeyFileFault::Malformed { file: file.to_owned() })

@@ -20,6 +20,7 @@ pub mod peer;
 pub mod routing;
 pub mod schedule;
 pub mod session;
+pub mod tls;
 
 #[cfg(test)]
 mod error_pages;

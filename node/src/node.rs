@@ -223,6 +223,8 @@ impl RunningNode {
             tenants,
             model_name: model_name.unwrap_or_default(),
             listen: config.api_listen,
+            tls: config.tls,
+            limits: config.limits,
             data_dir: config.data_dir,
         })
         .await?;

@@ -4,12 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use futures::{StreamExt as _, stream::BoxStream};
-use genesis::{Auditor, Document, Draft, Heading, Node, Operator, OperatorId, Parameters, Region};
+use genesis::{Auditor, Document, Draft, Heading, Model, Node, Operator, OperatorId, Owner, Parameters, Region};
 use ledger::{
     event::Event,
     governance::{Action, OperatorBallot, ProposalTerms, quorum},
@@ -23,7 +23,7 @@ use wallet::{
 };
 
 use crate::{
-    config::{EngineConfig, EnginePlace, ValidConfig},
+    config::{EngineConfig, EnginePlace, Limits, ValidConfig},
     members::Members,
     node::{RunningNode, Seams},
     node_keys::NodeKeys,
@@ -42,6 +42,12 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The auditor's key to every node.
 pub const AUDITOR: &str = "the-testbeds-auditors-api-key";
+
+/// The key of the owner of the model that all nodes serve.
+pub const OWNER: &str = "the-testbeds-owners-api-key-01";
+
+/// The key of the owner of a model that no node serves, whose hash is zero.
+pub const STRANGER: &str = "the-testbeds-strangers-api-key";
 
 /// The consortium of a test.
 pub struct Testbed {
@@ -94,6 +100,8 @@ impl Testbed {
                 consortium: consortium.clone(),
                 keys: NodeKeys::new(key, None),
                 api_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+                tls: None,
+                limits: Limits::default(),
                 model_dir: model_dir(),
                 tick: Duration::from_secs(60),
                 engine: EngineConfig {
@@ -270,6 +278,16 @@ pub fn model_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../gpu/models/tiny")
 }
 
+/// The hash of the model that all nodes serve.
+pub fn served_model() -> Digest {
+    static HASH: OnceLock<Digest> = OnceLock::new();
+    *HASH.get_or_init(|| gpu::Model::load(&model_dir()).expect("the tiny model").hash())
+}
+
+fn key_hash(key: &str) -> Digest {
+    Digest(Sha256::digest(key).into())
+}
+
 fn region(name: &str) -> RegionId {
     RegionId::try_from(name.to_owned()).expect("a region name")
 }
@@ -306,8 +324,15 @@ fn consortium(regions: &[&str]) -> (Document, Vec<SecretKey>) {
         regions: names.iter().map(|name| Region { id: region(name), name: (*name).to_owned() }).collect(),
         operators,
         nodes,
-        auditors: vec![Auditor { name: "Audit".into(), key_hash: Digest(Sha256::digest(AUDITOR).into()) }],
-        models: Vec::new(),
+        auditors: vec![Auditor { name: "Audit".into(), key_hash: key_hash(AUDITOR) }],
+        models: [("tiny", served_model(), OWNER), ("other", Digest::ZERO, STRANGER)]
+            .map(|(name, hash, key)| Model {
+                hash,
+                name: name.into(),
+                operator: "op-0".parse().expect("an operator's id"),
+                owner: Some(Owner { name: format!("Owner of {name}"), key_hash: key_hash(key) }),
+            })
+            .to_vec(),
         signatures: BTreeMap::new(),
     })
     .expect("a valid document");

@@ -216,7 +216,7 @@ class Genesis:
         self.operators = read.list(lambda: (read.name(32), read.text(), read.digest()))
         self.nodes = read.list(lambda: self.node(read))
         self.auditors = read.list(lambda: (read.text(), read.digest()))
-        self.models = read.list(lambda: (read.digest(), read.text(), read.name(32)))
+        self.models = read.list(lambda: self.model(read))
         unsigned = data[: read.at] + u64(0)
         self.signatures = read.list(lambda: (read.name(32), read.signature()))
         read.end()
@@ -231,9 +231,17 @@ class Genesis:
         node["api"] = read.text()
         return node
 
+    @staticmethod
+    def model(read):
+        model = {"hash": read.digest(), "name": read.text(), "operator": read.name(32)}
+        model["owner"] = read.optional(lambda: (read.text(), read.digest()))
+        return model
+
     def check(self):
+        owners = [model["owner"] for model in self.models if model["owner"]]
         for text in [self.name, *(name for _, name in self.regions), *(name for _, name, _ in self.operators),
-                     *(name for name, _ in self.auditors), *(name for _, name, _ in self.models)]:
+                     *(name for name, _ in self.auditors), *(model["name"] for model in self.models),
+                     *(name for name, _ in owners)]:
             if all(ord(letter) in WHITE_SPACE for letter in text) or len(text) > 100:
                 raise Malformed("a text is blank or too long")
             if any(ord(letter) < 0x20 or 0x7F <= ord(letter) <= 0x9F for letter in text):
@@ -253,18 +261,18 @@ class Genesis:
                 raise Malformed("a list has too few or too many elements")
         regions, operators = [id for id, _ in self.regions], [id for id, _, _ in self.operators]
         for ids in [regions, operators, [name.encode() for name, _ in self.auditors],
-                    [name.encode() for _, name, _ in self.models], [id for id, _ in self.signatures]]:
+                    [model["name"].encode() for model in self.models], [id for id, _ in self.signatures]]:
             if not ascend(ids):
                 raise Malformed("a list is not in order")
         keys = [key for _, _, key in self.operators] + [node["key"] for node in self.nodes]
         for values in [keys, [node["name"] for node in self.nodes], [node["api"] for node in self.nodes],
                        [(node["address"], node["port"]) for node in self.nodes],
-                       [key_hash for _, key_hash in self.auditors], [hash for hash, _, _ in self.models]]:
+                       [key_hash for _, key_hash in self.auditors], [model["hash"] for model in self.models]]:
             if len(set(values)) != len(values):
                 raise Malformed("a value that tells apart stands twice")
         if not all(is_good_point(key) for key in keys):
             raise Malformed("a key is no key")
-        named = [node["operator"] for node in self.nodes] + [owner for _, _, owner in self.models]
+        named = [node["operator"] for node in self.nodes] + [model["operator"] for model in self.models]
         if not set(named + [id for id, _ in self.signatures]) <= set(operators):
             raise Malformed("an operator is not listed")
         if not {node["region"] for node in self.nodes} <= set(regions):

@@ -5,6 +5,8 @@
 use axum::{
     Json, Router,
     extract::{Path, Query, State},
+    http::HeaderMap,
+    response::Response,
     routing::{get, post},
 };
 use scheduler::{action::Action, decision::Logged};
@@ -12,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use wallet::grant::WalletAddress;
 
-use super::{Api, auth::ByAuditor, limits::Body, path::WalletPath, problem::Problem, refusal::Refusal};
+use super::{Api, auth::ByAuditor, limits::Body, path::WalletPath, problem::Problem, refusal::Refusal, tags};
 use crate::session::{
     command::{CommandReply, SessionCommand},
     view::SessionView,
@@ -104,22 +106,43 @@ async fn moves(State(api): State<Api>) -> Json<Value> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct OfWallet {
+pub(super) struct Which {
     wallet: Option<WalletPath>,
+    /// A position in the log; without it the last decisions are meant.
+    from: Option<u64>,
+    #[serde(default = "decisions_max")]
+    count: usize,
 }
 
-async fn decisions(State(api): State<Api>, Query(OfWallet { wallet }): Query<OfWallet>) -> Answer {
-    let decisions = api.schedule.decisions(wallet.map(|WalletPath(wallet)| wallet), DECISIONS_MAX).await?;
-    Ok(Json(decisions.iter().map(decision).collect()))
+const fn decisions_max() -> usize {
+    DECISIONS_MAX
+}
+
+async fn decisions(State(api): State<Api>, Query(which): Query<Which>) -> Answer {
+    Ok(Json(decided(&api, which).await?))
 }
 
 /// The same, for who reads with an auditor's key.
-pub(super) async fn decisions_for_auditors(api: State<Api>, _: ByAuditor, of: Query<OfWallet>) -> Answer {
-    decisions(api, of).await
+pub(super) async fn decisions_for_auditors(
+    State(api): State<Api>,
+    _: ByAuditor,
+    Query(which): Query<Which>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    Ok(tags::unless_known(&headers, decided(&api, which).await?))
+}
+
+async fn decided(api: &Api, Which { wallet, from, count }: Which) -> Result<Value, Problem> {
+    let (wallet, count) = (wallet.map(|WalletPath(wallet)| wallet), count.min(DECISIONS_MAX));
+    let decisions = match from {
+        Some(from) => api.schedule.decisions_from(wallet, from, count).await?,
+        None => api.schedule.decisions(wallet, count).await?,
+    };
+    Ok(decisions.iter().map(decision).collect())
 }
 
 /// A decision with its hash, and with the words of each refusal beside its code.
-fn decision(Logged { decision, hash }: &Logged) -> Value {
+pub(super) fn decision(Logged { decision, hash }: &Logged) -> Value {
     let refused = |(action, refusal): &(Action, scheduler::refusal::Refusal)| json!({"action": action, "code": refusal.code(), "title": refusal.to_string()});
     let mut body = json!(decision);
     body["hash"] = json!(hash);

@@ -1,4 +1,5 @@
-//! Who is asking: a tenant by the API key of this node's configuration, or an auditor by one that the ledger grants.
+//! Who is asking: a tenant by the API key of this node's configuration, an auditor by one that the ledger grants, or
+//! the owner of a model by the one of the genesis document.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -6,6 +7,7 @@ use axum::{
     extract::{FromRef, FromRequestParts},
     http::{HeaderMap, header, request::Parts},
 };
+use genesis::{Consortium, Model};
 use ledger::{shell::replica::Replica, state::State};
 use sha2::{Digest as _, Sha256};
 use wallet::digest::Digest;
@@ -23,6 +25,7 @@ pub struct Keys(Arc<Known>);
 struct Known {
     tenants: Tenants,
     replica: Replica,
+    consortium: Arc<Consortium>,
 }
 
 /// A request with a tenant's key.
@@ -31,10 +34,38 @@ pub struct ByTenant(pub Arc<Tenant>);
 /// A request with an auditor's key.
 pub struct ByAuditor;
 
+/// A request about models: with an auditor's key, or with that of the owner of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByOwner {
+    /// An auditor, who reads about all models.
+    OfAll,
+    /// Who has the key of this hash, and reads about the models for which the genesis document names it.
+    Of(Digest),
+}
+
+impl ByOwner {
+    /// Whether the request may be told about `model`.
+    pub fn reads(&self, model: &Model) -> bool {
+        match self {
+            Self::OfAll => true,
+            Self::Of(key_hash) => model.owner.as_ref().is_some_and(|owner| owner.key_hash == *key_hash),
+        }
+    }
+}
+
 impl Keys {
-    /// The keys of these tenants, and of the auditors of this ledger's final state.
-    pub fn new(tenants: Tenants, replica: Replica) -> Self {
-        Self(Arc::new(Known { tenants, replica }))
+    /// The keys of these tenants, of the auditors of this ledger's final state, and of the owners of the models.
+    pub fn new(tenants: Tenants, replica: Replica, consortium: Arc<Consortium>) -> Self {
+        Self(Arc::new(Known { tenants, replica, consortium }))
+    }
+
+    /// The hash of the key that a request shows, if the key opens something here.
+    pub(super) fn known(&self, headers: &HeaderMap) -> Option<Digest> {
+        key_hash(headers).ok().filter(|key| self.opens_something(key))
+    }
+
+    fn opens_something(&self, key: &Digest) -> bool {
+        self.tenant(key).is_some() || self.is_auditor(key) || self.is_owner(key)
     }
 
     fn tenant(&self, key: &Digest) -> Option<Arc<Tenant>> {
@@ -47,6 +78,16 @@ impl Keys {
 
     fn is_auditor(&self, key: &Digest) -> bool {
         is_granted(&self.0.replica.state().state, key)
+    }
+
+    fn is_owner(&self, key: &Digest) -> bool {
+        self.0.consortium.models().iter().any(|model| ByOwner::Of(*key).reads(model))
+    }
+
+    /// Why a key that is not that of `needed` opens nothing.
+    fn refusal(&self, key: &Digest, needed: &'static str) -> Problem {
+        let known = self.opens_something(key);
+        if known { Refusal::KeyOfAnotherKind { needed }.into() } else { Refusal::KeyMissing.into() }
     }
 }
 
@@ -65,11 +106,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let (keys, key) = (Keys::from_ref(state), key_hash(&parts.headers)?);
-        match keys.tenant(&key) {
-            Some(tenant) => Ok(Self(tenant)),
-            None if keys.is_auditor(&key) => Err(Refusal::KeyOfAnotherKind { needed: "a tenant" }.into()),
-            None => Err(Refusal::KeyMissing.into()),
-        }
+        keys.tenant(&key).map(Self).ok_or_else(|| keys.refusal(&key, "a tenant"))
     }
 }
 
@@ -82,13 +119,24 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let (keys, key) = (Keys::from_ref(state), key_hash(&parts.headers)?);
-        if keys.is_auditor(&key) {
-            return Ok(Self);
+        keys.is_auditor(&key).then_some(Self).ok_or_else(|| keys.refusal(&key, "an auditor"))
+    }
+}
+
+impl<S> FromRequestParts<S> for ByOwner
+where
+    Keys: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let (keys, key) = (Keys::from_ref(state), key_hash(&parts.headers)?);
+        match (keys.is_auditor(&key), keys.is_owner(&key)) {
+            (true, _) => Ok(Self::OfAll),
+            (false, true) => Ok(Self::Of(key)),
+            (false, false) => Err(keys.refusal(&key, "a model's owner")),
         }
-        Err(match keys.tenant(&key) {
-            Some(_) => Refusal::KeyOfAnotherKind { needed: "an auditor" }.into(),
-            None => Refusal::KeyMissing.into(),
-        })
     }
 }
 

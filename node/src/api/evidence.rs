@@ -12,15 +12,15 @@ use std::{
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::{HeaderValue, header},
-    response::{IntoResponse as _, Response},
+    http::{HeaderMap, HeaderValue, header},
+    response::Response,
     routing::get,
 };
 use genesis::Consortium;
 use ledger::evidence::EvidenceFile;
 use serde_json::{Value, json};
 
-use super::{Api, auth::ByAuditor, ledger::Answer, problem::Problem, proofs::blocking, refusal::Refusal};
+use super::{Api, auth::ByAuditor, ledger::Answer, problem::Problem, proofs::blocking, refusal::Refusal, tags::Tag};
 
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
@@ -74,7 +74,12 @@ async fn list(State(api): State<Api>, _: ByAuditor) -> Answer {
     blocking(move || Ok(Json(json!(evidence.list(&consortium).map_err(unreadable)?)))).await
 }
 
-async fn file(State(api): State<Api>, _: ByAuditor, Path(name): Path<String>) -> Result<Response, Problem> {
+async fn file(
+    State(api): State<Api>,
+    _: ByAuditor,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let folder = api.evidence.folder.clone();
     let bytes = blocking(move || {
         // Only what is there has a name: nothing that a path could be made of.
@@ -84,7 +89,10 @@ async fn file(State(api): State<Api>, _: ByAuditor, Path(name): Path<String>) ->
         }
         Ok(fs::read(folder.join(name)).map_err(unreadable)?)
     });
-    Ok(([(header::CONTENT_TYPE, BYTES)], bytes.await?).into_response())
+    let bytes = bytes.await?;
+    // A name stays, but another node may have other signatures under it, and this one may find more.
+    let tag = Tag::of(&bytes);
+    Ok(tag.known(&headers).unwrap_or_else(|| tag.answer(([(header::CONTENT_TYPE, BYTES)], bytes))))
 }
 
 /// The files by their names. There is no folder before there is evidence.

@@ -82,9 +82,14 @@ const fn entries_max() -> u64 {
     ENTRIES_MAX
 }
 
-async fn entries(State(api): State<Api>, _: ByAuditor, Query(Range { from, count }): Query<Range>) -> Answer {
+async fn entries(
+    State(api): State<Api>,
+    _: ByAuditor,
+    Query(Range { from, count }): Query<Range>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let (store, executed) = (api.replica().store().clone(), api.replica().state());
-    blocking(move || {
+    let body = blocking(move || {
         let until = from.saturating_add(count.min(ENTRIES_MAX)).min(executed.log.size());
         let entries = store.entries(from.min(until)..until)?;
         let line = |(entry, index): (Entry, u64)| {
@@ -92,9 +97,9 @@ async fn entries(State(api): State<Api>, _: ByAuditor, Query(Range { from, count
             let height = executed.state.entry(id).map(|record| record.height);
             json!({"index": index, "height": height, "id": id, "entry": entry})
         };
-        Ok(Json(entries.into_iter().zip(from..).map(line).collect()))
-    })
-    .await
+        Ok(entries.into_iter().zip(from..).map(line).collect())
+    });
+    Ok(tags::unless_known(&headers, body.await?))
 }
 
 async fn entry_status(State(api): State<Api>, _: ByAuditor, Path(id): Path<Digest>) -> Answer {

@@ -13,6 +13,7 @@ use prometheus_client::{
 pub struct Metrics {
     tokens: Counter,
     requests: Family<Vec<(&'static str, String)>, Counter>,
+    refused: Family<Vec<(&'static str, &'static str)>, Counter>,
 }
 
 /// What is read at the moment it is asked for.
@@ -58,6 +59,11 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
+    /// A request was refused, because of `whom` there were too many.
+    pub fn request_refused(&self, whom: &'static str) {
+        self.refused.get_or_create(&vec![("of", whom)]).inc();
+    }
+
     /// The OpenMetrics text.
     ///
     /// # Panics
@@ -66,6 +72,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("batchmind");
         registry.register("http_tokens_sent", "Tokens sent to clients", self.tokens.clone());
         registry.register("http_requests", "Requests by path and status", self.requests.clone());
+        let refused = "Requests refused because there were too many of one key or address";
+        registry.register("http_requests_refused", refused, self.refused.clone());
         let mut gauge = |name: &str, help: &str, value: u64| {
             let gauge: Gauge = Gauge::default();
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

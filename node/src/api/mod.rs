@@ -10,13 +10,16 @@ mod evidence;
 mod governance;
 mod ledger;
 mod limits;
+mod listener;
 mod log;
 mod metrics;
+mod models;
 mod openai;
 mod openapi;
 mod path;
 pub mod problem;
 mod proofs;
+mod rate;
 pub mod refusal;
 pub(crate) mod snapshot;
 mod state;
@@ -43,14 +46,18 @@ use wallet::units::{NodeId, Timestamp};
 
 use crate::{
     checkpoint::Checkpoints,
+    config::Limits,
     routing::{Routing, front_door::FrontDoor, tenants::Tenants},
     schedule::Schedule,
     session::{Sessions, context::now, view::SessionMode},
+    tls::server::{TlsFault, TlsFiles},
 };
 use auth::Keys;
+use listener::TlsListener;
 use metrics::{Gauges, Metrics};
 use problem::Problem;
 use proofs::Proofs;
+use rate::{Address, Shares};
 use refusal::Refusal;
 
 /// The admin socket in the node's folder.
@@ -75,6 +82,10 @@ pub struct Parts {
     pub model_name: String,
     /// Where to listen for HTTP.
     pub listen: SocketAddr,
+    /// The certificate to show there; without one HTTP is in the clear.
+    pub tls: Option<TlsFiles>,
+    /// How much one client may ask for there.
+    pub limits: Limits,
     /// The node's folder.
     pub data_dir: PathBuf,
 }
@@ -98,6 +109,9 @@ pub enum ServeFault {
         /// What the system says.
         source: io::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
     /// The admin socket cannot be made.
     #[error("cannot make the admin socket {}: {source}", path.display())]
     Socket {
@@ -113,6 +127,7 @@ impl ServeFault {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Listen { .. } => "N-530",
+            Self::Tls(fault) => fault.code(),
             Self::Socket { .. } => "N-531",
         }
     }
@@ -129,6 +144,7 @@ struct Api {
     front_door: FrontDoor,
     proofs: Proofs,
     keys: Keys,
+    shares: Shares,
     metrics: Metrics,
     model_name: Arc<str>,
 }
@@ -144,12 +160,13 @@ impl FromRef<Api> for Keys {
 /// # Errors
 /// [`ServeFault`] if one of them cannot be opened.
 pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
-    let Parts { sessions, routing, schedule, checkpoints, tenants, model_name, listen, data_dir } = parts;
+    let Parts { sessions, routing, schedule, checkpoints, tenants, model_name, listen, tls, limits, data_dir } = parts;
     let context = sessions.context().clone();
     let proofs = Proofs::new(context.replica.clone(), context.consortium.clone());
     let api = Api {
         front_door: FrontDoor::new(sessions.clone(), routing.clone()),
-        keys: Keys::new(tenants, context.replica.clone()),
+        keys: Keys::new(tenants, context.replica.clone(), context.consortium.clone()),
+        shares: Shares::new(&limits),
         metrics: Metrics::default(),
         model_name: model_name.into(),
         sessions,
@@ -165,9 +182,18 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
     let admin = open_socket(&socket).map_err(|source| ServeFault::Socket { path: socket.clone(), source })?;
     let stop = watch::Sender::new(false);
     let mut tasks = JoinSet::new();
-    let (public, private) = (public(api.clone()), private(api));
+    let public = public(api.clone()).into_make_service_with_connect_info::<Address>();
+    let private = private(api);
     let (stop_public, stop_private) = (stopped(&stop), stopped(&stop));
-    tasks.spawn(async move { end(axum::serve(listener, public).with_graceful_shutdown(stop_public).await) });
+    match tls {
+        None => {
+            tasks.spawn(async move { end(axum::serve(listener, public).with_graceful_shutdown(stop_public).await) });
+        }
+        Some(files) => {
+            let listener = TlsListener::new(listener, files)?;
+            tasks.spawn(async move { end(axum::serve(listener, public).with_graceful_shutdown(stop_public).await) });
+        }
+    }
     tasks.spawn(async move { end(axum::serve(admin, private).with_graceful_shutdown(stop_private).await) });
     Ok(Serving { address, socket, stop, tasks })
 }
@@ -202,25 +228,27 @@ fn public(api: Api) -> Router {
         evidence::router(),
         governance::router(),
         log::router(),
+        models::router(),
         snapshot::router(),
         state::router(),
     ];
     let audit = audit.into_iter().fold(ledger::router(), Router::merge);
-    with_limits(open.merge(openai::router()).merge(audit), api)
+    let limit = middleware::from_fn_with_state(api.clone(), rate::limit);
+    counted(bounded(open.merge(openai::router()).merge(audit)).layer(limit), api)
 }
 
 /// The Unix socket's paths.
 fn private(api: Api) -> Router {
-    with_limits(admin::router(), api)
+    counted(bounded(admin::router()), api)
 }
 
-fn with_limits(router: Router<Api>, api: Api) -> Router {
-    router
-        .fallback(limits::no_such_path)
-        .layer(middleware::from_fn(limits::as_problem))
-        .layer(middleware::from_fn(limits::headers))
-        .layer(middleware::from_fn_with_state(api.clone(), count))
-        .with_state(api)
+fn bounded(router: Router<Api>) -> Router<Api> {
+    let as_problem = middleware::from_fn(limits::as_problem);
+    router.fallback(limits::no_such_path).layer(as_problem).layer(middleware::from_fn(limits::headers))
+}
+
+fn counted(router: Router<Api>, api: Api) -> Router {
+    router.layer(middleware::from_fn_with_state(api.clone(), count)).with_state(api)
 }
 
 async fn count(State(api): State<Api>, request: Request, next: Next) -> Response {

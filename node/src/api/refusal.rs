@@ -163,6 +163,17 @@ refusals! {
     /// No checkpoint covers it yet.
     #[code("N-523", SERVICE_UNAVAILABLE, retry = true)] #[error("no checkpoint with a quorum of cosignatures covers this yet")]
     NoCheckpoint
+    /// A client asked for more than its share.
+    #[code("N-527", TOO_MANY_REQUESTS, retry = true)] #[error("too many requests of this {whom}: wait {wait_s} s")]
+    TooManyRequests {
+        /// Of whom.
+        whom: &'static str,
+        /// Until one is answered again, in seconds.
+        wait_s: u64,
+    }
+    /// A model that genesis does not name, or one of another owner: which of both is nobody's business.
+    #[code("N-528", NOT_FOUND, retry = false)] #[error("this key is not that of the owner of a model with this hash")]
+    ModelForeign
     /// The bytes are no event of governance.
     #[code("N-524", BAD_REQUEST, retry = false)] #[error("the body is no event of governance: {reason}")]
     NotGovernance {

@@ -33,9 +33,9 @@ impl Tag {
         Self::new(&format!("{}/{name}", &consortium.to_string()[..16]), KEPT)
     }
 
-    /// Of this JSON.
-    fn of(body: &Value) -> Self {
-        Self::new(&to_hex(&Sha256::digest(body.to_string())[..16]), REVALIDATED)
+    /// Of these bytes, in whose place others may come.
+    pub(super) fn of(body: &[u8]) -> Self {
+        Self::new(&to_hex(&Sha256::digest(body)[..16]), REVALIDATED)
     }
 
     fn new(name: &str, kept: HeaderValue) -> Self {
@@ -65,6 +65,6 @@ impl Tag {
 
 /// The answer `body`, unless whoever asked has it.
 pub(super) fn unless_known(headers: &HeaderMap, body: Value) -> Response {
-    let tag = Tag::of(&body);
+    let tag = Tag::of(body.to_string().as_bytes());
     tag.known(headers).unwrap_or_else(|| tag.answer(Json(body)))
 }

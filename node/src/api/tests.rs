@@ -33,6 +33,10 @@ use crate::{
     node::{RunningNode, Seams},
     session::context::random,
     testbed::{self, Testbed},
+    tls::{
+        self,
+        client::{Roots, plain},
+    },
 };
 
 const TENANT: &str = "the-tenants-api-key-0123456789";
@@ -48,13 +52,18 @@ struct Alone {
 
 impl Alone {
     async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// A node whose configuration has these tables, too.
+    async fn start_with(tables: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let free = TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr()).expect("a free port");
         let url = format!("http://{free}");
-        write_files(folder.path(), &url, &free.to_string());
+        write_files(folder.path(), &url, &free.to_string(), tables);
         let config = ValidConfig::load(&folder.path().join("node.toml")).expect("a valid configuration");
         let node = RunningNode::start(config).await.expect("it starts");
-        let alone = Self { node, url, folder, http: Client::new() };
+        let alone = Self { node, url, folder, http: plain().build().expect("a client") };
         let ready = async {
             while alone.get("/readyz", None).await.status() != 200 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -101,7 +110,7 @@ impl Alone {
 
     async fn admin(&self, path: &str) -> Value {
         let socket = self.folder.path().join("data/admin.sock");
-        let http = Client::builder().unix_socket(socket).build().expect("a client");
+        let http = plain().unix_socket(socket).build().expect("a client");
         let response = http.get(format!("http://node/admin/v1/{path}")).send().await.expect("the node answers");
         response.json().await.expect("JSON")
     }
@@ -111,7 +120,7 @@ fn operator_key() -> SecretKey {
     SecretKey::from_seed(&[1; 32])
 }
 
-fn write_files(folder: &Path, url: &str, listen: &str) {
+fn write_files(folder: &Path, url: &str, listen: &str, tables: &str) {
     let (operator_key, node_key) = (operator_key(), keys::create(&folder.join("node.key")));
     let node_key = node_key.expect("a new key");
     let region = |id: &str| RegionId::try_from(id.to_owned()).expect("a region's name");
@@ -140,7 +149,7 @@ fn write_files(folder: &Path, url: &str, listen: &str) {
     let config = format!(
         "data-dir = \"data\"\ngenesis = \"genesis.toml\"\nnode = \"eu-1\"\nkey-file = \"node.key\"\n\
          peer-listen = \"127.0.0.1:0\"\napi-listen = \"{listen}\"\nmodel-dir = {model:?}\n\n\
-         [engine]\nblock-count = 64\n\n\
+         {tables}\n[engine]\nblock-count = 64\n\n\
          [[tenants]]\nname = \"acme\"\napi-key-hash = \"{}\"\nregions = [\"eu\"]\nmaster-key-file = \"acme.key\"\n",
         hash(TENANT)
     );
@@ -181,6 +190,57 @@ fn a_node_whose_finality_is_late_is_not_ready_and_an_idle_one_is() {
     let late = |now: u64| super::stands_still(Timestamp::new(1_000), Timestamp::new(now), 10_000);
     assert!(!late(0) && !late(1_000) && !late(16_000));
     assert!(late(16_001) && late(u64::MAX));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_a_certificate_speaks_tls_alone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let files = tls::tests::self_signed(folder.path(), "tls");
+    let table = "[tls]\ncertificate-file = \"tls.pem\"\nkey-file = \"tls.key\"\n";
+    write_files(folder.path(), "https://127.0.0.1:9", "127.0.0.1:0", table);
+    let config = ValidConfig::load(&folder.path().join("node.toml")).expect("a valid configuration");
+    let node = RunningNode::start(config).await.expect("it starts");
+    let address = node.api_address();
+    let in_the_clear = plain().build().expect("a client").get(format!("http://{address}/healthz")).send().await;
+    assert!(in_the_clear.is_err(), "{in_the_clear:?}");
+    let trusting = tls::client::trusting(&Roots::File(files.certificate)).expect("an authority");
+    let answer = trusting.build().expect("a client").get(format!("https://{address}/healthz")).send().await;
+    assert_eq!(answer.expect("the node answers").text().await.expect("text"), "ok\n");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_too_much_is_told_to_wait_and_nobody_else_is() {
+    let alone =
+        Alone::start_with("[limits]\nkey = { per-s = 1, burst = 3 }\naddress = { per-s = 1, burst = 2 }\n").await;
+    let refused = async |path: &str, key: Option<&str>| {
+        for _ in 0..100 {
+            let answer = alone.get(path, key).await;
+            if answer.status() == 429 {
+                let wait: u64 = answer.headers()["retry-after"].to_str().expect("ASCII").parse().expect("seconds");
+                assert!((1..=3).contains(&wait), "{wait}");
+                assert_eq!(problem(answer).await, (429, "N-527".to_owned()));
+                return;
+            }
+        }
+        panic!("{path} is answered without an end");
+    };
+    refused("/ledger/v1/status", Some(AUDITOR)).await;
+    // Guessing keys is asking without one, and so is a path that is not there.
+    refused("/ledger/v1/status", Some("guess")).await;
+    refused("/nowhere", None).await;
+    assert_eq!(alone.get("/v1/models", Some(TENANT)).await.status(), 200, "its share is its own");
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        for _ in 0..10 {
+            assert_eq!(alone.get(path, None).await.status(), 200, "{path}");
+        }
+    }
+    let metrics = alone.get("/metrics", None).await.text().await.expect("text");
+    for of in ["key", "address"] {
+        let counted = format!("batchmind_http_requests_refused_total{{of=\"{of}\"}}");
+        assert!(metrics.contains(&counted), "{counted} is missing in {metrics}");
+    }
+    alone.node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -546,7 +606,7 @@ async fn every_answer_has_the_shape_that_the_openapi_document_gives_it() {
 async fn what_is_not_final_yet_has_the_shape_that_the_openapi_document_gives_it() {
     let mut testbed = Testbed::prepare(&["eu", "eu"]);
     testbed.start_node(0, Seams::default()).await;
-    let (url, http) = (format!("http://{}", testbed.node(0).api_address()), Client::new());
+    let (url, http) = (format!("http://{}", testbed.node(0).api_address()), plain().build().expect("a client"));
     let get = async |path: &str| -> Value {
         let answer = http.get(format!("{url}{path}")).bearer_auth(testbed::AUDITOR).send().await;
         let answer = answer.expect("the node answers");
@@ -574,9 +634,12 @@ async fn a_block_and_a_leaf_are_not_sent_to_who_has_them() {
     let entries: Value = alone.get("/ledger/v1/entries", Some(AUDITOR)).await.json().await.expect("JSON");
     let leaf = format!("/ledger/v1/entries/{}/leaf", entries[0]["id"].as_str().expect("an id"));
     // A block's JSON may be another after an update, or from another node.
-    for (path, kept) in
-        [(leaf.as_str(), "private, max-age=31536000, immutable"), ("/ledger/v1/blocks/1", "private, no-cache")]
-    {
+    for (path, kept) in [
+        (leaf.as_str(), "private, max-age=31536000, immutable"),
+        ("/ledger/v1/blocks/1", "private, no-cache"),
+        ("/ledger/v1/entries?from=0&count=1", "private, no-cache"),
+        ("/ledger/v1/decisions?from=0&count=1", "private, no-cache"),
+    ] {
         let first = alone.get(path, Some(AUDITOR)).await;
         assert_eq!(first.headers()["cache-control"], kept, "{path}");
         let tag = first.headers()["etag"].clone();

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use super::Failure;
+use crate::tls::client::{self as tls, Roots};
 
 /// Where the node is and who is asking.
 #[derive(Clone, Debug, Args)]
@@ -21,6 +23,10 @@ pub struct ClientArguments {
     /// A file that holds the API key. It is not taken from the command line, where other users could read it.
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
+    /// PEM certificates of the only authorities that may vouch for the node; without it, those that this machine
+    /// trusts.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 impl ClientArguments {
@@ -35,6 +41,11 @@ impl ClientArguments {
             Ok(Zeroizing::new(text.trim_end().to_owned()))
         };
         self.api_key_file.as_ref().map(read).transpose()
+    }
+
+    /// Whose word is believed for who a node is.
+    pub fn roots(&self) -> Roots {
+        self.ca_file.clone().map_or(Roots::System, Roots::File)
     }
 }
 
@@ -59,19 +70,38 @@ impl Client {
     /// A client as the command line describes it.
     ///
     /// # Errors
-    /// N-150 if the API key cannot be read, N-160 if no client can be made.
+    /// N-150 if the API key cannot be read, and those of [`Self::trusting`].
     pub fn open(arguments: &ClientArguments) -> Result<Self, Failure> {
-        Self::new(&arguments.url, arguments.api_key()?)
+        Self::trusting(&arguments.roots(), &arguments.url, arguments.api_key()?)
     }
 
-    /// A client of the node at `url` (scheme, host and port) with an API key.
+    /// A client of the node at `url` (scheme, host and port) with an API key, which believes whom this machine
+    /// believes.
     ///
     /// # Errors
-    /// N-160 if no client can be made.
+    /// Those of [`Self::trusting`].
     pub fn new(url: &str, api_key: Option<Zeroizing<String>>) -> Result<Self, Failure> {
+        Self::trusting(&Roots::System, url, api_key)
+    }
+
+    /// A client of the node at `url` with an API key. Who it is, it is believed by the word of `roots`.
+    ///
+    /// # Errors
+    /// N-150 and N-173 if there are no roots, N-172 if the key would cross a network in the clear, N-160 if no client
+    /// can be made.
+    pub fn trusting(roots: &Roots, url: &str, api_key: Option<Zeroizing<String>>) -> Result<Self, Failure> {
         let base = url.trim_end_matches('/').to_owned();
+        let way = Way::of(&base);
+        if api_key.is_some() && way == Way::Clear {
+            let reason = "an API key is sent over https://, or to a loopback address alone";
+            return Err(Failure::new("N-172", reason, base));
+        }
+        let builder = match way {
+            Way::Tls => tls::trusting(roots).map_err(|fault| Failure::new(fault.code(), &fault, &base))?,
+            Way::Loopback | Way::Clear => tls::plain(),
+        };
         // A redirect to another operator must not take the key along unseen.
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
+        let http = builder.redirect(reqwest::redirect::Policy::none()).build();
         let http = http.map_err(|error| unreachable(&base, &error))?;
         Ok(Self { http, base, api_key })
     }
@@ -83,7 +113,7 @@ impl Client {
     pub fn over_socket(path: &Path) -> Result<Self, Failure> {
         // The name stands in for a host, which a socket has none of.
         let base = "http://node".to_owned();
-        let http = reqwest::Client::builder().unix_socket(path).build();
+        let http = tls::plain().unix_socket(path).build();
         let http = http.map_err(|error| unreachable(&path.display().to_string(), &error))?;
         Ok(Self { http, base, api_key: None })
     }
@@ -91,7 +121,7 @@ impl Client {
     /// GET `path` (with a leading slash), and its JSON.
     ///
     /// # Errors
-    /// The node's problem, or N-160 and N-161 where there is none.
+    /// The node's problem, or N-160, N-161 and N-169 where there is none.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.ask(self.request(Method::GET, path)).await
     }
@@ -99,7 +129,7 @@ impl Client {
     /// POST `body` as JSON to `path`, and the JSON of its answer.
     ///
     /// # Errors
-    /// The node's problem, or N-160 and N-161 where there is none.
+    /// The node's problem, or N-160, N-161 and N-169 where there is none.
     pub async fn post<B: Serialize + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, Failure> {
         self.ask(self.request(Method::POST, path).json(body)).await
     }
@@ -107,7 +137,7 @@ impl Client {
     /// Sends a request, and the JSON of its answer.
     ///
     /// # Errors
-    /// The node's problem, or N-160 and N-161 where there is none.
+    /// The node's problem, or N-160, N-161 and N-169 where there is none.
     pub async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
         let response = self.send(request).await?;
         self.json(response).await
@@ -116,7 +146,7 @@ impl Client {
     /// GET `path` as bytes, such as a proof bundle.
     ///
     /// # Errors
-    /// The node's problem, or N-160 and N-161 where there is none.
+    /// The node's problem, or N-160, N-161 and N-169 where there is none.
     pub async fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
         let response = self.send(self.request(Method::GET, path)).await?;
         let bytes = response.bytes().await.map_err(|error| unreachable(&self.base, &error))?;
@@ -135,7 +165,7 @@ impl Client {
     /// Sends a request; an answer that is no success becomes the node's problem.
     ///
     /// # Errors
-    /// The node's problem, or N-160 and N-161 where there is none.
+    /// The node's problem, or N-160, N-161 and N-169 where there is none.
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let response = request.send().await.map_err(|error| unreachable(&self.base, &error))?;
         let status = response.status();
@@ -164,7 +194,35 @@ impl std::fmt::Debug for Client {
     }
 }
 
+/// What may read along on the way to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Nobody, if the node is who it says.
+    Tls,
+    /// Whoever may read this machine's own traffic, who may read the key's file as well.
+    Loopback,
+    /// Whoever stands in between.
+    Clear,
+}
+
+impl Way {
+    /// What is no URL is not known to be safe.
+    fn of(base: &str) -> Self {
+        let Ok(url) = reqwest::Url::parse(base) else { return Self::Clear };
+        let host = url.host_str().unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        match url.scheme() {
+            "https" => Self::Tls,
+            _ if host == "localhost" || address.is_ok_and(|address| address.is_loopback()) => Self::Loopback,
+            _ => Self::Clear,
+        }
+    }
+}
+
 fn unreachable(base: &str, error: &reqwest::Error) -> Failure {
+    if let Some(reason) = tls::distrust(error) {
+        return Failure::new("N-169", format!("the node's certificate is not trusted: {reason}"), base);
+    }
     let cause = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source()).last();
     let cause = cause.map_or_else(String::new, ToString::to_string);
     Failure::new("N-160", format!("the node cannot be reached: {cause}"), base)
@@ -203,6 +261,21 @@ mod tests {
         assert!(request.starts_with("get /ledger/v1/height http/1.1\r\n"), "{request}");
         assert!(request.contains("authorization: bearer secret-key\r\n"), "{request}");
         assert!(!format!("{client:?}").contains("secret-key"));
+    }
+
+    #[test]
+    fn a_key_crosses_no_network_in_the_clear() {
+        let key = || Some(Zeroizing::new("secret-key".to_owned()));
+        for url in
+            ["http://203.0.113.7:8001", "http://node.example", "http://localhost.example", "http://[2001:db8::1]:1"]
+        {
+            let failure = Client::new(url, key()).expect_err("it would be read");
+            assert_eq!((failure.code.as_str(), failure.detail.as_str()), ("N-172", url));
+            Client::new(url, None).expect("there is nothing to read");
+        }
+        for url in ["http://127.0.0.1:8001", "http://localhost:8001", "http://[::1]:8001"] {
+            Client::new(url, key()).expect("nobody stands in between");
+        }
     }
 
     #[tokio::test]

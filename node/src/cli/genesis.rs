@@ -67,7 +67,9 @@ pub(super) struct New {
     /// Who may read the ledger: name=Example Audit,key-hash=SHA-256 of a random API key.
     #[arg(long = "auditor", value_name = "PARTS", value_parser = parts::auditor)]
     auditors: Vec<genesis::Auditor>,
-    /// A model that the operators agree to serve: name=tiny,hash=HASH,owner=eu-1.
+    /// A model that the operators agree to serve: name=tiny,hash=HASH,operator=eu-1.
+    ///
+    /// Who is added as owner=Tiny Labs,owner-key-hash=SHA-256 of a random API key, may read where its batches are.
     #[arg(long = "model", value_name = "PARTS", value_parser = parts::model)]
     models: Vec<genesis::Model>,
 }

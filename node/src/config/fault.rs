@@ -7,7 +7,7 @@ use ledger::shell::fault::Fault;
 use wallet::identity::PublicKey;
 
 use super::TenantName;
-use crate::keys::KeyFileFault;
+use crate::{keys::KeyFileFault, tls::server::TlsFault};
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,8 +81,11 @@ pub enum ConfigFault {
         /// The public half of the key in the file.
         found: PublicKey,
     },
+    /// The certificate or its key is refused.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
     /// HTTP without TLS for the world.
-    #[error("{place}: api-listen is {address}; only a loopback address is allowed, because TLS is not built yet")]
+    #[error("{place}: api-listen is {address}; without a table [tls] only a loopback address is allowed")]
     NotLoopback {
         /// Where it is set.
         place: Place,
@@ -149,6 +152,7 @@ impl ConfigFault {
             Self::Malformed { .. } => "N-101",
             Self::Genesis { .. } => "N-102",
             Self::Key(fault) => fault.code(),
+            Self::Tls(fault) => fault.code(),
             Self::NodeUnknown { .. } => "N-103",
             Self::KeyForeign { .. } => "N-104",
             Self::NotLoopback { .. } => "N-105",

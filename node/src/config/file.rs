@@ -19,6 +19,9 @@ use super::{
 /// How often the scheduler may look.
 const TICK: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 
+/// How many requests one client may make.
+const RATE: RangeInclusive<u32> = 1..=1_000_000;
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct ConfigFile {
@@ -29,6 +32,9 @@ pub(super) struct ConfigFile {
     pub(super) next_key_file: Option<PathBuf>,
     pub(super) peer_listen: Option<SocketAddr>,
     pub(super) api_listen: Spanned<SocketAddr>,
+    pub(super) tls: Option<Tls>,
+    #[serde(default)]
+    pub(super) limits: Limits,
     pub(super) model_dir: PathBuf,
     #[serde(default = "default_tick")]
     pub(super) tick: Spanned<Interval>,
@@ -47,6 +53,13 @@ pub(super) struct Engine {
     pub(super) serves: Vec<Spanned<NodeName>>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Tls {
+    pub(super) certificate_file: PathBuf,
+    pub(super) key_file: PathBuf,
+}
+
 /// Where the engine stands.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -59,6 +72,29 @@ pub(super) enum EnginePlace {
 impl Default for Engine {
     fn default() -> Self {
         Self { block_count: absent(1024), threads: absent(1), place: absent(EnginePlace::Inside), serves: Vec::new() }
+    }
+}
+
+/// What one client may ask for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Limits {
+    pub(super) key: Rate,
+    pub(super) address: Rate,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Rate {
+    pub(super) per_s: Spanned<u32>,
+    pub(super) burst: Spanned<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let rate = |rate: super::Rate| Rate { per_s: absent(rate.per_s), burst: absent(rate.burst) };
+        let super::Limits { key, address } = super::Limits::default();
+        Self { key: rate(key), address: rate(address) }
     }
 }
 
@@ -116,6 +152,11 @@ impl Source<'_> {
         }
         let (min, max) = (range.start().to_string(), range.end().to_string());
         Err(ConfigFault::OutOfRange { place: self.place(value), what, value: value.get_ref().to_string(), min, max })
+    }
+
+    pub(super) fn rate(&self, what: [&'static str; 2], rate: &Rate) -> Result<super::Rate, ConfigFault> {
+        let [per_s, burst] = what;
+        Ok(super::Rate { per_s: self.within(per_s, &rate.per_s, RATE)?, burst: self.within(burst, &rate.burst, RATE)? })
     }
 
     pub(super) fn interval(&self, what: &'static str, value: &Spanned<Interval>) -> Result<Duration, ConfigFault> {

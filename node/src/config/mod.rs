@@ -7,9 +7,17 @@
 //! key-file = "eu-1-a.key"            # its key, mode 0600
 //! next-key-file = "eu-1-a.next.key"  # only while the key is rotated: the one that it gets, or the one that it had
 //! peer-listen = "0.0.0.0:7001"       # default: the address in genesis
-//! api-listen = "127.0.0.1:8001"      # HTTP; loopback only, as TLS is not built yet
+//! api-listen = "127.0.0.1:8001"      # HTTP; without [tls] a loopback address
 //! model-dir = "models/tiny"          # config.json, safetensors, tokenizer.json
 //! tick = "500ms"                     # the scheduler's clock
+//!
+//! [tls]                              # default: HTTP in the clear
+//! certificate-file = "eu-1-a.pem"    # the node's certificate and those that lead to a root, in PEM
+//! key-file = "eu-1-a.tls.key"        # its key in PEM, mode 0600
+//!
+//! [limits]                           # requests of one client; who asks for more is told to wait
+//! key = { per-s = 500, burst = 1000 }    # with one API key
+//! address = { per-s = 20, burst = 100 }  # from one address, without a key that opens something here
 //!
 //! [engine]
 //! block-count = 1024                 # KV blocks of 16 tokens
@@ -40,7 +48,7 @@ use ledger::{
 };
 use wallet::units::NodeId;
 
-use crate::{keys, node_keys::NodeKeys};
+use crate::{keys, node_keys::NodeKeys, tls::server::TlsFiles};
 pub use fault::{ConfigFault, Place};
 use file::{ConfigFile, Source};
 pub use tenant::{Tenant, TenantName, TenantNameInvalid};
@@ -73,8 +81,12 @@ pub struct ValidConfig {
     pub keys: NodeKeys,
     /// Where peers are awaited.
     pub peer_listen: SocketAddr,
-    /// Where HTTP is served: a loopback address.
+    /// Where HTTP is served: a loopback address if there is no certificate.
     pub api_listen: SocketAddr,
+    /// The certificate with which it is served. It could be read.
+    pub tls: Option<TlsFiles>,
+    /// How much one client may ask for.
+    pub limits: Limits,
     /// The model's folder.
     pub model_dir: PathBuf,
     /// The scheduler's interval.
@@ -83,6 +95,24 @@ pub struct ValidConfig {
     pub engine: EngineConfig,
     /// Who may use the OpenAI interface.
     pub tenants: Vec<Tenant>,
+}
+
+/// Table `[limits]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of one API key. Default 500 in a second, 1000 at once.
+    pub key: Rate,
+    /// Of one address that shows no key which opens something. Default 20 in a second, 100 at once.
+    pub address: Rate,
+}
+
+/// Requests: up to `burst` at once, and `per_s` of them again with each second. Each is 1 to 1000000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests in a second, over a long time.
+    pub per_s: u32,
+    /// Requests at once, after a rest.
+    pub burst: u32,
 }
 
 /// Table `[engine]`.
@@ -108,6 +138,13 @@ pub enum EnginePlace {
     Worker,
     /// At another node of the same operator.
     Node(NodeId),
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let rate = |per_s, burst| Rate { per_s, burst };
+        Self { key: rate(500, 1_000), address: rate(20, 100) }
+    }
 }
 
 impl LedgerConfig {
@@ -168,7 +205,13 @@ impl ValidConfig {
             return Err(ConfigFault::KeyForeign { place, node, expected, found: keys.key().public_key() });
         }
         let api_listen = *file.api_listen.get_ref();
-        if !api_listen.ip().is_loopback() {
+        let tls = file.tls.as_ref().map(|tls| TlsFiles {
+            certificate: source.resolve(&tls.certificate_file),
+            key: source.resolve(&tls.key_file),
+        });
+        if let Some(files) = &tls {
+            files.read()?;
+        } else if !api_listen.ip().is_loopback() {
             return Err(ConfigFault::NotLoopback { place: source.place(&file.api_listen), address: api_listen });
         }
         let colleague = |place: Place, other: &NodeName| match by_name(other) {
@@ -187,12 +230,18 @@ impl ValidConfig {
                 file::EnginePlace::Node(name) => EnginePlace::Node(colleague(source.place(&file.engine.place), name)?),
             },
         };
+        let limits = Limits {
+            key: source.rate(["limits.key.per-s", "limits.key.burst"], &file.limits.key)?,
+            address: source.rate(["limits.address.per-s", "limits.address.burst"], &file.limits.address)?,
+        };
         Ok(Self {
             me,
             name: name.clone(),
             keys: keys.with_first(node.key),
             peer_listen: file.peer_listen.unwrap_or(node.peer),
             api_listen,
+            tls,
+            limits,
             model_dir: source.resolve(&file.model_dir),
             tick: source.interval("tick", &file.tick)?,
             engine,

@@ -6,6 +6,7 @@ use wallet::{
 };
 
 use super::*;
+use crate::tls;
 
 const OPERATOR_SEED: [u8; 32] = [1; 32];
 
@@ -94,6 +95,8 @@ fn a_whole_file_is_read_with_its_defaults() {
     assert_eq!(config.tick, Duration::from_millis(250));
     let engine = EngineConfig { block_count: 64, threads: 1, place: EnginePlace::Inside, serves: BTreeSet::new() };
     assert_eq!(config.engine, engine);
+    let rate = |per_s, burst| Rate { per_s, burst };
+    assert_eq!(config.limits, Limits { key: rate(500, 1_000), address: rate(20, 100) });
     let tenant = &config.tenants[0];
     assert_eq!(tenant.master_key_file, folder.file("data/tenants/acme.key"));
     let made = tenant.master().expect("drawn on first use");
@@ -119,11 +122,24 @@ fn each_bad_value_is_refused_with_file_line_and_what() {
         ("genesis = \"", "genesis = \"no-", "N-100", "no-genesis.toml: No such file"),
         ("key-file = \"", "key-file = \"no-", "N-120", "no-eu-1-a.key: No such file"),
         ("node = \"eu-1-a\"", "node = \"eu-9\"", "N-103", "node.toml:3: there is no node eu-9"),
-        ("127.0.0.1:8001", "0.0.0.0:8001", "N-105", "node.toml:5: api-listen is 0.0.0.0:8001; only a loopback"),
+        ("127.0.0.1:8001", "0.0.0.0:8001", "N-105", "node.toml:5: api-listen is 0.0.0.0:8001; without a table [tls]"),
         ("[\"eu\"]", "[\"eu\", \"us\"]", "N-106", "node.toml:15: tenant acme names region \"us\", which genesis"),
         ("[\"eu\"]", "[]", "N-107", "node.toml:15: tenant acme allows no region"),
         ("\"acme\"", "\"../acme\"", "N-101", "node.toml:13: \"../acme\" is not a tenant's name"),
         ("\"0101", "\"01", "N-101", "node.toml:14: expected 64 hexadecimal digits"),
+        (
+            "[engine]",
+            "[limits]\nkey = { per-s = 0, burst = 9 }\n[engine]",
+            "N-109",
+            "node.toml:10: limits.key.per-s is 0, outside 1 to 1000000",
+        ),
+        (
+            "[engine]",
+            "[limits]\naddress = { per-s = 1, burst = 1000001 }\n[engine]",
+            "N-109",
+            "node.toml:10: limits.address.burst is 1000001, outside 1 to 1000000",
+        ),
+        ("[engine]", "[limits]\nkey = { per-s = 1 }\n[engine]", "N-101", "node.toml:10: missing field `burst`"),
         ("[engine]", "[engine", "N-101", "node.toml:9: "),
         ("64\n", "64\nplace = \"beside\"\n", "N-101", "node.toml:11: unknown variant `beside`"),
         ("64\n", "64\nplace = { node = \"eu-9\" }\n", "N-103", "node.toml:11: there is no node eu-9"),
@@ -135,6 +151,22 @@ fn each_bad_value_is_refused_with_file_line_and_what() {
         assert_eq!(found, code, "{from:?} -> {to:?}: {text}");
         assert!(text.contains(message), "{from:?} -> {to:?}: {text}");
     }
+}
+
+#[test]
+fn with_a_certificate_http_is_served_to_the_world() {
+    let folder = Folder::new();
+    let files = tls::tests::self_signed(folder.0.path(), "tls");
+    let world = SAMPLE.replace("127.0.0.1:8001", "0.0.0.0:8001");
+    let with_tls = |key: &str| {
+        let table = format!("[tls]\ncertificate-file = \"tls.pem\"\nkey-file = \"{key}\"\n\n[engine]");
+        world.replace("[engine]", &table)
+    };
+    let config = folder.load(&with_tls("tls.key")).expect("it keeps the rules");
+    assert_eq!((config.api_listen, config.tls), (([0, 0, 0, 0], 8001).into(), Some(files)));
+    let foreign = folder.load(&with_tls("eu-1-a.key")).expect_err("no key in PEM");
+    assert_eq!(foreign.code(), "N-117");
+    assert!(!foreign.to_string().contains(&to_hex(config.keys.key().seed().as_ref())));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::StepFailed;
+use crate::tls::client::plain;
 
 /// An auditor's question that is not answered by then never will be: its node was killed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -72,7 +73,8 @@ pub struct Tenant {
 impl Tenant {
     /// A tenant with `api_key` at the node whose API is at `base`.
     pub fn new(base: &str, api_key: &str) -> Self {
-        Self { http: reqwest::Client::new(), base: base.to_owned(), api_key: api_key.to_owned() }
+        let http = plain().build().expect("with its defaults it can always be built");
+        Self { http, base: base.to_owned(), api_key: api_key.to_owned() }
     }
 
     /// Starts a chat completion and returns its stream.
@@ -224,8 +226,7 @@ pub struct Problem {
 impl Auditor {
     /// An auditor with `api_key` at the node whose API is at `base`.
     pub fn new(base: &str, api_key: &str) -> Self {
-        // With its defaults and a limit it can always be built.
-        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap_or_default();
+        let http = plain().timeout(PATIENCE).build().expect("with its defaults and a limit it can always be built");
         Self { http, base: base.to_owned(), api_key: api_key.to_owned() }
     }
 
@@ -254,7 +255,7 @@ pub struct Admin(reqwest::Client);
 impl Admin {
     /// The admin socket in a node's data folder.
     pub fn new(data_dir: &Path) -> Result<Self, StepFailed> {
-        Ok(Self(reqwest::Client::builder().unix_socket(data_dir.join("admin.sock")).build()?))
+        Ok(Self(plain().unix_socket(data_dir.join("admin.sock")).build()?))
     }
 
     /// Any resource under `/admin/v1/`.

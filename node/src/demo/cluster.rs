@@ -22,7 +22,7 @@ use super::{
     client::{Admin, Auditor, Tenant},
     setup::{Launch, Place, Setup},
 };
-use crate::keys;
+use crate::{keys, tls::client::plain};
 
 /// Name of each operator and of its one node, and its region.
 pub(super) const OPERATORS: [(&str, &str); 4] = [("eu-1", "eu"), ("eu-2", "eu"), ("eu-3", "eu"), ("us-1", "us")];
@@ -323,9 +323,9 @@ impl Cluster {
 
     async fn wait_ready(&mut self, node: &'static str) -> Result<(), StepFailed> {
         let url = format!("{}/readyz", self.api[node]);
-        let mut said = String::new();
+        let (http, mut said) = (plain().build()?, String::new());
         for _ in 0..600 {
-            if let Ok(response) = reqwest::get(&url).await {
+            if let Ok(response) = http.get(&url).send().await {
                 if response.status().is_success() {
                     return Ok(());
                 }

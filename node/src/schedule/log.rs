@@ -190,8 +190,34 @@ impl DecisionFile {
             Some(wallet) => self.by_wallet.get(&wallet).cloned().unwrap_or_default(),
             None => (0..self.head.length).collect(),
         };
-        let last = seqs.iter().skip(seqs.len().saturating_sub(count_max));
-        last.filter_map(|seq| self.records.get(usize::try_from(*seq).ok()?))
+        self.logged(&seqs[seqs.len().saturating_sub(count_max)..])
+    }
+
+    /// The first decisions on a wallet, or on all of them, from position `from` on, at most `count_max`, each with its
+    /// hash. What was once there at a position never changes.
+    ///
+    /// # Errors
+    /// [`LogFault`] if the file cannot be read, or no longer holds what it held.
+    pub fn decisions_from(
+        &self,
+        wallet: Option<WalletAddress>,
+        from: u64,
+        count_max: usize,
+    ) -> Result<Vec<Logged>, LogFault> {
+        let seqs: Vec<u64> = match wallet {
+            Some(wallet) => {
+                let all = self.by_wallet.get(&wallet).map(Vec::as_slice).unwrap_or_default();
+                let first = all.partition_point(|seq| *seq < from);
+                all[first..].iter().copied().take(count_max).collect()
+            }
+            None => (from..self.head.length).take(count_max).collect(),
+        };
+        self.logged(&seqs)
+    }
+
+    fn logged(&self, seqs: &[u64]) -> Result<Vec<Logged>, LogFault> {
+        seqs.iter()
+            .filter_map(|seq| self.records.get(usize::try_from(*seq).ok()?))
             .map(|place| {
                 let decision = Decision::decode(&self.read(*place)?);
                 let decision = decision.map_err(|error| self.damaged(place.at, error.to_string()))?;

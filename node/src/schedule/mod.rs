@@ -167,6 +167,19 @@ impl Schedule {
         self.shared.with_log(move |log| log.decisions(wallet, count_max)).await
     }
 
+    /// The first decisions on a wallet, or on all, from position `from` of the log on.
+    ///
+    /// # Errors
+    /// [`LogFault`] if the log cannot be read.
+    pub async fn decisions_from(
+        &self,
+        wallet: Option<WalletAddress>,
+        from: u64,
+        count_max: usize,
+    ) -> Result<Vec<Logged>, LogFault> {
+        self.shared.with_log(move |log| log.decisions_from(wallet, from, count_max)).await
+    }
+
     /// Reads the whole log from the disk, checks its chain, and lets the rules decide again.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use genesis::{Auditor, Consortium, Document, Draft, Model};
+use genesis::{Auditor, Consortium, Document, Draft, Model, Owner};
 use ledger::testing::{self, key, node_key};
 use wallet::{
     codec::encode,
@@ -54,9 +54,14 @@ fn auditors(count: u8) -> Vec<Auditor> {
 }
 
 fn models(count: u16) -> Vec<Model> {
-    let owner = || draft(4).operators[0].id.clone();
-    let hash = |i: u16| sha256("model", &[&i.to_le_bytes()]);
-    (0..count).map(|i| Model { hash: hash(i), name: format!("model {i:03}"), owner: owner() }).collect()
+    let model = |i: u16| Model {
+        hash: sha256("model", &[&i.to_le_bytes()]),
+        name: format!("model {i:03}"),
+        operator: draft(4).operators[0].id.clone(),
+        // Every second one has none.
+        owner: i.is_multiple_of(2).then(|| Owner { name: format!("owner {i:03}"), key_hash: Digest([1; 32]) }),
+    };
+    (0..count).map(model).collect()
 }
 
 /// The bytes of a document, rules or no rules, signed by all its operators, and its hash.
@@ -106,10 +111,17 @@ pub fn broken() -> Vec<(String, Vec<u8>, Digest)> {
         ("with a control character", "a\u{85}b".to_owned()),
         ("with a deletion", "a\u{7f}b".to_owned()),
     ] {
-        let (one, two, three) = (text.clone(), text.clone(), text);
+        let (one, two, three, four) = (text.clone(), text.clone(), text.clone(), text);
         add(&format!("name {name}"), Box::new(move |d| d.consortium.name.clone_from(&one)));
         add(&format!("operator's name {name}"), Box::new(move |d| d.operators[1].name.clone_from(&two)));
         add(&format!("region's name {name}"), Box::new(move |d| d.regions[1].name.clone_from(&three)));
+        add(
+            &format!("model's owner's name {name}"),
+            Box::new(move |d| {
+                d.models = models(1);
+                d.models[0].owner = Some(Owner { name: four.clone(), key_hash: Digest::ZERO });
+            }),
+        );
     }
     add("created too late", Box::new(|d| d.consortium.created_ms = wallet::units::Timestamp::new(253_402_300_800_000)));
     add("no region", Box::new(|d| d.regions.clear()));
@@ -147,7 +159,7 @@ pub fn broken() -> Vec<(String, Vec<u8>, Digest)> {
         "a model of nobody",
         Box::new(|d| {
             d.models = models(1);
-            d.models[0].owner = "zz".parse().expect("a name");
+            d.models[0].operator = "zz".parse().expect("a name");
         }),
     );
     add("a node's name twice", Box::new(|d| d.nodes[1].name = d.nodes[0].name.clone()));

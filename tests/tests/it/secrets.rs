@@ -10,8 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use node::{demo::cluster::Cluster, node_keys::NodeKeys, session::disk::SessionsDir};
-use reqwest::{Client, Method};
+use node::{demo::cluster::Cluster, node_keys::NodeKeys, session::disk::SessionsDir, tls::client::plain};
+use reqwest::Method;
 use serde_json::{Value, json};
 use wallet::{
     digest::{from_hex, to_hex},
@@ -101,7 +101,7 @@ fn session_secrets(cluster: &Cluster, holder: &str, wallet: WalletAddress) -> Ve
 
 /// What clients are told who ask for what they must not have.
 async fn misbehave(cluster: &Cluster, wallet: &str) -> String {
-    let http = Client::new();
+    let http = plain().build().expect("a client");
     let api = cluster.api_url("eu-1");
     let chat = json!({"model": "tiny", "messages": [{"role": "user", "content": "hello"}]});
     let requests = [
@@ -138,7 +138,8 @@ async fn misbehave(cluster: &Cluster, wallet: &str) -> String {
 /// A prompt of token ids, as its ids would lie in memory and in logs.
 async fn complete(cluster: &Cluster) {
     let body = json!({"model": "tiny", "prompt": CANARY_IDS, "max_tokens": 24, "ignore_eos": true});
-    let request = Client::new().post(format!("{}/v1/completions", cluster.api_url("eu-2"))).json(&body);
+    let request =
+        plain().build().expect("a client").post(format!("{}/v1/completions", cluster.api_url("eu-2"))).json(&body);
     let answer: Value =
         request.bearer_auth(cluster.api_key()).send().await.expect("an answer").json().await.expect("JSON");
     assert_eq!(answer["usage"]["prompt_tokens"], CANARY_IDS.len(), "{answer}");

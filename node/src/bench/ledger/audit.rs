@@ -3,8 +3,6 @@
 //! No four validators order a million entries for this. The wallet's entries, and the anchor, go through the rules onto a
 //! state with a record for each of the others; the others are in log and state by their hashes and ids alone.
 
-mod moves;
-
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use genesis::Consortium;
@@ -30,12 +28,16 @@ use wallet::{
     units::{BlockHeight, KeyEpoch, LogIndex, NodeId, Timestamp},
 };
 
-use self::moves::{Moves, Telling};
-use super::{Figures, consortium::founded, member::wrong};
+use super::{
+    Figures,
+    consortium::founded,
+    member::wrong,
+    moves::{Moves, Telling},
+};
 use crate::bench::{BenchFault, streams::median};
 
 /// Entries of the log.
-const ENTRIES: u64 = 1_000_000;
+pub(super) const ENTRIES: u64 = 1_000_000;
 /// How often a bundle is verified.
 const VERIFICATIONS: usize = 200;
 /// What the wallet's creation has before it in the log, and what stands between two of its later entries.

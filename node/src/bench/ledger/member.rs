@@ -200,9 +200,9 @@ impl Member {
     }
 
     /// Hands out its ledger to nodes that join, with the bench's auditor key: where.
-    pub(super) async fn serve(&self) -> Result<String, BenchFault> {
+    pub(super) async fn serve(&self, consortium: &Arc<Consortium>) -> Result<String, BenchFault> {
         let Self::Final(replica) = self else { return Err(wrong("nothing is final here")) };
-        let keys = Keys::new(Tenants::load(&[]).map_err(wrong)?, replica.clone());
+        let keys = Keys::new(Tenants::load(&[]).map_err(wrong)?, replica.clone(), consortium.clone());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let interface = snapshot::alone(replica.clone(), keys);

@@ -7,6 +7,7 @@
 
 mod audit;
 mod author;
+mod chain;
 mod changes;
 mod clients;
 mod consortium;
@@ -14,9 +15,11 @@ mod kills;
 mod liars;
 mod limit;
 mod member;
+mod moves;
 mod ordering;
 mod orders;
 mod peers;
+mod proofs;
 mod replay;
 mod runner;
 mod shim;
@@ -42,6 +45,9 @@ pub struct LedgerArgs {
     /// Where the validators keep their files, which are removed again: a disk. Beside the program if it is not given.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// Folder of the demo model, for the part `proofs`: a node has one.
+    #[arg(long, value_name = "DIR", default_value = "gpu/models/tiny")]
+    pub model: PathBuf,
     /// Where the randomness starts.
     #[arg(long, default_value_t = super::SEED)]
     pub seed: u64,
@@ -92,6 +98,8 @@ pub enum Part {
     Audit,
     /// Executing a final chain again.
     Replay,
+    /// The proofs that a node makes out of a long log, and its memory.
+    Proofs,
 }
 
 pub(super) fn figures(args: &LedgerArgs) -> Result<BTreeMap<&'static str, Value>, BenchFault> {
@@ -128,6 +136,10 @@ pub(super) fn figures(args: &LedgerArgs) -> Result<BTreeMap<&'static str, Value>
     if wanted(Part::Replay) {
         tracing::info!(part = "replay", "measuring");
         replay::figures(&mut figures, dir, args.rounds)?;
+    }
+    if wanted(Part::Proofs) {
+        tracing::info!(part = "proofs", "measuring");
+        proofs::figures(&mut figures, &program, dir, &args.model, args.seed)?;
     }
     if args.peers {
         tracing::info!(part = "peers", "measuring");

@@ -101,7 +101,7 @@ pub async fn run_member<S: Shim>(args: MemberArgs) -> Result<(), BenchFault> {
                 let founded = member.watch_state().borrow().state.governance();
                 say(&Word::Electorate(founded.map_or(0, |founded| founded.electorate)))?;
             }
-            Order::Serve => say(&Word::Serving(member.serve().await?))?,
+            Order::Serve => say(&Word::Serving(member.serve(&identity.consortium).await?))?,
             Order::Watch => drop(tokio::spawn(tell_blocks(member.clone()))),
             Order::Lie(name) => say(&Word::Lied(shim.lie(name.as_deref()).map_err(wrong)?))?,
         }

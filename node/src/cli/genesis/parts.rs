@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use genesis::{Auditor, Model, Node, Operator, Region};
+use genesis::{Auditor, Model, Node, Operator, Owner, Region};
 use wallet::identity::{PublicKey, RegionId};
 
 use super::super::fields::Fields;
@@ -66,10 +66,14 @@ pub(in crate::cli) fn key_of(fields: &mut Fields, name: &str) -> Result<PublicKe
 
 pub(super) fn model(text: &str) -> Result<Model, String> {
     let mut fields = Fields::parse(text)?;
-    let model =
-        Model { hash: fields.required("hash")?, name: fields.required("name")?, owner: fields.required("owner")? };
+    let (hash, name, operator) = (fields.required("hash")?, fields.required("name")?, fields.required("operator")?);
+    let owner = match (fields.optional("owner")?, fields.optional("owner-key-hash")?) {
+        (Some(name), Some(key_hash)) => Some(Owner { name, key_hash }),
+        (None, None) => None,
+        _ => return Err("owner= and owner-key-hash= come together".to_owned()),
+    };
     fields.finish()?;
-    Ok(model)
+    Ok(Model { hash, name, operator, owner })
 }
 
 /// 64 hexadecimal digits are a public key; everything else is the name of a key file.

@@ -64,6 +64,23 @@ fn what_was_appended_is_there_after_a_restart() {
 }
 
 #[test]
+fn pages_by_position_give_each_decision_once_and_stay_as_they_were() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (mut file, made) = logged(&path(&folder), 5);
+    let wallet = made[1].decision.wallet;
+    let page = |file: &DecisionFile, wallet, from| file.decisions_from(wallet, from, 2).expect("reads");
+    assert_eq!([page(&file, None, 0), page(&file, None, 2), page(&file, None, 4)].concat(), made);
+    assert_eq!(page(&file, Some(wallet), 0), [made[1].clone(), made[3].clone()]);
+    assert_eq!(page(&file, Some(wallet), 2), made[3..4]);
+    for beyond in [5, u64::MAX] {
+        assert_eq!((page(&file, None, beyond), page(&file, Some(wallet), beyond)), (Vec::new(), Vec::new()));
+    }
+    let mut scheduler = Scheduler::new(Thresholds::default(), file.head());
+    file.append(&command(&mut scheduler, 5)).expect("appends");
+    assert_eq!(page(&file, None, 0), made[..2]);
+}
+
+#[test]
 fn a_segment_begins_with_the_decision_that_was_named_and_is_bounded() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (file, made) = logged(&path(&folder), 5);

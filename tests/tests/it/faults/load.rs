@@ -11,7 +11,7 @@ use std::{
 
 use genesis::Consortium;
 use ledger::event::{Entry, EntryBody, Event, WalletCreated};
-use node::demo::cluster::Cluster;
+use node::{demo::cluster::Cluster, tls::client::plain};
 use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -61,7 +61,7 @@ impl Load {
                 key,
                 nodes: nodes.clone(),
                 auditor_key: cluster.auditor_key().to_owned(),
-                http: reqwest::Client::builder().timeout(PATIENCE).build().expect("a client"),
+                http: plain().timeout(PATIENCE).build().expect("a client"),
             };
             authors.push(tokio::spawn(author.work(acked.clone(), stop.clone())));
         }

@@ -26,7 +26,7 @@ use wallet::{
     units::{BlockHeight, KeyEpoch, NodeId, Timestamp, TokenPosition},
 };
 
-use super::super::member::wrong;
+use super::{audit::ENTRIES, member::wrong};
 use crate::bench::BenchFault;
 
 /// Decisions of the source between that of the last move and the anchor: two in a second, for ten seconds.
@@ -160,7 +160,7 @@ impl Moves {
             confirm_key: key("confirm", hop).public_key(),
             decision,
             baseline: None,
-            deadline: BlockHeight::new(super::ENTRIES / 256 + 500),
+            deadline: BlockHeight::new(ENTRIES / 256 + 500),
         }
     }
 
@@ -222,9 +222,9 @@ fn decisions(wallet: WalletAddress, destination: NodeId, others: Vec<NodeId>) ->
     };
     let verdict = rules::decide(&situation).ok_or_else(|| wrong("the rules do not move the batch"))?;
     let mut decision = Decision {
-        seq: 1_000,
-        at: Timestamp::new(super::ENTRIES),
-        previous: Digest([5; 32]),
+        seq: 0,
+        at: Timestamp::new(ENTRIES),
+        previous: Digest::ZERO,
         wallet,
         rules_version: rules::TABLE_VERSION,
         rule: verdict.rule,

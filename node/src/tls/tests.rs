@@ -1,0 +1,74 @@
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+
+use super::{client, server::TlsFiles};
+
+/// Writes a new certificate of 127.0.0.1, which nobody else signed, and its key.
+pub(crate) fn self_signed(folder: &Path, name: &str) -> TlsFiles {
+    let made = generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a new certificate");
+    let CertifiedKey { cert, signing_key } = made;
+    let (certificate, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+    fs::write(&certificate, cert.pem()).expect("our own folder");
+    fs::write(&key, signing_key.serialize_pem()).expect("our own folder");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("our own file");
+    TlsFiles { certificate, key }
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+fn other(folder: &Path, text: &str) -> PathBuf {
+    let file = folder.join("other");
+    fs::write(&file, text).expect("our own folder");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("our own file");
+    file
+}
+
+#[test]
+fn a_certificate_goes_with_its_own_key_alone() {
+    let folder = folder();
+    let (one, another) = (self_signed(folder.path(), "one"), self_signed(folder.path(), "another"));
+    assert_eq!(one.read().expect("they go together").chain.len(), 1);
+    let mixed = TlsFiles { certificate: one.certificate.clone(), key: another.key };
+    let fault = mixed.read().expect_err("another certificate's key");
+    assert_eq!(fault.code(), "N-118");
+    assert!(fault.to_string().contains("one.pem") && fault.to_string().contains("another.key"), "{fault}");
+}
+
+#[test]
+fn files_that_are_missing_exposed_or_something_else_are_refused_each_with_its_code() {
+    let folder = folder();
+    let good = self_signed(folder.path(), "good");
+    let refused = |files: &TlsFiles| files.read().expect_err("it cannot be used").code();
+    let with_certificate = |certificate| TlsFiles { certificate, key: good.key.clone() };
+    let with_key = |key| TlsFiles { certificate: good.certificate.clone(), key };
+    assert_eq!(refused(&with_certificate(folder.path().join("none"))), "N-100");
+    assert_eq!(refused(&with_key(folder.path().join("none"))), "N-120");
+    let key = fs::read_to_string(&good.key).expect("our own file");
+    assert_eq!(refused(&with_certificate(good.key.clone())), "N-116");
+    for text in ["", "no certificate", "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n"] {
+        assert_eq!(refused(&with_certificate(other(folder.path(), text))), "N-116", "{text:?}");
+    }
+    for text in ["", "no key", &key[..key.len() / 2]] {
+        let fault = with_key(other(folder.path(), text)).read().expect_err("no key");
+        assert_eq!(fault.code(), "N-117", "{text:?}");
+    }
+    fs::set_permissions(&good.key, fs::Permissions::from_mode(0o640)).expect("our own file");
+    assert_eq!(refused(&good), "N-121");
+}
+
+#[test]
+fn nobody_is_believed_by_a_file_without_an_authority() {
+    let folder = folder();
+    let refused = |file| client::trusting(&client::Roots::File(file)).expect_err("no authority").code();
+    assert_eq!(refused(folder.path().join("none")), "N-150");
+    assert_eq!(refused(other(folder.path(), "")), "N-173");
+    let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    assert_eq!(refused(other(folder.path(), no_certificate)), "N-173");
+}
