@@ -208,6 +208,13 @@ pub enum JoinFault {
     },
 }
 
+impl JoinFault {
+    /// Whether what one node said of its raft log is to blame. Another node's word may be better.
+    pub fn is_of_place(&self) -> bool {
+        matches!(self, Self::PlaceNotProven { .. } | Self::Restore(RestoreFault::WrongPlace { .. }))
+    }
+}
+
 impl From<Fault> for JoinFault {
     fn from(fault: Fault) -> Self {
         Self::Restore(fault.into())

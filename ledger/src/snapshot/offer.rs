@@ -61,6 +61,11 @@ pub struct Verified {
 }
 
 impl Verified {
+    /// Whether its node says that it has the state at a height.
+    pub fn has_state(&self, height: BlockHeight) -> bool {
+        self.offer.states.contains(&height)
+    }
+
     /// The offer. That its block is final is proven; what it says of raft and of states is not.
     pub fn offer(&self) -> &Offer {
         &self.offer

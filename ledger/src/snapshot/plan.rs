@@ -7,7 +7,7 @@ use std::{
 
 use wallet::units::BlockHeight;
 
-use super::{Checked, Offer, Piece, Verified, Wanted};
+use super::{Checked, ChunkPath, Offer, Piece, Verified, Wanted};
 use crate::{block::Header, hand_over::ValidatorSets};
 
 /// How far a ledger goes that is taken from others.
@@ -82,7 +82,13 @@ impl Plan {
 
     /// What to ask for next; none while nothing more is known to be needed.
     pub fn next(&mut self) -> Option<Wanted> {
-        let wanted = self.ready.pop_front()?;
+        self.next_of(|_| true)
+    }
+
+    /// What to ask of somebody who has only some chunks.
+    pub fn next_of(&mut self, has: impl Fn(ChunkPath) -> bool) -> Option<Wanted> {
+        let place = self.ready.iter().position(|wanted| has(wanted.path()))?;
+        let wanted = self.ready.remove(place)?;
         self.open += 1;
         Some(wanted)
     }

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use ledger::{
     shell::join::Joining,
-    snapshot::{Checked, ChunkInvalid, Extent, Wanted},
+    snapshot::{Checked, ChunkInvalid, ChunkPath, Extent, Wanted},
 };
 use tokio::task::JoinSet;
 
@@ -34,6 +34,7 @@ pub(super) struct Fetching {
 
 struct Peer {
     source: Source,
+    has_state: bool,
     in_flight: usize,
     failures: u32,
     has_given: bool,
@@ -55,10 +56,17 @@ enum Landed {
 }
 
 impl Fetching {
-    /// Asks `sources`. Others were `dropped` before.
-    pub(super) fn new(sources: Vec<Source>, dropped: Vec<Dropped>, kept: Kept) -> Self {
-        let peer = |source| Peer { source, in_flight: 0, failures: 0, has_given: false, is_asked: true };
-        let peers = sources.into_iter().map(peer).collect();
+    /// Asks `sources`, of which some say that they have the state that is taken. Others were `dropped` before.
+    pub(super) fn new(sources: impl Iterator<Item = (Source, bool)>, dropped: Vec<Dropped>, kept: Kept) -> Self {
+        let peer = |(source, has_state)| Peer {
+            source,
+            has_state,
+            in_flight: 0,
+            failures: 0,
+            has_given: false,
+            is_asked: true,
+        };
+        let peers = sources.map(peer).collect();
         Self { peers, kept, came: Came { dropped, ..Came::default() }, flights: JoinSet::new() }
     }
 
@@ -106,14 +114,18 @@ impl Fetching {
 
     /// Asks for as much as the nodes may be asked for at a time, each time the one with the least to do.
     fn ask(&mut self, joining: &mut Joining, extent: &Arc<Extent>) {
-        let free = |peer: &&mut (usize, &mut Peer)| peer.1.is_asked && peer.1.in_flight < IN_FLIGHT_MAX;
         loop {
             let mut peers: Vec<_> = self.peers.iter_mut().enumerate().collect();
-            let Some((index, peer)) = peers.iter_mut().filter(free).min_by_key(|peer| peer.1.in_flight) else { return };
-            let Some(wanted) = joining.plan().next() else { return };
+            peers.retain(|(_, peer)| peer.is_asked && peer.in_flight < IN_FLIGHT_MAX);
+            peers.sort_by_key(|(_, peer)| peer.in_flight);
+            let next = peers.into_iter().find_map(|(index, peer)| {
+                let has = |path| peer.has_state || !matches!(path, ChunkPath::State { .. });
+                joining.plan().next_of(has).map(|wanted| (index, peer, wanted))
+            });
+            let Some((index, peer, wanted)) = next else { return };
             peer.in_flight += 1;
-            let (index, source) = (*index, peer.source.clone());
-            self.flights.spawn(fly(index, source, self.kept.clone(), extent.clone(), wanted));
+            let (source, kept) = (peer.source.clone(), self.kept.clone());
+            self.flights.spawn(fly(index, source, kept, extent.clone(), wanted));
         }
     }
 

@@ -20,7 +20,7 @@ use ledger::{
         join::{JoinFault, Joined, Joining},
         restore::RestoreFault,
     },
-    snapshot::Extent,
+    snapshot::{Extent, Verified},
 };
 use wallet::{identity::PublicKey, units::BlockHeight};
 
@@ -86,33 +86,55 @@ pub async fn join(
     order: Order,
     mut told: impl FnMut(Step) + Send + 'static,
 ) -> Result<Made, Failure> {
-    let Order { consortium, key, folder, replays } = order;
-    let asked = join_all(sources.iter().map(|source| source.offer(&consortium))).await;
-    let (mut good, mut offers, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
-    for (source, offered) in sources.into_iter().zip(asked) {
-        match offered {
-            Ok(verified) => {
-                offers.push(verified);
-                good.push(source);
-            }
+    let asked = join_all(sources.iter().map(|source| source.offer(&order.consortium))).await;
+    let (mut offered, mut dropped) = (Vec::new(), Vec::new());
+    for (source, answer) in sources.into_iter().zip(asked) {
+        match answer {
+            Ok(verified) => offered.push((source, verified)),
             Err(fault) => dropped.push(fault),
         }
     }
-    let Some(extent) = Extent::choose(&offers) else {
-        return Err(Failure::new("N-113", "no node offers its ledger", reasons(&dropped)));
-    };
-    let extent = if replays { extent.without_state() } else { extent };
-    let state_at = extent.state_at();
-    let kept = Kept::beside(&folder).map_err(|fault| refused(fault.into(), &folder))?;
-    let place = folder.clone();
-    let joining = apart(move || Joining::begin(&place, consortium, extent)).await?;
-    let joining = joining.map_err(|fault| refused(fault.into(), &folder))?;
-    let fetching = Fetching::new(good, dropped, kept.clone());
-    let (joining, came) = fetching.all(joining, &folder, |bytes| told(Step::Came(bytes))).await?;
-    let finished = apart(move || joining.finish(key, |height| told(Step::Executed(height)))).await?;
-    let joined = finished.map_err(|fault| refused(fault, &folder))?;
-    kept.remove();
-    Ok(Made { joined, state_at, bytes: came.bytes, sources: came.sources, dropped: came.dropped })
+    let kept = Kept::beside(&order.folder).map_err(|fault| refused(fault.into(), &order.folder))?;
+    // Who is taken at its word for where the log goes on, and who only sends chunks.
+    let mut believed: Vec<Verified> = offered.iter().map(|(_, verified)| verified.clone()).collect();
+    loop {
+        let Some(extent) = Extent::choose(&believed) else {
+            return Err(Failure::new("N-113", "no node offers its ledger", reasons(&dropped)));
+        };
+        let extent = if order.replays { extent.without_state() } else { extent };
+        let offer = extent.offer().clone();
+        let state_at = extent.state_at();
+        let (place, consortium) = (order.folder.clone(), order.consortium.clone());
+        let joining = apart(move || Joining::begin(&place, consortium, extent)).await?;
+        let joining = joining.map_err(|fault| refused(fault.into(), &order.folder))?;
+        let sources = offered.iter().map(|(source, verified)| (source.clone(), verified.has_state(state_at)));
+        let fetching = Fetching::new(sources, dropped.clone(), kept.clone());
+        let (joining, came) = fetching.all(joining, &order.folder, |bytes| told(Step::Came(bytes))).await?;
+        let key = order.key;
+        let (finished, back) = apart(move || {
+            let finished = joining.finish(key, |height| told(Step::Executed(height)));
+            (finished, told)
+        })
+        .await?;
+        told = back;
+        match finished {
+            Ok(joined) => {
+                kept.remove();
+                return Ok(Made { joined, state_at, bytes: came.bytes, sources: came.sources, dropped: came.dropped });
+            }
+            // Nothing vouches for this one thing before all is there. Another node's word costs little now: all is kept.
+            Err(fault) if fault.is_of_place() && believed.len() > 1 => {
+                tracing::warn!(%fault, "another node is believed where the log goes on");
+                let same =
+                    |other: &Verified| (&other.offer().tip, other.offer().raft_index) == (&offer.tip, offer.raft_index);
+                believed.retain(|verified| !same(verified));
+                if believed.is_empty() {
+                    return Err(refused(fault, &order.folder));
+                }
+            }
+            Err(fault) => return Err(refused(fault, &order.folder)),
+        }
+    }
 }
 
 /// Why there is no ledger.

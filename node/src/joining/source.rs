@@ -16,7 +16,7 @@ use super::Dropped;
 use crate::cli::{Failure, client::Client};
 
 /// How long a node may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Where the chunks are.
 const PATH: &str = "/ledger/v1/snapshot";

@@ -7,9 +7,13 @@ use std::{
 
 use axum::{Router, body::Bytes, extract::Request, http::StatusCode, response::IntoResponse as _};
 use genesis::Node;
-use ledger::governance::{Action, KeyClaim};
+use ledger::{
+    governance::{Action, KeyClaim},
+    snapshot::Offer,
+};
 use tokio::net::TcpListener;
 use wallet::{
+    codec,
     identity::{RegionId, SecretKey},
     units::NodeId,
 };
@@ -180,4 +184,24 @@ async fn everything_is_executed_if_that_is_asked_for() {
     let of_node = testbed.node(1).sessions().context().replica.store().header(made.joined.executed.height);
     let state_root = of_node.expect("reads").expect("final").state_root;
     assert_eq!(made.joined.executed.state.root(), state_root);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lies_about_its_raft_log_is_not_believed_and_another_one_is() {
+    let testbed = testbed(true).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let other_place: Meddler = |_, path, bytes| {
+        if path.contains("/snapshot/") {
+            return Some(bytes);
+        }
+        let mut offer: Offer = codec::decode(&bytes).expect("an offer");
+        offer.raft_index += 1;
+        Some(codec::encode(&offer).into())
+    };
+    let liar = meddled(&testbed, 0, other_place).await;
+    let alone = join(vec![liar.clone()], order(&testbed, folder.path()), |_| {}).await;
+    assert!(["N-112", "N-156"].contains(&&*alone.expect_err("it would follow nobody").code));
+    let sources = vec![honest(&testbed, 0), honest(&testbed, 1), liar];
+    let made = join(sources, order(&testbed, folder.path()), |_| {}).await.expect("two honest nodes");
+    assert_eq!(made.joined.node, NodeId::new(2));
 }

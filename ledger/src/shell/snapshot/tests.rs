@@ -276,6 +276,18 @@ fn without_a_state_none_is_asked_for() {
 }
 
 #[test]
+fn who_has_no_state_is_asked_for_all_else() {
+    let holder = Holder::new(&chain());
+    let mut plan = Plan::new(holder.extent());
+    let is_state = |path| matches!(path, ChunkPath::State { .. });
+    while let Some(wanted) = plan.next_of(|path| !is_state(path)) {
+        let bytes = holder.chunk(wanted.path()).expect("it has all");
+        plan.take(wanted.check(plan.extent(), &bytes).expect("its own"));
+    }
+    assert!(!plan.is_complete() && plan.next().is_some_and(|wanted| is_state(wanted.path())));
+}
+
+#[test]
 fn what_did_not_come_is_asked_for_again() {
     let holder = Holder::new(&chain());
     let mut plan = Plan::new(holder.extent());
