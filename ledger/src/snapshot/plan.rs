@@ -80,13 +80,8 @@ impl Plan {
         &self.extent
     }
 
-    /// What to ask for next; none while nothing more is known to be needed.
-    pub fn next(&mut self) -> Option<Wanted> {
-        self.next_of(|_| true)
-    }
-
-    /// What to ask of somebody who has only some chunks.
-    pub fn next_of(&mut self, has: impl Fn(ChunkPath) -> bool) -> Option<Wanted> {
+    /// What to ask next of somebody who has such chunks; none while no more of them is known to be needed.
+    pub fn ask(&mut self, has: impl Fn(ChunkPath) -> bool) -> Option<Wanted> {
         let place = self.ready.iter().position(|wanted| has(wanted.path()))?;
         let wanted = self.ready.remove(place)?;
         self.open += 1;

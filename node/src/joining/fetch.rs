@@ -120,7 +120,7 @@ impl Fetching {
             peers.sort_by_key(|(_, peer)| peer.in_flight);
             let next = peers.into_iter().find_map(|(index, peer)| {
                 let has = |path| peer.has_state || !matches!(path, ChunkPath::State { .. });
-                joining.plan().next_of(has).map(|wanted| (index, peer, wanted))
+                joining.plan().ask(has).map(|wanted| (index, peer, wanted))
             });
             let Some((index, peer, wanted)) = next else { return };
             peer.in_flight += 1;

@@ -77,7 +77,7 @@ impl Holder {
     /// Every chunk that a newcomer asks for, with what it got.
     fn chunks(&self) -> Vec<(Wanted, Vec<u8>)> {
         let (mut plan, mut found) = (Plan::new(self.extent()), Vec::new());
-        while let Some(wanted) = plan.next() {
+        while let Some(wanted) = plan.ask(|_| true) {
             let bytes = self.chunk(wanted.path()).expect("it has all");
             plan.take(wanted.check(plan.extent(), &bytes).expect("its own"));
             found.push((wanted, bytes));
@@ -267,7 +267,7 @@ fn the_highest_block_is_taken_and_the_state_that_most_have() {
 fn without_a_state_none_is_asked_for() {
     let holder = Holder::new(&chain());
     let mut plan = Plan::new(holder.extent().without_state());
-    while let Some(wanted) = plan.next() {
+    while let Some(wanted) = plan.ask(|_| true) {
         assert!(!matches!(wanted.path(), ChunkPath::State { .. }));
         let bytes = holder.chunk(wanted.path()).expect("it has all");
         plan.take(wanted.check(plan.extent(), &bytes).expect("its own"));
@@ -280,21 +280,21 @@ fn who_has_no_state_is_asked_for_all_else() {
     let holder = Holder::new(&chain());
     let mut plan = Plan::new(holder.extent());
     let is_state = |path| matches!(path, ChunkPath::State { .. });
-    while let Some(wanted) = plan.next_of(|path| !is_state(path)) {
+    while let Some(wanted) = plan.ask(|path| !is_state(path)) {
         let bytes = holder.chunk(wanted.path()).expect("it has all");
         plan.take(wanted.check(plan.extent(), &bytes).expect("its own"));
     }
-    assert!(!plan.is_complete() && plan.next().is_some_and(|wanted| is_state(wanted.path())));
+    assert!(!plan.is_complete() && plan.ask(|_| true).is_some_and(|wanted| is_state(wanted.path())));
 }
 
 #[test]
 fn what_did_not_come_is_asked_for_again() {
     let holder = Holder::new(&chain());
     let mut plan = Plan::new(holder.extent());
-    let wanted = plan.next().expect("headers");
-    assert!(plan.next().is_none() && !plan.is_complete());
+    let wanted = plan.ask(|_| true).expect("headers");
+    assert!(plan.ask(|_| true).is_none() && !plan.is_complete());
     plan.give_back(wanted.clone());
-    assert_eq!(plan.next(), Some(wanted));
+    assert_eq!(plan.ask(|_| true), Some(wanted));
 }
 
 #[test]
