@@ -109,7 +109,7 @@ fn write_chain(file: &Path, consortium: &Arc<Consortium>, keys: Vec<SecretKey>) 
     Ok(())
 }
 
-fn certified(kind: VoteKind, block: &Block, signers: &[Signer]) -> Certificate {
+pub(super) fn certified(kind: VoteKind, block: &Block, signers: &[Signer]) -> Certificate {
     let ballot = Ballot::for_header(kind, &block.header);
     let signatures = signers.iter().map(|signer| (signer.node, Vote::sign(ballot, signer).signature)).collect();
     Certificate { kind, view: ballot.view, height: ballot.height, block: ballot.block, signatures }
