@@ -50,7 +50,8 @@ fn chunk(path: ChunkPath) -> Vec<u8> {
             earlier.flat_map(|(block, _)| &block.entries).for_each(|entry| before.append(entry.leaf_hash()));
             let wanted = blocks.iter().filter(|(block, _)| within(&block.header, first, last)).cloned();
             let whole = wanted.map(|(block, certificate)| FinalBlock { block, certificate, carriers: Vec::new() });
-            encode(&Blocks { before, blocks: whole.collect() })
+            let below = blocks.iter().map(|(block, _)| &block.header).take_while(|header| header.height < first).last();
+            encode(&Blocks { below: below.cloned(), before, blocks: whole.collect() })
         }
         ChunkPath::State { prefix, .. } => {
             encode(&chain().tip.state.tree().part(&prefix, BYTES_MAX).expect("a subtree of the state"))
