@@ -67,13 +67,17 @@ impl Joining {
     /// Stores what came. It waits for the disk.
     ///
     /// # Errors
-    /// [`Fault`] of the disk.
-    pub fn take(&mut self, checked: Checked) -> Result<(), Fault> {
-        match self.plan.take(checked) {
-            Some(Piece::Blocks(blocks)) => self.store.put_blocks(&blocks, self.plan.extent().sets()),
-            Some(Piece::Leaves(leaves)) => self.store.put_leaves(&leaves),
-            None => Ok(()),
+    /// [`JoinFault::Carrier`], or of the disk.
+    pub fn take(&mut self, checked: Checked) -> Result<(), JoinFault> {
+        if checked.is_below_carrier {
+            return Err(JoinFault::Carrier { height: self.plan.extent().tip().height });
         }
+        match self.plan.take(checked) {
+            Some(Piece::Blocks(blocks)) => self.store.put_blocks(&blocks, self.plan.extent().sets())?,
+            Some(Piece::Leaves(leaves)) => self.store.put_leaves(&leaves)?,
+            None => {}
+        }
+        Ok(())
     }
 
     /// Gives a chunk back that did not come.
@@ -188,6 +192,12 @@ pub enum JoinFault {
     /// quorum lied.
     #[error("a block does not follow from the certified state: {0}")]
     Replay(#[from] ReplayInvalid),
+    /// What was offered as the last block stands above the end of its epoch.
+    #[error("the block of height {height} is a carrier above the end of its epoch, and no part of the chain")]
+    Carrier {
+        /// Where it stands.
+        height: BlockHeight,
+    },
     /// The operators have not let it in yet, or what came is from before.
     #[error("in the final state no node has the key {key}")]
     NoNode {
@@ -206,6 +216,19 @@ pub enum JoinFault {
         /// Which.
         node: NodeId,
     },
+}
+
+impl JoinFault {
+    /// Whether the last block that was offered, or what was said of its place in the raft log, is to blame. Another offer
+    /// may be better.
+    pub fn is_of_offer(&self) -> bool {
+        self.is_lie() || matches!(self, Self::PlaceNotProven { .. } | Self::Replay(_))
+    }
+
+    /// Whether it shows that whoever made the offer lied: no node can have such a last block, or have it there.
+    pub fn is_lie(&self) -> bool {
+        matches!(self, Self::Carrier { .. } | Self::Restore(RestoreFault::WrongPlace { .. }))
+    }
 }
 
 impl From<Fault> for JoinFault {

@@ -224,7 +224,7 @@ pub enum RestoreFault {
         folder: PathBuf,
     },
     /// Another process restores it.
-    #[error("{} is being filled by another restore", folder.display())]
+    #[error("{} is being filled by another restore or join", folder.display())]
     UnderWay {
         /// What it fills.
         folder: PathBuf,
@@ -239,9 +239,7 @@ pub enum RestoreFault {
     #[error("{0}")]
     Replay(#[from] ReplayInvalid),
     /// What it says of the raft log does not hold.
-    #[error(
-        "height {height}: the archive says that this block has raft index {raft_index}, which its header disproves"
-    )]
+    #[error("height {height}: it is said that this block has raft index {raft_index}, which its header disproves")]
     WrongPlace {
         /// Of the last block.
         height: BlockHeight,

@@ -4,7 +4,6 @@ use wallet::{codec, units::BlockHeight};
 
 use super::{backup::end_of, fault::Fault, final_store::FinalStore, log_store::blocking, replica::Replica};
 use crate::{
-    block::FinalBlock,
     hand_over::HandOver,
     snapshot::{Blocks, CHUNK_BYTES, ChunkPath, Offer},
     tree::tiles::right_edge,
@@ -95,9 +94,10 @@ fn blocks(
         found.push(block);
     }
     found.reverse();
-    let lowest = found.first().map(FinalBlock::first_index);
-    let before = lowest.map(|index| right_edge(store, index.get())).transpose()?;
-    Ok(before.map(|before| Blocks { before, blocks: found }))
+    let Some(lowest) = found.first() else { return Ok(None) };
+    let below = store.header(BlockHeight::new(lowest.block.header.height.get().saturating_sub(1)))?;
+    let before = right_edge(store, lowest.first_index().get())?;
+    Ok(Some(Blocks { below, before, blocks: found }))
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ use crate::{
 /// Blocks that follow each other, with what checks their entries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocks {
+    /// The header below the first of them, which says where its entries begin; none below height 1.
+    pub below: Option<Header>,
     /// The log before the first of them.
     pub before: LogTree,
     /// The blocks: the last ones of those asked for, at least one.
@@ -41,6 +43,9 @@ pub struct Wanted {
 pub struct Checked {
     /// What is to be stored, if anything.
     pub piece: Option<Piece>,
+    /// Whether it shows that the last block stands above the end of its epoch. Then that is a carrier and no part of the
+    /// chain, and the fault is not whose who sent this but whose who offered that.
+    pub is_below_carrier: bool,
     pub(super) more: Vec<Wanted>,
 }
 
@@ -51,6 +56,12 @@ pub enum Piece {
     Blocks(Vec<FinalBlock>),
     /// Leaves of the state.
     Leaves(Vec<(Digest, Vec<u8>)>),
+}
+
+impl Checked {
+    fn piece(piece: Piece, rest: Option<Wanted>) -> Self {
+        Self { piece: Some(piece), is_below_carrier: false, more: rest.into_iter().collect() }
+    }
 }
 
 impl Wanted {
@@ -85,10 +96,13 @@ impl Wanted {
                 if headers.first().map(|header| header.height) != Some(first) {
                     return Err(ChunkInvalid::OtherContent);
                 }
-                Ok(Checked { piece: None, more: below(extent, &headers) })
+                let tip = extent.tip();
+                let ends_it = |header: &Header| header.is_closing() && header.epoch == tip.epoch;
+                let is_below_carrier = headers.iter().any(|header| ends_it(header) && header.height < tip.height);
+                Ok(Checked { piece: None, is_below_carrier, more: below(extent, &headers) })
             }
             ChunkPath::Blocks { first, last } => {
-                let Blocks { before, blocks } = codec::decode(bytes)?;
+                let Blocks { below, before, blocks } = codec::decode(bytes)?;
                 check_chain(blocks.iter().map(|next| &next.block.header), last, self.hash)?;
                 let lowest = blocks.first().map(|next| &next.block.header);
                 let lowest = lowest.filter(|header| header.height >= first).ok_or(ChunkInvalid::OtherContent)?;
@@ -96,8 +110,11 @@ impl Wanted {
                     path: ChunkPath::Blocks { first, last: BlockHeight::new(lowest.height.get() - 1) },
                     hash: lowest.parent,
                 });
+                if !begins(below.as_ref(), &before, lowest) {
+                    return Err(ChunkInvalid::OtherContent);
+                }
                 check_bodies(extent.sets(), before, &blocks)?;
-                Ok(Checked { piece: Some(Piece::Blocks(blocks)), more: rest.into_iter().collect() })
+                Ok(Checked::piece(Piece::Blocks(blocks), rest))
             }
             ChunkPath::State { height, prefix } => {
                 let part: Part = codec::decode(bytes)?;
@@ -105,12 +122,12 @@ impl Wanted {
                     return Err(ChunkInvalid::OtherContent);
                 }
                 Ok(match part {
-                    Part::Leaves(leaves) => Checked { piece: Some(Piece::Leaves(leaves)), more: Vec::new() },
+                    Part::Leaves(leaves) => Checked::piece(Piece::Leaves(leaves), None),
                     Part::Halves(left, right) => {
                         let halves = prefix.halves().into_iter().flatten().zip([left, right]);
                         let full = halves.filter(|(_, hash)| *hash != Digest::ZERO);
                         let half = |(prefix, hash)| Self { path: ChunkPath::State { height, prefix }, hash };
-                        Checked { piece: None, more: full.map(half).collect() }
+                        Checked { piece: None, is_below_carrier: false, more: full.map(half).collect() }
                     }
                 })
             }
@@ -164,12 +181,22 @@ fn check_chain<'a>(
     Ok(())
 }
 
-/// Whether all that stands around the headers of blocks, which hang together, is theirs.
-fn check_bodies(sets: &ValidatorSets, before: LogTree, blocks: &[FinalBlock]) -> Result<(), ChunkInvalid> {
-    if !before.is_whole() {
-        return Err(ChunkInvalid::OtherContent);
-    }
-    let mut log = before;
+/// Whether `before` is the log before the block `lowest`. A header names the log after its block only, so without the
+/// one below, whoever sends the block could say which entries are the first of it.
+fn begins(below: Option<&Header>, before: &LogTree, lowest: &Header) -> bool {
+    let holds = match below {
+        None => lowest.height.get() == 1 && before.size() == 0,
+        Some(below) => {
+            below.height.next() == Some(lowest.height)
+                && below.digest() == lowest.parent
+                && (below.log_size, below.log_root) == (before.size(), before.root())
+        }
+    };
+    holds && before.is_whole()
+}
+
+/// Whether all that stands around the headers of blocks, which hang together, is theirs. `log` is the one before them.
+fn check_bodies(sets: &ValidatorSets, mut log: LogTree, blocks: &[FinalBlock]) -> Result<(), ChunkInvalid> {
     for next in blocks {
         let (block, header) = (&next.block, &next.block.header);
         let wrong = |reason| ChunkInvalid::Block { height: header.height, reason };

@@ -44,6 +44,10 @@ impl Offer {
         if !is_of_it || self.proof.closes() != Some((tip.height, tip.digest())) {
             return Err(OfferInvalid::OtherBlock);
         }
+        // Above another block they would make it final, too; but only that of a closing block is kept with them.
+        if !tip.is_closing() && !self.proof.carriers.is_empty() {
+            return Err(OfferInvalid::Carriers);
+        }
         self.proof.verify(voters, &sets.consortium()).map_err(OfferInvalid::NotFinal)?;
         let within = states.last().is_none_or(|last| *last <= tip.height) && states.first() != Some(&BlockHeight::ZERO);
         if states.len() > STATES_MAX || !within || !states.is_sorted_by(|one, next| one < next) {
@@ -53,7 +57,8 @@ impl Offer {
     }
 }
 
-/// An offer whose block is final, with all validator sets up to there.
+/// An offer whose block a quorum made final, with all validator sets up to there. It may still be a carrier, which is no
+/// part of the chain: only the headers below it say that its epoch ended there.
 #[derive(Clone, Debug)]
 pub struct Verified {
     pub(super) offer: Offer,
@@ -61,6 +66,16 @@ pub struct Verified {
 }
 
 impl Verified {
+    /// Whether its node says that it has the state at a height.
+    pub fn has_state(&self, height: BlockHeight) -> bool {
+        self.offer.states.contains(&height)
+    }
+
+    /// Leaves out that its node has the state at a height: it turned out that nobody sends it.
+    pub fn without_state(&mut self, height: BlockHeight) {
+        self.offer.states.retain(|state| *state != height);
+    }
+
     /// The offer. That its block is final is proven; what it says of raft and of states is not.
     pub fn offer(&self) -> &Offer {
         &self.offer
@@ -80,6 +95,9 @@ pub enum OfferInvalid {
     /// What is proven is another block.
     #[error("its proof is of another block, consortium or validator set")]
     OtherBlock,
+    /// There are carriers above a block that does not close its epoch.
+    #[error("its proof names carriers above a block that does not close its epoch")]
+    Carriers,
     /// No quorum made its block final.
     #[error("its last block is not final: {0}")]
     NotFinal(#[source] CertificateInvalid),

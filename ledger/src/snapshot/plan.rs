@@ -7,7 +7,7 @@ use std::{
 
 use wallet::units::BlockHeight;
 
-use super::{Checked, Offer, Piece, Verified, Wanted};
+use super::{Checked, ChunkPath, Offer, Piece, Verified, Wanted};
 use crate::{block::Header, hand_over::ValidatorSets};
 
 /// How far a ledger goes that is taken from others.
@@ -18,14 +18,18 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// The highest block that one of `offers` proves, and the state that most of them have; of several the newest. None if
-    /// there is no offer.
+    /// The highest block that one of `offers` proves, and up to there the state that most of them have; of several the
+    /// newest. A block that leads to a later validator set counts as higher: so no carrier, which stands above the end of
+    /// its epoch, is preferred to that end. None if there is no offer.
     pub fn choose(offers: &[Verified]) -> Option<Self> {
-        let highest = offers.iter().max_by_key(|verified| verified.offer.tip.height)?;
+        let place = |verified: &&Verified| (verified.sets.last().epoch, verified.offer.tip.height);
+        let highest = offers.iter().max_by_key(place)?;
+        let tip = highest.offer.tip.height;
         let mut holders: BTreeMap<BlockHeight, u32> = BTreeMap::new();
         offers
             .iter()
             .flat_map(|verified| &verified.offer.states)
+            .filter(|height| **height <= tip)
             .for_each(|height| *holders.entry(*height).or_default() += 1);
         let state_at = holders.into_iter().max_by_key(|(height, holders)| (*holders, *height));
         let state_at = state_at.map_or(BlockHeight::ZERO, |(height, _)| height);
@@ -63,6 +67,8 @@ impl Extent {
 #[derive(Clone, Debug)]
 pub struct Plan {
     extent: Arc<Extent>,
+    /// Parts of the state. They are asked for first: nodes keep a state for some minutes, and all else for ever.
+    of_state: VecDeque<Wanted>,
     ready: VecDeque<Wanted>,
     /// Asked for and not come.
     open: usize,
@@ -72,7 +78,7 @@ impl Plan {
     /// The plan to get all of it.
     pub fn new(extent: Extent) -> Self {
         let ready = VecDeque::from([Wanted::first(extent.tip())]);
-        Self { extent: Arc::new(extent), ready, open: 0 }
+        Self { extent: Arc::new(extent), of_state: VecDeque::new(), ready, open: 0 }
     }
 
     /// How far it goes: what chunks are checked by.
@@ -80,9 +86,12 @@ impl Plan {
         &self.extent
     }
 
-    /// What to ask for next; none while nothing more is known to be needed.
-    pub fn next(&mut self) -> Option<Wanted> {
-        let wanted = self.ready.pop_front()?;
+    /// What to ask next of somebody who has such chunks; none while no more of them is known to be needed.
+    pub fn ask(&mut self, has: impl Fn(ChunkPath) -> bool) -> Option<Wanted> {
+        let wanted = [&mut self.of_state, &mut self.ready].into_iter().find_map(|queue| {
+            let place = queue.iter().position(|wanted| has(wanted.path()))?;
+            queue.remove(place)
+        })?;
         self.open += 1;
         Some(wanted)
     }
@@ -90,19 +99,31 @@ impl Plan {
     /// It did not come: it is asked for again.
     pub fn give_back(&mut self, wanted: Wanted) {
         self.open -= 1;
-        self.ready.push_front(wanted);
+        self.put(wanted);
     }
 
     /// It came: what is to be stored of it.
     pub fn take(&mut self, checked: Checked) -> Option<Piece> {
         self.open -= 1;
-        // What came last leads to the nearest: the halves of a part before other parts, so that few are waiting.
-        checked.more.into_iter().rev().for_each(|wanted| self.ready.push_front(wanted));
+        // What came last leads to what is next: the headers below before blocks, the halves of a part before other parts.
+        checked.more.into_iter().rev().for_each(|wanted| self.put(wanted));
         checked.piece
+    }
+
+    /// Whether a part of the state is to be asked for.
+    pub fn wants_state(&self) -> bool {
+        !self.of_state.is_empty()
     }
 
     /// Whether everything came.
     pub fn is_complete(&self) -> bool {
-        self.ready.is_empty() && self.open == 0
+        self.of_state.is_empty() && self.ready.is_empty() && self.open == 0
+    }
+
+    fn put(&mut self, wanted: Wanted) {
+        match wanted.path() {
+            ChunkPath::State { .. } => self.of_state.push_front(wanted),
+            _ => self.ready.push_front(wanted),
+        }
     }
 }

@@ -57,6 +57,9 @@ pub struct Client {
     api_key: Option<Zeroizing<String>>,
 }
 
+/// A refusal has no more bytes: who is asked need not be honest.
+const PROBLEM_BYTES_MAX: usize = 64 << 10;
+
 /// Why the node refused, as it said it (RFC 9457).
 #[derive(Deserialize)]
 struct Problem {
@@ -64,6 +67,35 @@ struct Problem {
     title: String,
     #[serde(default)]
     detail: String,
+}
+
+impl Problem {
+    /// Reads what `response` says; none if it is no problem, too long, or breaks off.
+    async fn read(mut response: Response) -> Option<Self> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = response.chunk().await.ok()? {
+            if bytes.len() + piece.len() > PROBLEM_BYTES_MAX {
+                return None;
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        serde_json::from_slice(&bytes).ok()
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(Problem { code, title, detail }: Problem) -> Self {
+        Self::new(shown(&code), shown(&title), shown(&detail))
+    }
+}
+
+/// Without what a terminal or a log would not show as it is.
+fn shown(text: &str) -> String {
+    let escaped = |letter: char| match letter {
+        '"' | '\'' | '\\' => letter.to_string(),
+        other => other.escape_debug().to_string(),
+    };
+    text.chars().map(escaped).collect()
 }
 
 impl Client {
@@ -173,10 +205,10 @@ impl Client {
             return Ok(response);
         }
         let place = response.url().to_string();
-        match response.json::<Problem>().await {
-            Ok(Problem { code, title, detail }) => Err(Failure::new(code, title, detail)),
-            Err(_) => Err(Failure::new("N-161", format!("the node answered {status} without saying why"), place)),
-        }
+        Err(match Problem::read(response).await {
+            Some(problem) => problem.into(),
+            None => Failure::new("N-161", format!("the node answered {status} without saying why"), place),
+        })
     }
 
     async fn json<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
@@ -237,7 +269,8 @@ mod tests {
     };
 
     /// Answers one request with `response` and returns what was asked.
-    async fn serve_once(response: &'static str) -> (Client, tokio::task::JoinHandle<String>) {
+    async fn serve_once(response: impl Into<String>) -> (Client, tokio::task::JoinHandle<String>) {
+        let response = response.into();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/", listener.local_addr().expect("bound"));
         let served = tokio::spawn(async move {
@@ -246,7 +279,8 @@ mod tests {
             while !request.windows(4).any(|end| end == b"\r\n\r\n") {
                 assert_ne!(stream.read_buf(&mut request).await.expect("a request"), 0, "the request is whole");
             }
-            stream.write_all(response.as_bytes()).await.expect("the client listens");
+            // It need not listen to the end.
+            let _ = stream.write_all(response.as_bytes()).await;
             String::from_utf8(request).expect("a text")
         });
         (Client::new(&url, Some(Zeroizing::new("secret-key".to_owned()))).expect("a client"), served)
@@ -287,6 +321,20 @@ mod tests {
         .await;
         let failure = client.get::<u32>("/").await.expect_err("refused");
         assert_eq!(failure, Failure::new("W-104", "the head is older", "x"));
+    }
+
+    #[tokio::test]
+    async fn a_problem_is_bounded_and_shows_no_control_characters() {
+        let refused = async |detail: &str| {
+            let body = format!(r#"{{"code":"W-104","title":"a \"quoted\" title","detail":"{detail}"}}"#);
+            let length = body.len();
+            let (client, _served) =
+                serve_once(format!("HTTP/1.1 409 Conflict\r\ncontent-length: {length}\r\n\r\n{body}")).await;
+            client.get::<u32>("/").await.expect_err("refused")
+        };
+        let failure = refused(r"\u001b[2J\nü").await;
+        assert_eq!(failure, Failure::new("W-104", "a \"quoted\" title", r"\u{1b}[2J\nü"));
+        assert_eq!(refused(&"x".repeat(PROBLEM_BYTES_MAX)).await.code, "N-161");
     }
 
     #[tokio::test]

@@ -39,13 +39,13 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) async fn run(self) -> Result<Output, Failure> {
         let LedgerConfig { consortium, keys, data_dir } = LedgerConfig::load(&self.config)?;
-        let api_key = self.client.api_key()?;
+        let (api_key, roots) = (self.client.api_key()?, self.client.roots());
         // Of nodes that genesis does not name nobody vouches for the address, and the key goes there.
         let named = consortium.nodes().iter().map(|node| node.api.as_str());
         let given = [self.client.url.as_str()].into_iter().chain(self.peer.iter().map(String::as_str));
         let mut urls = BTreeSet::new();
         let all = given.chain(named).map(|url| url.trim_end_matches('/')).filter(|url| urls.insert(*url));
-        let sources = all.map(|url| Source::new(url, api_key.clone())).collect::<Result<Vec<_>, Failure>>()?;
+        let sources = all.map(|url| Source::new(&roots, url, api_key.clone())).collect::<Result<Vec<_>, Failure>>()?;
         let folder = data_dir.join("ledger");
         let (key, consortium, replays) = (keys.key().public_key(), Arc::new(consortium), self.replay);
         let order = Order { consortium, key, folder: folder.clone(), replays };

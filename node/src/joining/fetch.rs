@@ -1,26 +1,47 @@
 //! Asking several nodes at once until everything came.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ledger::{
-    shell::join::Joining,
-    snapshot::{Checked, ChunkInvalid, Extent, Wanted},
+    shell::join::{JoinFault, Joining},
+    snapshot::{Checked, ChunkInvalid, ChunkPath, Extent, Verified, Wanted},
 };
-use tokio::task::JoinSet;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+use wallet::units::BlockHeight;
 
-use super::{Dropped, Kept, Source, apart, reasons, refused};
+use super::{Dropped, Kept, Source, apart};
 use crate::cli::Failure;
 
 /// Chunks that are asked of one node at a time: while it sends one, the next is on its way.
 const IN_FLIGHT_MAX: usize = 2;
-/// A node that fails so often in a row is not asked again.
-const FAILURES_MAX: u32 = 3;
+/// A node that fails so often in a row is not asked again, nor one for a chunk that it so often had not.
+const TRIES_MAX: u32 = 5;
+/// How long a node is left alone after it failed; after each further time for twice as long.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The code of a chunk that is not there.
+const NOT_HERE: &str = "N-525";
+
+/// How it ended.
+pub(super) enum Fetched {
+    /// Everything came.
+    All(Box<Joining>),
+    /// What came cannot be taken.
+    Refused(JoinFault),
+    /// No node is left that sends the state.
+    NoState,
+    /// No node is left that sends something else.
+    NotAll,
+}
 
 /// What came, and from whom.
 #[derive(Debug, Default)]
 pub(super) struct Came {
     pub(super) bytes: u64,
-    pub(super) sources: usize,
+    /// The addresses of those who sent it.
+    pub(super) givers: Vec<String>,
     pub(super) dropped: Vec<Dropped>,
 }
 
@@ -34,10 +55,65 @@ pub(super) struct Fetching {
 
 struct Peer {
     source: Source,
+    /// Up to there it proved that it has blocks.
+    height: BlockHeight,
+    has_state: bool,
     in_flight: usize,
     failures: u32,
+    /// It failed, and is left alone until then.
+    rests_until: Option<Instant>,
+    /// What it did not have: how often it said so, and when it is asked again.
+    lacks: BTreeMap<ChunkPath, (u32, Instant)>,
     has_given: bool,
     is_asked: bool,
+}
+
+impl Peer {
+    fn may_be_asked(&self, now: Instant) -> bool {
+        self.is_asked && self.in_flight < IN_FLIGHT_MAX && self.rests_until.is_none_or(|until| until <= now)
+    }
+
+    fn has(&self, path: ChunkPath, now: Instant) -> bool {
+        let is_state = matches!(path, ChunkPath::State { .. });
+        let lacks = self.lacks.get(&path).is_some_and(|(times, until)| *times >= TRIES_MAX || *until > now);
+        (self.has_state || !is_state) && !lacks
+    }
+
+    /// Whether it said that it does not have what it never said that it has, or not for long; then it did not fail.
+    fn lacks(&mut self, path: ChunkPath, now: Instant) -> bool {
+        match path {
+            ChunkPath::State { .. } => self.has_state = false,
+            ChunkPath::Headers { last, .. } | ChunkPath::Blocks { last, .. } if last > self.height => {
+                let (times, until) = self.lacks.entry(path).or_insert((0, now));
+                *times += 1;
+                *until = now + pause(*times);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// It failed. Whether it is given up.
+    fn fails(&mut self, now: Instant) -> bool {
+        // What it was asked for at the same time fails at the same time.
+        if self.rests_until.is_none_or(|until| until <= now) {
+            self.failures += 1;
+            self.rests_until = Some(now + pause(self.failures));
+        }
+        self.failures >= TRIES_MAX
+    }
+
+    /// When it may be asked for something that it may not be asked for now.
+    fn wakes(&self, now: Instant) -> Option<Instant> {
+        let lacking = self.lacks.values().filter(|(times, _)| *times < TRIES_MAX).map(|(_, until)| *until);
+        let next = self.rests_until.into_iter().chain(lacking).filter(|until| *until > now).min();
+        next.filter(|_| self.is_asked)
+    }
+}
+
+/// How long to wait after so many failures, from 1 on.
+fn pause(times: u32) -> Duration {
+    PAUSE * 2_u32.saturating_pow(times.clamp(1, TRIES_MAX) - 1)
 }
 
 /// One chunk that was asked for.
@@ -55,24 +131,49 @@ enum Landed {
 }
 
 impl Fetching {
-    /// Asks `sources`. Others were `dropped` before.
-    pub(super) fn new(sources: Vec<Source>, dropped: Vec<Dropped>, kept: Kept) -> Self {
-        let peer = |source| Peer { source, in_flight: 0, failures: 0, has_given: false, is_asked: true };
-        let peers = sources.into_iter().map(peer).collect();
-        Self { peers, kept, came: Came { dropped, ..Came::default() }, flights: JoinSet::new() }
+    /// Asks these nodes, which made those offers. Some say that they have the state of height `state_at`.
+    pub(super) fn new<'a>(
+        sources: impl Iterator<Item = (Source, &'a Verified)>,
+        state_at: BlockHeight,
+        kept: Kept,
+    ) -> Self {
+        let peer = |(source, verified): (Source, &Verified)| Peer {
+            source,
+            height: verified.offer().tip.height,
+            has_state: verified.has_state(state_at),
+            in_flight: 0,
+            failures: 0,
+            rests_until: None,
+            lacks: BTreeMap::new(),
+            has_given: false,
+            is_asked: true,
+        };
+        Self { peers: sources.map(peer).collect(), kept, came: Came::default(), flights: JoinSet::new() }
     }
 
     /// Fetches everything that `joining` needs. `told` is told how many bytes came.
     pub(super) async fn all(
         mut self,
         mut joining: Joining,
-        folder: &Path,
         mut told: impl FnMut(u64),
-    ) -> Result<(Joining, Came), Failure> {
+    ) -> Result<(Fetched, Came), Failure> {
         let extent = joining.plan().extent().clone();
-        loop {
+        let is_complete = loop {
+            if joining.plan().is_complete() {
+                break true;
+            }
+            // What goes away is not waited for: there may be another state.
+            if joining.plan().wants_state() && !self.peers.iter().any(|peer| peer.is_asked && peer.has_state) {
+                break false;
+            }
             self.ask(&mut joining, &extent);
-            let Some(flight) = self.flights.join_next().await else { break };
+            let now = Instant::now();
+            let wakes = self.peers.iter().filter_map(|peer| peer.wakes(now)).min();
+            let flight = tokio::select! {
+                Some(flight) = self.flights.join_next() => flight,
+                () = sleep_until(wakes.unwrap_or(now)), if wakes.is_some() => continue,
+                else => break false,
+            };
             let Flight { peer, wanted, landed } =
                 flight.map_err(|error| Failure::new("N-154", error, "a chunk that was asked for"))?;
             match self.judge(peer, &wanted, landed) {
@@ -86,34 +187,36 @@ impl Fetching {
                     joining = back;
                     if let Err(fault) = taken {
                         joining.give_up();
-                        return Err(refused(fault.into(), folder));
+                        return Ok((Fetched::Refused(fault), self.came));
                     }
                 }
                 None => joining.plan().give_back(wanted),
             }
+        };
+        let Self { peers, mut came, .. } = self;
+        came.givers = peers.iter().filter(|peer| peer.has_given).map(|peer| peer.source.url().to_owned()).collect();
+        if is_complete {
+            return Ok((Fetched::All(Box::new(joining)), came));
         }
-        self.came.sources = self.peers.iter().filter(|peer| peer.has_given).count();
-        if joining.plan().is_complete() {
-            return Ok((joining, self.came));
-        }
+        let fetched = if joining.plan().wants_state() { Fetched::NoState } else { Fetched::NotAll };
         joining.give_up();
-        Err(Failure::new(
-            "N-114",
-            "no node is left that could send the rest of the ledger",
-            reasons(&self.came.dropped),
-        ))
+        Ok((fetched, came))
     }
 
     /// Asks for as much as the nodes may be asked for at a time, each time the one with the least to do.
     fn ask(&mut self, joining: &mut Joining, extent: &Arc<Extent>) {
-        let free = |peer: &&mut (usize, &mut Peer)| peer.1.is_asked && peer.1.in_flight < IN_FLIGHT_MAX;
+        let now = Instant::now();
         loop {
             let mut peers: Vec<_> = self.peers.iter_mut().enumerate().collect();
-            let Some((index, peer)) = peers.iter_mut().filter(free).min_by_key(|peer| peer.1.in_flight) else { return };
-            let Some(wanted) = joining.plan().next() else { return };
+            peers.retain(|(_, peer)| peer.may_be_asked(now));
+            peers.sort_by_key(|(_, peer)| peer.in_flight);
+            let next = peers.into_iter().find_map(|(index, peer)| {
+                joining.plan().ask(|path| peer.has(path, now)).map(|wanted| (index, peer, wanted))
+            });
+            let Some((index, peer, wanted)) = next else { return };
             peer.in_flight += 1;
-            let (index, source) = (*index, peer.source.clone());
-            self.flights.spawn(fly(index, source, self.kept.clone(), extent.clone(), wanted));
+            let (source, kept) = (peer.source.clone(), self.kept.clone());
+            self.flights.spawn(fly(index, source, kept, extent.clone(), wanted));
         }
     }
 
@@ -121,19 +224,18 @@ impl Fetching {
     fn judge(&mut self, peer: usize, wanted: &Wanted, landed: Result<Landed, Failure>) -> Option<Checked> {
         let peer = self.peers.get_mut(peer)?;
         peer.in_flight -= 1;
+        let now = Instant::now();
         let dropped = match landed {
             Ok(Landed::Right(checked, bytes)) => {
                 if bytes > 0 {
-                    (peer.failures, peer.has_given) = (0, true);
+                    (peer.failures, peer.rests_until, peer.has_given) = (0, None, true);
                 }
                 self.came.bytes += bytes;
                 return Some(checked);
             }
             Ok(Landed::Wrong(invalid)) => Some((true, format!("{}: {invalid}", wanted.path()))),
-            Err(failure) => {
-                peer.failures += 1;
-                (peer.failures >= FAILURES_MAX).then(|| (false, format!("{}: {failure}", wanted.path())))
-            }
+            Err(failure) if failure.code == NOT_HERE && peer.lacks(wanted.path(), now) => None,
+            Err(failure) => peer.fails(now).then(|| (false, format!("{}: {failure}", wanted.path()))),
         };
         if let Some((lied, reason)) = dropped
             && std::mem::take(&mut peer.is_asked)

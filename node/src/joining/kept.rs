@@ -13,11 +13,14 @@ use ledger::{shell::restore::RestoreFault, snapshot::Wanted};
 pub(super) struct Kept(Arc<Path>);
 
 impl Kept {
-    /// The folder beside the one of a ledger that is being made.
-    pub(super) fn beside(ledger: &Path) -> Result<Self, RestoreFault> {
-        let path = ledger.with_extension("joining");
-        fs::create_dir_all(&path).map_err(|source| RestoreFault::File { path: path.clone(), source })?;
-        Ok(Self(path.into()))
+    /// The folder beside the one of a ledger that is to be made. It need not be there.
+    pub(super) fn beside(ledger: &Path) -> Self {
+        Self(ledger.with_extension("joining").into())
+    }
+
+    /// Makes the folder if it is not there.
+    pub(super) fn make(&self) -> Result<(), RestoreFault> {
+        fs::create_dir_all(&*self.0).map_err(|source| RestoreFault::File { path: self.0.to_path_buf(), source })
     }
 
     /// What may be this chunk: it is believed as little as what a node sends.

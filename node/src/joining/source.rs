@@ -13,10 +13,15 @@ use wallet::codec;
 use zeroize::Zeroizing;
 
 use super::Dropped;
-use crate::cli::{Failure, client::Client};
+use crate::{
+    cli::{Failure, client::Client},
+    tls::client::Roots,
+};
 
 /// How long a node may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long it may take to show its offer with all hand-overs.
+const OFFER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the chunks are.
 const PATH: &str = "/ledger/v1/snapshot";
@@ -29,12 +34,12 @@ pub struct Source {
 }
 
 impl Source {
-    /// The node at `url`, asked with an auditor's API key.
+    /// The node at `url`, asked with an auditor's API key. Who it is, it is believed by the word of `roots`.
     ///
     /// # Errors
-    /// N-160 if no client can be made.
-    pub fn new(url: &str, api_key: Option<Zeroizing<String>>) -> Result<Self, Failure> {
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), client: Client::new(url, api_key)? })
+    /// Those of [`Client::trusting`].
+    pub fn new(roots: &Roots, url: &str, api_key: Option<Zeroizing<String>>) -> Result<Self, Failure> {
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), client: Client::trusting(roots, url, api_key)? })
     }
 
     /// Its address.
@@ -44,6 +49,11 @@ impl Source {
 
     /// What it has, proven from genesis on.
     pub(super) async fn offer(&self, consortium: &Consortium) -> Result<Verified, Dropped> {
+        let late = |_| self.dropped(false, format!("no whole offer within {} s", OFFER_PATIENCE.as_secs()));
+        timeout(OFFER_PATIENCE, self.proven_offer(consortium)).await.map_err(late)?
+    }
+
+    async fn proven_offer(&self, consortium: &Consortium) -> Result<Verified, Dropped> {
         let silent = |failure: Failure| self.dropped(false, failure);
         let lied = |what: &dyn std::fmt::Display| self.dropped(true, format!("its offer: {what}"));
         let bytes = self.get(PATH.to_owned()).await.map_err(silent)?;
@@ -55,8 +65,11 @@ impl Source {
             if hand_overs.is_empty() {
                 return Err(lied(&"no hand-over where one is claimed"));
             }
-            // Each one is checked before the next is asked for: nobody makes more of them than there were epochs.
-            for hand_over in hand_overs.iter().take_while(|hand_over| hand_over.closing.epoch < offer.hand_overs()) {
+            // Each one leads to the next set or ends this: nobody makes more of them than there were epochs.
+            for hand_over in &hand_overs {
+                if sets.last().epoch == offer.hand_overs() {
+                    break;
+                }
                 sets.take(hand_over).map_err(|error| lied(&error))?;
             }
         }

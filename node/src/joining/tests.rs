@@ -7,22 +7,31 @@ use std::{
 
 use axum::{Router, body::Bytes, extract::Request, http::StatusCode, response::IntoResponse as _};
 use genesis::Node;
-use ledger::governance::{Action, KeyClaim};
+use ledger::{
+    block::Header,
+    governance::{Action, KeyClaim},
+    hand_over::{ClosingProof, HandOver},
+    snapshot::Offer,
+};
 use tokio::net::TcpListener;
 use wallet::{
+    codec,
     identity::{RegionId, SecretKey},
     units::NodeId,
 };
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::testbed::{AUDITOR, Testbed};
+use crate::{
+    testbed::{AUDITOR, Testbed},
+    tls::client::{Roots, plain},
+};
 
-/// What stands between a node and the one that joins does with an answer.
+/// What stands between a node and the one that joins does with an answer. No bytes stand for a chunk that is not there.
 type Meddler = fn(u32, &str, Bytes) -> Option<Bytes>;
 
 fn source(url: &str) -> Source {
-    Source::new(url, Some(Zeroizing::new(AUDITOR.to_owned()))).expect("a client")
+    Source::new(&Roots::System, url, Some(Zeroizing::new(AUDITOR.to_owned()))).expect("a client")
 }
 
 /// A node of the testbed as it is.
@@ -31,20 +40,25 @@ fn honest(testbed: &Testbed, node: u32) -> Source {
 }
 
 /// A node that changes its answers, of which it is told number and path; or says that it failed.
-async fn meddled(testbed: &Testbed, node: u32, meddler: Meddler) -> Source {
+async fn meddled(
+    testbed: &Testbed,
+    node: u32,
+    meddler: impl Fn(u32, &str, Bytes) -> Option<Bytes> + Clone + Send + Sync + 'static,
+) -> Source {
     let to = format!("http://{}", testbed.node(node).api_address());
-    let (http, number) = (reqwest::Client::new(), Arc::new(AtomicU32::new(0)));
+    let (http, number) = (plain().build().expect("a client"), Arc::new(AtomicU32::new(0)));
     let app = Router::new().fallback(move |request: Request| {
         let (http, number, path) =
             (http.clone(), number.fetch_add(1, Ordering::Relaxed), request.uri().path().to_owned());
-        let asked = http.get(format!("{to}{path}")).bearer_auth(AUDITOR);
+        let (asked, meddler) = (http.get(format!("{to}{path}")).bearer_auth(AUDITOR), meddler.clone());
         async move {
             let answer = asked.send().await.expect("the node answers");
-            if answer.status() != 200 {
-                return (answer.status(), answer.bytes().await.expect("the whole answer")).into_response();
-            }
-            let bytes = answer.bytes().await.expect("the whole answer");
+            let bytes = match answer.status() == StatusCode::NOT_FOUND {
+                true => Bytes::new(),
+                false => answer.error_for_status().expect("good").bytes().await.expect("the whole answer"),
+            };
             match meddler(number, &path, bytes) {
+                Some(bytes) if bytes.is_empty() => (StatusCode::NOT_FOUND, NOT_HERE).into_response(),
                 Some(bytes) => bytes.into_response(),
                 None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             }
@@ -55,6 +69,8 @@ async fn meddled(testbed: &Testbed, node: u32, meddler: Meddler) -> Source {
     tokio::spawn(async move { axum::serve(listener, app).await });
     source(&url)
 }
+
+const NOT_HERE: &str = r#"{"code":"N-525","title":"a chunk of the ledger is not here"}"#;
 
 /// The last byte is another.
 fn flipped(bytes: &Bytes) -> Option<Bytes> {
@@ -171,6 +187,84 @@ async fn without_an_honest_node_there_is_no_ledger() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_fails_for_a_moment_is_asked_again() {
+    let testbed = testbed(true).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let restarting = meddled(&testbed, 0, |number, _, bytes| (!(2..5).contains(&number)).then_some(bytes)).await;
+    let made = join(vec![restarting], order(&testbed, folder.path()), |_| {}).await.expect("it came back");
+    assert_eq!((made.dropped, made.sources), (Vec::new(), 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_a_block_behind_is_not_dropped_for_it() {
+    let testbed = testbed(true).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // What it offers is of the block below, and it has the last one a little later.
+    let store = testbed.node(0).sessions().context().replica.store().clone();
+    let behind = meddled(&testbed, 0, move |number, path, bytes| {
+        if path.contains("/snapshot/") {
+            return Some(if number < 4 { Bytes::new() } else { bytes });
+        }
+        let offer: Offer = codec::decode(&bytes).expect("an offer");
+        let below = BlockHeight::new(offer.tip.height.get() - 1);
+        let tip = store.header(below).expect("reads").expect("final");
+        let proof = store.proof(&tip).expect("reads").expect("final");
+        Some(codec::encode(&Offer { tip, proof, states: Vec::new(), ..offer }).into())
+    });
+    let offers_only: Meddler = |_, path, bytes| Some(if path.contains("/snapshot/") { Bytes::new() } else { bytes });
+    let behind = behind.await;
+    let sources = vec![behind.clone(), meddled(&testbed, 1, offers_only).await];
+    let order = Order { replays: true, ..order(&testbed, folder.path()) };
+    let made = join(sources, order, |_| {}).await.expect("it has all of it");
+    assert_eq!(made.sources, 1, "{made:?}");
+    assert!(made.dropped.iter().all(|dropped| !dropped.lied && dropped.url != behind.url()), "{made:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_sends_the_state_everything_is_executed() {
+    let testbed = testbed(true).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let forgetful: Meddler = |_, path, bytes| Some(if path.contains("/state/") { Bytes::new() } else { bytes });
+    let sources = vec![meddled(&testbed, 0, forgetful).await, meddled(&testbed, 1, forgetful).await];
+    let made = join(sources, order(&testbed, folder.path()), |_| {}).await.expect("they have all blocks");
+    assert_eq!((made.state_at.get(), made.dropped), (0, Vec::new()), "a state that went away is nobody's failure");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_that_leads_nowhere_ends_the_walk() {
+    let testbed = testbed(true).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let context = testbed.node(0).sessions().context();
+    let (store, next) = (context.replica.store().clone(), context.consortium.validators().clone());
+    let first = store.header(BlockHeight::new(1)).expect("reads").expect("final");
+    let proof: ClosingProof = store.proof(&first).expect("reads").expect("final");
+    let nowhere = HandOver { closing: Header { epoch: u64::MAX, ..first }, proof, next };
+    let endless = meddled(&testbed, 0, move |number, path, bytes| {
+        if path.contains("/snapshot/") {
+            return (number < 20).then(|| codec::encode(&vec![nowhere.clone()]).into());
+        }
+        let mut offer: Offer = codec::decode(&bytes).expect("an offer");
+        offer.tip.epoch = 7;
+        Some(codec::encode(&offer).into())
+    });
+    let sources = vec![endless.await, honest(&testbed, 1)];
+    let made = join(sources, order(&testbed, folder.path()), |_| {}).await.expect("one is honest");
+    assert!(matches!(&made.dropped[..], [one] if one.lied && one.reason.contains("closes epoch")), "{made:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_there_is_left_alone_before_anybody_is_asked() {
+    let testbed = testbed(false).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::create_dir_all(folder.path().join("ledger")).expect("a folder");
+    fs::create_dir_all(folder.path().join("ledger.joining")).expect("a folder");
+    let unasked = meddled(&testbed, 0, |_, _, _| panic!("nobody is asked")).await;
+    let failed = join(vec![unasked], order(&testbed, folder.path()), |_| {}).await.expect_err("there is one");
+    assert_eq!(failed.code, "N-157");
+    assert!(!folder.path().join("ledger.joining").exists(), "what a join left that was killed at its end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everything_is_executed_if_that_is_asked_for() {
     let testbed = testbed(true).await;
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -180,4 +274,26 @@ async fn everything_is_executed_if_that_is_asked_for() {
     let of_node = testbed.node(1).sessions().context().replica.store().header(made.joined.executed.height);
     let state_root = of_node.expect("reads").expect("final").state_root;
     assert_eq!(made.joined.executed.state.root(), state_root);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lies_about_its_raft_log_is_not_believed_and_another_one_is() {
+    let testbed = testbed(true).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let other_place: Meddler = |_, path, bytes| {
+        if path.contains("/snapshot/") {
+            return Some(bytes);
+        }
+        let mut offer: Offer = codec::decode(&bytes).expect("an offer");
+        offer.raft_index += 1;
+        Some(codec::encode(&offer).into())
+    };
+    let liar = meddled(&testbed, 0, other_place).await;
+    let alone = join(vec![liar.clone()], order(&testbed, folder.path()), |_| {}).await;
+    assert!(["N-112", "N-156"].contains(&&*alone.expect_err("it would follow nobody").code));
+    let sources = vec![honest(&testbed, 0), honest(&testbed, 1), liar.clone()];
+    let made = join(sources, order(&testbed, folder.path()), |_| {}).await.expect("two honest nodes");
+    assert_eq!(made.joined.node, NodeId::new(2));
+    // Whether the header disproves the index or only does not prove it depends on the last two blocks.
+    assert!(made.dropped.iter().all(|dropped| dropped.lied && dropped.url == liar.url()), "{made:?}");
 }

@@ -16,13 +16,16 @@ use gpu::{
 };
 use ledger::{
     archive::{self, ArchiveReader},
-    block::Block,
+    block::{Block, Header},
     bundle::{self, Bundle},
     certificate::Certificate,
     event::Entry,
     evidence::EvidenceFile,
+    hand_over::HandOver,
     shell::transport::{PeerReply, PeerRequest},
+    snapshot::{Blocks, ChunkPath, HEADERS_MAX, Offer},
     tlog::{Checkpoint, CosignedCheckpoint, LogProof, Note, TilePath},
+    tree::parts::Part,
     vote::Vote,
 };
 use node::{
@@ -55,7 +58,7 @@ pub struct Decoder {
 }
 
 /// All of them.
-pub static DECODERS: [Decoder; 29] = [
+pub static DECODERS: [Decoder; 32] = [
     Decoder { name: "genesis_text", read: genesis_text, samples: samples::ledger::genesis_texts },
     Decoder { name: "genesis_bytes", read: genesis_bytes, samples: samples::ledger::genesis_bytes },
     Decoder { name: "config", read: files::config, samples: samples::ledger::configs },
@@ -66,6 +69,9 @@ pub static DECODERS: [Decoder; 29] = [
     Decoder { name: "bundle", read: bundle, samples: samples::ledger::bundles },
     Decoder { name: "evidence", read: evidence, samples: samples::ledger::evidence },
     Decoder { name: "archive", read: archive, samples: samples::ledger::archives },
+    Decoder { name: "snapshot_offer", read: canonical::<Offer>, samples: samples::snapshot::offers },
+    Decoder { name: "snapshot_chunk", read: snapshot_chunk, samples: samples::snapshot::chunks },
+    Decoder { name: "snapshot_path", read: snapshot_path, samples: samples::snapshot::paths },
     Decoder { name: "checkpoint", read: checkpoint, samples: samples::tlog::checkpoints },
     Decoder { name: "log_proof", read: log_proof, samples: samples::tlog::log_proofs },
     Decoder { name: "tile_path", read: tile_path, samples: samples::tlog::tile_paths },
@@ -197,6 +203,25 @@ fn tile_path(bytes: &[u8]) -> bool {
     assert_eq!(path.to_string().as_bytes(), bytes);
     for size in [0, 1, 70_000, u64::MAX] {
         assert!(path.range_within(size).is_none_or(|range| range.end <= size && range.end - range.start <= 256));
+    }
+    true
+}
+
+/// Of which kind a chunk is says the path that it was asked by.
+fn snapshot_chunk(bytes: &[u8]) -> bool {
+    let is_one = [canonical::<Vec<HandOver>>, canonical::<Vec<Header>>, canonical::<Blocks>, canonical::<Part>];
+    let is_one = is_one.map(|read| read(bytes)).contains(&true);
+    samples::snapshot::wanted().for_each(|(extent, wanted)| drop(wanted.check(extent, bytes)));
+    is_one
+}
+
+fn snapshot_path(bytes: &[u8]) -> bool {
+    let Some(path) = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<ChunkPath>().ok()) else {
+        return false;
+    };
+    assert_eq!(path.to_string().as_bytes(), bytes);
+    if let ChunkPath::Headers { first, last } | ChunkPath::Blocks { first, last } = path {
+        assert!(first.get() > 0 && first <= last && last.get() - first.get() < HEADERS_MAX);
     }
     true
 }

@@ -1,4 +1,4 @@
-//! A fifth node joins four operators: let in by their votes, started from another node's final chain, reinstated.
+//! A fifth node joins four operators: let in by their votes, started from what the others hand out, reinstated.
 
 use node::demo::{
     cluster::Cluster,
@@ -32,7 +32,20 @@ async fn a_node_that_genesis_does_not_name_joins_by_vote_and_is_then_one_of_the_
     let both = format!(",consent={},by-operator={}", consent(NEW), consent("eu-1.operator"));
     decide(&cluster, &action(&both)).await;
     until("it is let in", async || standing(&cluster).await == "Suspended").await;
-    assert_eq!(join(&cluster, succeeded)["node"], 4);
+    // A node that starts keeps the state that it has. The node that the newcomer is told of is dead: it asks the others of
+    // the genesis document.
+    cluster.kill("eu-1").await.expect("it ran");
+    cluster.restart("eu-1").await.expect("it starts again");
+    cluster.kill("eu-3").await.expect("it ran");
+    let joined = join(&cluster, succeeded);
+    assert_eq!(
+        (&joined["node"], &joined["dropped"][0]["url"]),
+        (&4.into(), &cluster.api_url("eu-3").into()),
+        "{joined}"
+    );
+    assert!(joined["sources"].as_u64() >= Some(2) && joined["state_at"].as_u64() >= Some(1), "{joined}");
+    assert_eq!((&joined["dropped"][0]["lied"], &joined["dropped"][1]), (&false.into(), &Value::Null), "{joined}");
+    cluster.restart("eu-3").await.expect("it starts again");
     assert_eq!(join(&cluster, failed), "N-157", "a ledger that is there is left alone");
     assert_eq!(failed(&["node", "check", "--config", &with_key_of(&cluster, "eu-1")]), "N-104");
     cluster.restart(NEW).await.expect("it starts");

@@ -5,15 +5,20 @@ use wallet::{digest::Digest, units::NodeId};
 
 use super::*;
 use crate::{
-    block::Header,
-    execute::{Executed, execute},
+    block::{FinalBlock, Header},
+    execute::{Executed, Place, execute, propose},
     finality::Final,
     governance::{Action, Member},
-    hand_over::ValidatorSets,
-    shell::{memory::MemoryDisk, restore::place_of},
+    hand_over::{ClosingProof, ValidatorSets},
+    shell::{
+        join::{JoinFault, Joining},
+        memory::MemoryDisk,
+        restore::place_of,
+    },
     snapshot::{Checked, ChunkInvalid, Extent, OfferInvalid, Piece, Plan, Verified, Wanted},
-    testing::{Chain, Session, consortium, evidence::anchor},
+    testing::{Chain, Session, certify, certify_as, consortium, evidence::anchor, signer},
     tree::parts::Part,
+    vote::VoteKind,
 };
 
 /// Chunks are as small as they can be, so that there are many.
@@ -77,7 +82,7 @@ impl Holder {
     /// Every chunk that a newcomer asks for, with what it got.
     fn chunks(&self) -> Vec<(Wanted, Vec<u8>)> {
         let (mut plan, mut found) = (Plan::new(self.extent()), Vec::new());
-        while let Some(wanted) = plan.next() {
+        while let Some(wanted) = plan.ask(|_| true) {
             let bytes = self.chunk(wanted.path()).expect("it has all");
             plan.take(wanted.check(plan.extent(), &bytes).expect("its own"));
             found.push((wanted, bytes));
@@ -204,10 +209,46 @@ fn a_block_of_which_anything_is_another_s_is_refused_with_what_it_is() {
         assert!(refused(&|chunk| drop(chunk.blocks.pop())));
         assert!(refused(&|chunk| chunk.blocks.clear()));
         assert!(refused(&|chunk| chunk.before.append(Digest::ZERO)));
+        assert!(refused(&|chunk| {
+            chunk.below = match &chunk.below {
+                Some(_) => None,
+                None => Some(chunk.blocks[0].block.header.clone()),
+            }
+        }));
         let tip = chunk.blocks[0].block.header.clone();
         assert!(refused(&|chunk| chunk.blocks[0].block.carriers.push(tip.clone())));
         assert!(refused(&|chunk| chunk.blocks[0].carriers.push(tip.clone())));
     }
+}
+
+#[test]
+fn no_entry_passes_from_one_block_to_the_next() {
+    let holder = Holder::new(&chain());
+    let extent = holder.extent();
+    let of_blocks = |(wanted, _): &(Wanted, Vec<u8>)| matches!(wanted.path(), ChunkPath::Blocks { .. });
+    let (mut shorter, mut longer) = (0, 0);
+    for (wanted, bytes) in holder.chunks().into_iter().filter(of_blocks) {
+        let chunk: Blocks = codec::decode(&bytes).expect("our own");
+        let refusal = |changed: &Blocks| wanted.check(&extent, &codec::encode(changed)).map(drop);
+        let begins = chunk.before.size();
+        // With both logs the same: they give size and root of every header in the chunk.
+        if !chunk.blocks[0].block.entries.is_empty() {
+            let mut changed = chunk.clone();
+            let first = changed.blocks[0].block.entries.remove(0);
+            changed.before.append(first.leaf_hash());
+            assert_eq!(refusal(&changed), Err(ChunkInvalid::OtherContent), "less from {begins}");
+            shorter += 1;
+        }
+        if begins > 0 {
+            let mut changed = chunk.clone();
+            let last = holder.store.entries(begins - 1..begins).expect("reads").remove(0);
+            changed.blocks[0].block.entries.insert(0, last);
+            changed.before = right_edge(&holder.store, begins - 1).expect("reads");
+            assert_eq!(refusal(&changed), Err(ChunkInvalid::OtherContent), "more from {begins}");
+            longer += 1;
+        }
+    }
+    assert!(shorter >= 10 && longer >= 10, "{shorter} and {longer}");
 }
 
 #[test]
@@ -248,6 +289,92 @@ fn an_offer_whose_last_block_closes_its_epoch_brings_the_set_that_follows() {
 }
 
 #[test]
+fn only_above_the_end_of_an_epoch_are_there_carriers() {
+    let chain = chain();
+    let holder = Holder::new(&chain);
+    let [.., (below, _), (last, certificate)] = &chain.blocks[..] else { panic!("blocks") };
+    let known = sets(&holder.consortium, &holder.hand_overs());
+    let proof = ClosingProof { certificate: certificate.clone(), carriers: vec![last.header.clone()] };
+    let offer = Offer { tip: below.header.clone(), proof, states: Vec::new(), ..holder.offer };
+    assert_eq!(offer.proof.closes(), Some((below.header.height, below.header.digest())), "it makes that final, too");
+    assert_eq!(offer.verify(known).map(drop), Err(OfferInvalid::Carriers));
+}
+
+/// A node's ledger that ends with its epoch; and the same with a final carrier above, offered as if that were the tip.
+fn with_carrier() -> (Holder, Holder) {
+    let consortium = consortium(5);
+    let mut chain = Chain::new(consortium.clone());
+    chain.push(anchor(&consortium, 1)).expect("valid");
+    chain.enact(vec![Action::Suspend(Member::Node(NodeId::new(4)))]).expect("valid");
+    let (honest, mut liar) = (Holder::new(&chain), Holder::new(&chain));
+    let (closing, raft_index) = (chain.blocks.last().expect("blocks").0.clone(), 50);
+    let place = Place {
+        parent: chain.tip.clone(),
+        certificate: Some(certify_as(VoteKind::Notarize, &closing, 0..4)),
+        carriers: Vec::new(),
+        skipped: None,
+        view: closing.header.view.next().expect("few blocks"),
+        after: place_of(&closing, raft_index - 1).chain,
+    };
+    let made = propose(&consortium, place, &signer(0), closing.header.time, Vec::new());
+    let (tip, certificate) = (made.block.header.clone(), certify(&made.block, 0..4));
+    let carrier = FinalBlock { block: made.block, certificate: certificate.clone(), carriers: Vec::new() };
+    let known = sets(&consortium, &honest.hand_overs());
+    liar.store.put_blocks(&[carrier], &known).expect("a good disk");
+    liar.states.insert(tip.height, made.executed);
+    liar.offer = Offer { states: vec![tip.height], tip, proof: certificate.into(), raft_index };
+    (honest, liar)
+}
+
+#[test]
+fn the_end_of_an_epoch_is_higher_than_a_carrier_above_it() {
+    let (honest, liar) = with_carrier();
+    let offers = [honest.verified(), liar.verified()];
+    assert!(offers[0].offer().tip.height < offers[1].offer().tip.height);
+    let chosen = Extent::choose(&offers).expect("offers");
+    assert_eq!(chosen.tip(), &honest.offer.tip);
+    assert!(chosen.state_at() <= chosen.tip().height, "a state above the last block is none");
+}
+
+#[test]
+fn a_carrier_is_no_ledger_s_last_block() {
+    let (_, mut liar) = with_carrier();
+    let tip = liar.offer.tip.height;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for state_at in [tip.get(), tip.get() - 1, 0] {
+        liar.offer.states = [state_at].into_iter().filter(|height| *height > 0).map(BlockHeight::new).collect();
+        let place = folder.path().join("ledger");
+        let mut joining = Joining::begin(&place, liar.consortium.clone(), liar.extent()).expect("an empty folder");
+        let extent = joining.plan().extent().clone();
+        let wanted = joining.plan().ask(|_| true).expect("headers");
+        let headers = liar.chunk(wanted.path()).expect("it has all");
+        let fault = joining.take(wanted.check(&extent, &headers).expect("a quorum signed it")).expect_err("a carrier");
+        assert!(matches!(fault, JoinFault::Carrier { height } if height == tip), "{state_at}: {fault}");
+        joining.give_up();
+        assert!(fault.is_lie() && fault.is_of_offer() && !place.exists());
+    }
+}
+
+#[test]
+fn a_state_that_nobody_sends_is_not_chosen_again() {
+    let mut offers = [Holder::new(&chain()).verified()];
+    let first = Extent::choose(&offers).expect("an offer").state_at();
+    assert!(offers[0].has_state(first));
+    offers[0].without_state(first);
+    assert_eq!(Extent::choose(&offers).expect("an offer").state_at(), BlockHeight::ZERO);
+}
+
+#[test]
+fn the_state_is_asked_for_before_any_block() {
+    let holder = Holder::new(&chain());
+    let kinds: Vec<_> = holder.chunks().iter().map(|(wanted, _)| wanted.path()).collect();
+    let is_state = |path: &ChunkPath| matches!(path, ChunkPath::State { .. });
+    let last_of_state = kinds.iter().rposition(is_state).expect("it has a state");
+    let first_of_blocks = kinds.iter().position(|path| matches!(path, ChunkPath::Blocks { .. })).expect("blocks");
+    assert!(last_of_state > 1 && last_of_state < first_of_blocks, "{kinds:?}");
+}
+
+#[test]
 fn the_highest_block_is_taken_and_the_state_that_most_have() {
     let chain = chain();
     let mut behind = chain.clone();
@@ -267,7 +394,7 @@ fn the_highest_block_is_taken_and_the_state_that_most_have() {
 fn without_a_state_none_is_asked_for() {
     let holder = Holder::new(&chain());
     let mut plan = Plan::new(holder.extent().without_state());
-    while let Some(wanted) = plan.next() {
+    while let Some(wanted) = plan.ask(|_| true) {
         assert!(!matches!(wanted.path(), ChunkPath::State { .. }));
         let bytes = holder.chunk(wanted.path()).expect("it has all");
         plan.take(wanted.check(plan.extent(), &bytes).expect("its own"));
@@ -276,13 +403,26 @@ fn without_a_state_none_is_asked_for() {
 }
 
 #[test]
+fn who_has_no_state_is_asked_for_all_else() {
+    let holder = Holder::new(&chain());
+    let mut plan = Plan::new(holder.extent());
+    let is_state = |path| matches!(path, ChunkPath::State { .. });
+    while let Some(wanted) = plan.ask(|path| !is_state(path)) {
+        let bytes = holder.chunk(wanted.path()).expect("it has all");
+        plan.take(wanted.check(plan.extent(), &bytes).expect("its own"));
+    }
+    assert!(plan.wants_state() && !plan.is_complete());
+    assert!(plan.ask(|_| true).is_some_and(|wanted| is_state(wanted.path())) && !plan.wants_state());
+}
+
+#[test]
 fn what_did_not_come_is_asked_for_again() {
     let holder = Holder::new(&chain());
     let mut plan = Plan::new(holder.extent());
-    let wanted = plan.next().expect("headers");
-    assert!(plan.next().is_none() && !plan.is_complete());
+    let wanted = plan.ask(|_| true).expect("headers");
+    assert!(plan.ask(|_| true).is_none() && !plan.is_complete());
     plan.give_back(wanted.clone());
-    assert_eq!(plan.next(), Some(wanted));
+    assert_eq!(plan.ask(|_| true), Some(wanted));
 }
 
 #[test]

@@ -97,7 +97,7 @@ pub(super) fn open(file: &Path, consortium: &Consortium) -> Result<ArchiveReader
     ArchiveReader::open(BufReader::new(File::open(file)?), &consortium.id()).map_err(wrong)
 }
 
-fn certified(kind: VoteKind, block: &Block, signers: &[Signer]) -> Certificate {
+pub(super) fn certified(kind: VoteKind, block: &Block, signers: &[Signer]) -> Certificate {
     let ballot = Ballot::for_header(kind, &block.header);
     let signatures = signers.iter().map(|signer| (signer.node, Vote::sign(ballot, signer).signature)).collect();
     Certificate { kind, view: ballot.view, height: ballot.height, block: ballot.block, signatures }

@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Figures, LedgerArgs,
-    consortium::{AUDITOR, NODES, Validators, draft, signed, silent},
+    consortium::{AUDITOR, NODES, Unsigned, Validators, silent},
     kills,
     member::wrong,
     orders::{Order, Word},
@@ -36,6 +36,7 @@ use crate::{
     demo::setup::free_addresses,
     joining::{self, Source},
     session::context::random,
+    tls::client::Roots,
 };
 
 /// Before the first change, between two, and after the last.
@@ -80,9 +81,10 @@ struct Changes {
 
 impl Changes {
     fn start(args: &LedgerArgs, program: &Path, dir: &Path) -> Result<Self, BenchFault> {
-        let (mut draft, operators, seeds) = draft()?;
-        draft.parameters.proposal_lock_ms = 0;
-        let consortium = signed(draft, &operators)?.verify().map_err(wrong)?;
+        let mut unsigned = Unsigned::new()?;
+        unsigned.draft.parameters.proposal_lock_ms = 0;
+        let consortium = unsigned.sign()?.verify().map_err(wrong)?;
+        let Unsigned { operators, seeds, .. } = unsigned;
         let node_keys = seeds.iter().map(|seed| secret(seed)).collect::<Result<_, _>>()?;
         let mut validators = Validators::prepare(program, dir, args.seed, &consortium, seeds)?;
         validators.set_next_key(ROTATED, to_hex(&random::<32>()));
@@ -164,7 +166,7 @@ impl Changes {
             let Word::Serving(url) = self.ask(node, &Order::Serve, |word| matches!(word, Word::Serving(_)))? else {
                 return Err(wrong("no address"));
             };
-            sources.push(Source::new(&url, Some(Zeroizing::new(AUDITOR.to_owned()))).map_err(wrong)?);
+            sources.push(Source::new(&Roots::System, &url, Some(Zeroizing::new(AUDITOR.to_owned()))).map_err(wrong)?);
         }
         let folder = self.validators.add(seed);
         let order = joining::Order {

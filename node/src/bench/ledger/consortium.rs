@@ -278,46 +278,59 @@ pub(super) fn founded() -> Result<(Arc<Consortium>, Vec<SecretKey>), BenchFault>
 
 /// A signed genesis document for addresses that were free a moment ago, and the seeds of the nodes' keys.
 pub(super) fn genesis() -> Result<(Document, Vec<String>), BenchFault> {
-    let (draft, operators, keys) = draft()?;
-    Ok((signed(draft, &operators)?, keys))
+    let unsigned = Unsigned::new()?;
+    Ok((unsigned.sign()?, unsigned.seeds))
 }
 
-/// The document that all operators sign.
-pub(super) fn signed(draft: Draft, operators: &[(OperatorId, SecretKey)]) -> Result<Document, BenchFault> {
-    let mut document = Document::new(draft).map_err(wrong)?;
-    operators.iter().try_for_each(|(id, key)| document.sign(id, key)).map_err(wrong)?;
-    Ok(document)
+/// A genesis document before anybody signs it.
+pub(super) struct Unsigned {
+    pub(super) draft: Draft,
+    pub(super) operators: Vec<(OperatorId, SecretKey)>,
+    /// Of the nodes' keys.
+    pub(super) seeds: Vec<String>,
 }
 
-/// What [`genesis`] signs: the draft, the operators' keys, and the seeds of the nodes' keys.
-pub(super) fn draft() -> Result<(Draft, Vec<(OperatorId, SecretKey)>, Vec<String>), BenchFault> {
-    let addresses = free_addresses(NODES as usize).map_err(wrong)?;
-    let region = RegionId::try_from("eu".to_owned()).map_err(wrong)?;
-    let (mut operators, mut nodes, mut signers, mut keys) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (index, address) in (0..NODES).zip(addresses) {
-        let id: OperatorId = format!("op-{index}").parse().map_err(wrong)?;
-        let (operator_key, seed) = (SecretKey::from_seed(&random()), random());
-        operators.push(Operator { id: id.clone(), name: format!("Operator {index}"), key: operator_key.public_key() });
-        nodes.push(Node {
-            name: format!("node-{index}").parse().map_err(wrong)?,
-            operator: id.clone(),
-            region: region.clone(),
-            key: SecretKey::from_seed(&seed).public_key(),
-            peer: address,
-            api: format!("http://127.0.0.1:{}", 9 + index),
-        });
-        signers.push((id, operator_key));
-        keys.push(to_hex(&seed));
+impl Unsigned {
+    /// The document that all operators sign.
+    pub(super) fn sign(&self) -> Result<Document, BenchFault> {
+        let mut document = Document::new(self.draft.clone()).map_err(wrong)?;
+        self.operators.iter().try_for_each(|(id, key)| document.sign(id, key)).map_err(wrong)?;
+        Ok(document)
     }
-    let draft = Draft {
-        consortium: Heading { name: "Bench".into(), created_ms: Timestamp::new(1_700_000_000_000) },
-        parameters: Parameters::default(),
-        regions: vec![Region { id: region, name: "European Union".into() }],
-        operators,
-        nodes,
-        auditors: vec![Auditor { name: "Bench".into(), key_hash: Digest(Sha256::digest(AUDITOR).into()) }],
-        models: Vec::new(),
-        signatures: BTreeMap::new(),
-    };
-    Ok((draft, signers, keys))
+
+    pub(super) fn new() -> Result<Self, BenchFault> {
+        let addresses = free_addresses(NODES as usize).map_err(wrong)?;
+        let region = RegionId::try_from("eu".to_owned()).map_err(wrong)?;
+        let (mut operators, mut nodes, mut signers, mut keys) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (index, address) in (0..NODES).zip(addresses) {
+            let id: OperatorId = format!("op-{index}").parse().map_err(wrong)?;
+            let (operator_key, seed) = (SecretKey::from_seed(&random()), random());
+            operators.push(Operator {
+                id: id.clone(),
+                name: format!("Operator {index}"),
+                key: operator_key.public_key(),
+            });
+            nodes.push(Node {
+                name: format!("node-{index}").parse().map_err(wrong)?,
+                operator: id.clone(),
+                region: region.clone(),
+                key: SecretKey::from_seed(&seed).public_key(),
+                peer: address,
+                api: format!("http://127.0.0.1:{}", 9 + index),
+            });
+            signers.push((id, operator_key));
+            keys.push(to_hex(&seed));
+        }
+        let draft = Draft {
+            consortium: Heading { name: "Bench".into(), created_ms: Timestamp::new(1_700_000_000_000) },
+            parameters: Parameters::default(),
+            regions: vec![Region { id: region, name: "European Union".into() }],
+            operators,
+            nodes,
+            auditors: vec![Auditor { name: "Bench".into(), key_hash: Digest(Sha256::digest(AUDITOR).into()) }],
+            models: Vec::new(),
+            signatures: BTreeMap::new(),
+        };
+        Ok(Self { draft, operators: signers, seeds: keys })
+    }
 }

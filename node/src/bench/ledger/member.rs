@@ -83,6 +83,16 @@ impl Handler for Nobody {
     }
 }
 
+/// Hands out a replica's ledger to nodes that join with the bench's auditor key, over HTTP: where.
+pub(super) async fn hand_out(replica: &Replica, consortium: &Arc<Consortium>) -> Result<String, BenchFault> {
+    let keys = Keys::new(Tenants::load(&[]).map_err(wrong)?, replica.clone(), consortium.clone());
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let interface = snapshot::alone(replica.clone(), keys);
+    tokio::spawn(async move { axum::serve(listener, interface).await });
+    Ok(url)
+}
+
 pub(super) fn wrong(fault: impl std::fmt::Display) -> BenchFault {
     BenchFault::Wrong(fault.to_string())
 }
@@ -199,15 +209,10 @@ impl Member {
         }
     }
 
-    /// Hands out its ledger to nodes that join, with the bench's auditor key: where.
+    /// Hands out its ledger to nodes that join: where.
     pub(super) async fn serve(&self, consortium: &Arc<Consortium>) -> Result<String, BenchFault> {
         let Self::Final(replica) = self else { return Err(wrong("nothing is final here")) };
-        let keys = Keys::new(Tenants::load(&[]).map_err(wrong)?, replica.clone(), consortium.clone());
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let url = format!("http://{}", listener.local_addr()?);
-        let interface = snapshot::alone(replica.clone(), keys);
-        tokio::spawn(async move { axum::serve(listener, interface).await });
-        Ok(url)
+        hand_out(replica, consortium).await
     }
 
     /// Ends it in order.

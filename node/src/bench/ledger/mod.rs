@@ -1,6 +1,6 @@
 //! The ledger: events that four validators make final in a second, beside the signatures that the machine can verify
 //! and beside raft's ordering alone; how long one event takes; how long a dead leader costs, and one that lies; what an
-//! auditor has to check, and how fast a whole ledger is executed again.
+//! auditor has to check, how fast a whole ledger is executed again, and how long a node takes to join a long one.
 //!
 //! Each validator is a process with a node's replica and network, and with files on the disk. Its clients are tasks in the
 //! same process, as the parts of a node are that submit events. docs/benches.md says what each figure is.
@@ -11,6 +11,7 @@ mod chain;
 mod changes;
 mod clients;
 mod consortium;
+mod join;
 mod kills;
 mod liars;
 mod limit;
@@ -100,6 +101,8 @@ pub enum Part {
     Replay,
     /// The proofs that a node makes out of a long log, and its memory.
     Proofs,
+    /// A node that joins a long ledger.
+    Join,
 }
 
 pub(super) fn figures(args: &LedgerArgs) -> Result<BTreeMap<&'static str, Value>, BenchFault> {
@@ -140,6 +143,10 @@ pub(super) fn figures(args: &LedgerArgs) -> Result<BTreeMap<&'static str, Value>
     if wanted(Part::Proofs) {
         tracing::info!(part = "proofs", "measuring");
         proofs::figures(&mut figures, &program, dir, &args.model, args.seed)?;
+    }
+    if wanted(Part::Join) {
+        tracing::info!(part = "join", "measuring");
+        join::figures(&mut figures, dir, args.rounds)?;
     }
     if args.peers {
         tracing::info!(part = "peers", "measuring");

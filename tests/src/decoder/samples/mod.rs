@@ -4,4 +4,5 @@ pub(super) mod batch;
 pub(super) mod disk;
 pub(super) mod ledger;
 pub(super) mod peers;
+pub(super) mod snapshot;
 pub(super) mod tlog;
