@@ -7,6 +7,7 @@ pub mod codec;
 pub mod content;
 pub mod digest;
 pub mod entropy;
+pub mod gate;
 pub mod grant;
 pub mod handoff;
 pub mod identity;

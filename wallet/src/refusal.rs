@@ -127,6 +127,35 @@ pub enum Refusal {
         /// What was reported.
         next: TokenPosition,
     },
+    /// A gate breaks a rule of gates.
+    #[error("the gate is not valid: {reason}")]
+    GateInvalid {
+        /// The rule.
+        reason: &'static str,
+    },
+    /// A node is not a member of the gate or of the key generation.
+    #[error("node {node} is not a member")]
+    NotMember {
+        /// The node.
+        node: NodeId,
+    },
+    /// A gate ciphertext was not made for this gate and label, or was altered.
+    #[error("the gate ciphertext does not belong to this gate and label")]
+    CiphertextInvalid,
+    /// A member's part of a release is false. Its proof names the member.
+    #[error("node {node} released a false part")]
+    PartialInvalid {
+        /// The member.
+        node: NodeId,
+    },
+    /// Fewer members released than must.
+    #[error("{have} of {need} members have released")]
+    ReleasesMissing {
+        /// How many did.
+        have: usize,
+        /// How many must.
+        need: usize,
+    },
 }
 
 /// Whether it helps to try again.
@@ -144,9 +173,10 @@ pub enum Retry {
 
 impl Refusal {
     /// Every code, in order.
-    pub const CODES: [&'static str; 20] = [
+    pub const CODES: [&'static str; 25] = [
         "W-101", "W-102", "W-103", "W-104", "W-105", "W-106", "W-107", "W-108", "W-109", "W-110", "W-111", "W-112",
-        "W-113", "W-114", "W-115", "W-116", "W-117", "W-118", "W-119", "W-120",
+        "W-113", "W-114", "W-115", "W-116", "W-117", "W-118", "W-119", "W-120", "W-121", "W-122", "W-123", "W-124",
+        "W-125",
     ];
 
     /// The stable code.
@@ -172,6 +202,11 @@ impl Refusal {
             Self::NotHolder { .. } => "W-118",
             Self::FactGap { .. } => "W-119",
             Self::PositionBackwards { .. } => "W-120",
+            Self::GateInvalid { .. } => "W-121",
+            Self::NotMember { .. } => "W-122",
+            Self::CiphertextInvalid => "W-123",
+            Self::PartialInvalid { .. } => "W-124",
+            Self::ReleasesMissing { .. } => "W-125",
         }
     }
 
@@ -188,7 +223,8 @@ impl Refusal {
             | Self::ModeWrong { .. }
             | Self::PhaseWrong { .. }
             | Self::NotHolder { .. }
-            | Self::FactGap { .. } => Retry::Later,
+            | Self::FactGap { .. }
+            | Self::ReleasesMissing { .. } => Retry::Later,
             Self::OpeningInvalid { .. }
             | Self::SignatureInvalid { .. }
             | Self::ExchangeWeak
@@ -196,7 +232,11 @@ impl Refusal {
             | Self::PageNotFull { .. }
             | Self::PageChanged { .. }
             | Self::TicketMismatch { .. }
-            | Self::PositionBackwards { .. } => Retry::Never,
+            | Self::PositionBackwards { .. }
+            | Self::GateInvalid { .. }
+            | Self::NotMember { .. }
+            | Self::CiphertextInvalid
+            | Self::PartialInvalid { .. } => Retry::Never,
         }
     }
 }
@@ -231,6 +271,11 @@ mod tests {
             Refusal::NotHolder { holder: None },
             Refusal::FactGap { at: LogIndex::ZERO },
             Refusal::PositionBackwards { current: TokenPosition::ZERO, next: TokenPosition::ZERO },
+            Refusal::GateInvalid { reason: "members are not in ascending order" },
+            Refusal::NotMember { node: NodeId::ZERO },
+            Refusal::CiphertextInvalid,
+            Refusal::PartialInvalid { node: NodeId::ZERO },
+            Refusal::ReleasesMissing { have: 2, need: 3 },
         ]
     }
 
