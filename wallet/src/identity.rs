@@ -50,6 +50,8 @@ pub mod context {
     pub const WALLET_HOLDER: &str = "batchmind/v1/wallet/holder";
     /// The receiver proves with the envelope's confirm key that it opened the envelope.
     pub const WALLET_CONFIRM: &str = "batchmind/v1/wallet/confirm";
+    /// A node sends a share to another in a gate's key generation.
+    pub const GATE_PACKAGE: &str = "batchmind/v1/wallet/gate/package";
     /// The holder's epoch key signs a suspended session.
     pub const GPU_CONTINUATION: &str = "batchmind/v1/gpu/continuation";
 }

@@ -156,6 +156,21 @@ pub enum Refusal {
         /// How many must.
         need: usize,
     },
+    /// A key generation does not take the notice now.
+    #[error("the key generation does not take it: {reason}")]
+    NoticeRefused {
+        /// What stands in the way.
+        reason: &'static str,
+    },
+    /// A member's contribution to a key generation is not valid.
+    #[error("the contribution of node {node} is not valid")]
+    ContributionInvalid {
+        /// The member.
+        node: NodeId,
+    },
+    /// A package of a key generation is of another run, or for another member, or a complaint about it shows nothing.
+    #[error("the package is not of this run and for this member, or the complaint shows nothing wrong with it")]
+    PackageMismatch,
 }
 
 /// Whether it helps to try again.
@@ -173,10 +188,10 @@ pub enum Retry {
 
 impl Refusal {
     /// Every code, in order.
-    pub const CODES: [&'static str; 25] = [
+    pub const CODES: [&'static str; 28] = [
         "W-101", "W-102", "W-103", "W-104", "W-105", "W-106", "W-107", "W-108", "W-109", "W-110", "W-111", "W-112",
         "W-113", "W-114", "W-115", "W-116", "W-117", "W-118", "W-119", "W-120", "W-121", "W-122", "W-123", "W-124",
-        "W-125",
+        "W-125", "W-126", "W-127", "W-128",
     ];
 
     /// The stable code.
@@ -207,6 +222,9 @@ impl Refusal {
             Self::CiphertextInvalid => "W-123",
             Self::PartialInvalid { .. } => "W-124",
             Self::ReleasesMissing { .. } => "W-125",
+            Self::NoticeRefused { .. } => "W-126",
+            Self::ContributionInvalid { .. } => "W-127",
+            Self::PackageMismatch => "W-128",
         }
     }
 
@@ -236,7 +254,10 @@ impl Refusal {
             | Self::GateInvalid { .. }
             | Self::NotMember { .. }
             | Self::CiphertextInvalid
-            | Self::PartialInvalid { .. } => Retry::Never,
+            | Self::PartialInvalid { .. }
+            | Self::NoticeRefused { .. }
+            | Self::ContributionInvalid { .. }
+            | Self::PackageMismatch => Retry::Never,
         }
     }
 }
@@ -276,6 +297,9 @@ mod tests {
             Refusal::CiphertextInvalid,
             Refusal::PartialInvalid { node: NodeId::ZERO },
             Refusal::ReleasesMissing { have: 2, need: 3 },
+            Refusal::NoticeRefused { reason: "members are not sharing now" },
+            Refusal::ContributionInvalid { node: NodeId::ZERO },
+            Refusal::PackageMismatch,
         ]
     }
 

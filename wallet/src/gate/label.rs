@@ -27,6 +27,11 @@ impl GateLabel {
         Self::new("unlock", &encode(&(wallet, epoch, holder)))
     }
 
+    /// A share on its way from one member of a key generation to another.
+    pub(super) fn package(ceremony: &Digest, from: NodeId, to: NodeId) -> Self {
+        Self::new("package", &encode(&(ceremony, from, to)))
+    }
+
     fn new(purpose: &str, bytes: &[u8]) -> Self {
         Self(sha256(DOMAIN, &[purpose.as_bytes(), bytes]))
     }

@@ -15,7 +15,7 @@
 //! - there is no `c`: a ciphertext is what the paper makes for an empty one, and the key is the pad of its message;
 //! - hashes cover the gate besides, so that no proof for one gate serves another, and the whole statement;
 //! - a part's nonce is derived from the share and all that its challenge covers, instead of drawn;
-//! - the key comes from a distributed key generation, and not from a dealer.
+//! - the key comes from a distributed key generation ([`dkg`]), and not from a dealer.
 //!
 //! A label cannot be changed: it is hashed into the proof without which no honest member releases. A part is proved, so
 //! that a false one names its member.
@@ -29,6 +29,8 @@
 //!   deterministic. That is the price of parts that repeat byte for byte.
 //!
 //! Bytes: `docs/formats/gate.md`. What a gate is for: `docs/concepts/gates.md`.
+
+pub mod dkg;
 
 mod ciphertext;
 mod group;
