@@ -52,6 +52,8 @@ pub mod context {
     pub const WALLET_CONFIRM: &str = "batchmind/v1/wallet/confirm";
     /// A node sends a share to another in a gate's key generation.
     pub const GATE_PACKAGE: &str = "batchmind/v1/wallet/gate/package";
+    /// A gate's member says what it released.
+    pub const GATE_RELEASE: &str = "batchmind/v1/wallet/gate/release";
     /// The holder's epoch key signs a suspended session.
     pub const GPU_CONTINUATION: &str = "batchmind/v1/gpu/continuation";
 }

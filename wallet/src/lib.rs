@@ -11,6 +11,7 @@ pub mod gate;
 pub mod grant;
 pub mod handoff;
 pub mod identity;
+pub mod kem;
 pub mod page;
 pub mod policy;
 pub mod prefix;

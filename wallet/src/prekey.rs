@@ -11,6 +11,7 @@ use crate::{
     digest::hex_newtype,
     entropy::{Entropy, draw},
     identity::{PublicKey, SecretKey, Signature, context},
+    kem::KemId,
     refusal::Refusal,
     units::NodeId,
 };
@@ -26,6 +27,8 @@ pub struct SignedPrekey {
     /// The node that owns the secret half.
     pub node: NodeId,
     /// The public half.
+    ///
+    /// For X25519 it is the key itself; for X-Wing its name, [`crate::kem::Kem::key_name`], and the key travels beside it.
     pub key: ExchangeKey,
     /// By the node's key, over node and key.
     pub signature: Signature,
@@ -35,8 +38,9 @@ pub struct SignedPrekey {
 #[derive(Clone)]
 pub struct ExchangeSecret(StaticSecret);
 
-/// What two halves agreed on, with the keys that they used. Wiped on drop.
+/// What two sides agreed on, by which mechanism, with the keys or encapsulation that they used. Wiped on drop.
 pub struct SharedSecret {
+    kem: KemId,
     bytes: Zeroizing<[u8; 32]>,
     pair: [ExchangeKey; 2],
 }
@@ -78,7 +82,7 @@ impl ExchangeSecret {
         if !shared.was_contributory() {
             return Err(Refusal::ExchangeWeak);
         }
-        Ok(SharedSecret { bytes: Zeroizing::new(shared.to_bytes()), pair: [self.public_key(), *theirs] })
+        Ok(SharedSecret::new(KemId::X25519, Zeroizing::new(shared.to_bytes()), [self.public_key(), *theirs]))
     }
 }
 
@@ -95,6 +99,16 @@ impl SignedPrekey {
 }
 
 impl SharedSecret {
+    /// The secret of a key encapsulation. `pair` names the key and the encapsulation.
+    pub(crate) const fn new(kem: KemId, bytes: Zeroizing<[u8; 32]>, pair: [ExchangeKey; 2]) -> Self {
+        Self { kem, bytes, pair }
+    }
+
+    /// By which mechanism.
+    pub const fn kem(&self) -> KemId {
+        self.kem
+    }
+
     /// The agreed bytes, for the key schedule.
     pub(crate) fn expose(&self) -> &[u8; 32] {
         &self.bytes

@@ -171,6 +171,27 @@ pub enum Refusal {
     /// A package of a key generation is of another run, or for another member, or a complaint about it shows nothing.
     #[error("the package is not of this run and for this member, or the complaint shows nothing wrong with it")]
     PackageMismatch,
+    /// A gate's member released for another label at this head of the wallet.
+    #[error("another label was released at this head")]
+    SecondRelease,
+    /// The prekey was used in another hop.
+    #[error("the prekey was used before")]
+    PrekeyReused,
+    /// A hop's key lacks a leg that it must have, or has one that it must not have.
+    #[error("the hop's key does not have the legs that it must have: {leg}")]
+    LegWrong {
+        /// The leg.
+        leg: &'static str,
+    },
+    /// Bytes are no public key or no encapsulation of this mechanism.
+    #[error("the {what} is not one of this key encapsulation mechanism")]
+    KemMalformed {
+        /// What it should have been.
+        what: &'static str,
+    },
+    /// A release is about another wallet, head, gate, label or part than it is used for.
+    #[error("the release is about something else")]
+    ReleaseMismatch,
 }
 
 /// Whether it helps to try again.
@@ -188,10 +209,10 @@ pub enum Retry {
 
 impl Refusal {
     /// Every code, in order.
-    pub const CODES: [&'static str; 28] = [
+    pub const CODES: [&'static str; 33] = [
         "W-101", "W-102", "W-103", "W-104", "W-105", "W-106", "W-107", "W-108", "W-109", "W-110", "W-111", "W-112",
         "W-113", "W-114", "W-115", "W-116", "W-117", "W-118", "W-119", "W-120", "W-121", "W-122", "W-123", "W-124",
-        "W-125", "W-126", "W-127", "W-128",
+        "W-125", "W-126", "W-127", "W-128", "W-129", "W-130", "W-131", "W-132", "W-133",
     ];
 
     /// The stable code.
@@ -225,6 +246,11 @@ impl Refusal {
             Self::NoticeRefused { .. } => "W-126",
             Self::ContributionInvalid { .. } => "W-127",
             Self::PackageMismatch => "W-128",
+            Self::SecondRelease => "W-129",
+            Self::PrekeyReused => "W-130",
+            Self::LegWrong { .. } => "W-131",
+            Self::KemMalformed { .. } => "W-132",
+            Self::ReleaseMismatch => "W-133",
         }
     }
 
@@ -257,7 +283,12 @@ impl Refusal {
             | Self::PartialInvalid { .. }
             | Self::NoticeRefused { .. }
             | Self::ContributionInvalid { .. }
-            | Self::PackageMismatch => Retry::Never,
+            | Self::PackageMismatch
+            | Self::SecondRelease
+            | Self::PrekeyReused
+            | Self::LegWrong { .. }
+            | Self::KemMalformed { .. }
+            | Self::ReleaseMismatch => Retry::Never,
         }
     }
 }
@@ -300,6 +331,11 @@ mod tests {
             Refusal::NoticeRefused { reason: "members are not sharing now" },
             Refusal::ContributionInvalid { node: NodeId::ZERO },
             Refusal::PackageMismatch,
+            Refusal::SecondRelease,
+            Refusal::PrekeyReused,
+            Refusal::LegWrong { leg: "global gate" },
+            Refusal::KemMalformed { what: "key" },
+            Refusal::ReleaseMismatch,
         ]
     }
 

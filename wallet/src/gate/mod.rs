@@ -32,6 +32,7 @@
 
 pub mod dkg;
 
+mod book;
 mod ciphertext;
 mod group;
 mod key;
@@ -39,8 +40,10 @@ mod label;
 mod opening;
 mod partial;
 mod proof;
+mod release;
 mod share;
 
+pub use book::ReleaseBook;
 pub use ciphertext::{GateCiphertext, VerifiedCiphertext};
 pub use group::{Element, EncodedElement, EncodedNumber, NotCanonical, Number, SecretNumber};
 pub use key::{Gate, GateId, GateKind, MEMBERS_MAX, global_threshold, region_threshold};
@@ -48,7 +51,10 @@ pub use label::GateLabel;
 pub use opening::{GateSecret, Opening};
 pub use partial::Partial;
 pub use proof::Proof;
+pub use release::{Release, ReleaseStatement, SealedRelease, SignedRelease};
 pub use share::GateShare;
 
+#[cfg(test)]
+mod release_tests;
 #[cfg(test)]
 mod tests;

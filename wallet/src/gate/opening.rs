@@ -26,6 +26,11 @@ impl<'a> Opening<'a> {
         Self { of, parts: BTreeMap::new() }
     }
 
+    /// What is being opened.
+    pub const fn ciphertext(&self) -> &VerifiedCiphertext<'a> {
+        &self.of
+    }
+
     /// Takes a member's part. A second one of the same member changes nothing.
     ///
     /// # Errors

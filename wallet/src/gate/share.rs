@@ -49,7 +49,8 @@ impl GateShare {
 
     /// This member's part of what opens a ciphertext. The same ciphertext always gets the same bytes.
     ///
-    /// Whether the label may be released, and whether another was released before it, is for the caller to know.
+    /// Whether the label may be released, and whether another was released before it, is for the caller to know:
+    /// [`super::ReleaseBook`].
     ///
     /// # Errors
     /// [`Refusal::GateInvalid`] if the ciphertext is another gate's.

@@ -47,7 +47,7 @@ pub(super) fn dealt(kind: GateKind, n: u32, seed: u8) -> (Gate, Vec<GateShare>) 
     (gate, shares)
 }
 
-fn label(epoch: u32) -> GateLabel {
+pub(super) fn label(epoch: u32) -> GateLabel {
     GateLabel::unlock(&WalletAddress(Digest([3; 32])), KeyEpoch::new(epoch), NodeId::new(4))
 }
 

@@ -1,0 +1,125 @@
+//! The legs of a hop's key: what each contributes in public and in secret, and that they belong to this hop.
+
+use zeroize::Zeroizing;
+
+use super::{GlobalGate, HopLabel, Legs, RegionGate, RequiredLegs};
+use crate::{
+    codec::encode,
+    digest::Digest,
+    entropy::Entropy,
+    gate::{Gate, GateCiphertext, GateId, GateKind, GateLabel, GateSecret, Opening},
+    kdf::push_prefixed,
+    kem::KemId,
+    refusal::Refusal,
+};
+
+/// One gate's leg: a ciphertext under the hop's label, and the secret in it.
+#[derive(Clone, Debug)]
+pub struct GateLeg {
+    gate: GateId,
+    hash: Digest,
+    label: GateLabel,
+    ciphertext: GateCiphertext,
+    secret: GateSecret,
+}
+
+impl GateLeg {
+    /// The source's side: a fresh secret to this gate under the hop's label. The gate is not asked.
+    pub fn encapsulate(gate: &Gate, label: &HopLabel, entropy: &mut dyn Entropy) -> Self {
+        let label = GateLabel::hop(label);
+        let (ciphertext, secret) = gate.encapsulate(&label, entropy);
+        Self { gate: gate.id().clone(), hash: *gate.hash(), label, ciphertext, secret }
+    }
+
+    /// The receiver's side: from what the gate's members released.
+    ///
+    /// # Errors
+    /// [`Refusal::ReleasesMissing`].
+    pub fn open(opening: &Opening<'_>) -> Result<Self, Refusal> {
+        let (of, secret) = (opening.ciphertext(), opening.secret()?);
+        let (gate, hash) = (of.gate().id().clone(), *of.gate().hash());
+        Ok(Self { gate, hash, label: *of.label(), ciphertext: *of.ciphertext(), secret })
+    }
+
+    /// What stands in the offer.
+    pub const fn ciphertext(&self) -> &GateCiphertext {
+        &self.ciphertext
+    }
+
+    /// The gate and the ciphertext: what it contributes to the salt.
+    fn public(&self) -> Vec<u8> {
+        encode(&(self.hash, self.ciphertext))
+    }
+
+    fn check(&self, label: &HopLabel, kind: &GateKind, field: &'static str) -> Result<(), Refusal> {
+        let fits =
+            self.label == GateLabel::hop(label) && self.gate.consortium == label.consortium && self.gate.kind == *kind;
+        if fits { Ok(()) } else { Err(Refusal::LabelMismatch { field }) }
+    }
+}
+
+impl Legs {
+    /// Checks that these are the legs that the hop must have, each made for its label.
+    pub(super) fn check(&self, label: &HopLabel, required: RequiredLegs) -> Result<(), Refusal> {
+        let present = [
+            (self.exchange.kem() == required.kem, "prekey"),
+            (self.global().is_some() == required.gates, "global gate"),
+            (self.region().is_some() == required.gates, "region gate"),
+            (self.tenant.is_some() == required.tenant, "tenant's gate"),
+        ];
+        if let Some((_, leg)) = present.into_iter().find(|(right, _)| !right) {
+            return Err(Refusal::LegWrong { leg });
+        }
+        let legs = [
+            (self.global(), GateKind::Global, "global gate"),
+            (self.region(), GateKind::Region(label.region.clone()), "region gate"),
+            (self.tenant.as_deref(), GateKind::Tenant(label.wallet), "tenant's gate"),
+        ];
+        legs.into_iter().try_for_each(|(leg, kind, field)| leg.map_or(Ok(()), |leg| leg.check(label, &kind, field)))
+    }
+
+    /// BLAKE3(lp(label) || lp(global) || lp(region) [|| lp(tenant)] [|| lp("kem: X-Wing")]). What is in brackets is there
+    /// if the leg is, so that a consortium without it has the salt that it had before there was one.
+    pub(super) fn salt(&self, label: &[u8]) -> Digest {
+        let mut transcript = Vec::new();
+        push_prefixed(&mut transcript, label);
+        let global = self.global().map_or_else(|| b"global gate: not built".to_vec(), GateLeg::public);
+        push_prefixed(&mut transcript, &global);
+        let region = self.region().map_or_else(|| b"region gate: not built".to_vec(), GateLeg::public);
+        push_prefixed(&mut transcript, &region);
+        if let Some(tenant) = &self.tenant {
+            push_prefixed(&mut transcript, &tenant.public());
+        }
+        match self.exchange.kem() {
+            KemId::X25519 => {}
+            KemId::XWing => push_prefixed(&mut transcript, b"kem: X-Wing"),
+        }
+        Digest(::blake3::hash(&transcript).into())
+    }
+
+    /// The secrets, 32 bytes each: global gate, region gate, prekey, tenant. The salt says which are there.
+    pub(super) fn secrets(&self) -> Zeroizing<Vec<u8>> {
+        let gate = |leg: Option<&GateLeg>| leg.map(|leg| *leg.secret.expose());
+        let parts =
+            [gate(self.global()), gate(self.region()), Some(*self.exchange.expose()), gate(self.tenant.as_deref())]
+                .map(Zeroizing::new);
+        // Large enough from the start: a vector that grows leaves copies behind.
+        let mut secrets = Zeroizing::new(Vec::with_capacity(4 * 32));
+        parts.iter().for_each(|part| part.iter().for_each(|secret| secrets.extend_from_slice(secret)));
+        secrets
+    }
+
+    fn global(&self) -> Option<&GateLeg> {
+        match &self.gates.global {
+            GlobalGate::NotBuilt => None,
+            GlobalGate::On(leg) => Some(leg),
+        }
+    }
+
+    fn region(&self) -> Option<&GateLeg> {
+        match &self.gates.region {
+            RegionGate::NotBuilt => None,
+            RegionGate::On(leg) => Some(leg),
+        }
+    }
+}
