@@ -79,6 +79,29 @@ fn rfc_9497_gives_the_hash_to_the_group_and_its_shared_evaluation() {
     assert_eq!(to_hex(Element::from_point(combined).expect("no identity").encode()), evaluated);
 }
 
+/// RFC 9591, appendix E.3: key, polynomial and shares of FROST(ristretto255, SHA-512).
+#[test]
+fn rfc_9591_gives_members_shares() {
+    let number = |hex: &str| SecretNumber::decode(&from_hex(hex).expect("hex")).expect("reduced");
+    let coefficients = [
+        "1b25a55e463cfd15cf14a5d3acc3d15053f08da49c8afcf3ab265f2ebc4f970b",
+        "410f8b744b19325891d73736923525a4f596c805d060dfb9c98009d34e3fec02",
+    ];
+    let times = |hex| number(hex).times(&Element::generator()).expect("no identity");
+    let region = GateKind::Region(RegionId::try_from("eu".to_owned()).expect("a name"));
+    let members = [0, 1, 2].map(NodeId::new).to_vec();
+    let gate = Gate::shared(id(region), members, coefficients.map(times).to_vec()).expect("two of three");
+    assert_eq!(to_hex(gate.key().encode()), "e2a62f39eede11269e3bd5a7d97554f5ca384f9f6d3dd9c3c0d05083c7254f57");
+    let shares = [
+        "5c3430d391552f6e60ecdc093ff9f6f4488756aa6cebdbad75a768010b8f830e",
+        "b06fc5eac20b4f6e1b271d9df2343d843e1e1fb03c4cbb673f2872d459ce6f01",
+        "f17e505f0e2581c6acfe54d3846a622834b5e7b50cad9a2109a97ba7a80d5c04",
+    ];
+    for (node, share) in (0..).zip(shares) {
+        GateShare::new(&gate, NodeId::new(node), number(share)).expect("this member's share");
+    }
+}
+
 /// RFC 9496, A.1: the generator and its double; A.3: bytes that are no element.
 #[test]
 fn rfc_9496_gives_generator_and_refused_encodings() {
