@@ -28,7 +28,8 @@ pub struct SignedPrekey {
     pub node: NodeId,
     /// The public half.
     ///
-    /// For X25519 it is the key itself; for X-Wing its name, [`crate::kem::Kem::key_name`], and the key travels beside it.
+    /// For X25519 it is the key itself; for X-Wing its name, [`crate::kem::Kem::key_name`], and the key travels beside
+    /// it.
     pub key: ExchangeKey,
     /// By the node's key, over node and key.
     pub signature: Signature,

@@ -1,10 +1,10 @@
 //! The hop key schedule: from one key agreement, bound to one label, to the keys of one hop.
 //!
 //! A migration key comes from independent legs: the global gate, the gate of the destination's region, the tenant's own
-//! gate if its policy asks for one, and the receiver's one-time prekey. Genesis says whether the gates are on. Where they
-//! are not, they contribute a domain label and no secret, and what stands in for them is the type [`VerifiedOpening`],
-//! without which no key is derived, and validators, who refuse an offer without a valid opening. Neither stops a modified
-//! sender from sealing its session to anyone.
+//! gate if its policy asks for one, and the receiver's one-time prekey. Genesis says whether the gates are on. Where
+//! they are not, they contribute a domain label and no secret, and what stands in for them is the type
+//! [`VerifiedOpening`], without which no key is derived, and validators, who refuse an offer without a valid opening.
+//! Neither stops a modified sender from sealing its session to anyone.
 //!
 //! The node does not switch the gates on yet: the ledger has no entries for releases.
 
@@ -158,16 +158,17 @@ impl HopKeys {
         Self::from_legs(label, opening, &Legs { exchange, gates, tenant: None }, required)
     }
 
-    /// mk = LX(BLAKE3(label || what each leg says in public), the legs' secrets one after the other), and the keys below.
+    /// mk = LX(BLAKE3(label || what each leg says in public), the legs' secrets one after the other), and the keys
+    /// below.
     ///
-    /// Whoever lacks one leg's secret knows nothing of mk, if HMAC-SHA256 is a PRF keyed by each of these secrets while the
-    /// others are known, as hybrid key exchange in TLS assumes it; a random oracle is one. All that went over a wire or stands on the
-    /// ledger is in the salt, so that no leg can be replaced or moved to another hop.
+    /// Whoever lacks one leg's secret knows nothing of mk, if HMAC-SHA256 is a PRF keyed by each of these secrets while
+    /// the others are known, as hybrid key exchange in TLS assumes it; a random oracle is one. All that went over a
+    /// wire or stands on the ledger is in the salt, so that no leg can be replaced or moved to another hop.
     ///
     /// # Errors
     /// [`Refusal::LegWrong`] for other legs than `required`. [`Refusal::LabelMismatch`] if the opening is for another
-    /// region or policy than the label's, the exchange was between other keys, or a gate's leg was made for another label
-    /// or is another gate's.
+    /// region or policy than the label's, the exchange was between other keys, or a gate's leg was made for another
+    /// label or is another gate's.
     pub fn from_legs(
         label: &HopLabel,
         opening: &VerifiedOpening,

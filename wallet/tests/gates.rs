@@ -1,7 +1,10 @@
-//! One whole hop with all legs and fixed randomness: key generation, offer, releases, keys, envelopes. Every value on the
-//! way stands in `vectors/gates.json`, for whoever writes another implementation (`docs/formats/gate.md`).
+//! One whole hop with all legs and fixed randomness: key generation, offer, releases, keys, envelopes. Every value on
+//! the way stands in `vectors/gates.json`, for whoever writes another implementation (`docs/formats/gate.md`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    process::Command,
+};
 
 use curve25519_dalek::Scalar;
 use serde_json::{Map, Value, json};
@@ -53,7 +56,7 @@ fn node_public(node: NodeId) -> Option<PublicKey> {
 
 /// Four validators generate the global gate's key; every notice and package is there.
 fn generate(notices: &mut Vec<Value>) -> (Gate, Vec<GateShare>) {
-    let gate = GateId { consortium: CONSORTIUM, kind: GateKind::Global, epoch: GateEpoch::ZERO };
+    let gate = GateId { consortium: CONSORTIUM, kind: GateKind::Global { validators: 4 }, epoch: GateEpoch::ZERO };
     let members: Vec<_> = (0..4).map(NodeId::new).collect();
     let ceremony = Ceremony { gate, members: members.clone(), run: 0 };
     let (mut participants, mut ledger) = (BTreeMap::new(), VecDeque::new());
@@ -124,7 +127,11 @@ struct Hop {
 fn hop(kem: KemId) -> (Hop, SharedSecret) {
     let mut notices = Vec::new();
     let global = generate(&mut notices);
-    let gates = [global, single(GateKind::Region(region("eu")), 0x21), single(GateKind::Tenant(WALLET), 0x22)];
+    let gates = [
+        global,
+        single(GateKind::Region { region: region("eu"), operators: 1 }, 0x21),
+        single(GateKind::Tenant(WALLET), 0x22),
+    ];
     let prekey = KemSecret::from_bytes([0x31; 32]);
     let kem = kem.kem();
     let public = kem.public_key(&prekey);
@@ -379,4 +386,15 @@ fn refused() -> Vec<Value> {
     let weak = ExchangeSecret::from_bytes(&[1; 32]).agree(&wallet::prekey::ExchangeKey([0; 32]));
     note("prekey of small order", to_hex(&[0; 32]), "W-105", weak.expect_err("contributes nothing"));
     log
+}
+
+/// `vectors/check.py` was written from the two format pages and shares no code with the wallet, by the same author.
+#[test]
+fn a_second_implementation_gives_the_same_values() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors");
+    let run = Command::new("python3").arg("check.py").arg("gates.json").current_dir(folder).output();
+    let run = run.expect("python3 is installed: scripts/setup does it");
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{said}{}", String::from_utf8_lossy(&run.stderr));
+    assert_eq!(said, "X25519: agrees\nXWing: agrees\n");
 }

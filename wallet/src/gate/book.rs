@@ -24,8 +24,8 @@ impl ReleaseBook {
         Self::default()
     }
 
-    /// Whether `gate` may release for `label` at this head, to this prekey. Writes it down if so; asked again it says the
-    /// same. The result is whether it is new and has to be made durable.
+    /// Whether `gate` may release for `label` at this head, to this prekey. Writes it down if so; asked again it says
+    /// the same. The result is whether it is new and has to be made durable.
     ///
     /// # Errors
     /// [`Refusal::SecondRelease`] if another label or prekey was released through this gate at this head.

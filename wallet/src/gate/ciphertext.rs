@@ -35,8 +35,8 @@ pub struct GateCiphertext {
     proof: Proof,
 }
 
-/// A ciphertext whose proof holds for its gate and label. Made by [`Gate::verify`] alone, and nothing is released without
-/// one.
+/// A ciphertext whose proof holds for its gate and label. Made by [`Gate::verify`] alone, and nothing is released
+/// without one.
 ///
 /// ```compile_fail,E0451
 /// # use wallet::gate::{Gate, GateCiphertext, GateLabel, VerifiedCiphertext};

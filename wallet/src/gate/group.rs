@@ -157,7 +157,9 @@ fn wide(domain: &str, parts: &[&[u8]]) -> Scalar {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    Scalar::from_bytes_mod_order_wide(&hash.finalize().into())
+    let mut bytes = Zeroizing::new([0; 64]);
+    bytes.copy_from_slice(&hash.finalize());
+    Scalar::from_bytes_mod_order_wide(&bytes)
 }
 
 impl TryFrom<EncodedElement> for Element {

@@ -24,24 +24,36 @@ const POSSESSION_NONCE_DOMAIN: &str = "batchmind/v1/wallet/gate/possession-nonce
 /// The most members that a gate has: as many as a consortium.
 pub const MEMBERS_MAX: usize = 256;
 
-/// How many validators of `n` open the global gate: floor((n + f) / 2) + 1 with f = floor((n - 1) / 3), so that any two
-/// such sets share an honest one.
-pub const fn global_threshold(n: usize) -> usize {
-    (n + n.saturating_sub(1) / 3) / 2 + 1
+/// How many of `members` open the global gate of a consortium of that many `validators`: floor((members + f) / 2) + 1
+/// with f = floor((validators - 1) / 3), so that any two such sets share an honest one.
+///
+/// f counts the liars among all validators. If a key generation went without some of them, who were absent, all f may
+/// be among those who stayed.
+pub const fn global_threshold(members: usize, validators: usize) -> usize {
+    (members + validators.saturating_sub(1) / 3) / 2 + 1
 }
 
-/// How many operators of a region's `n` open its gate: floor(n / 2) + 1.
-pub const fn region_threshold(n: usize) -> usize {
-    n / 2 + 1
+/// How many members open the gate of a region of that many `operators`: floor(operators / 2) + 1, more than half of
+/// all, however many took part in the key generation.
+pub const fn region_threshold(operators: usize) -> usize {
+    operators / 2 + 1
 }
 
 /// What a gate guards.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum GateKind {
-    /// Every move: all validators.
-    Global,
-    /// Moves into one region: its operators' nodes.
-    Region(RegionId),
+    /// Every move. Its members are validators.
+    Global {
+        /// How many validators the consortium has, those included who are not members.
+        validators: u32,
+    },
+    /// Moves into one region. Its members are nodes of the region's operators, one of each.
+    Region {
+        /// The region.
+        region: RegionId,
+        /// How many operators it has, those included who are not members.
+        operators: u32,
+    },
     /// Moves of one wallet, if its tenant wants to release each one itself. The tenant is member 0, the only one.
     Tenant(WalletAddress),
     /// What one member of a key generation is sent in it. That member is the only one.
@@ -86,6 +98,32 @@ struct Parts {
     possession: Option<Proof>,
 }
 
+impl GateKind {
+    /// How many of so many members must release.
+    ///
+    /// # Errors
+    /// [`Refusal::GateInvalid`] if a gate of this kind has fewer or more members than that.
+    pub fn threshold(&self, members: usize) -> Result<usize, Refusal> {
+        let all = match self {
+            Self::Global { validators } => *validators as usize,
+            Self::Region { operators, .. } => *operators as usize,
+            Self::Tenant(_) | Self::Package { .. } => 1,
+        };
+        let threshold = match self {
+            Self::Global { .. } => global_threshold(members, all),
+            Self::Region { .. } => region_threshold(all),
+            Self::Tenant(_) | Self::Package { .. } => 1,
+        };
+        if members > all.min(MEMBERS_MAX) {
+            return Err(Refusal::GateInvalid { reason: "it has more members than there may be" });
+        }
+        if threshold > members {
+            return Err(Refusal::GateInvalid { reason: "it has fewer members than must release" });
+        }
+        Ok(threshold)
+    }
+}
+
 impl Gate {
     /// A gate of several members, from what their key generation gave.
     ///
@@ -116,21 +154,14 @@ impl Gate {
 
     fn new(id: GateId, members: Vec<NodeId>, polynomial: Vec<Element>, proof: Option<Proof>) -> Result<Self, Refusal> {
         let invalid = |reason| Err(Refusal::GateInvalid { reason });
-        if !(1..=MEMBERS_MAX).contains(&members.len()) {
-            return invalid("a gate has 1 to 256 members");
-        }
         if !members.is_sorted_by(|one, next| one < next) {
             return invalid("members are not in ascending order");
         }
         let n = members.len();
-        let threshold = match &id.kind {
-            GateKind::Global => global_threshold(n),
-            GateKind::Region(_) => region_threshold(n),
-            GateKind::Tenant(_) if members != [NodeId::ZERO] => return invalid("a tenant's gate has member 0 alone"),
-            GateKind::Package { .. } if n != 1 => return invalid("a package's gate has one member"),
-            GateKind::Tenant(_) | GateKind::Package { .. } => 1,
-        };
-        if polynomial.len() != threshold {
+        if matches!(id.kind, GateKind::Tenant(_)) && members != [NodeId::ZERO] {
+            return invalid("a tenant's gate has member 0 alone");
+        }
+        if polynomial.len() != id.kind.threshold(n)? {
             return invalid("its polynomial has another degree than its threshold says");
         }
         match (n, &proof) {

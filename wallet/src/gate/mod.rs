@@ -9,9 +9,9 @@
 //! # What holds, and why
 //!
 //! With fewer than `threshold` members corrupted, chosen beforehand, who may ask the others for parts of any other
-//! ciphertext and label, the secret is indistinguishable from random, if the decisional Diffie-Hellman problem is hard in
-//! ristretto255 and SHA-512 and HKDF-SHA256 behave as random oracles. That is the paper's theorem. What differs here does
-//! not touch its proof:
+//! ciphertext and label, the secret is indistinguishable from random, if the decisional Diffie-Hellman problem is hard
+//! in ristretto255 and SHA-512 and HKDF-SHA256 behave as random oracles. That is the paper's theorem. What differs here
+//! does not touch its proof:
 //! - there is no `c`: a ciphertext is what the paper makes for an empty one, and the key is the pad of its message;
 //! - hashes cover the gate besides, so that no proof for one gate serves another, and the whole statement;
 //! - a part's nonce is derived from the share and all that its challenge covers, instead of drawn;

@@ -26,14 +26,16 @@ impl Partial {
     /// The part, and its proof with a nonce derived from the share and everything that the challenge covers.
     ///
     /// As in RFC 6979 and RFC 8032 the nonce is a hash of the secret and the message: whoever does not know the share
-    /// cannot tell it from a random number, and it meets one challenge only, since what the challenge covers decides it.
+    /// cannot tell it from a random number, and it meets one challenge only, since what the challenge covers decides
+    /// it.
     pub(super) fn make(
         of: &VerifiedCiphertext<'_>,
         node: NodeId,
         secret: &SecretNumber,
         public: Element,
     ) -> Result<Self, Refusal> {
-        // u is no identity and the group's order is prime: only a share of 0 makes one, and no gate has a member with it.
+        // u is no identity and the group's order is prime: only a share of 0 makes one, and no gate has a member with
+        // it.
         let zero = Refusal::GateInvalid { reason: "a member's share is 0" };
         let point = secret.times(&of.ciphertext().u).ok_or(zero)?;
         let bytes = encode(of.ciphertext());

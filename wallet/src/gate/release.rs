@@ -1,8 +1,8 @@
 //! A release on its way: a member's part with its word for what it is about, sealed to the receiver's prekey.
 //!
 //! The signed word names wallet, head, gate and label, and the part by its hash. So two words of one member at one head
-//! are evidence that shows no part, and a false part can be held against its member's word by everybody. The sealed bytes
-//! repeat: what the seal draws follows from the share.
+//! are evidence that shows no part, and a false part can be held against its member's word by everybody. The sealed
+//! bytes repeat: what the seal draws follows from the share.
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -72,8 +72,8 @@ pub struct SealedRelease {
 impl GateShare {
     /// Releases and signs. The same ciphertext and head always get the same bytes.
     ///
-    /// Call it only on entries that are final, and only after [`super::ReleaseBook::admit`] and after what it wrote down
-    /// is durable: a second label at one head is evidence against this node.
+    /// Call it only on entries that are final, and only after [`super::ReleaseBook::admit`] and after what it wrote
+    /// down is durable: a second label at one head is evidence against this node.
     ///
     /// # Errors
     /// As [`Self::release`].
@@ -91,14 +91,16 @@ impl GateShare {
         Ok(Release { signed: SignedRelease { statement, signature }, partial })
     }
 
-    /// Seals a release to a prekey. The same release and prekey always give the same bytes: what the encapsulation draws
-    /// is a hash of the share and of both, which nobody else can tell from random bytes, and it serves nothing else.
+    /// Seals a release to a prekey. The same release and prekey always give the same bytes: what the encapsulation
+    /// draws is a hash of the share and of both, which nobody else can tell from random bytes, and it serves nothing
+    /// else.
     ///
     /// # Errors
     /// [`Refusal::KemMalformed`], [`Refusal::ExchangeWeak`].
     pub fn seal(&self, release: &Release, kem: KemId, prekey: &[u8]) -> Result<SealedRelease, Refusal> {
         let root = kdf::extract(self.gate().as_bytes(), self.secret().expose());
-        let seed = kdf::expand(&root, "release-seal", &encode(&(release, prekey)));
+        let context = Zeroizing::new(encode(&(release, prekey)));
+        let seed = kdf::expand(&root, "release-seal", &context);
         let mut stream = ::blake3::Hasher::new_keyed(&seed).finalize_xof();
         let (encapsulation, shared) = kem.kem().encapsulate(prekey, &mut |bytes: &mut [u8]| stream.fill(bytes))?;
         let key = sealing_key(&shared, &encapsulation);
@@ -111,8 +113,8 @@ impl SealedRelease {
     /// Opens it with the prekey.
     ///
     /// # Errors
-    /// [`Refusal::KemMalformed`], [`Refusal::ExchangeWeak`], [`Refusal::SealBroken`], [`Refusal::Malformed`]. None of them
-    /// blames the member: bytes may have been altered on their way. Ask it again.
+    /// [`Refusal::KemMalformed`], [`Refusal::ExchangeWeak`], [`Refusal::SealBroken`], [`Refusal::Malformed`]. None of
+    /// them blames the member: bytes may have been altered on their way. Ask it again.
     pub fn open(&self, kem: KemId, prekey: &KemSecret) -> Result<Release, Refusal> {
         let shared = kem.kem().decapsulate(prekey, &self.encapsulation)?;
         let key = sealing_key(&shared, &self.encapsulation);

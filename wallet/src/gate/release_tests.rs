@@ -1,5 +1,5 @@
 use super::{
-    tests::{counting, dealt, label},
+    tests::{counting, dealt, global, label},
     *,
 };
 use crate::{
@@ -21,7 +21,7 @@ fn node_key(node: u8) -> SecretKey {
 
 #[test]
 fn a_release_travels_sealed_verifies_and_opens() {
-    let (gate, shares) = dealt(GateKind::Global, 4, 1);
+    let (gate, shares) = dealt(global(4), 4, 1);
     let (ciphertext, secret) = gate.encapsulate(&label(0), &mut counting(9));
     let verified = gate.verify(&label(0), &ciphertext).expect("just made");
     for kem in [KemId::X25519, KemId::XWing] {
@@ -48,7 +48,7 @@ fn a_release_travels_sealed_verifies_and_opens() {
 
 #[test]
 fn what_is_sealed_to_two_prekeys_has_nothing_in_common() {
-    let (gate, shares) = dealt(GateKind::Global, 4, 1);
+    let (gate, shares) = dealt(global(4), 4, 1);
     let (ciphertext, _) = gate.encapsulate(&label(0), &mut counting(9));
     let verified = gate.verify(&label(0), &ciphertext).expect("just made");
     let release = shares[0].sign(&verified, WALLET, HEAD, &node_key(0)).expect("its gate");
@@ -63,7 +63,7 @@ fn what_is_sealed_to_two_prekeys_has_nothing_in_common() {
 
 #[test]
 fn a_false_part_under_its_members_signature_is_evidence() {
-    let (gate, shares) = dealt(GateKind::Global, 4, 1);
+    let (gate, shares) = dealt(global(4), 4, 1);
     let (ciphertext, _) = gate.encapsulate(&label(0), &mut counting(9));
     let verified = gate.verify(&label(0), &ciphertext).expect("just made");
     let (second, _) = gate.encapsulate(&label(0), &mut counting(77));
@@ -83,7 +83,7 @@ fn a_false_part_under_its_members_signature_is_evidence() {
 
 #[test]
 fn a_release_is_bound_to_wallet_head_label_and_part() {
-    let (gate, shares) = dealt(GateKind::Global, 4, 1);
+    let (gate, shares) = dealt(global(4), 4, 1);
     let (ciphertext, _) = gate.encapsulate(&label(0), &mut counting(9));
     let verified = gate.verify(&label(0), &ciphertext).expect("just made");
     let (swapped, _) = gate.encapsulate(&label(1), &mut counting(9));
@@ -103,7 +103,7 @@ fn a_release_is_bound_to_wallet_head_label_and_part() {
 
 #[test]
 fn two_labels_at_one_head_are_evidence() {
-    let (gate, shares) = dealt(GateKind::Global, 4, 1);
+    let (gate, shares) = dealt(global(4), 4, 1);
     let sign = |holder, head| {
         let (ciphertext, _) = gate.encapsulate(&label(holder), &mut counting(9));
         let verified = gate.verify(&label(holder), &ciphertext).expect("just made");
@@ -120,7 +120,7 @@ fn two_labels_at_one_head_are_evidence() {
 
 #[test]
 fn the_bytes_of_a_release_are_pinned() {
-    let (gate, shares) = dealt(GateKind::Global, 4, 1);
+    let (gate, shares) = dealt(global(4), 4, 1);
     let (ciphertext, _) = gate.encapsulate(&label(0), &mut counting(9));
     let verified = gate.verify(&label(0), &ciphertext).expect("just made");
     let release = shares[0].sign(&verified, WALLET, HEAD, &node_key(0)).expect("its gate");
@@ -130,5 +130,5 @@ fn the_bytes_of_a_release_are_pinned() {
     });
     let [plain, hybrid] = bytes.map(|bytes| sha256("golden", &[&bytes]).to_string()[..16].to_owned());
     let open = sha256("golden", &[&encode(&release)]).to_string()[..16].to_owned();
-    assert_eq!([open, plain, hybrid], ["e1b712a9c8abc6f8", "9c55ff478bab65ac", "ef5b741535ba9dec"]);
+    assert_eq!([open, plain, hybrid], ["8838317756f721c4", "b1edf424abee5003", "d8729e8490b5742b"]);
 }

@@ -14,6 +14,14 @@ fn id(kind: GateKind) -> GateId {
     GateId { consortium: Digest([1; 32]), kind, epoch: GateEpoch::new(2) }
 }
 
+pub(super) fn global(validators: u32) -> GateKind {
+    GateKind::Global { validators }
+}
+
+fn region(operators: u32) -> GateKind {
+    GateKind::Region { region: RegionId::try_from("eu".to_owned()).expect("a name"), operators }
+}
+
 /// Counts up, so that every draw differs and every run agrees.
 pub(super) fn counting(from: u8) -> impl FnMut(&mut [u8]) {
     let mut next = from;
@@ -28,7 +36,7 @@ pub(super) fn counting(from: u8) -> impl FnMut(&mut [u8]) {
 /// What a dealer would hand out: a gate and all shares. Only tests have one.
 pub(super) fn dealt(kind: GateKind, n: u32, seed: u8) -> (Gate, Vec<GateShare>) {
     let mut entropy = counting(seed);
-    let threshold = if kind == GateKind::Global { global_threshold(n as usize) } else { region_threshold(n as usize) };
+    let threshold = kind.threshold(n as usize).expect("the rules");
     let coefficients: Vec<_> = (0..threshold).map(|_| SecretNumber::draw(&mut entropy)).collect();
     if n == 1 {
         let (gate, share) = Gate::single(id(kind), NodeId::ZERO, coefficients[0].clone()).expect("no zero");
@@ -88,7 +96,7 @@ fn rfc_9591_gives_members_shares() {
         "410f8b744b19325891d73736923525a4f596c805d060dfb9c98009d34e3fec02",
     ];
     let times = |hex| number(hex).times(&Element::generator()).expect("no identity");
-    let region = GateKind::Region(RegionId::try_from("eu".to_owned()).expect("a name"));
+    let region = region(3);
     let members = [0, 1, 2].map(NodeId::new).to_vec();
     let gate = Gate::shared(id(region), members, coefficients.map(times).to_vec()).expect("two of three");
     assert_eq!(to_hex(gate.key().encode()), "e2a62f39eede11269e3bd5a7d97554f5ca384f9f6d3dd9c3c0d05083c7254f57");
@@ -148,11 +156,15 @@ fn a_number_not_below_the_order_is_refused() {
 #[test]
 fn two_quorums_of_the_global_gate_share_an_honest_validator() {
     for n in 1..=MEMBERS_MAX {
-        let (t, f) = (global_threshold(n), (n - 1) / 3);
-        assert!(2 * t > n + f, "two sets of {t} of {n} share more than {f}");
-        assert!(t <= n - f, "{n} validators open without {f} of them");
+        let f = (n - 1) / 3;
+        assert!(global_threshold(n, n) <= n - f, "{n} validators open without {f} of them");
+        // Also where a key generation went without some, and all liars stayed.
+        for members in f + 1..=n {
+            let t = global_threshold(members, n);
+            assert!(t <= members && 2 * t > members + f, "two sets of {t} of {members} share more than {f}");
+        }
     }
-    assert_eq!([1, 2, 4, 7, 10].map(global_threshold), [1, 2, 3, 5, 7]);
+    assert_eq!([1, 2, 4, 7, 10].map(|n| global_threshold(n, n)), [1, 2, 3, 5, 7]);
     assert_eq!([1, 2, 3, 4].map(region_threshold), [1, 2, 2, 3]);
 }
 
@@ -163,7 +175,7 @@ proptest! {
     fn any_threshold_of_shares_opens_the_same_and_fewer_open_nothing(
         n in 1_u32..10, seed: u8, order in Just((0..10_usize).collect::<Vec<_>>()).prop_shuffle(),
     ) {
-        let (gate, shares) = dealt(GateKind::Global, n, seed);
+        let (gate, shares) = dealt(global(n), n, seed);
         let (ciphertext, secret) = gate.encapsulate(&label(0), &mut counting(seed.wrapping_add(91)));
         let chosen: Vec<_> = order.iter().filter_map(|at| shares.get(*at)).collect();
         let need = gate.threshold();
@@ -182,7 +194,7 @@ proptest! {
 
     #[test]
     fn a_ciphertext_with_any_bit_flipped_is_refused(bit in 0_usize..128 * 8) {
-        let (gate, _) = dealt(GateKind::Global, 4, 1);
+        let (gate, _) = dealt(global(4), 4, 1);
         let (ciphertext, _) = gate.encapsulate(&label(0), &mut counting(9));
         let mut bytes = encode(&ciphertext);
         bytes[bit / 8] ^= 1 << (bit % 8);
@@ -193,7 +205,7 @@ proptest! {
 
     #[test]
     fn a_partial_with_any_bit_flipped_is_refused(bit in 0_usize..100 * 8) {
-        let (gate, shares) = dealt(GateKind::Global, 4, 1);
+        let (gate, shares) = dealt(global(4), 4, 1);
         let (ciphertext, _) = gate.encapsulate(&label(0), &mut counting(9));
         let verified = gate.verify(&label(0), &ciphertext).expect("just made");
         let mut bytes = encode(&shares[2].release(&verified).expect("a share of it"));
@@ -207,19 +219,18 @@ proptest! {
 
 #[test]
 fn a_ciphertext_is_bound_to_label_and_gate() {
-    let (gate, _) = dealt(GateKind::Global, 4, 1);
+    let (gate, _) = dealt(global(4), 4, 1);
     let (ciphertext, _) = gate.encapsulate(&label(0), &mut counting(9));
     assert_eq!(gate.verify(&label(1), &ciphertext).err(), Some(Refusal::CiphertextInvalid));
-    let eu = GateKind::Region(RegionId::try_from("eu".to_owned()).expect("a name"));
-    // The same polynomial under another name: n = 4 has the same threshold for both.
-    let (other, _) = dealt(eu, 4, 1);
+    // The same polynomial under another name: 4 have the same threshold for both.
+    let (other, _) = dealt(region(4), 4, 1);
     assert_eq!(gate.key(), other.key());
     assert_eq!(other.verify(&label(0), &ciphertext).err(), Some(Refusal::CiphertextInvalid));
 }
 
 #[test]
 fn the_parts_of_two_ciphertexts_do_not_mix() {
-    let (gate, _) = dealt(GateKind::Global, 4, 1);
+    let (gate, _) = dealt(global(4), 4, 1);
     let (one, _) = gate.encapsulate(&label(0), &mut counting(9));
     let (other, _) = gate.encapsulate(&label(0), &mut counting(77));
     let (one, other) = (encode(&one), encode(&other));
@@ -233,7 +244,7 @@ fn the_parts_of_two_ciphertexts_do_not_mix() {
 
 #[test]
 fn a_false_part_names_its_member() {
-    let (gate, shares) = dealt(GateKind::Global, 4, 1);
+    let (gate, shares) = dealt(global(4), 4, 1);
     let (ciphertext, _) = gate.encapsulate(&label(0), &mut counting(9));
     let verified = gate.verify(&label(0), &ciphertext).expect("just made");
     let mut bytes = encode(&shares[1].release(&verified).expect("a share of it"));
@@ -254,7 +265,7 @@ fn a_false_part_names_its_member() {
 
 #[test]
 fn a_release_repeats_byte_for_byte() {
-    let (gate, shares) = dealt(GateKind::Global, 4, 1);
+    let (gate, shares) = dealt(global(4), 4, 1);
     let (ciphertext, _) = gate.encapsulate(&label(0), &mut counting(9));
     let verified = gate.verify(&label(0), &ciphertext).expect("just made");
     let bytes = || encode(&shares[0].release(&verified).expect("a share of it"));
@@ -264,8 +275,8 @@ fn a_release_repeats_byte_for_byte() {
 
 #[test]
 fn a_share_serves_its_own_gate_and_member_alone() {
-    let (gate, shares) = dealt(GateKind::Global, 4, 1);
-    let (other, _) = dealt(GateKind::Global, 4, 2);
+    let (gate, shares) = dealt(global(4), 4, 1);
+    let (other, _) = dealt(global(4), 4, 2);
     let invalid = Some(Refusal::GateInvalid { reason: "the share is not this member's" });
     assert_eq!(GateShare::new(&gate, NodeId::new(1), shares[0].secret().clone()).err(), invalid);
     assert_eq!(GateShare::new(&other, NodeId::ZERO, shares[0].secret().clone()).err(), invalid);
@@ -277,7 +288,7 @@ fn a_share_serves_its_own_gate_and_member_alone() {
 
 #[test]
 fn a_plain_key_needs_the_proof_that_its_maker_knows_it() {
-    let (gate, shares) = dealt(GateKind::Global, 1, 1);
+    let (gate, shares) = dealt(global(1), 1, 1);
     let (ciphertext, secret) = gate.encapsulate(&label(0), &mut counting(9));
     assert_eq!(open(&gate, &ciphertext, &[&shares[0]]).expect("alone").expose(), secret.expose());
     let bytes = encode(&gate);
@@ -292,16 +303,16 @@ fn a_plain_key_needs_the_proof_that_its_maker_knows_it() {
     *bare.last_mut().expect("the option") = 0;
     assert!(decode::<Gate>(&bare).expect_err("no proof").to_string().contains("proof of possession"));
     let zero = SecretNumber::decode(&[0; 32]).expect("a number");
-    assert!(Gate::single(id(GateKind::Global), NodeId::ZERO, zero).is_err());
+    assert!(Gate::single(id(global(1)), NodeId::ZERO, zero).is_err());
 }
 
 #[test]
 fn a_gate_that_breaks_a_rule_is_refused() {
-    let (gate, _) = dealt(GateKind::Global, 4, 1);
+    let (gate, _) = dealt(global(4), 4, 1);
     let polynomial = |count| vec![*gate.key(); count];
     let make = |members: &[u32], count| {
         let members = members.iter().copied().map(NodeId::new).collect();
-        Gate::shared(id(GateKind::Global), members, polynomial(count)).err().map(|refusal| refusal.code())
+        Gate::shared(id(global(4)), members, polynomial(count)).err().map(|refusal| refusal.code())
     };
     assert_eq!(make(&[0, 1, 2, 3], 3), None);
     assert_eq!(make(&[0, 1, 2, 3], 2), Some("W-121"), "a lower threshold");
@@ -309,17 +320,24 @@ fn a_gate_that_breaks_a_rule_is_refused() {
     assert_eq!(make(&[0, 2, 1, 3], 3), Some("W-121"), "out of order");
     assert_eq!(make(&[0, 1, 1, 3], 3), Some("W-121"), "twice");
     assert_eq!(make(&[], 0), Some("W-121"), "nobody");
-    assert_eq!(make(&(0..257).collect::<Vec<_>>(), global_threshold(257)), Some("W-121"), "too many");
+    assert_eq!(make(&[0, 1, 2], 3), None, "one is absent, and may be one of the honest");
+    assert_eq!(make(&[0, 1, 2], 2), Some("W-121"), "two sets of two of three may share the liar alone");
+    assert_eq!(make(&[0], 1), Some("W-121"), "one alone of four");
+    assert_eq!(make(&[0, 1, 2, 3, 4], 4), Some("W-121"), "more than the validators");
+    for (members, expected) in [(256, Ok(171)), (257, Err("W-121"))] {
+        let kind = GateKind::Global { validators: members as u32 };
+        assert_eq!(kind.threshold(members).map_err(|refusal| refusal.code()), expected);
+    }
 }
 
 #[test]
 fn the_bytes_of_a_gate_are_pinned() {
-    let (gate, shares) = dealt(GateKind::Global, 4, 1);
+    let (gate, shares) = dealt(global(4), 4, 1);
     let (ciphertext, secret) = gate.encapsulate(&label(0), &mut counting(9));
     let verified = gate.verify(&label(0), &ciphertext).expect("just made");
     let part = shares[0].release(&verified).expect("a share of it");
     let single = dealt(GateKind::Tenant(WalletAddress(Digest([7; 32]))), 1, 5).0;
     let bytes = [encode(&gate), encode(&ciphertext), encode(&part), encode(&single), secret.expose().to_vec()];
-    let pinned = ["1377415e951afeb4", "1ef5f682a614dcb8", "d426f8328ce86129", "be777f10dac8995a", "6db4616fa658a4d8"];
+    let pinned = ["456df6f131f0bc00", "538f8f3d3cb5c37a", "31bc7693573f1bd4", "be777f10dac8995a", "96dccd9c727c8a79"];
     assert_eq!(bytes.map(|bytes| sha256("golden", &[&bytes]).to_string()[..16].to_owned()), pinned);
 }

@@ -1,9 +1,9 @@
 //! The prekey's leg of a hop's key: a key encapsulation to the receiver's one-time prekey.
 //!
 //! There are two, and genesis says which. X25519 (RFC 7748) is the plain one. X-Wing (draft-connolly-cfrg-xwing-kem)
-//! joins it with ML-KEM-768 (FIPS 203), so that whoever keeps what travels today and has a quantum computer one day still
-//! opens nothing. The rest of the wallet does not know which it is: it meets a prekey and an encapsulation as the 32
-//! bytes that stand for them in the hop's label, and a [`SharedSecret`] between these two.
+//! joins it with ML-KEM-768 (FIPS 203), so that whoever keeps what travels today and has a quantum computer one day
+//! still opens nothing. The rest of the wallet does not know which it is: it meets a prekey and an encapsulation as the
+//! 32 bytes that stand for them in the hop's label, and a [`SharedSecret`] between these two.
 //!
 //! Both have secrets of 32 bytes. An encapsulation is not bound to the label by itself; the key schedule does that.
 
@@ -65,7 +65,8 @@ pub trait Kem: Sync {
 
     /// The secret of an encapsulation to this key.
     ///
-    /// Bytes that were altered may give another secret instead of a refusal: what is sealed under it does not open then.
+    /// Bytes that were altered may give another secret instead of a refusal: what is sealed under it does not open
+    /// then.
     ///
     /// # Errors
     /// [`Refusal::KemMalformed`], [`Refusal::ExchangeWeak`].

@@ -51,10 +51,9 @@ impl GateLeg {
         encode(&(self.hash, self.ciphertext))
     }
 
-    fn check(&self, label: &HopLabel, kind: &GateKind, field: &'static str) -> Result<(), Refusal> {
-        let fits =
-            self.label == GateLabel::hop(label) && self.gate.consortium == label.consortium && self.gate.kind == *kind;
-        if fits { Ok(()) } else { Err(Refusal::LabelMismatch { field }) }
+    /// Whether it was made for this label and a gate of its consortium.
+    fn belongs_to(&self, label: &HopLabel) -> bool {
+        self.label == GateLabel::hop(label) && self.gate.consortium == label.consortium
     }
 }
 
@@ -70,16 +69,26 @@ impl Legs {
         if let Some((_, leg)) = present.into_iter().find(|(right, _)| !right) {
             return Err(Refusal::LegWrong { leg });
         }
-        let legs = [
-            (self.global(), GateKind::Global, "global gate"),
-            (self.region(), GateKind::Region(label.region.clone()), "region gate"),
-            (self.tenant.as_deref(), GateKind::Tenant(label.wallet), "tenant's gate"),
-        ];
-        legs.into_iter().try_for_each(|(leg, kind, field)| leg.map_or(Ok(()), |leg| leg.check(label, &kind, field)))
+        let is_global = |kind: &GateKind| matches!(kind, GateKind::Global { .. });
+        let is_region = |kind: &GateKind| matches!(kind, GateKind::Region { region, .. } if *region == label.region);
+        let is_tenant = |kind: &GateKind| matches!(kind, GateKind::Tenant(wallet) if *wallet == label.wallet);
+        let fits = |leg: Option<&GateLeg>, is_kind: &dyn Fn(&GateKind) -> bool| {
+            leg.is_none_or(|leg| leg.belongs_to(label) && is_kind(&leg.gate.kind))
+        };
+        for (fits, field) in [
+            (fits(self.global(), &is_global), "global gate"),
+            (fits(self.region(), &is_region), "region gate"),
+            (fits(self.tenant.as_deref(), &is_tenant), "tenant's gate"),
+        ] {
+            if !fits {
+                return Err(Refusal::LabelMismatch { field });
+            }
+        }
+        Ok(())
     }
 
-    /// BLAKE3(lp(label) || lp(global) || lp(region) [|| lp(tenant)] [|| lp("kem: X-Wing")]). What is in brackets is there
-    /// if the leg is, so that a consortium without it has the salt that it had before there was one.
+    /// BLAKE3(lp(label) || lp(global) || lp(region) [|| lp(tenant)] [|| lp("kem: X-Wing")]). What is in brackets is
+    /// there if the leg is, so that a consortium without it has the salt that it had before there was one.
     pub(super) fn salt(&self, label: &[u8]) -> Digest {
         let mut transcript = Vec::new();
         push_prefixed(&mut transcript, label);

@@ -9,6 +9,12 @@ use crate::{
     units::GateEpoch,
 };
 
+const GLOBAL: GateKind = GateKind::Global { validators: 1 };
+
+fn in_region(region: &RegionId) -> GateKind {
+    GateKind::Region { region: region.clone(), operators: 1 }
+}
+
 /// A gate of one member: which members there are is not this file's subject.
 fn gate(kind: GateKind, seed: u8) -> (Gate, GateShare) {
     let id = GateId { consortium: Digest([1; 32]), kind, epoch: GateEpoch::ZERO };
@@ -25,8 +31,8 @@ fn all_legs(label: &HopLabel) -> Legs {
     Legs {
         exchange: exchange(),
         gates: Gates {
-            global: GlobalGate::On(leg(GateKind::Global, label)),
-            region: RegionGate::On(leg(GateKind::Region(label.region.clone()), label)),
+            global: GlobalGate::On(leg(GLOBAL, label)),
+            region: RegionGate::On(leg(in_region(&label.region), label)),
         },
         tenant: Some(leg(GateKind::Tenant(label.wallet), label)),
     }
@@ -60,8 +66,8 @@ fn both_sides_derive_the_same_keys_from_all_legs() {
     let legs = Legs {
         exchange: prekey.agree(&ephemeral.public_key()).expect("contributory"),
         gates: Gates {
-            global: GlobalGate::On(released(GateKind::Global, global.ciphertext())),
-            region: RegionGate::On(released(GateKind::Region(label.region.clone()), region.ciphertext())),
+            global: GlobalGate::On(released(GLOBAL, global.ciphertext())),
+            region: RegionGate::On(released(in_region(&label.region), region.ciphertext())),
         },
         tenant: Some(released(GateKind::Tenant(label.wallet), tenant.ciphertext())),
     };
@@ -82,11 +88,8 @@ fn every_leg_changes_the_key() {
     }
     let keys = [
         make(|_, _| {}, ALL),
-        make(|legs, label| legs.gates.global = GlobalGate::On(other(GateKind::Global, label)), ALL),
-        make(
-            |legs, label| legs.gates.region = RegionGate::On(other(GateKind::Region(label.region.clone()), label)),
-            ALL,
-        ),
+        make(|legs, label| legs.gates.global = GlobalGate::On(other(GLOBAL, label)), ALL),
+        make(|legs, label| legs.gates.region = RegionGate::On(other(in_region(&label.region), label)), ALL),
         make(|legs, label| legs.tenant = Some(other(GateKind::Tenant(label.wallet), label)), ALL),
         make(|legs, _| legs.tenant = None, RequiredLegs { tenant: false, ..ALL }),
         make(
@@ -125,12 +128,12 @@ fn a_leg_for_another_label_or_gate_gives_no_key() {
         key(&label, &legs, ALL)
     };
     let mismatch = |field| Err(Refusal::LabelMismatch { field });
-    let swapped = |legs: &mut Legs| legs.gates.global = GlobalGate::On(leg(GateKind::Global, &elsewhere));
+    let swapped = |legs: &mut Legs| legs.gates.global = GlobalGate::On(leg(GLOBAL, &elsewhere));
     assert_eq!(with(&swapped), mismatch("global gate"));
-    let us = |legs: &mut Legs| legs.gates.region = RegionGate::On(leg(GateKind::Region(region("us")), &label));
+    let us = |legs: &mut Legs| legs.gates.region = RegionGate::On(leg(in_region(&region("us")), &label));
     assert_eq!(with(&us), mismatch("region gate"), "a region that the label does not name");
     let crossed = |legs: &mut Legs| {
-        legs.gates.global = GlobalGate::On(leg(GateKind::Region(label.region.clone()), &label));
+        legs.gates.global = GlobalGate::On(leg(in_region(&label.region), &label));
     };
     assert_eq!(with(&crossed), mismatch("global gate"), "the region's own gate in the place of the validators'");
     let stranger = |legs: &mut Legs| legs.tenant = Some(leg(GateKind::Tenant(WalletAddress::default()), &label));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     codec::encode,
     digest::{Digest, sha256},
-    gate::{GateId, GateKind, MEMBERS_MAX, global_threshold, region_threshold},
+    gate::{GateId, GateKind},
     refusal::Refusal,
     units::NodeId,
 };
@@ -30,13 +30,11 @@ impl Ceremony {
     }
 
     /// How many members will have to release.
-    pub fn threshold(&self) -> usize {
-        match self.gate.kind {
-            GateKind::Global => global_threshold(self.members.len()),
-            GateKind::Region(_) | GateKind::Tenant(_) | GateKind::Package { .. } => {
-                region_threshold(self.members.len())
-            }
-        }
+    ///
+    /// # Errors
+    /// [`Refusal::GateInvalid`] with too few members or too many.
+    pub fn threshold(&self) -> Result<usize, Refusal> {
+        self.gate.kind.threshold(self.members.len())
     }
 
     /// Checks that it can be run.
@@ -45,11 +43,11 @@ impl Ceremony {
     /// [`Refusal::GateInvalid`].
     pub fn check(&self) -> Result<(), Refusal> {
         let invalid = |reason| Err(Refusal::GateInvalid { reason });
-        if !matches!(self.gate.kind, GateKind::Global | GateKind::Region(_)) {
+        if !matches!(self.gate.kind, GateKind::Global { .. } | GateKind::Region { .. }) {
             return invalid("only the global gate and regions have shared keys");
         }
-        if !(2..=MEMBERS_MAX).contains(&self.members.len()) {
-            return invalid("2 to 256 members generate a key");
+        if self.threshold()? < 2 {
+            return invalid("one member has a plain key");
         }
         if !self.members.is_sorted_by(|one, next| one < next) {
             return invalid("members are not in ascending order");
@@ -66,7 +64,7 @@ impl Ceremony {
         }
     }
 
-    /// The run after this one, without those who made it fail.
+    /// The run after this one, without those who made it fail. Its gate's threshold still counts them, as absent.
     ///
     /// # Errors
     /// As [`Self::check`]: too few are left.

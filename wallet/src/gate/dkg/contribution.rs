@@ -43,8 +43,9 @@ impl Contribution {
     /// [`Refusal::ContributionInvalid`].
     pub(super) fn check(&self, ceremony: &Ceremony, node: NodeId) -> Result<(), Refusal> {
         let own_key = *self.packages.id() == ceremony.package_gate() && self.packages.members() == [node];
-        let valid =
-            own_key && self.polynomial.len() == ceremony.threshold() && frost::proof_holds(node, &self.commitments());
+        let valid = own_key
+            && Ok(self.polynomial.len()) == ceremony.threshold()
+            && frost::proof_holds(node, &self.commitments());
         if valid { Ok(()) } else { Err(Refusal::ContributionInvalid { node }) }
     }
 }

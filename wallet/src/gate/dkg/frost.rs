@@ -1,5 +1,5 @@
-//! The one place that knows `frost-ristretto255`. Only bytes pass: it stands on the generation of curve25519-dalek before
-//! ours.
+//! The one place that knows `frost-ristretto255`. Only bytes pass: it stands on the generation of curve25519-dalek
+//! before ours.
 
 use std::collections::BTreeMap;
 

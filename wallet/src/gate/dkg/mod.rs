@@ -5,9 +5,11 @@
 //! user is here:
 //! - **Reliable broadcast.** Commitments, complaints, answers and confirmations are [`Notice`]s, which stand on the
 //!   ledger. All members and all others compute the same [`Transcript`] from them.
-//! - **A confidential channel.** A share travels off the ledger in a [`SignedPackage`], sealed to a one-time key that its
+//! - **A confidential channel.** A share travels off the ledger in a [`SignedPackage`], sealed to a one-time key that
+//!   its
 //!   receiver published with its commitments, signed by its sender's node key.
-//! - **Who is to blame.** A false share is shown by its receiver, who releases this one package to everybody with a proof
+//! - **Who is to blame.** A false share is shown by its receiver, who releases this one package to everybody with a
+//!   proof
 //!   ([`Complaint::False`]): anyone finds the sender guilty, or the accuser. A share that does not come is demanded on
 //!   the ledger, and its sender answers there with the same sealed bytes, or is absent.
 //!
@@ -19,10 +21,13 @@
 //!
 //! Who speaks last among the members can choose its contribution when it has seen all others, and so bias some bits of
 //! the public key (Gennaro, Jarecki, Krawczyk, Rabin, Journal of Cryptology 20(1), 2007). The key is then the honest
-//! members' random element plus one whose multiple the liar proved to know. Whoever opens ciphertexts under the sum opens
-//! them under the honest part, so the bias gives nothing away. To draw that multiple out of the proof the argument takes
-//! the algebraic group model beside the random oracle, as for FROST itself. Liars can also have a run fail as often as
-//! there are liars; each time one is named.
+//! members' random element plus one whose multiple the liar proved to know. Whoever opens ciphertexts under the sum
+//! opens them under the honest part, so the bias gives nothing away. To draw that multiple out of the proof the
+//! argument takes the algebraic group model beside the random oracle, as for FROST itself. Liars can also have a run
+//! fail as often as there are liars; each time one is named.
+//!
+//! A run without some members keeps the threshold that bears all liars of the consortium: they may all have stayed
+//! ([`super::global_threshold`]). So a gate of fewer members needs more of them, and below the threshold there is none.
 //!
 //! Fewer liars than the threshold learn nothing about the key. With that many, nothing holds, as for any gate.
 

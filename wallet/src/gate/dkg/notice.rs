@@ -39,8 +39,8 @@ impl Complaint {
     /// Who is at fault: the sender of a false package, or an accuser who shows a good one.
     ///
     /// # Errors
-    /// [`Refusal::PackageMismatch`], [`Refusal::SignatureInvalid`]: it shows nothing about anybody, so it is no complaint.
-    /// Neither does it if the accuser's release is false.
+    /// [`Refusal::PackageMismatch`], [`Refusal::SignatureInvalid`]: it shows nothing about anybody, so it is no
+    /// complaint. Neither does it if the accuser's release is false.
     pub(super) fn judge(
         transcript: &Transcript,
         accuser: NodeId,

@@ -74,7 +74,10 @@ impl SignedPackage {
         let ceremony = ceremony.hash();
         let label = GateLabel::package(&ceremony, from, to);
         let (ciphertext, secret) = theirs.packages.encapsulate_from(&label, seed);
-        let sealed = aead::seal(secret.expose(), label.digest().as_bytes(), share.expose().to_vec());
+        // With room for the tag, so that sealing in place leaves no copy of the share behind.
+        let mut bytes = Vec::with_capacity(SEALED_BYTES);
+        bytes.extend_from_slice(share.expose());
+        let sealed = aead::seal(secret.expose(), label.digest().as_bytes(), bytes);
         let sealed = SealedShare(sealed.try_into().expect("a share and its tag"));
         Package { ceremony, from, to, ciphertext, sealed }.sign(key)
     }

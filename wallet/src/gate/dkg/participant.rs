@@ -20,8 +20,8 @@ use crate::{
 };
 
 secret! {
-    /// 32 random bytes from which all that a member draws in its runs follows. Kept sealed until the gate is there: then
-    /// a restart feeds the run's notices again and comes to the same bytes. Each run has other numbers, since they
+    /// 32 random bytes from which all that a member draws in its runs follows. Kept sealed until the gate is there:
+    /// then a restart feeds the run's notices again and comes to the same bytes. Each run has other numbers, since they
     /// follow from the run's name too.
     CeremonySeed
 }
@@ -101,7 +101,7 @@ impl Participant {
             return Err(Refusal::NotMember { node });
         }
         let stream = |name| ::blake3::Hasher::new_keyed(&below(&seed, name, transcript.ceremony_hash())).finalize_xof();
-        let (members, threshold) = (ceremony.members.len(), ceremony.threshold());
+        let (members, threshold) = (ceremony.members.len(), ceremony.threshold()?);
         let (first, polynomial, commitment, response) =
             frost::begin(node, members, threshold, &mut stream("gate-polynomial"));
         let mut one_time = stream("gate-one-time");

@@ -100,8 +100,9 @@ impl Transcript {
     /// Takes the notice of `author`. `keys` gives a member's node key.
     ///
     /// # Errors
-    /// [`Refusal::NotMember`], [`Refusal::NoticeRefused`], [`Refusal::ContributionInvalid`], [`Refusal::PackageMismatch`],
-    /// [`Refusal::SignatureInvalid`], [`Refusal::CiphertextInvalid`], [`Refusal::PartialInvalid`]. Nothing has changed then.
+    /// [`Refusal::NotMember`], [`Refusal::NoticeRefused`], [`Refusal::ContributionInvalid`],
+    /// [`Refusal::PackageMismatch`], [`Refusal::SignatureInvalid`], [`Refusal::CiphertextInvalid`],
+    /// [`Refusal::PartialInvalid`]. Nothing has changed then.
     pub fn apply(
         &mut self,
         author: NodeId,
