@@ -172,7 +172,7 @@ fn release(hop: &Hop, kem: KemId, at: usize, log: &mut Vec<Value>) -> GateLeg {
     for share in shares {
         let key = node_key(share.node());
         let mut book = ReleaseBook::new();
-        let admitted = book.admit(gate.hash(), (WALLET, ACCEPTANCE), label, hop.label.prekey);
+        let admitted = book.admit((WALLET, ACCEPTANCE), label, hop.label.prekey);
         assert_eq!(admitted, Ok(true));
         let release: Release = share.sign(&verified, WALLET, ACCEPTANCE, &key).expect("its gate");
         let sealed = share.seal(&release, kem, &prekey).expect("a prekey");
@@ -368,11 +368,11 @@ fn refused() -> Vec<Value> {
     note("t - 1 shares", String::new(), "W-125", verdict);
 
     let mut book = ReleaseBook::new();
-    assert_eq!(book.admit(gate.hash(), (WALLET, ACCEPTANCE), label, hop.label.prekey), Ok(true));
-    let verdict = book.admit(gate.hash(), (WALLET, ACCEPTANCE), swapped, hop.label.prekey).expect_err("a second one");
+    assert_eq!(book.admit((WALLET, ACCEPTANCE), label, hop.label.prekey), Ok(true));
+    let verdict = book.admit((WALLET, ACCEPTANCE), swapped, hop.label.prekey).expect_err("a second one");
     note("second label at one head", swapped.digest().to_string(), "W-129", verdict);
     let later = (WALLET, Digest([9; 32]));
-    let verdict = book.admit(gate.hash(), later, swapped, hop.label.prekey).expect_err("used before");
+    let verdict = book.admit(later, swapped, hop.label.prekey).expect_err("used before");
     note("prekey reuse", hop.label.prekey.to_string(), "W-130", verdict);
 
     let tree = policy();

@@ -1,21 +1,19 @@
 //! What a member wrote down before it released: one label for each head of a wallet, one hop for each prekey.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::label::GateLabel;
 use crate::{digest::Digest, grant::WalletAddress, prekey::ExchangeKey, refusal::Refusal};
 
-/// Through which gate, for which wallet, at which of its heads.
-type Place = (Digest, WalletAddress, Digest);
-
 /// The releases of one member. Its owner keeps it on disk, and syncs it before a release leaves.
 ///
 /// Since any two sets that open the global gate share an honest validator, and that one keeps this rule, no two
-/// destinations open at one head.
+/// destinations open at one head. The rule knows no gates: all legs of a hop have one label, and a gate whose key was
+/// made anew meanwhile is no reason for another.
 #[derive(Clone, Debug, Default)]
 pub struct ReleaseBook {
-    released: BTreeMap<Place, (GateLabel, ExchangeKey)>,
-    prekeys: BTreeMap<ExchangeKey, (WalletAddress, Digest)>,
+    released: BTreeMap<(WalletAddress, Digest), (GateLabel, ExchangeKey)>,
+    prekeys: BTreeSet<ExchangeKey>,
 }
 
 impl ReleaseBook {
@@ -24,27 +22,26 @@ impl ReleaseBook {
         Self::default()
     }
 
-    /// Whether `gate` may release for `label` at this head, to this prekey. Writes it down if so; asked again it says
-    /// the same. The result is whether it is new and has to be made durable.
+    /// Whether this member may release for `label` at this head of the wallet, to this prekey. Writes it down if so;
+    /// asked again it says the same. The result is whether it is new and has to be made durable.
     ///
     /// # Errors
-    /// [`Refusal::SecondRelease`] if another label or prekey was released through this gate at this head.
-    /// [`Refusal::PrekeyReused`] if the prekey was used at another head or for another wallet.
+    /// [`Refusal::SecondRelease`] if another label or prekey was released at this head. [`Refusal::PrekeyReused`] if
+    /// the prekey was used at another head or for another wallet.
     pub fn admit(
         &mut self,
-        gate: &Digest,
         (wallet, head): (WalletAddress, Digest),
         label: GateLabel,
         prekey: ExchangeKey,
     ) -> Result<bool, Refusal> {
-        if let Some(before) = self.released.get(&(*gate, wallet, head)) {
+        if let Some(before) = self.released.get(&(wallet, head)) {
             return if *before == (label, prekey) { Ok(false) } else { Err(Refusal::SecondRelease) };
         }
-        if self.prekeys.get(&prekey).is_some_and(|hop| *hop != (wallet, head)) {
+        if self.prekeys.contains(&prekey) {
             return Err(Refusal::PrekeyReused);
         }
-        self.released.insert((*gate, wallet, head), (label, prekey));
-        self.prekeys.insert(prekey, (wallet, head));
+        self.released.insert((wallet, head), (label, prekey));
+        self.prekeys.insert(prekey);
         Ok(true)
     }
 }
@@ -54,7 +51,6 @@ mod tests {
     use super::*;
     use crate::units::{KeyEpoch, NodeId};
 
-    const GATES: [Digest; 2] = [Digest([1; 32]), Digest([2; 32])];
     const WALLET: WalletAddress = WalletAddress(Digest([3; 32]));
     const HEAD: Digest = Digest([4; 32]);
 
@@ -65,25 +61,21 @@ mod tests {
     #[test]
     fn one_label_is_released_at_a_head_and_again_on_request() {
         let mut book = ReleaseBook::new();
-        let prekey = ExchangeKey([5; 32]);
-        for gate in &GATES {
-            assert_eq!(book.admit(gate, (WALLET, HEAD), label(0), prekey), Ok(true));
-            assert_eq!(book.admit(gate, (WALLET, HEAD), label(0), prekey), Ok(false));
-            assert_eq!(book.admit(gate, (WALLET, HEAD), label(1), prekey), Err(Refusal::SecondRelease));
-        }
-        let other = ExchangeKey([6; 32]);
-        assert_eq!(book.admit(&GATES[0], (WALLET, HEAD), label(0), other), Err(Refusal::SecondRelease));
-        assert_eq!(book.admit(&GATES[0], (WALLET, Digest([9; 32])), label(1), other), Ok(true));
+        let (prekey, other) = (ExchangeKey([5; 32]), ExchangeKey([6; 32]));
+        assert_eq!(book.admit((WALLET, HEAD), label(0), prekey), Ok(true));
+        assert_eq!(book.admit((WALLET, HEAD), label(0), prekey), Ok(false));
+        assert_eq!(book.admit((WALLET, HEAD), label(1), prekey), Err(Refusal::SecondRelease));
+        assert_eq!(book.admit((WALLET, HEAD), label(0), other), Err(Refusal::SecondRelease));
+        assert_eq!(book.admit((WALLET, Digest([9; 32])), label(1), other), Ok(true));
     }
 
     #[test]
     fn a_prekey_serves_one_hop() {
         let mut book = ReleaseBook::new();
         let prekey = ExchangeKey([5; 32]);
-        assert_eq!(book.admit(&GATES[0], (WALLET, HEAD), label(0), prekey), Ok(true));
-        let next = (WALLET, Digest([9; 32]));
-        assert_eq!(book.admit(&GATES[0], next, label(0), prekey), Err(Refusal::PrekeyReused));
-        let other = (WalletAddress(Digest([8; 32])), HEAD);
-        assert_eq!(book.admit(&GATES[1], other, label(0), prekey), Err(Refusal::PrekeyReused));
+        assert_eq!(book.admit((WALLET, HEAD), label(0), prekey), Ok(true));
+        assert_eq!(book.admit((WALLET, Digest([9; 32])), label(0), prekey), Err(Refusal::PrekeyReused));
+        let other = WalletAddress(Digest([8; 32]));
+        assert_eq!(book.admit((other, HEAD), label(0), prekey), Err(Refusal::PrekeyReused));
     }
 }

@@ -133,16 +133,18 @@ impl SignedRelease {
             .map_err(|_| Refusal::SignatureInvalid { what: "release" })
     }
 
-    /// Whether both are the word of one member who released for two labels through one gate at one head: to two
-    /// receivers, or two times. Then they are evidence against it, which anyone checks with the member's key.
+    /// Whether both are the word of one member who released at one head of a wallet for two labels, to two receivers,
+    /// say, or two parts through one gate. Then they are evidence against it, which anyone checks with the member's
+    /// key.
     ///
     /// # Errors
     /// [`Refusal::SignatureInvalid`].
     pub fn contradicts(&self, other: &Self, key: &PublicKey) -> Result<bool, Refusal> {
         self.verify(key)?;
         other.verify(key)?;
-        let at = |of: &Self| (of.statement.node, of.statement.wallet, of.statement.head, of.statement.gate);
-        Ok(at(self) == at(other) && self.statement.label != other.statement.label)
+        let at = |of: &Self| (of.statement.node, of.statement.wallet, of.statement.head);
+        let (one, two) = (&self.statement, &other.statement);
+        Ok(at(self) == at(other) && (one.label != two.label || (one.gate == two.gate && one.part != two.part)))
     }
 }
 

@@ -114,6 +114,10 @@ fn two_labels_at_one_head_are_evidence() {
     assert_eq!(one.contradicts(&two, &key), Ok(true));
     assert_eq!(one.contradicts(&one, &key), Ok(false), "the same release again");
     assert_eq!(one.contradicts(&later, &key), Ok(false), "another head");
+    let (second, _) = gate.encapsulate(&label(0), &mut counting(77));
+    let second = gate.verify(&label(0), &second).expect("just made");
+    let second = shares[0].sign(&second, WALLET, HEAD, &node_key(0)).expect("its gate").signed;
+    assert_eq!(one.contradicts(&second, &key), Ok(true), "another ciphertext under the same label");
     let forged = SignedRelease { statement: two.statement, signature: one.signature };
     assert_eq!(one.contradicts(&forged, &key), Err(Refusal::SignatureInvalid { what: "release" }));
 }

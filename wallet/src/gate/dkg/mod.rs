@@ -19,6 +19,9 @@
 //!
 //! # What the key is worth
 //!
+//! FROST's proof of knowledge binds the member, not the run; the entry around a contribution and the one-time key in it
+//! bind the run. A member that took an old polynomial of its own again would harm its own contribution alone.
+//!
 //! Who speaks last among the members can choose its contribution when it has seen all others, and so bias some bits of
 //! the public key (Gennaro, Jarecki, Krawczyk, Rabin, Journal of Cryptology 20(1), 2007). The key is then the honest
 //! members' random element plus one whose multiple the liar proved to know. Whoever opens ciphertexts under the sum

@@ -20,7 +20,8 @@ use crate::{
 };
 
 secret! {
-    /// 32 random bytes from which all that a member draws in its runs follows. Kept sealed until the gate is there:
+    /// 32 random bytes from which all that a member draws in its runs follows. To be erased once the gate is there:
+    /// whoever has it later, and recorded the packages, has the member's share. Kept sealed until the gate is there:
     /// then a restart feeds the run's notices again and comes to the same bytes. Each run has other numbers, since they
     /// follow from the run's name too.
     CeremonySeed

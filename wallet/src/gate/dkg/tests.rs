@@ -200,6 +200,25 @@ fn a_package_that_got_lost_is_answered_on_the_ledger() {
     opens(&run.finished);
 }
 
+/// So that nobody fills the ledger with them.
+#[test]
+fn a_notice_is_taken_once() {
+    let mut run = Run::start(&ceremony(&[0, 1, 2, 3]), &[]);
+    run.order();
+    run.deliver(|package| (package.from().get(), package.to().get()) != (1, 3));
+    run.all(&Input::Waited);
+    run.order();
+    let done = run.ledger.clone();
+    assert_eq!(run.phase(), Phase::Done);
+    // Each notice a second time, right after the first.
+    let mut transcript = Transcript::new(ceremony(&[0, 1, 2, 3])).expect("the rules");
+    for (author, notice) in &done {
+        assert_eq!(transcript.apply(*author, notice, &keys), Ok(()));
+        let again = transcript.apply(*author, notice, &keys).expect_err("a second time");
+        assert_eq!(again.code(), "W-126", "{notice:?}");
+    }
+}
+
 #[test]
 fn who_sends_nothing_and_does_not_answer_is_at_fault() {
     let mut run = Run::start(&ceremony(&[0, 1, 2, 3]), &[]);

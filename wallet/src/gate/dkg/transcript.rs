@@ -124,7 +124,10 @@ impl Transcript {
                 if *accused == author || self.confirmed.contains(&author) {
                     return refused("the author misses nothing");
                 }
-                self.missing.entry((author, *accused)).or_insert(false);
+                if self.missing.contains_key(&(author, *accused)) {
+                    return refused("it was said before");
+                }
+                self.missing.insert((author, *accused), false);
                 Ok(())
             }
             Notice::Complained(Complaint::False { package, opening }) => {
@@ -135,17 +138,22 @@ impl Transcript {
             }
             Notice::Answered(package) => {
                 package.check(&self.hash, author, package.to(), &key(author)?)?;
-                let Some(answered) = self.missing.get_mut(&(package.to(), author)) else {
-                    return refused("nobody asked for this package");
-                };
-                *answered = true;
-                Ok(())
+                match self.missing.get_mut(&(package.to(), author)) {
+                    Some(answered @ false) => {
+                        *answered = true;
+                        Ok(())
+                    }
+                    Some(true) => refused("it was said before"),
+                    None => refused("nobody asked for this package"),
+                }
             }
             Notice::Confirmed(gate) => {
                 if self.gate.as_ref().map(Gate::hash) != Some(gate) {
                     return refused("the run makes another gate");
                 }
-                self.confirmed.insert(author);
+                if !self.confirmed.insert(author) {
+                    return refused("it was said before");
+                }
                 if self.confirmed.len() == self.ceremony.members.len() {
                     self.phase = Phase::Done;
                 }
