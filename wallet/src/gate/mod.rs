@@ -3,7 +3,7 @@
 //! A gate is a public key whose secret half is shared among its members. Anyone encapsulates a secret to it under a
 //! label, without asking them. A member who finds the label right releases its part, and any `threshold` parts open the
 //! secret. The scheme is TDH2 of Shoup and Gennaro, "Securing Threshold Cryptosystems against Chosen Ciphertext Attack"
-//! (Journal of Cryptology 15(2), 2002, section 4), over ristretto255 (RFC 9496), used to agree on a key: the paper's
+//! (Journal of Cryptology 15(2), 2002), over ristretto255 (RFC 9496), used to agree on a key: the paper's
 //! `c`, a message under the key, is left out.
 //!
 //! # What holds, and why
