@@ -19,7 +19,7 @@ use wallet::{
         dkg::{Ceremony, CeremonySeed, Effect, Input, Participant, Transcript},
     },
     grant::WalletAddress,
-    identity::{PublicKey, RegionId, SecretKey},
+    identity::{RegionId, SecretKey},
     kem::{KemId, KemSecret},
     page::{Dtype, StreamDescriptor},
     policy::{JurisdictionPolicy, PolicyTree, VerifiedOpening},
@@ -50,20 +50,17 @@ fn node_key(node: NodeId) -> SecretKey {
     SecretKey::from_seed(&[node.get() as u8 + 0x40; 32])
 }
 
-fn node_public(node: NodeId) -> Option<PublicKey> {
-    Some(node_key(node).public_key())
-}
-
 /// Four validators generate the global gate's key; every notice and package is there.
 fn generate(notices: &mut Vec<Value>) -> (Gate, Vec<GateShare>) {
     let gate = GateId { consortium: CONSORTIUM, kind: GateKind::Global { validators: 4 }, epoch: GateEpoch::ZERO };
     let members: Vec<_> = (0..4).map(NodeId::new).collect();
     let ceremony = Ceremony { gate, members: members.clone(), run: 0 };
+    let keys: BTreeMap<_, _> = members.iter().map(|node| (*node, node_key(*node).public_key())).collect();
     let (mut participants, mut ledger) = (BTreeMap::new(), VecDeque::new());
     for node in members {
-        let transcript = Transcript::new(ceremony.clone()).expect("the rules");
+        let transcript = Transcript::new(ceremony.clone(), keys.clone()).expect("the rules");
         let seed = CeremonySeed::from_bytes([node.get() as u8 + 0x10; 32]);
-        let (participant, notice) = Participant::join(transcript, node, node_key(node), seed).expect("a member");
+        let (participant, notice) = Participant::join(transcript, node, node_key(node), seed, None).expect("a member");
         participants.insert(node, participant);
         ledger.push_back((node, notice));
     }
@@ -77,7 +74,7 @@ fn generate(notices: &mut Vec<Value>) -> (Gate, Vec<GateShare>) {
         while let Some((node, input)) = inputs.pop_front() {
             let mut effects = Vec::new();
             let participant = participants.get_mut(&node).expect("a member");
-            participant.step(&input, &node_public, &mut effects).expect("all are honest");
+            participant.step(&input, &mut effects).expect("all are honest");
             for effect in effects {
                 match effect {
                     Effect::Submit(notice) => ledger.push_back((node, notice)),
@@ -85,10 +82,8 @@ fn generate(notices: &mut Vec<Value>) -> (Gate, Vec<GateShare>) {
                         notices.push(json!({ "package": to_hex(&encode(&package)) }));
                         inputs.push_back((package.to(), Input::Package(package)));
                     }
-                    Effect::Finished { gate: made, share } => {
-                        shares.insert(node, *share);
-                        gate = Some(*made);
-                    }
+                    Effect::Keep(share) => drop(shares.insert(node, *share)),
+                    Effect::Finished { gate: made, .. } => gate = Some(*made),
                     Effect::Failed => panic!("all are honest"),
                 }
             }

@@ -37,6 +37,10 @@ pub struct Element {
     encoded: EncodedElement,
 }
 
+/// An element, or the identity: a coefficient that may have cancelled out in a sum. 32 zeros encode the identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coefficient(Option<Element>);
+
 /// A public number modulo the group's order, in its least form, the lowest byte first.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "EncodedNumber", into = "EncodedNumber")]
@@ -100,6 +104,30 @@ impl Element {
         let uniform = after(Sha512::new().chain_update(first).chain_update([1]));
         Self::from_point(RistrettoPoint::from_uniform_bytes(&uniform.into()))
             .expect("a hash is the identity for no input that anyone could find")
+    }
+}
+
+impl Coefficient {
+    /// The coefficient of these bytes.
+    ///
+    /// # Errors
+    /// [`NotCanonical`] for any other spelling, and bytes that are no element.
+    pub fn decode(encoded: &EncodedElement) -> Result<Self, NotCanonical> {
+        if *encoded == EncodedElement::default() { Ok(Self(None)) } else { Element::decode(encoded).map(Self::from) }
+    }
+
+    /// The element, unless it is the identity.
+    pub const fn element(&self) -> Option<Element> {
+        self.0
+    }
+
+    /// The sum of both.
+    pub(super) fn plus(&self, more: &Element) -> Self {
+        Self(Element::from_point(self.point() + more.point()))
+    }
+
+    pub(super) fn point(&self) -> RistrettoPoint {
+        self.0.map_or_else(RistrettoPoint::identity, |element| element.point)
     }
 }
 
@@ -172,6 +200,18 @@ impl TryFrom<EncodedElement> for Element {
 impl From<Element> for EncodedElement {
     fn from(element: Element) -> Self {
         element.encoded
+    }
+}
+
+impl From<Element> for Coefficient {
+    fn from(element: Element) -> Self {
+        Self(Some(element))
+    }
+}
+
+impl From<Coefficient> for EncodedElement {
+    fn from(coefficient: Coefficient) -> Self {
+        coefficient.0.map_or_else(Self::default, Self::from)
     }
 }
 

@@ -4,7 +4,7 @@ use curve25519_dalek::{ristretto::RistrettoPoint, scalar::Scalar, traits::Identi
 use serde::{Deserialize, Serialize};
 
 use super::{
-    group::{Element, EncodedElement, SecretNumber},
+    group::{Coefficient, Element, EncodedElement, SecretNumber},
     proof::{Proof, Statement},
     share::GateShare,
 };
@@ -24,13 +24,11 @@ const POSSESSION_NONCE_DOMAIN: &str = "batchmind/v1/wallet/gate/possession-nonce
 /// The most members that a gate has: as many as a consortium.
 pub const MEMBERS_MAX: usize = 256;
 
-/// How many of `members` open the global gate of a consortium of that many `validators`: floor((members + f) / 2) + 1
-/// with f = floor((validators - 1) / 3), so that any two such sets share an honest one.
-///
-/// f counts the liars among all validators. If a key generation went without some of them, who were absent, all f may
-/// be among those who stayed.
-pub const fn global_threshold(members: usize, validators: usize) -> usize {
-    (members + validators.saturating_sub(1) / 3) / 2 + 1
+/// How many members open the global gate of a consortium of that many `validators`: floor((validators + f) / 2) + 1
+/// with f = floor((validators - 1) / 3), so that any two such sets share an honest one, however many took part in the
+/// key generation, and also if they open through gates of two epochs.
+pub const fn global_threshold(validators: usize) -> usize {
+    (validators + validators.saturating_sub(1) / 3) / 2 + 1
 }
 
 /// How many members open the gate of a region of that many `operators`: floor(operators / 2) + 1, more than half of
@@ -78,13 +76,16 @@ pub struct GateId {
 ///
 /// Its key is the value at 0 of a secret polynomial of degree threshold - 1, and member i's share the value at i + 1.
 /// What stands here are the multiples of the generator by its coefficients: the key is the first, and every member's
-/// verification share follows, so that they cannot contradict each other.
+/// verification share follows, so that they cannot contradict each other. The key is not the identity; the others may be, since
+/// whoever contributes last to a key generation can have them cancel out. The threshold stays what it is: as many
+/// parts are combined, whichever coefficients the polynomial has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Parts", into = "Parts")]
 pub struct Gate {
     id: GateId,
     members: Vec<NodeId>,
-    polynomial: Vec<Element>,
+    key: Element,
+    polynomial: Vec<Coefficient>,
     possession: Option<Proof>,
     hash: Digest,
 }
@@ -110,7 +111,7 @@ impl GateKind {
             Self::Tenant(_) | Self::Package { .. } => 1,
         };
         let threshold = match self {
-            Self::Global { .. } => global_threshold(members, all),
+            Self::Global { .. } => global_threshold(all),
             Self::Region { .. } => region_threshold(all),
             Self::Tenant(_) | Self::Package { .. } => 1,
         };
@@ -128,9 +129,9 @@ impl Gate {
     /// A gate of several members, from what their key generation gave.
     ///
     /// # Errors
-    /// [`Refusal::GateInvalid`]: members not ascending, too many or fewer than two, or another threshold than this kind
-    /// has.
-    pub fn shared(id: GateId, members: Vec<NodeId>, polynomial: Vec<Element>) -> Result<Self, Refusal> {
+    /// [`Refusal::GateInvalid`]: members not ascending, too many or fewer than two, another threshold than this kind has,
+    /// or a key that is the identity.
+    pub fn shared(id: GateId, members: Vec<NodeId>, polynomial: Vec<Coefficient>) -> Result<Self, Refusal> {
         Self::new(id, members, polynomial, None)
     }
 
@@ -147,12 +148,17 @@ impl Gate {
         let context = encode(&(&id, member));
         let nonce = SecretNumber::hash(POSSESSION_NONCE_DOMAIN, &[secret.expose(), &context]);
         let proof = possession(&context, key, |statement| statement.prove(&secret, &nonce));
-        let gate = Self::new(id, vec![member], vec![key], Some(proof))?;
+        let gate = Self::new(id, vec![member], vec![key.into()], Some(proof))?;
         let share = GateShare::new(&gate, member, secret)?;
         Ok((gate, share))
     }
 
-    fn new(id: GateId, members: Vec<NodeId>, polynomial: Vec<Element>, proof: Option<Proof>) -> Result<Self, Refusal> {
+    fn new(
+        id: GateId,
+        members: Vec<NodeId>,
+        polynomial: Vec<Coefficient>,
+        proof: Option<Proof>,
+    ) -> Result<Self, Refusal> {
         let invalid = |reason| Err(Refusal::GateInvalid { reason });
         if !members.is_sorted_by(|one, next| one < next) {
             return invalid("members are not in ascending order");
@@ -164,10 +170,13 @@ impl Gate {
         if polynomial.len() != id.kind.threshold(n)? {
             return invalid("its polynomial has another degree than its threshold says");
         }
+        let Some(key) = polynomial.first().and_then(Coefficient::element) else {
+            return invalid("the key is the identity");
+        };
         match (n, &proof) {
             (1, Some(proof)) => {
                 let context = encode(&(&id, members[0]));
-                if !possession(&context, polynomial[0], |statement| statement.holds(proof)) {
+                if !possession(&context, key, |statement| statement.holds(proof)) {
                     return invalid("the proof of possession does not hold");
                 }
             }
@@ -175,7 +184,7 @@ impl Gate {
             (_, Some(_)) => return invalid("a shared key carries no proof of possession"),
             (_, None) => {}
         }
-        let mut gate = Self { id, members, polynomial, possession: proof, hash: Digest::ZERO };
+        let mut gate = Self { id, members, key, polynomial, possession: proof, hash: Digest::ZERO };
         gate.hash = sha256(GATE_DOMAIN, &[&encode(&gate)]);
         Ok(gate)
     }
@@ -196,8 +205,8 @@ impl Gate {
     }
 
     /// The key to which secrets are encapsulated.
-    pub fn key(&self) -> &Element {
-        &self.polynomial[0]
+    pub const fn key(&self) -> &Element {
+        &self.key
     }
 
     /// SHA-256 of the gate's encoding. All that is made for a gate is bound to it.
@@ -213,7 +222,8 @@ impl Gate {
         if self.members.binary_search(&member).is_err() {
             return Err(Refusal::NotMember { node: member });
         }
-        evaluate(&self.polynomial, member).ok_or(Refusal::GateInvalid { reason: "a member's share is 0" })
+        evaluate(self.polynomial.iter().map(Coefficient::point), member)
+            .ok_or(Refusal::GateInvalid { reason: "a member's share is 0" })
     }
 }
 
@@ -227,10 +237,12 @@ fn position(member: NodeId) -> u64 {
 }
 
 /// The value at `member`'s place of the polynomial with these coefficients, unless it is the identity. Horner's rule.
-pub(super) fn evaluate(coefficients: &[Element], member: NodeId) -> Option<Element> {
-    let zero = RistrettoPoint::identity();
-    let add = |sum: RistrettoPoint, coefficient: &Element| small_multiple(sum, position(member)) + coefficient.point();
-    Element::from_point(coefficients.iter().rev().fold(zero, add))
+pub(super) fn evaluate(
+    coefficients: impl DoubleEndedIterator<Item = RistrettoPoint>,
+    member: NodeId,
+) -> Option<Element> {
+    let add = |sum, coefficient| small_multiple(sum, position(member)) + coefficient;
+    Element::from_point(coefficients.rfold(RistrettoPoint::identity(), add))
 }
 
 /// `number` times a point, both public: faster for small numbers than a multiplication in constant time.
@@ -256,7 +268,7 @@ impl TryFrom<Parts> for Gate {
         if parts.polynomial.len() > parts.members.len() || parts.members.len() > MEMBERS_MAX {
             return Err("a gate has at most 256 members, and no more coefficients than members".to_owned());
         }
-        let polynomial: Result<_, _> = parts.polynomial.iter().map(Element::decode).collect();
+        let polynomial: Result<_, _> = parts.polynomial.iter().map(Coefficient::decode).collect();
         let polynomial = polynomial.map_err(|error| error.to_string())?;
         Self::new(parts.id, parts.members, polynomial, parts.possession).map_err(|refusal| refusal.to_string())
     }

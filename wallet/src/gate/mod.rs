@@ -10,12 +10,14 @@
 //!
 //! With fewer than `threshold` members corrupted, chosen beforehand, who may ask the others for parts of any other
 //! ciphertext and label, the secret is indistinguishable from random, if the decisional Diffie-Hellman problem is hard
-//! in ristretto255 and SHA-512 and HKDF-SHA256 behave as random oracles. That is the paper's theorem. What differs here
-//! does not touch its proof:
+//! in ristretto255 and SHA-512 and HKDF-SHA256 behave as random oracles. That is the paper's theorem, for a key that a
+//! dealer made. Its proof bears these differences:
 //! - there is no `c`: a ciphertext is what the paper makes for an empty one, and the key is the pad of its message;
 //! - hashes cover the gate besides, so that no proof for one gate serves another, and the whole statement;
-//! - a part's nonce is derived from the share and all that its challenge covers, instead of drawn;
-//! - the key comes from a distributed key generation ([`dkg`]), and not from a dealer.
+//! - a part's nonce is derived from the share and all that its challenge covers, instead of drawn.
+//!
+//! It does not cover one: the key comes from a distributed key generation ([`dkg`]), which lets liars bias it. That this
+//! gives them nothing is argued there, in the algebraic group model, and proved nowhere.
 //!
 //! A label cannot be changed: it is hashed into the proof without which no honest member releases. A part is proved, so
 //! that a false one names its member.
@@ -45,7 +47,7 @@ mod share;
 
 pub use book::ReleaseBook;
 pub use ciphertext::{GateCiphertext, VerifiedCiphertext};
-pub use group::{Element, EncodedElement, EncodedNumber, NotCanonical, Number, SecretNumber};
+pub use group::{Coefficient, Element, EncodedElement, EncodedNumber, NotCanonical, Number, SecretNumber};
 pub use key::{Gate, GateId, GateKind, MEMBERS_MAX, global_threshold, region_threshold};
 pub use label::GateLabel;
 pub use opening::{GateSecret, Opening};

@@ -169,6 +169,9 @@ class Reader:
     def integer(self, count):
         return int.from_bytes(self.take(count), "little")
 
+    def list(self, count):
+        return [self.take(count) for _ in range(self.integer(8))]
+
 
 class Gate:
     """A gate, checked."""
@@ -186,10 +189,11 @@ class Gate:
         reader.take(4)
         self.id = data[: reader.at]
         self.members = [reader.integer(4) for _ in range(reader.integer(8))]
-        self.polynomial = [decode(reader.take(32)) for _ in range(reader.integer(8))]
+        self.polynomial = [decode(part) if any(part) else IDENTITY for part in reader.list(32)]
+        assert encode(self.polynomial[0]) != bytes(32), "the key is the identity"
         n = len(self.members)
         assert self.members == sorted(set(self.members)) and n <= min(count, 256)
-        self.threshold = {0: (n + (count - 1) // 3) // 2 + 1, 1: count // 2 + 1, 2: 1, 3: 1}[kind]
+        self.threshold = {0: (count + (count - 1) // 3) // 2 + 1, 1: count // 2 + 1, 2: 1, 3: 1}[kind]
         assert len(self.polynomial) == self.threshold <= n
         assert reader.integer(1) == (n == 1), "a plain key, and no other, has a proof of possession"
         if n == 1:

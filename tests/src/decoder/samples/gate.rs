@@ -1,5 +1,7 @@
 //! What belongs to the gates: on the ledger, between members, and from a member to a receiver.
 
+use std::collections::BTreeMap;
+
 use wallet::{
     codec::encode,
     digest::Digest,
@@ -7,7 +9,7 @@ use wallet::{
         Gate, GateId, GateKind, GateLabel, GateShare, SecretNumber,
         dkg::{Ceremony, CeremonySeed, Complaint, Effect, Input, Notice, Participant, SignedPackage, Transcript},
     },
-    identity::{PublicKey, SecretKey},
+    identity::SecretKey,
     kem::{KemId, KemSecret},
     units::{GateEpoch, KeyEpoch, NodeId},
 };
@@ -53,20 +55,20 @@ pub(crate) fn key_generation() -> Vec<Vec<u8>> {
     let members = vec![NodeId::new(0), NodeId::new(1)];
     let ceremony = Ceremony { gate: id(GateKind::Global { validators: 2 }), members: members.clone(), run: 0 };
     let key = |node: NodeId| SecretKey::from_seed(&[node.get() as u8 + 1; 32]);
-    let keys = |node: NodeId| -> Option<PublicKey> { Some(key(node).public_key()) };
+    let keys: BTreeMap<_, _> = members.iter().map(|node| (*node, key(*node).public_key())).collect();
     let join = |node| {
-        let transcript = Transcript::new(ceremony.clone()).expect("two members");
-        Participant::join(transcript, node, key(node), CeremonySeed::from_bytes([5; 32])).expect("a member")
+        let transcript = Transcript::new(ceremony.clone(), keys.clone()).expect("two members");
+        Participant::join(transcript, node, key(node), CeremonySeed::from_bytes([5; 32]), None).expect("a member")
     };
     let (mut member, own) = join(members[0]);
     let (_, theirs) = join(members[1]);
     let mut effects = Vec::new();
     for (author, notice) in [(members[0], &own), (members[1], &theirs)] {
-        member.step(&Input::Notice { author, notice: notice.clone() }, &keys, &mut effects).expect("honest");
+        member.step(&Input::Notice { author, notice: notice.clone() }, &mut effects).expect("honest");
     }
     let packages = effects.into_iter().filter_map(|effect| match effect {
         Effect::Send(package) => Some(package),
-        Effect::Submit(_) | Effect::Finished { .. } | Effect::Failed => None,
+        Effect::Submit(_) | Effect::Keep(_) | Effect::Finished { .. } | Effect::Failed => None,
     });
     let packages: Vec<SignedPackage> = packages.collect();
     let accused = Complaint::False { package: packages[0].clone(), opening: None };

@@ -24,7 +24,7 @@ pub struct Ceremony {
 }
 
 impl Ceremony {
-    /// Names the run. All that is made in it is bound to it.
+    /// Names the run. One-time keys and packages are bound to it; FROST's proof of knowledge is not (`gate::dkg`).
     pub fn hash(&self) -> Digest {
         sha256(DOMAIN, &[&encode(self)])
     }

@@ -5,12 +5,10 @@
 //! user is here:
 //! - **Reliable broadcast.** Commitments, complaints, answers and confirmations are [`Notice`]s, which stand on the
 //!   ledger. All members and all others compute the same [`Transcript`] from them.
-//! - **A confidential channel.** A share travels off the ledger in a [`SignedPackage`], sealed to a one-time key that
-//!   its
-//!   receiver published with its commitments, signed by its sender's node key.
+//! - **A confidential channel.** A share travels off the ledger in a [`SignedPackage`], sealed to a one-time key that its
+//!   receiver published with its commitments, signed by its sender's node key as it was when the run began.
 //! - **Who is to blame.** A false share is shown by its receiver, who releases this one package to everybody with a
-//!   proof
-//!   ([`Complaint::False`]): anyone finds the sender guilty, or the accuser. A share that does not come is demanded on
+//!   proof ([`Complaint::False`]): anyone finds the sender guilty, or the accuser. A share that does not come is demanded on
 //!   the ledger, and its sender answers there with the same sealed bytes, or is absent.
 //!
 //! A run ends with a gate only once all members have confirmed the same one. Otherwise it names who was absent or lied,
@@ -19,18 +17,23 @@
 //!
 //! # What the key is worth
 //!
-//! FROST's proof of knowledge binds the member, not the run; the entry around a contribution and the one-time key in it
-//! bind the run. A member that took an old polynomial of its own again would harm its own contribution alone.
+//! FROST's proof of knowledge covers a member's number and its first commitment, and no run: the one-time key and the
+//! entry around a contribution are bound to the run, the proof is not. So a liar can copy the commitment and proof that
+//! a member of the same number made elsewhere, and contribute a number that it does not know. It then knows its
+//! polynomial at fewer places than the threshold. If that many other members are honest, one of them gets no share, and
+//! the liar is named. If fewer are, they could not open the gate without liars anyway. Nor does the proof cover the
+//! higher commitments: the first to speak can have those of another cancel out, without knowing what it contributes. It
+//! then has no shares to send, and the other is not to blame.
 //!
 //! Who speaks last among the members can choose its contribution when it has seen all others, and so bias some bits of
 //! the public key (Gennaro, Jarecki, Krawczyk, Rabin, Journal of Cryptology 20(1), 2007). The key is then the honest
-//! members' random element plus one whose multiple the liar proved to know. Whoever opens ciphertexts under the sum
+//! members' random element plus one whose multiple the liar proved to know, if its proof is no copy. Whoever opens ciphertexts under the sum
 //! opens them under the honest part, so the bias gives nothing away. To draw that multiple out of the proof the
 //! argument takes the algebraic group model beside the random oracle, as for FROST itself. Liars can also have a run
-//! fail as often as there are liars; each time one is named.
+//! fail as often as there are liars: each time one is named, and no honest member that answers in time is.
 //!
-//! A run without some members keeps the threshold that bears all liars of the consortium: they may all have stayed
-//! ([`super::global_threshold`]). So a gate of fewer members needs more of them, and below the threshold there is none.
+//! A run without some members keeps the threshold of all who could be members: the liars may all have stayed
+//! ([`super::global_threshold`]). With fewer members than that there is no gate.
 //!
 //! Fewer liars than the threshold learn nothing about the key. With that many, nothing holds, as for any gate.
 

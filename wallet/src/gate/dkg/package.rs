@@ -140,7 +140,7 @@ impl SignedPackage {
         };
         let share = <&[u8; 32]>::try_from(bytes.as_slice()).ok().and_then(|bytes| SecretNumber::decode(bytes).ok());
         // It must be the value of the sender's polynomial at the receiver's place.
-        let expected = evaluate(&from.polynomial, self.package.to);
+        let expected = evaluate(from.polynomial.iter().map(|element| *element.point()), self.package.to);
         Ok(share.filter(|share| share.times(&Element::generator()) == expected && expected.is_some()))
     }
 }

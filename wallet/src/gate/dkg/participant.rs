@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use zeroize::Zeroizing;
+
 use super::{
     contribution::Contribution,
     frost::{self, Commitments, FirstSecret, SecondSecret},
@@ -12,7 +14,7 @@ use super::{
 use crate::{
     digest::Digest,
     gate::{Gate, GateShare, SecretNumber},
-    identity::{PublicKey, SecretKey},
+    identity::SecretKey,
     kdf,
     refusal::Refusal,
     secret::secret,
@@ -20,10 +22,12 @@ use crate::{
 };
 
 secret! {
-    /// 32 random bytes from which all that a member draws in its runs follows. To be erased once the gate is there:
-    /// whoever has it later, and recorded the packages, has the member's share. Kept sealed until the gate is there:
-    /// then a restart feeds the run's notices again and comes to the same bytes. Each run has other numbers, since they
-    /// follow from the run's name too.
+    /// 32 random bytes from which all that a member draws in its runs follows. Kept sealed until the gate is there, and
+    /// then erased: whoever has it later, and recorded the packages, has the member's share.
+    ///
+    /// A restart feeds the run's notices again and makes the same bytes. Packages are no notices: what came in them
+    /// comes again as long as others send, and stands in [`Effect::Keep`] once all of it is there. Each run has other
+    /// numbers, since they follow from the run's name too.
     CeremonySeed
 }
 
@@ -45,18 +49,21 @@ pub enum Input {
     PhaseOver,
 }
 
-/// What a member does.
+/// What a member does. Effects are carried out in their order, each one after the one before it is done.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// Put this on the ledger.
     Submit(Notice),
     /// Send this to its receiver, again until the run is over: only bytes, which it may have already.
     Send(SignedPackage),
-    /// The gate is there, with the member's share.
+    /// Seal this share and sync it to disk, before the next effect: the member confirms that it has it, and nobody
+    /// sends the packages again then. After a restart [`Participant::join`] takes it back.
+    Keep(Box<GateShare>),
+    /// The gate is there, with the member's share: the one that was kept.
     Finished {
         /// The gate.
         gate: Box<Gate>,
-        /// The share, to be sealed before anything else.
+        /// The share.
         share: Box<GateShare>,
     },
     /// The run failed. Another begins without those at fault, who are in [`Transcript::phase`].
@@ -70,12 +77,15 @@ pub struct Participant {
     key: SecretKey,
     seed: CeremonySeed,
     one_time: GateShare,
+    contribution: Contribution,
     secret: Secret,
     sent: BTreeMap<NodeId, SignedPackage>,
     /// Packages that came before all had contributed.
     early: BTreeMap<NodeId, SignedPackage>,
     shares: BTreeMap<NodeId, SecretNumber>,
     share: Option<GateShare>,
+    /// The number of [`Effect::Keep`], before a restart.
+    kept: Option<SecretNumber>,
     complained: bool,
 }
 
@@ -87,7 +97,8 @@ enum Secret {
 }
 
 impl Participant {
-    /// Joins a run: the member, and its contribution to submit.
+    /// Joins a run, or again after a restart: the member, and its contribution to submit. `kept` is the number of the
+    /// share that this run had it keep, if it came so far. One that is not this run's share changes nothing.
     ///
     /// # Errors
     /// [`Refusal::NotMember`]; as [`super::Ceremony::check`].
@@ -96,6 +107,7 @@ impl Participant {
         node: NodeId,
         key: SecretKey,
         seed: CeremonySeed,
+        kept: Option<SecretNumber>,
     ) -> Result<(Self, Notice), Refusal> {
         let ceremony = transcript.ceremony().clone();
         if ceremony.members.binary_search(&node).is_err() {
@@ -115,11 +127,13 @@ impl Participant {
             key,
             seed,
             one_time,
+            contribution: contribution.clone(),
             secret: Secret::First(first),
             sent: BTreeMap::new(),
             early: BTreeMap::new(),
             shares: BTreeMap::new(),
             share: None,
+            kept,
             complained: false,
         };
         Ok((participant, Notice::Contributed(Box::new(contribution))))
@@ -141,16 +155,11 @@ impl Participant {
     /// # Errors
     /// Those of [`Transcript::apply`]; for packages [`Refusal::NotMember`], [`Refusal::PackageMismatch`],
     /// [`Refusal::SignatureInvalid`]. Nothing has changed then.
-    pub fn step(
-        &mut self,
-        input: &Input,
-        keys: &dyn Fn(NodeId) -> Option<PublicKey>,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refusal> {
+    pub fn step(&mut self, input: &Input, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
         let before = self.transcript.phase().clone();
         match input {
             Input::Notice { author, notice } => {
-                self.transcript.apply(*author, notice, keys)?;
+                self.transcript.apply(*author, notice)?;
                 match notice {
                     Notice::Answered(package) if package.to() == self.node => self.receive(package, effects),
                     Notice::Complained(Complaint::Missing { accused }) if *accused == self.node => {
@@ -160,7 +169,7 @@ impl Participant {
                 }
             }
             Input::Package(package) => {
-                package.check_for(&self.transcript, self.node, keys)?;
+                package.check_for(&self.transcript, self.node)?;
                 self.receive(package, effects);
             }
             Input::Waited => self.demand(effects),
@@ -178,6 +187,10 @@ impl Participant {
     /// All have contributed: to each other member its share.
     fn share_out(&mut self, effects: &mut Vec<Effect>) {
         let Secret::First(first) = std::mem::replace(&mut self.secret, Secret::None) else { return };
+        // A member that lost its seed drew other numbers than those to which it is held. It is absent, and sends nothing.
+        if self.transcript.contribution(self.node).ok() != Some(&self.contribution) {
+            return;
+        }
         let (second, shares) = frost::share(first, &self.others()).expect("the transcript checked every contribution");
         self.secret = Secret::Second(second);
         let (ceremony, hash) = (self.transcript.ceremony(), self.transcript.ceremony_hash());
@@ -188,6 +201,11 @@ impl Participant {
             self.sent.insert(*to, package);
         }
         effects.extend(self.sent.values().cloned().map(Effect::Send));
+        if let (Some(number), Some(gate)) = (self.kept.take(), self.transcript.gate())
+            && let Ok(share) = GateShare::new(gate, self.node, number)
+        {
+            self.confirm(share, effects);
+        }
         for package in std::mem::take(&mut self.early).values() {
             self.receive(package, effects);
         }
@@ -202,13 +220,17 @@ impl Participant {
             return;
         }
         let (Some(theirs), Some(ours)) = (contributions.get(&from), contributions.get(&self.node)) else { return };
-        if self.complained || from == self.node || self.shares.contains_key(&from) {
+        if self.complained
+            || !matches!(self.secret, Secret::Second(_))
+            || from == self.node
+            || self.shares.contains_key(&from)
+        {
             return;
         }
         let opening = match package.open(theirs, ours, &self.one_time) {
             Ok(share) => {
                 self.shares.insert(from, share);
-                self.confirm(effects);
+                self.add_up(effects);
                 return;
             }
             Err(Bad::Ciphertext) => None,
@@ -219,7 +241,7 @@ impl Participant {
     }
 
     /// Once all shares are here: the sum is this member's share of the gate.
-    fn confirm(&mut self, effects: &mut Vec<Effect>) {
+    fn add_up(&mut self, effects: &mut Vec<Effect>) {
         let Secret::Second(second) = &self.secret else { return };
         if self.shares.len() + 1 < self.transcript.ceremony().members.len() {
             return;
@@ -227,13 +249,22 @@ impl Participant {
         let number = frost::finish(second, &self.others(), &self.shares).expect("every share was checked");
         let gate = self.transcript.gate().expect("all have contributed");
         let share = GateShare::new(gate, self.node, number).expect("the sum of shares is the share of the sum");
-        effects.push(Effect::Submit(Notice::Confirmed(*gate.hash())));
+        self.confirm(share, effects);
+    }
+
+    /// What was not kept is never confirmed: a final gate must not be short of a share.
+    fn confirm(&mut self, share: GateShare, effects: &mut Vec<Effect>) {
+        let gate = *share.gate();
+        effects.push(Effect::Keep(Box::new(share.clone())));
+        effects.push(Effect::Submit(Notice::Confirmed(gate)));
         self.share = Some(share);
+        self.shares.clear();
         self.secret = Secret::None;
     }
 
     fn demand(&mut self, effects: &mut Vec<Effect>) {
-        if *self.transcript.phase() != Phase::Sharing || self.complained {
+        let lacks_shares = matches!(self.secret, Secret::Second(_));
+        if *self.transcript.phase() != Phase::Sharing || self.complained || !lacks_shares {
             return;
         }
         let others = self.transcript.ceremony().members.iter().filter(|node| **node != self.node);
@@ -263,8 +294,8 @@ impl Participant {
     }
 }
 
-fn below(seed: &CeremonySeed, name: &str, ceremony: &Digest) -> [u8; 32] {
-    *kdf::expand(seed.expose(), name, ceremony.as_bytes())
+fn below(seed: &CeremonySeed, name: &str, ceremony: &Digest) -> Zeroizing<[u8; 32]> {
+    kdf::expand(seed.expose(), name, ceremony.as_bytes())
 }
 
 impl std::fmt::Debug for Participant {

@@ -4,9 +4,9 @@ use super::*;
 use crate::{
     codec::{decode, encode},
     digest::{Digest, sha256},
-    gate::{Gate, GateId, GateKind, GateLabel, GateShare, Opening, Partial, SecretNumber},
+    gate::{Element, Gate, GateId, GateKind, GateLabel, GateShare, Opening, Partial, SecretNumber},
     grant::WalletAddress,
-    identity::{PublicKey, SecretKey},
+    identity::SecretKey,
     refusal::Refusal,
     units::{GateEpoch, KeyEpoch, NodeId},
 };
@@ -21,14 +21,18 @@ fn node_key(node: NodeId) -> SecretKey {
     SecretKey::from_seed(&[(node.get() as u8).wrapping_add(100); 32])
 }
 
-fn keys(node: NodeId) -> Option<PublicKey> {
-    Some(node_key(node).public_key())
+fn begun(ceremony: &Ceremony) -> Transcript {
+    let keys = ceremony.members.iter().map(|node| (*node, node_key(*node).public_key())).collect();
+    Transcript::new(ceremony.clone(), keys).expect("the rules")
 }
 
 fn join(ceremony: &Ceremony, node: NodeId) -> (Participant, Notice) {
-    let transcript = Transcript::new(ceremony.clone()).expect("the rules");
+    join_again(ceremony, node, None)
+}
+
+fn join_again(ceremony: &Ceremony, node: NodeId, kept: Option<SecretNumber>) -> (Participant, Notice) {
     let seed = CeremonySeed::from_bytes([node.get() as u8 + 1; 32]);
-    Participant::join(transcript, node, node_key(node), seed).expect("a member")
+    Participant::join(begun(ceremony), node, node_key(node), seed, kept).expect("a member")
 }
 
 /// Members, a ledger that orders what they submit, and a network that brings what they send.
@@ -37,6 +41,7 @@ struct Run {
     waiting: VecDeque<(NodeId, Notice)>,
     ledger: Vec<(NodeId, Notice)>,
     sent: Vec<SignedPackage>,
+    kept: BTreeMap<NodeId, GateShare>,
     finished: BTreeMap<NodeId, (Gate, GateShare)>,
     failed: BTreeSet<NodeId>,
 }
@@ -50,17 +55,22 @@ impl Run {
             members.insert(*node, member);
             waiting.push_back((*node, notice));
         }
-        let (ledger, sent) = (Vec::new(), Vec::new());
-        Self { members, waiting, ledger, sent, finished: BTreeMap::new(), failed: BTreeSet::new() }
+        let (kept, finished, failed) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { members, waiting, ledger: Vec::new(), sent: Vec::new(), kept, finished, failed }
     }
 
     fn step(&mut self, node: NodeId, input: &Input) -> Result<(), Refusal> {
         let mut effects = Vec::new();
-        let result = self.members.get_mut(&node).expect("there").step(input, &keys, &mut effects);
+        let result = self.members.get_mut(&node).expect("there").step(input, &mut effects);
         for effect in effects {
             match effect {
-                Effect::Submit(notice) => self.waiting.push_back((node, notice)),
+                Effect::Submit(notice) => {
+                    let confirms = matches!(notice, Notice::Confirmed(_));
+                    assert!(!confirms || self.kept.contains_key(&node), "what is confirmed is kept before");
+                    self.waiting.push_back((node, notice));
+                }
                 Effect::Send(package) => self.sent.push(package),
+                Effect::Keep(share) => drop(self.kept.insert(node, *share)),
                 Effect::Finished { gate, share } => drop(self.finished.insert(node, (*gate, *share))),
                 Effect::Failed => drop(self.failed.insert(node)),
             }
@@ -211,10 +221,10 @@ fn a_notice_is_taken_once() {
     let done = run.ledger.clone();
     assert_eq!(run.phase(), Phase::Done);
     // Each notice a second time, right after the first.
-    let mut transcript = Transcript::new(ceremony(&[0, 1, 2, 3])).expect("the rules");
+    let mut transcript = begun(&ceremony(&[0, 1, 2, 3]));
     for (author, notice) in &done {
-        assert_eq!(transcript.apply(*author, notice, &keys), Ok(()));
-        let again = transcript.apply(*author, notice, &keys).expect_err("a second time");
+        assert_eq!(transcript.apply(*author, notice), Ok(()));
+        let again = transcript.apply(*author, notice).expect_err("a second time");
         assert_eq!(again.code(), "W-126", "{notice:?}");
     }
 }
@@ -304,9 +314,7 @@ fn who_accuses_with_a_good_package_is_at_fault() {
     let accusation = |opening| Notice::Complained(Complaint::False { package: good.clone(), opening });
     let apply = |author, opening: Option<Partial>| {
         let mut transcript = accuser.transcript().clone();
-        transcript
-            .apply(NodeId::new(author), &accusation(opening.map(Box::new)), &keys)
-            .map(|()| transcript.phase().clone())
+        transcript.apply(NodeId::new(author), &accusation(opening.map(Box::new))).map(|()| transcript.phase().clone())
     };
     assert_eq!(apply(3, Some(opening)), Ok(failed(3)));
     // Whose package it is not, or who shows nothing, blames nobody.
@@ -324,16 +332,14 @@ fn a_package_that_its_sender_did_not_sign_blames_nobody() {
     assert_eq!(run.step(NodeId::new(3), &Input::Package(forged.clone())), Err(unsigned.clone()));
     let notice = Notice::Complained(Complaint::False { package: forged, opening: None });
     let mut transcript = run.members[&NodeId::ZERO].transcript().clone();
-    assert_eq!(transcript.apply(NodeId::new(3), &notice, &keys), Err(unsigned));
+    assert_eq!(transcript.apply(NodeId::new(3), &notice), Err(unsigned));
 }
 
 #[test]
 fn a_contribution_serves_its_author_and_run_alone() {
     let ceremony = ceremony(&[0, 1, 2, 3]);
     let (_, notice) = join(&ceremony, NodeId::new(1));
-    let apply = |ceremony: &Ceremony, author, notice: &Notice| {
-        Transcript::new(ceremony.clone()).expect("the rules").apply(NodeId::new(author), notice, &keys)
-    };
+    let apply = |ceremony: &Ceremony, author, notice: &Notice| begun(ceremony).apply(NodeId::new(author), notice);
     assert_eq!(apply(&ceremony, 1, &notice), Ok(()));
     let invalid = |node| Err(Refusal::ContributionInvalid { node: NodeId::new(node) });
     assert_eq!(apply(&ceremony, 2, &notice), invalid(2));
@@ -359,13 +365,98 @@ fn a_member_that_starts_again_makes_the_same_bytes() {
     assert!(run.ledger.contains(&(node, notice)));
     let mut effects = Vec::new();
     for (author, notice) in run.ledger.clone() {
-        again.step(&Input::Notice { author, notice }, &keys, &mut effects).expect("valid");
+        again.step(&Input::Notice { author, notice }, &mut effects).expect("valid");
     }
     let sent: Vec<_> = run.sent.iter().filter(|sent| sent.from() == node).collect();
     assert_eq!(sent.len(), 3);
     for effect in effects {
         assert!(matches!(effect, Effect::Send(package) if sent.contains(&&package)));
     }
+}
+
+/// Nobody sends the packages again once a member has confirmed: what it kept is all that there is.
+#[test]
+fn a_member_that_starts_again_after_its_confirm_has_its_share() {
+    let ceremony = ceremony(&[0, 1, 2, 3]);
+    let mut run = Run::start(&ceremony, &[]);
+    run.order();
+    run.deliver(|_| true);
+    let node = NodeId::new(2);
+    let kept = run.kept[&node].clone();
+    run.order();
+    assert_eq!(run.phase(), Phase::Done);
+    let replay = |kept| {
+        let (mut again, _) = join_again(&ceremony, node, kept);
+        let mut effects = Vec::new();
+        for (author, notice) in run.ledger.clone() {
+            again.step(&Input::Notice { author, notice }, &mut effects).expect("valid");
+        }
+        let number = |share: GateShare| *share.secret().expose();
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Finished { share, .. } => Some(number(*share)),
+            _ => None,
+        })
+    };
+    let number = *kept.secret().expose();
+    assert_eq!(replay(Some(kept.secret().clone())), Some(number));
+    assert_eq!(number, *run.finished[&node].1.secret().expose());
+    // What another run had it keep is no share of this one.
+    assert_eq!(replay(Some(SecretNumber::hash("test", &[b"another"]))), None);
+}
+
+/// A liar that sees an honest member's contribution on its way can speak first, and cancel any coefficient of it but
+/// the first, which it would have to prove to know.
+#[test]
+fn who_cancels_anothers_commitment_is_at_fault_and_not_the_other() {
+    for coefficient in 1..3 {
+        let mut run = Run::start(&ceremony(&[0, 1, 2, 3]), &[]);
+        let honest = match &run.waiting[1].1 {
+            Notice::Contributed(contribution) => contribution.polynomial[coefficient],
+            other => panic!("{other:?}"),
+        };
+        let Notice::Contributed(liars) = &mut run.waiting[0].1 else { panic!("it contributes first") };
+        liars.polynomial[coefficient] = Element::from_point(-honest.point()).expect("not the identity");
+        run.order();
+        assert_eq!(run.ledger.len(), 4, "all contributions are taken");
+        assert_eq!(run.phase(), Phase::Sharing);
+        run.deliver(|_| true);
+        run.all(&Input::Waited);
+        run.order();
+        run.close_phase();
+        run.close_phase();
+        assert_eq!(run.phase(), failed(0), "it has no share for anybody");
+        assert!(run.sent.iter().all(|package| package.from() != NodeId::ZERO), "nor does it sign a false one");
+    }
+}
+
+#[test]
+fn a_demand_ends_when_its_author_has_its_share() {
+    let mut run = Run::start(&ceremony(&[0, 1, 2, 3]), &[]);
+    run.order();
+    run.deliver(|package| (package.from().get(), package.to().get()) != (1, 3));
+    let (accused, accuser) = (NodeId::new(1), NodeId::new(3));
+    let missing = Notice::Complained(Complaint::Missing { accused });
+    // The demand stands in the phase's last block. The package comes off the ledger, and the answer is left out.
+    assert_eq!(run.all(&Input::Notice { author: accuser, notice: missing }), [Ok(())].into());
+    run.waiting.retain(|(_, notice)| !matches!(notice, Notice::Answered(_)));
+    run.close_phase();
+    run.deliver(|package| package.to() == accuser);
+    let (mine, others): (VecDeque<_>, _) = run.waiting.drain(..).partition(|(author, _)| *author == accuser);
+    run.waiting = mine;
+    run.order();
+    run.close_phase();
+    assert_eq!(run.phase(), Phase::Confirming, "nobody waits for an answer any more");
+    run.waiting = others;
+    run.order();
+    assert_eq!(run.phase(), Phase::Done);
+}
+
+#[test]
+fn a_run_has_the_key_of_each_member_from_its_begin() {
+    let ceremony = ceremony(&[0, 1]);
+    let alone = [(NodeId::ZERO, node_key(NodeId::ZERO).public_key())].into();
+    let without = Transcript::new(ceremony, alone).err();
+    assert_eq!(without, Some(Refusal::NotMember { node: NodeId::new(1) }));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     digest::Digest,
-    gate::{Element, Gate},
+    gate::{Coefficient, Gate},
     identity::PublicKey,
     refusal::Refusal,
     units::NodeId,
@@ -41,10 +41,11 @@ pub enum Phase {
 pub struct Transcript {
     ceremony: Ceremony,
     hash: Digest,
+    keys: BTreeMap<NodeId, PublicKey>,
     phase: Phase,
     contributions: BTreeMap<NodeId, Contribution>,
     /// The sums of the coefficients so far: in the end the gate's polynomial.
-    sums: Vec<Element>,
+    sums: Vec<Coefficient>,
     gate: Option<Gate>,
     /// (who says so, who sent nothing) and whether it was answered.
     missing: BTreeMap<(NodeId, NodeId), bool>,
@@ -52,15 +53,20 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// A run of which nothing is there yet.
+    /// A run of which nothing is there yet. `keys` are the members' node keys as they are when the run begins. They
+    /// serve until its end: who rotates its key meanwhile neither takes back what it signed nor loses what it may do.
     ///
     /// # Errors
-    /// As [`Ceremony::check`].
-    pub fn new(ceremony: Ceremony) -> Result<Self, Refusal> {
+    /// As [`Ceremony::check`]; [`Refusal::NotMember`] with a member whose key is not there.
+    pub fn new(ceremony: Ceremony, keys: BTreeMap<NodeId, PublicKey>) -> Result<Self, Refusal> {
         ceremony.check()?;
+        if let Some(node) = ceremony.members.iter().find(|node| !keys.contains_key(node)) {
+            return Err(Refusal::NotMember { node: *node });
+        }
         Ok(Self {
             hash: ceremony.hash(),
             ceremony,
+            keys,
             phase: Phase::Contributing,
             contributions: BTreeMap::new(),
             sums: Vec::new(),
@@ -97,22 +103,16 @@ impl Transcript {
         self.contributions.get(&node).ok_or(Refusal::NotMember { node })
     }
 
-    /// Takes the notice of `author`. `keys` gives a member's node key.
+    /// Takes the notice of `author`.
     ///
     /// # Errors
     /// [`Refusal::NotMember`], [`Refusal::NoticeRefused`], [`Refusal::ContributionInvalid`],
     /// [`Refusal::PackageMismatch`], [`Refusal::SignatureInvalid`], [`Refusal::CiphertextInvalid`],
     /// [`Refusal::PartialInvalid`]. Nothing has changed then.
-    pub fn apply(
-        &mut self,
-        author: NodeId,
-        notice: &Notice,
-        keys: &dyn Fn(NodeId) -> Option<PublicKey>,
-    ) -> Result<(), Refusal> {
+    pub fn apply(&mut self, author: NodeId, notice: &Notice) -> Result<(), Refusal> {
         self.member(author)?;
         let refused = |reason| Err(Refusal::NoticeRefused { reason });
         let running = matches!(self.phase, Phase::Sharing | Phase::Answering | Phase::Confirming);
-        let key = |node| keys(node).ok_or(Refusal::NotMember { node });
         match notice {
             Notice::Contributed(contribution) => self.contribute(author, contribution),
             _ if !running => refused("members are not sharing now"),
@@ -131,13 +131,13 @@ impl Transcript {
                 Ok(())
             }
             Notice::Complained(Complaint::False { package, opening }) => {
-                self.member(package.from())?;
-                let guilty = Complaint::judge(self, author, package, opening.as_deref(), &key(package.from())?)?;
+                let key = self.key(package.from())?;
+                let guilty = Complaint::judge(self, author, package, opening.as_deref(), key)?;
                 self.phase = Phase::Failed { at_fault: [guilty].into() };
                 Ok(())
             }
             Notice::Answered(package) => {
-                package.check(&self.hash, author, package.to(), &key(author)?)?;
+                package.check(&self.hash, author, package.to(), self.key(author)?)?;
                 match self.missing.get_mut(&(package.to(), author)) {
                     Some(answered @ false) => {
                         *answered = true;
@@ -154,6 +154,8 @@ impl Transcript {
                 if !self.confirmed.insert(author) {
                     return refused("it was said before");
                 }
+                // It has its share: what it once missed needs no answer any more.
+                self.missing.retain(|(accuser, _), _| *accuser != author);
                 if self.confirmed.len() == self.ceremony.members.len() {
                     self.phase = Phase::Done;
                 }
@@ -190,21 +192,28 @@ impl Transcript {
             return Err(Refusal::NoticeRefused { reason: "members contribute once, before they share" });
         }
         contribution.check(&self.ceremony, author)?;
-        // A sum of 0 comes about only if its author chose its commitments by those of the others: that degree would be
-        // missing from the gate's polynomial.
-        let add = |(sum, more): (&Element, &Element)| Element::from_point(sum.point() + more.point());
-        let sums = match self.sums.as_slice() {
-            [] => Some(contribution.polynomial.clone()),
-            sums => sums.iter().zip(&contribution.polynomial).map(add).collect(),
+        // Sums of the higher coefficients may be 0. Who speaks first can choose its own so that an honest member's
+        // cancels them, and that is no fault of the honest one. It cannot keep to such a polynomial in its packages.
+        let sums: Vec<_> = if self.sums.is_empty() {
+            contribution.polynomial.iter().copied().map(Coefficient::from).collect()
+        } else {
+            self.sums.iter().zip(&contribution.polynomial).map(|(sum, more)| sum.plus(more)).collect()
         };
-        self.sums = sums.ok_or(Refusal::ContributionInvalid { node: author })?;
-        self.contributions.insert(author, contribution.clone());
-        if self.contributions.len() == self.ceremony.members.len() {
+        if self.contributions.len() + 1 == self.ceremony.members.len() {
             let (id, members) = (self.ceremony.gate.clone(), self.ceremony.members.clone());
-            self.gate = Some(Gate::shared(id, members, self.sums.clone())?);
+            // The key is 0 only if all members together want it: each proved that it knows its part.
+            let gate = Gate::shared(id, members, sums.clone());
+            self.gate = Some(gate.map_err(|_| Refusal::ContributionInvalid { node: author })?);
             self.phase = Phase::Sharing;
         }
+        self.sums = sums;
+        self.contributions.insert(author, contribution.clone());
         Ok(())
+    }
+
+    fn key(&self, member: NodeId) -> Result<&PublicKey, Refusal> {
+        self.member(member)?;
+        self.keys.get(&member).ok_or(Refusal::NotMember { node: member })
     }
 
     fn member(&self, node: NodeId) -> Result<(), Refusal> {
@@ -214,15 +223,8 @@ impl Transcript {
 
 impl SignedPackage {
     /// Checks that the package came to the member for whom it is.
-    pub(super) fn check_for(
-        &self,
-        transcript: &Transcript,
-        to: NodeId,
-        keys: &dyn Fn(NodeId) -> Option<PublicKey>,
-    ) -> Result<(), Refusal> {
+    pub(super) fn check_for(&self, transcript: &Transcript, to: NodeId) -> Result<(), Refusal> {
         let from = self.from();
-        transcript.member(from)?;
-        let key = keys(from).ok_or(Refusal::NotMember { node: from })?;
-        self.check(transcript.ceremony_hash(), from, to, &key)
+        self.check(transcript.ceremony_hash(), from, to, transcript.key(from)?)
     }
 }
