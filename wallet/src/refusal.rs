@@ -171,8 +171,8 @@ pub enum Refusal {
     /// A package of a key generation is of another run, or for another member, or a complaint about it shows nothing.
     #[error("the package is not of this run and for this member, or the complaint shows nothing wrong with it")]
     PackageMismatch,
-    /// A gate's member released for another label at this head of the wallet.
-    #[error("another label was released at this head")]
+    /// A gate's member released something else at this head of the wallet.
+    #[error("something else was released at this head")]
     SecondRelease,
     /// The prekey was used in another hop.
     #[error("the prekey was used before")]
@@ -189,7 +189,7 @@ pub enum Refusal {
         /// What it should have been.
         what: &'static str,
     },
-    /// A release is about another wallet, head, gate, label or part than it is used for.
+    /// A release is about another wallet, head, gate, label, ciphertext, prekey or part than it is used for.
     #[error("the release is about something else")]
     ReleaseMismatch,
 }

@@ -15,7 +15,8 @@ use wallet::{
     digest::{Digest, to_hex},
     entropy::Entropy,
     gate::{
-        Gate, GateId, GateKind, GateLabel, GateShare, Opening, Partial, Release, ReleaseBook, SecretNumber,
+        Gate, GateId, GateKind, GateLabel, GateShare, Opening, Partial, Release, ReleaseBook, ReleaseSubject,
+        SecretNumber,
         dkg::{Ceremony, CeremonySeed, Effect, Input, Participant, Transcript},
     },
     grant::WalletAddress,
@@ -166,13 +167,14 @@ fn release(hop: &Hop, kem: KemId, at: usize, log: &mut Vec<Value>) -> GateLeg {
     let mut opening = Opening::new(verified);
     for share in shares {
         let key = node_key(share.node());
+        let subject = ReleaseSubject::new(&verified, (WALLET, ACCEPTANCE), hop.label.prekey);
         let mut book = ReleaseBook::new();
-        let admitted = book.admit((WALLET, ACCEPTANCE), label, hop.label.prekey);
-        assert_eq!(admitted, Ok(true));
-        let release: Release = share.sign(&verified, WALLET, ACCEPTANCE, &key).expect("its gate");
+        assert_eq!(book.admit(&subject), Ok(true));
+        let release: Release = share.sign(&verified, &subject, &key).expect("its gate");
         let sealed = share.seal(&release, kem, &prekey).expect("a prekey");
         assert_eq!(sealed.open(kem, &hop.prekey).as_ref(), Ok(&release));
-        release.verify(&verified, &WALLET, &ACCEPTANCE, &key.public_key()).expect("honest");
+        let keys = |node| Some(node_key(node).public_key());
+        release.verify(&verified, &subject, &keys).expect("honest");
         log.push(json!({
             "node": share.node().get(),
             "part": to_hex(&encode(&release.partial)),
@@ -363,11 +365,18 @@ fn refused() -> Vec<Value> {
     note("t - 1 shares", String::new(), "W-125", verdict);
 
     let mut book = ReleaseBook::new();
-    assert_eq!(book.admit((WALLET, ACCEPTANCE), label, hop.label.prekey), Ok(true));
-    let verdict = book.admit((WALLET, ACCEPTANCE), swapped, hop.label.prekey).expect_err("a second one");
+    let subject = ReleaseSubject::new(&verified, (WALLET, ACCEPTANCE), hop.label.prekey);
+    assert_eq!(book.admit(&subject), Ok(true));
+    let second = ReleaseSubject { label: swapped, ..subject.clone() };
+    let verdict = book.admit(&second).expect_err("a second one");
     note("second label at one head", swapped.digest().to_string(), "W-129", verdict);
-    let later = (WALLET, Digest([9; 32]));
-    let verdict = book.admit(later, swapped, hop.label.prekey).expect_err("used before");
+    let (other, _) = gate.encapsulate(&label, &mut fixed(0x44));
+    let other = gate.verify(&label, &other).expect("just made");
+    let verdict = book.admit(&ReleaseSubject::new(&other, (WALLET, ACCEPTANCE), hop.label.prekey));
+    let verdict = verdict.expect_err("a second one");
+    note("second ciphertext under the label at one head", to_hex(&encode(other.ciphertext())), "W-129", verdict);
+    let later = ReleaseSubject { head: Digest([9; 32]), label: swapped, ..subject };
+    let verdict = book.admit(&later).expect_err("used before");
     note("prekey reuse", hop.label.prekey.to_string(), "W-130", verdict);
 
     let tree = policy();

@@ -53,7 +53,7 @@ pub use label::GateLabel;
 pub use opening::{GateSecret, Opening};
 pub use partial::Partial;
 pub use proof::Proof;
-pub use release::{Release, ReleaseStatement, SealedRelease, SignedRelease};
+pub use release::{Release, ReleaseStatement, ReleaseSubject, SealedRelease, SignedRelease};
 pub use share::GateShare;
 
 #[cfg(test)]

@@ -209,7 +209,7 @@ class Gate:
         return total
 
 
-def check_gate(vector, label):
+def check_gate(vector, label, prekey):
     gate = Gate(bytes.fromhex(vector["gate"]))
     assert gate.hash.hex() == vector["hash"]
     assert encode(gate.polynomial[0]).hex() == vector["key"]
@@ -239,8 +239,8 @@ def check_gate(vector, label):
         pairs = [(G, public), (u, times(x, u))]
         part = u32(member) + encode(times(x, u)) + prove("partial", context, pairs, x, nonce)
         assert part.hex() == release["part"]
-        statement = u32(member) + bytes([2]) * 32 + bytes([3]) * 32 + gate.hash + label + sha256("part", part)
-        assert release["signed"][:-128] == statement.hex()
+        subject = bytes([2]) * 32 + bytes([3]) * 32 + gate.hash + label + sha256("ciphertext", ciphertext) + prekey
+        assert release["signed"][:-128] == (u32(member) + subject + sha256("part", part)).hex()
         released.append((member, times(x, u)))
 
     for some in (released[: gate.threshold], released[-gate.threshold :]):
@@ -291,9 +291,10 @@ def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         vectors = json.load(file)
     for hop in vectors["hops"]:
-        label = sha256("label", b"hop", bytes.fromhex(hop["label"]))
+        hop_label = bytes.fromhex(hop["label"])
+        label, prekey = sha256("label", b"hop", hop_label), hop_label[-128:-96]
         assert label.hex() == hop["gate label"]
-        gates = [check_gate(vector, label) for vector in hop["gates"]]
+        gates = [check_gate(vector, label, prekey) for vector in hop["gates"]]
         check_key_generation(hop["key generation"], gates[0])
         assert extract(bytes.fromhex(hop["salt"]), bytes.fromhex(hop["secrets"])).hex() == hop["migration key"]
         print(f"{hop['kem']}: agrees")

@@ -6,7 +6,7 @@ use wallet::{
     codec::encode,
     digest::Digest,
     gate::{
-        Gate, GateId, GateKind, GateLabel, GateShare, SecretNumber,
+        Gate, GateId, GateKind, GateLabel, GateShare, ReleaseSubject, SecretNumber,
         dkg::{Ceremony, CeremonySeed, Complaint, Effect, Input, Notice, Participant, SignedPackage, Transcript},
     },
     identity::SecretKey,
@@ -44,8 +44,10 @@ pub(crate) fn releases() -> Vec<Vec<u8>> {
     let (ciphertext, _) = gate.encapsulate(&label(), &mut |bytes: &mut [u8]| bytes.fill(8));
     let verified = gate.verify(&label(), &ciphertext).expect("just made");
     let key = SecretKey::from_seed(&[9; 32]);
-    let release = share.sign(&verified, WALLET, Digest([2; 32]), &key).expect("its gate");
     let prekey = KemId::X25519.kem().public_key(&KemSecret::from_bytes([3; 32]));
+    let name = KemId::X25519.kem().key_name(&prekey).expect("a key");
+    let subject = ReleaseSubject::new(&verified, (WALLET, Digest([2; 32])), name);
+    let release = share.sign(&verified, &subject, &key).expect("its gate");
     let sealed = share.seal(&release, KemId::X25519, &prekey).expect("a key");
     vec![encode(&release), encode(&release.signed), encode(&sealed)]
 }
