@@ -69,9 +69,7 @@ impl ExchangeSecret {
 
     /// The public half as a node's prekey, under the node's key.
     pub fn offer(&self, node: NodeId, key: &SecretKey) -> SignedPrekey {
-        let public = self.public_key();
-        let signature = key.sign(context::WALLET_PREKEY, &encode(&(node, public)));
-        SignedPrekey { node, key: public, signature }
+        SignedPrekey::sign(node, self.public_key(), key)
     }
 
     /// X25519 with the other side's key.
@@ -88,6 +86,12 @@ impl ExchangeSecret {
 }
 
 impl SignedPrekey {
+    /// The prekey of this name as `node`'s, under the node's key.
+    pub(crate) fn sign(node: NodeId, prekey: ExchangeKey, key: &SecretKey) -> Self {
+        let signature = key.sign(context::WALLET_PREKEY, &encode(&(node, prekey)));
+        Self { node, key: prekey, signature }
+    }
+
     /// Checks the owner's signature.
     ///
     /// # Errors

@@ -17,9 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     entropy::{Entropy, draw},
-    prekey::{ExchangeKey, SharedSecret},
+    identity::SecretKey,
+    prekey::{ExchangeKey, SharedSecret, SignedPrekey},
     refusal::Refusal,
     secret::secret,
+    units::NodeId,
 };
 
 /// Which key encapsulation a consortium uses.
@@ -48,7 +50,8 @@ pub trait Kem: Sync {
     /// The 32 bytes that stand for a public key in labels and signatures.
     ///
     /// # Errors
-    /// [`Refusal::KemMalformed`] if these bytes are no public key.
+    /// [`Refusal::KemMalformed`] if these bytes are no public key; [`Refusal::ExchangeWeak`] for an X-Wing key whose
+    /// X25519 half contributes nothing.
     fn key_name(&self, public: &[u8]) -> Result<ExchangeKey, Refusal>;
 
     /// The 32 bytes that stand for an encapsulation in labels.
@@ -88,6 +91,15 @@ impl KemSecret {
     pub fn draw(entropy: &mut dyn Entropy) -> Self {
         Self::from_bytes(draw(entropy))
     }
+
+    /// The public half as a node's prekey, under the node's key. For X-Wing the key itself travels beside it.
+    ///
+    /// # Errors
+    /// [`Refusal::ExchangeWeak`] for a secret that no honest draw gives.
+    pub fn offer(&self, kem: KemId, node: NodeId, key: &SecretKey) -> Result<SignedPrekey, Refusal> {
+        let kem = kem.kem();
+        Ok(SignedPrekey::sign(node, kem.key_name(&kem.public_key(self))?, key))
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +127,18 @@ mod tests {
             let other = kem.decapsulate(&KemSecret::draw(&mut counting(9)), &encapsulation).expect("well formed");
             assert_ne!(other.expose(), sent.expose());
         }
+    }
+
+    #[test]
+    fn a_prekey_of_either_mechanism_is_offered_under_the_nodes_key() {
+        let (secret, key) = (KemSecret::draw(&mut counting(1)), SecretKey::from_seed(&[7; 32]));
+        for id in [KemId::X25519, KemId::XWing] {
+            let offered = secret.offer(id, NodeId::new(3), &key).expect("an honest draw");
+            assert_eq!(offered.verify(&key.public_key()), Ok(()));
+            assert_eq!(Ok(offered.key), id.kem().key_name(&id.kem().public_key(&secret)));
+        }
+        let plain = crate::prekey::ExchangeSecret::from_bytes(secret.expose()).offer(NodeId::new(3), &key);
+        assert_eq!(secret.offer(KemId::X25519, NodeId::new(3), &key), Ok(plain), "as it was before there were two");
     }
 
     #[test]

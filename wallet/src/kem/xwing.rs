@@ -10,7 +10,7 @@ use super::{Kem, KemId, KemSecret};
 use crate::{
     digest::sha256,
     entropy::{Entropy, draw},
-    prekey::{ExchangeKey, SharedSecret},
+    prekey::{ExchangeKey, ExchangeSecret, SharedSecret},
     refusal::Refusal,
 };
 
@@ -19,7 +19,7 @@ const ENCAPSULATION_DOMAIN: &str = "batchmind/v1/wallet/xwing-encapsulation";
 
 /// X-Wing. Keys have 1,216 bytes and encapsulations 1,120; their SHA-256 stands for them.
 ///
-/// An X25519 half that contributes nothing is refused, as everywhere else in the wallet.
+/// An X25519 half that contributes nothing is refused, in keys and in encapsulations, as everywhere else in the wallet.
 #[derive(Clone, Copy, Debug)]
 pub struct XWing;
 
@@ -64,7 +64,12 @@ impl Kem for XWing {
 }
 
 fn read_key(public: &[u8]) -> Result<EncapsulationKey, Refusal> {
-    EncapsulationKey::try_from(public).map_err(|_| Refusal::KemMalformed { what: "key" })
+    let key = EncapsulationKey::try_from(public).map_err(|_| Refusal::KemMalformed { what: "key" })?;
+    // The library looks at the X25519 half of encapsulations alone. Whether a key contributes does not depend on the
+    // secret: all secrets are multiples of the cofactor.
+    let half = public.last_chunk().ok_or(Refusal::KemMalformed { what: "key" })?;
+    ExchangeSecret::from_bytes(&[1; 32]).agree(&ExchangeKey(*half))?;
+    Ok(key)
 }
 
 #[cfg(test)]
@@ -102,6 +107,18 @@ mod tests {
             XWing.encapsulate(&XWing.public_key(&secret), &mut |bytes: &mut [u8]| bytes.fill(2)).expect("a key");
         encapsulation[1_088..].fill(0);
         assert_eq!(XWing.decapsulate(&secret, &encapsulation).err(), Some(Refusal::ExchangeWeak));
+        // 0, 1 and p - 1, of order 4, 1 and 2, and one of order 8.
+        let order_8 = "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800";
+        let p_less_1 = "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f";
+        let mut one = [0; 32];
+        one[0] = 1;
+        for small in [[0; 32], one, from_hex(order_8).expect("hex"), from_hex(p_less_1).expect("hex")] {
+            let mut public = XWing.public_key(&secret);
+            public[1_184..].copy_from_slice(&small);
+            let sent = XWing.encapsulate(&public, &mut |bytes: &mut [u8]| bytes.fill(2));
+            assert_eq!(sent.err(), Some(Refusal::ExchangeWeak));
+            assert_eq!(XWing.key_name(&public).err(), Some(Refusal::ExchangeWeak), "nor is it signed");
+        }
     }
 
     /// An ML-KEM key has coefficients below 3,329 (FIPS 203, section 7.2).
