@@ -177,7 +177,7 @@ pub enum Refusal {
     /// The prekey was used in another hop.
     #[error("the prekey was used before")]
     PrekeyReused,
-    /// A hop's key lacks a leg that it must have, or has one that it must not have.
+    /// A hop's key lacks a leg that it must have, has one that it must not have, or one through another gate.
     #[error("the hop's key does not have the legs that it must have: {leg}")]
     LegWrong {
         /// The leg.

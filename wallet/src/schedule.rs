@@ -1,7 +1,7 @@
 //! The hop key schedule: from one key agreement, bound to one label, to the keys of one hop.
 //!
 //! A migration key comes from independent legs: the global gate, the gate of the destination's region, the tenant's own
-//! gate if its policy asks for one, and the receiver's one-time prekey. Genesis says whether the gates are on. Where
+//! gate if it releases each hop itself, and the receiver's one-time prekey. Genesis says whether the gates are on. Where
 //! they are not, they contribute a domain label and no secret, and what stands in for them is the type
 //! [`VerifiedOpening`], without which no key is derived, and validators, who refuse an offer without a valid opening.
 //! Neither stops a modified sender from sealing its session to anyone.
@@ -97,19 +97,36 @@ pub struct Legs {
     pub exchange: SharedSecret,
     /// The consortium's gates.
     pub gates: Gates,
-    /// The tenant's own gate, if its policy asks that it releases each hop itself.
+    /// The tenant's own gate, if it releases each hop itself.
     pub tenant: Option<Box<GateLeg>>,
 }
 
-/// Which legs a hop's key must have, no more and no fewer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Which legs a hop's key must have, no more and no fewer. It comes from what is final on the ledger, never from the
+/// other side of the hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequiredLegs {
     /// The prekey's mechanism: genesis says which.
     pub kem: KemId,
-    /// Both gates of the consortium: genesis says whether they are on.
-    pub gates: bool,
-    /// The tenant's gate: the wallet's policy says whether the tenant releases too.
-    pub tenant: bool,
+    /// Both gates of the consortium, if genesis has them on.
+    pub gates: Option<RequiredGates>,
+    /// [`crate::gate::Gate::hash`] of the tenant's gate, if the tenant releases each hop itself. Nothing in the policy or
+    /// the grant says so yet: both sides must have it from the tenant.
+    pub tenant: Option<Digest>,
+}
+
+/// The gates that a hop's key must have, by [`crate::gate::Gate::hash`]. The hash covers consortium, kind, epoch, members
+/// and key: anyone can make a gate that says to be the consortium's, and an old one's shares are deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequiredGates {
+    /// The global gate that is final now.
+    pub global: Digest,
+    /// The gate of the label's region that is final now.
+    pub region: Digest,
+}
+
+impl RequiredLegs {
+    /// The receiver's prekey by X25519 and nothing else: a consortium whose gates are off.
+    pub const PREKEY: Self = Self { kem: KemId::X25519, gates: None, tenant: None };
 }
 
 secret! {
@@ -143,32 +160,30 @@ impl HopLabel {
 }
 
 impl HopKeys {
-    /// The keys of a hop whose tenant does not release, with the gates that are given.
+    /// The keys of a hop in a consortium whose gates are off: [`RequiredLegs::PREKEY`].
     ///
     /// # Errors
-    /// As [`Self::from_legs`].
+    /// As [`Self::from_legs`]; [`Refusal::LegWrong`] with another mechanism or a gate.
     pub fn derive(
         label: &HopLabel,
         opening: &VerifiedOpening,
         exchange: SharedSecret,
         gates: Gates,
     ) -> Result<Self, Refusal> {
-        let gates_on = matches!(gates.global, GlobalGate::On(_));
-        let required = RequiredLegs { kem: exchange.kem(), gates: gates_on, tenant: false };
-        Self::from_legs(label, opening, &Legs { exchange, gates, tenant: None }, required)
+        Self::from_legs(label, opening, &Legs { exchange, gates, tenant: None }, RequiredLegs::PREKEY)
     }
 
     /// mk = LX(BLAKE3(label || what each leg says in public), the legs' secrets one after the other), and the keys
     /// below.
     ///
     /// Whoever lacks one leg's secret knows nothing of mk, if HMAC-SHA256 is a PRF keyed by each of these secrets while
-    /// the others are known, as hybrid key exchange in TLS assumes it; a random oracle is one. All that went over a
-    /// wire or stands on the ledger is in the salt, so that no leg can be replaced or moved to another hop.
+    /// the others are known, as hybrid key exchange in TLS assumes it; a random oracle is one. All that went over a wire
+    /// or stands on the ledger is in the salt, so that no leg can be replaced or moved to another hop.
     ///
     /// # Errors
-    /// [`Refusal::LegWrong`] for other legs than `required`. [`Refusal::LabelMismatch`] if the opening is for another
-    /// region or policy than the label's, the exchange was between other keys, or a gate's leg was made for another
-    /// label or is another gate's.
+    /// [`Refusal::LegWrong`] for other legs than `required`: too few, too many, or through another gate.
+    /// [`Refusal::LabelMismatch`] if the opening is for another region or policy than the label's, the exchange was
+    /// between other keys, or a gate's leg was made for another label.
     pub fn from_legs(
         label: &HopLabel,
         opening: &VerifiedOpening,

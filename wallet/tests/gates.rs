@@ -26,7 +26,7 @@ use wallet::{
     policy::{JurisdictionPolicy, PolicyTree, VerifiedOpening},
     prekey::{ExchangeSecret, SharedSecret},
     refusal::Refusal,
-    schedule::{GateLeg, Gates, GlobalGate, HopKeys, HopLabel, Legs, RegionGate, RequiredLegs},
+    schedule::{GateLeg, Gates, GlobalGate, HopKeys, HopLabel, Legs, RegionGate, RequiredGates, RequiredLegs},
     seal::{envelope::OfferSecrets, pages::DataKey},
     tenant::WalletSecret,
     ticket::{Blind, ContentCommitment},
@@ -36,7 +36,6 @@ use wallet::{
 const CONSORTIUM: Digest = Digest([1; 32]);
 const WALLET: WalletAddress = WalletAddress(Digest([2; 32]));
 const ACCEPTANCE: Digest = Digest([3; 32]);
-const REQUIRED: RequiredLegs = RequiredLegs { kem: KemId::X25519, gates: true, tenant: true };
 
 /// The same byte wherever randomness is asked for: a vector says which.
 fn fixed(byte: u8) -> impl Entropy {
@@ -153,6 +152,13 @@ fn hop(kem: KemId) -> (Hop, SharedSecret) {
     (Hop { label, gates, offered, prekey, encapsulation, notices }, exchange)
 }
 
+impl Hop {
+    fn required(&self, kem: KemId) -> RequiredLegs {
+        let [global, region, tenant] = self.gates.each_ref().map(|(gate, _)| *gate.hash());
+        RequiredLegs { kem, gates: Some(RequiredGates { global, region }), tenant: Some(tenant) }
+    }
+}
+
 fn legs(exchange: SharedSecret, [global, region, tenant]: [GateLeg; 3]) -> Legs {
     let (global, region) = (GlobalGate::On(Box::new(global)), RegionGate::On(Box::new(region)));
     Legs { exchange, gates: Gates { global, region }, tenant: Some(Box::new(tenant)) }
@@ -189,7 +195,7 @@ fn release(hop: &Hop, kem: KemId, at: usize, log: &mut Vec<Value>) -> GateLeg {
 /// Everything that a second implementation wants to compare.
 fn vector(kem: KemId) -> Value {
     let (hop, exchange) = hop(kem);
-    let required = RequiredLegs { kem, ..REQUIRED };
+    let required = hop.required(kem);
     let received = kem.kem().decapsulate(&hop.prekey, &hop.encapsulation).expect("whole");
     let label = GateLabel::hop(&hop.label);
     let received_secret = shared_secret(kem, &hop);
@@ -384,7 +390,7 @@ fn refused() -> Vec<Value> {
     let verdict = leaf.verify(&tree.commitment()).expect_err("not allowed");
     note("forbidden region", to_hex(&encode(&leaf)), "W-102", verdict);
     let us = HopLabel { region: region("us"), ..hop.label.clone() };
-    let keys = HopKeys::from_legs(&us, &opening(), &legs(exchange, hop.offered.clone()), REQUIRED);
+    let keys = HopKeys::from_legs(&us, &opening(), &legs(exchange, hop.offered.clone()), hop.required(KemId::X25519));
     note("forbidden region under the opening of another", to_hex(&us.encode()), "W-106", keys.expect_err("not it"));
 
     let weak = ExchangeSecret::from_bytes(&[1; 32]).agree(&wallet::prekey::ExchangeKey([0; 32]));

@@ -7,7 +7,7 @@ use crate::{
     codec::encode,
     digest::Digest,
     entropy::Entropy,
-    gate::{Gate, GateCiphertext, GateId, GateKind, GateLabel, GateSecret, Opening},
+    gate::{Gate, GateCiphertext, GateLabel, GateSecret, Opening},
     kdf::push_prefixed,
     kem::KemId,
     refusal::Refusal,
@@ -16,8 +16,7 @@ use crate::{
 /// One gate's leg: a ciphertext under the hop's label, and the secret in it.
 #[derive(Clone, Debug)]
 pub struct GateLeg {
-    gate: GateId,
-    hash: Digest,
+    gate: Digest,
     label: GateLabel,
     ciphertext: GateCiphertext,
     secret: GateSecret,
@@ -28,7 +27,7 @@ impl GateLeg {
     pub fn encapsulate(gate: &Gate, label: &HopLabel, entropy: &mut dyn Entropy) -> Self {
         let label = GateLabel::hop(label);
         let (ciphertext, secret) = gate.encapsulate(&label, entropy);
-        Self { gate: gate.id().clone(), hash: *gate.hash(), label, ciphertext, secret }
+        Self { gate: *gate.hash(), label, ciphertext, secret }
     }
 
     /// The receiver's side: from what the gate's members released.
@@ -37,8 +36,7 @@ impl GateLeg {
     /// [`Refusal::ReleasesMissing`].
     pub fn open(opening: &Opening<'_>) -> Result<Self, Refusal> {
         let (of, secret) = (opening.ciphertext(), opening.secret()?);
-        let (gate, hash) = (of.gate().id().clone(), *of.gate().hash());
-        Ok(Self { gate, hash, label: *of.label(), ciphertext: *of.ciphertext(), secret })
+        Ok(Self { gate: *of.gate().hash(), label: *of.label(), ciphertext: *of.ciphertext(), secret })
     }
 
     /// What stands in the offer.
@@ -48,40 +46,28 @@ impl GateLeg {
 
     /// The gate and the ciphertext: what it contributes to the salt.
     fn public(&self) -> Vec<u8> {
-        encode(&(self.hash, self.ciphertext))
-    }
-
-    /// Whether it was made for this label and a gate of its consortium.
-    fn belongs_to(&self, label: &HopLabel) -> bool {
-        self.label == GateLabel::hop(label) && self.gate.consortium == label.consortium
+        encode(&(self.gate, self.ciphertext))
     }
 }
 
 impl Legs {
     /// Checks that these are the legs that the hop must have, each made for its label.
     pub(super) fn check(&self, label: &HopLabel, required: RequiredLegs) -> Result<(), Refusal> {
-        let present = [
-            (self.exchange.kem() == required.kem, "prekey"),
-            (self.global().is_some() == required.gates, "global gate"),
-            (self.region().is_some() == required.gates, "region gate"),
-            (self.tenant.is_some() == required.tenant, "tenant's gate"),
-        ];
-        if let Some((_, leg)) = present.into_iter().find(|(right, _)| !right) {
-            return Err(Refusal::LegWrong { leg });
+        if self.exchange.kem() != required.kem {
+            return Err(Refusal::LegWrong { leg: "prekey" });
         }
-        let is_global = |kind: &GateKind| matches!(kind, GateKind::Global { .. });
-        let is_region = |kind: &GateKind| matches!(kind, GateKind::Region { region, .. } if *region == label.region);
-        let is_tenant = |kind: &GateKind| matches!(kind, GateKind::Tenant(wallet) if *wallet == label.wallet);
-        let fits = |leg: Option<&GateLeg>, is_kind: &dyn Fn(&GateKind) -> bool| {
-            leg.is_none_or(|leg| leg.belongs_to(label) && is_kind(&leg.gate.kind))
-        };
-        for (fits, field) in [
-            (fits(self.global(), &is_global), "global gate"),
-            (fits(self.region(), &is_region), "region gate"),
-            (fits(self.tenant.as_deref(), &is_tenant), "tenant's gate"),
+        let gates = required.gates;
+        let ours = GateLabel::hop(label);
+        for (leg, gate, name) in [
+            (self.global(), gates.map(|gates| gates.global), "global gate"),
+            (self.region(), gates.map(|gates| gates.region), "region gate"),
+            (self.tenant.as_deref(), required.tenant, "tenant's gate"),
         ] {
-            if !fits {
-                return Err(Refusal::LabelMismatch { field });
+            if leg.map(|leg| leg.gate) != gate {
+                return Err(Refusal::LegWrong { leg: name });
+            }
+            if leg.is_some_and(|leg| leg.label != ours) {
+                return Err(Refusal::LabelMismatch { field: name });
             }
         }
         Ok(())
