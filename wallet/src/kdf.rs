@@ -28,6 +28,12 @@ pub(crate) fn expand(key: &[u8; 32], label: &str, context: &[u8]) -> Zeroizing<[
     out
 }
 
+/// A random stream for whoever does not know the key: keyed BLAKE3. Wiped on drop.
+pub(crate) fn stream(key: &[u8; 32]) -> Zeroizing<::blake3::OutputReader> {
+    let hasher = Zeroizing::new(::blake3::Hasher::new_keyed(key));
+    Zeroizing::new(hasher.finalize_xof())
+}
+
 /// lp(x): the length as u32, then the bytes.
 pub(crate) fn push_prefixed(to: &mut Vec<u8>, bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).expect("labels and contexts are short");

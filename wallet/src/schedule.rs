@@ -1,8 +1,8 @@
 //! The hop key schedule: from one key agreement, bound to one label, to the keys of one hop.
 //!
-//! A migration key comes from independent legs: the global gate, the gate of the destination's region, the tenant's own
-//! gate if it releases each hop itself, and the receiver's one-time prekey. Genesis says whether the gates are on. Where
-//! they are not, they contribute a domain label and no secret, and what stands in for them is the type
+//! A migration key comes from independent legs: the global gate, the gate of the destination's region, the tenant's
+//! own gate if it releases each hop itself, and the receiver's one-time prekey. Genesis says whether the gates are
+//! on. Where they are not, they contribute a domain label and no secret, and what stands in for them is the type
 //! [`VerifiedOpening`], without which no key is derived, and validators, who refuse an offer without a valid opening.
 //! Neither stops a modified sender from sealing its session to anyone.
 //!
@@ -109,13 +109,13 @@ pub struct RequiredLegs {
     pub kem: KemId,
     /// Both gates of the consortium, if genesis has them on.
     pub gates: Option<RequiredGates>,
-    /// [`crate::gate::Gate::hash`] of the tenant's gate, if the tenant releases each hop itself. Nothing in the policy or
-    /// the grant says so yet: both sides must have it from the tenant.
+    /// [`crate::gate::Gate::hash`] of the tenant's gate, if the tenant releases each hop itself. Nothing in the
+    /// policy or the grant says so yet: both sides must have it from the tenant.
     pub tenant: Option<Digest>,
 }
 
-/// The gates that a hop's key must have, by [`crate::gate::Gate::hash`]. The hash covers consortium, kind, epoch, members
-/// and key: anyone can make a gate that says to be the consortium's, and an old one's shares are deleted.
+/// The gates that a hop's key must have, by [`crate::gate::Gate::hash`]. The hash covers consortium, kind, epoch,
+/// members and key: anyone can make a gate that says to be the consortium's, and an old one's shares are deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequiredGates {
     /// The global gate that is final now.
@@ -176,9 +176,9 @@ impl HopKeys {
     /// mk = LX(BLAKE3(label || what each leg says in public), the legs' secrets one after the other), and the keys
     /// below.
     ///
-    /// Whoever lacks one leg's secret knows nothing of mk, if HMAC-SHA256 is a PRF keyed by each of these secrets while
-    /// the others are known, as hybrid key exchange in TLS assumes it; a random oracle is one. All that went over a wire
-    /// or stands on the ledger is in the salt, so that no leg can be replaced or moved to another hop.
+    /// Whoever lacks one leg's secret knows nothing of mk, if HMAC-SHA256 is a PRF keyed by each of these secrets
+    /// while the others are known, as hybrid key exchange in TLS assumes it; a random oracle is one. All that went
+    /// over a wire or stands on the ledger is in the salt, so that no leg can be replaced or moved to another hop.
     ///
     /// # Errors
     /// [`Refusal::LegWrong`] for other legs than `required`: too few, too many, or through another gate.

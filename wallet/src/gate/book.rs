@@ -62,8 +62,8 @@ impl ReleaseBook {
         }
     }
 
-    /// Forgets the heads of this wallet but `head`, which is final now: at one that is not the wallet's last, nothing is
-    /// released any more. Of each stays its prekey, 32 bytes.
+    /// Forgets the heads of this wallet but `head`, which is final now: at one that is not the wallet's last, nothing
+    /// is released any more. Of each stays its prekey, 32 bytes.
     pub fn superseded(&mut self, wallet: WalletAddress, head: Digest) {
         let all = (wallet, Digest::ZERO)..=(wallet, Digest([u8::MAX; 32]));
         let before: Vec<_> = self.heads.range(all).map(|(at, _)| *at).filter(|at| at.1 != head).collect();

@@ -67,7 +67,8 @@ impl Gate {
         let (u, ubar) = (times(&Element::generator()), times(&second_generator()));
         let proof = self.proved(label, u, ubar, |statement| statement.prove(&r, &nonce));
         let ciphertext = GateCiphertext { u, ubar, proof };
-        let secret = self.secret(label, &ciphertext, &times(self.key()));
+        let shared = Zeroizing::new(times(self.key()));
+        let secret = self.secret(label, &ciphertext, &shared);
         (ciphertext, secret)
     }
 

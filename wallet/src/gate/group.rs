@@ -12,7 +12,7 @@ use curve25519_dalek::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha512};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     digest::{hex_newtype, to_hex},
@@ -226,6 +226,14 @@ impl TryFrom<EncodedNumber> for Number {
 impl From<Number> for EncodedNumber {
     fn from(number: Number) -> Self {
         Self(number.0.to_bytes())
+    }
+}
+
+/// For the few elements that are secret. It wipes this copy; an element is copied freely.
+impl Zeroize for Element {
+    fn zeroize(&mut self) {
+        self.point.zeroize();
+        self.encoded.0.zeroize();
     }
 }
 

@@ -76,9 +76,9 @@ pub struct GateId {
 ///
 /// Its key is the value at 0 of a secret polynomial of degree threshold - 1, and member i's share the value at i + 1.
 /// What stands here are the multiples of the generator by its coefficients: the key is the first, and every member's
-/// verification share follows, so that they cannot contradict each other. The key is not the identity; the others may be, since
-/// whoever contributes last to a key generation can have them cancel out. The threshold stays what it is: as many
-/// parts are combined, whichever coefficients the polynomial has.
+/// verification share follows, so that they cannot contradict each other. The key is not the identity; the others may
+/// be, since whoever contributes last to a key generation can have them cancel out. The threshold stays what it is:
+/// as many parts are combined, whichever coefficients the polynomial has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Parts", into = "Parts")]
 pub struct Gate {
@@ -129,8 +129,8 @@ impl Gate {
     /// A gate of several members, from what their key generation gave.
     ///
     /// # Errors
-    /// [`Refusal::GateInvalid`]: members not ascending, too many or fewer than two, another threshold than this kind has,
-    /// or a key that is the identity.
+    /// [`Refusal::GateInvalid`]: members not ascending, too many or fewer than two, another threshold than this kind
+    /// has, or a key that is the identity.
     pub fn shared(id: GateId, members: Vec<NodeId>, polynomial: Vec<Coefficient>) -> Result<Self, Refusal> {
         Self::new(id, members, polynomial, None)
     }

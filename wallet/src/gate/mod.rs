@@ -16,8 +16,8 @@
 //! - hashes cover the gate besides, so that no proof for one gate serves another, and the whole statement;
 //! - a part's nonce is derived from the share and all that its challenge covers, instead of drawn.
 //!
-//! It does not cover one: the key comes from a distributed key generation ([`dkg`]), which lets liars bias it. That this
-//! gives them nothing is argued there, in the algebraic group model, and proved nowhere.
+//! It does not cover one: the key comes from a distributed key generation ([`dkg`]), which lets liars bias it. That
+//! this gives them nothing is argued there, in the algebraic group model, and proved nowhere.
 //!
 //! A label cannot be changed: it is hashed into the proof without which no honest member releases. A part is proved, so
 //! that a false one names its member.
@@ -29,6 +29,8 @@
 //! - A quantum computer opens everything. The prekey's leg may be hybrid; the gates are not.
 //! - Whoever can make a share's owner compute wrongly (by a fault in its processor) learns the share: nonces are
 //!   deterministic. That is the price of parts that repeat byte for byte.
+//! - Shares, seeds and secrets are wiped where they are kept. Copies that the compiler or a library leaves on the
+//!   stack on the way are not.
 //!
 //! Bytes: `docs/formats/gate.md`. What a gate is for: `docs/concepts/gates.md`.
 

@@ -55,7 +55,7 @@ impl<'a> Opening<'a> {
         let terms = parts.iter().zip(&places).map(|(part, at)| weight(*at, &places) * part.point.point());
         let shared = Zeroizing::new(terms.sum::<RistrettoPoint>());
         // r times the key, and neither is 0.
-        let shared = Element::from_point(*shared).ok_or(Refusal::CiphertextInvalid)?;
+        let shared = Element::from_point(*shared).map(Zeroizing::new).ok_or(Refusal::CiphertextInvalid)?;
         Ok(self.of.gate().secret(self.of.label(), self.of.ciphertext(), &shared))
     }
 }

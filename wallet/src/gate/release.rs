@@ -1,7 +1,7 @@
 //! A release on its way: a member's part with its word for what it is about, sealed to the receiver's prekey.
 //!
-//! The signed word names wallet, head, gate, label, ciphertext and prekey, and the part by its hash. So two words of one
-//! member at one head are evidence that shows no part, and a false part can be held against its member's word by
+//! The signed word names wallet, head, gate, label, ciphertext and prekey, and the part by its hash. So two words of
+//! one member at one head are evidence that shows no part, and a false part can be held against its member's word by
 //! everybody; a true one is true for the one ciphertext that the word names. The sealed bytes repeat: what the seal
 //! draws follows from the share.
 
@@ -118,9 +118,9 @@ impl GateShare {
         Ok(Release { signed: SignedRelease { statement, signature }, partial })
     }
 
-    /// Seals a release to the prekey that it names. The same release always gives the same bytes: what the encapsulation
-    /// draws is a hash of the share and of both, which nobody else can tell from random bytes, and it serves nothing
-    /// else.
+    /// Seals a release to the prekey that it names. The same release always gives the same bytes: what the
+    /// encapsulation draws is a hash of the share and of both, which nobody else can tell from random bytes, and it
+    /// serves nothing else.
     ///
     /// # Errors
     /// [`Refusal::ReleaseMismatch`] for another prekey; [`Refusal::KemMalformed`], [`Refusal::ExchangeWeak`].
@@ -131,7 +131,7 @@ impl GateShare {
         let root = kdf::extract(self.gate().as_bytes(), self.secret().expose());
         let context = Zeroizing::new(encode(&(release, prekey)));
         let seed = kdf::expand(&root, "release-seal", &context);
-        let mut stream = ::blake3::Hasher::new_keyed(&seed).finalize_xof();
+        let mut stream = kdf::stream(&seed);
         let (encapsulation, shared) = kem.kem().encapsulate(prekey, &mut |bytes: &mut [u8]| stream.fill(bytes))?;
         let key = sealing_key(&shared, &encapsulation);
         let sealed = aead::seal(&key, &[], encode(release));

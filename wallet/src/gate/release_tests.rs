@@ -135,7 +135,8 @@ fn an_honest_release_is_never_evidence() {
     }
 }
 
-/// The same label and prekey through two gates are two legs of one hop, or one gate before and after its key was renewed.
+/// The same label and prekey through two gates are two legs of one hop, or one gate before and after its key was
+/// renewed.
 #[test]
 fn two_gates_at_one_head_are_no_evidence_and_two_labels_through_them_are() {
     let (old, olds) = dealt(global(4), 4, 1);

@@ -64,7 +64,7 @@ pub(super) fn share(
 ) -> Result<(SecondSecret, BTreeMap<NodeId, SecretNumber>), Error> {
     let names: BTreeMap<_, _> = others.keys().map(|node| (identifier(*node), *node)).collect();
     let (secret, packages) = dkg::part2(secret, &packages(others)?)?;
-    let share = |package: &round2::Package| secret_number(&package.signing_share().serialize());
+    let share = |package: &round2::Package| secret_number(&Zeroizing::new(package.signing_share().serialize()));
     Ok((secret, packages.iter().map(|(identifier, package)| (names[identifier], share(package))).collect()))
 }
 
@@ -78,7 +78,7 @@ pub(super) fn finish(
     let shares: Result<_, Error> =
         shares.iter().map(|(node, number)| Ok((identifier(*node), share(number)?))).collect();
     let (key, _) = dkg::part3(secret, &packages(others)?, &shares?)?;
-    Ok(secret_number(&key.signing_share().serialize()))
+    Ok(secret_number(&Zeroizing::new(key.signing_share().serialize())))
 }
 
 fn packages(others: &BTreeMap<NodeId, Commitments<'_>>) -> Result<BTreeMap<Identifier, round1::Package>, Error> {

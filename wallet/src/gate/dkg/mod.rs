@@ -5,11 +5,11 @@
 //! user is here:
 //! - **Reliable broadcast.** Commitments, complaints, answers and confirmations are [`Notice`]s, which stand on the
 //!   ledger. All members and all others compute the same [`Transcript`] from them.
-//! - **A confidential channel.** A share travels off the ledger in a [`SignedPackage`], sealed to a one-time key that its
-//!   receiver published with its commitments, signed by its sender's node key as it was when the run began.
+//! - **A confidential channel.** A share travels off the ledger in a [`SignedPackage`], sealed to a one-time key that
+//!   its receiver published with its commitments, signed by its sender's node key as it was when the run began.
 //! - **Who is to blame.** A false share is shown by its receiver, who releases this one package to everybody with a
-//!   proof ([`Complaint::False`]): anyone finds the sender guilty, or the accuser. A share that does not come is demanded on
-//!   the ledger, and its sender answers there with the same sealed bytes, or is absent.
+//!   proof ([`Complaint::False`]): anyone finds the sender guilty, or the accuser. A share that does not come is
+//!   demanded on the ledger, and its sender answers there with the same sealed bytes, or is absent.
 //!
 //! A run ends with a gate only once all members have confirmed the same one. Otherwise it names who was absent or lied,
 //! and another run begins without them; nothing of this one is used again. The gate of the epoch before serves until
@@ -25,12 +25,13 @@
 //! higher commitments: the first to speak can have those of another cancel out, without knowing what it contributes. It
 //! then has no shares to send, and the other is not to blame.
 //!
-//! Who speaks last among the members can choose its contribution when it has seen all others, and so bias some bits of
-//! the public key (Gennaro, Jarecki, Krawczyk, Rabin, Journal of Cryptology 20(1), 2007). The key is then the honest
-//! members' random element plus one whose multiple the liar proved to know, if its proof is no copy. Whoever opens ciphertexts under the sum
-//! opens them under the honest part, so the bias gives nothing away. To draw that multiple out of the proof the
-//! argument takes the algebraic group model beside the random oracle, as for FROST itself. Liars can also have a run
-//! fail as often as there are liars: each time one is named, and no honest member that answers in time is.
+//! Who speaks last among the members can choose its contribution when it has seen all others, and so bias some bits
+//! of the public key (Gennaro, Jarecki, Krawczyk, Rabin, Journal of Cryptology 20(1), 2007). The key is then the
+//! honest members' random element plus one whose multiple the liar proved to know, if its proof is no copy. Whoever
+//! opens ciphertexts under the sum opens them under the honest part, so the bias gives nothing away. To draw that
+//! multiple out of the proof the argument takes the algebraic group model beside the random oracle, as for FROST
+//! itself. Liars can also have a run fail as often as there are liars: each time one is named, and no honest member
+//! that answers in time is.
 //!
 //! A run without some members keeps the threshold of all who could be members: the liars may all have stayed
 //! ([`super::global_threshold`]). With fewer members than that there is no gate.

@@ -113,7 +113,7 @@ impl Participant {
         if ceremony.members.binary_search(&node).is_err() {
             return Err(Refusal::NotMember { node });
         }
-        let stream = |name| ::blake3::Hasher::new_keyed(&below(&seed, name, transcript.ceremony_hash())).finalize_xof();
+        let stream = |name| kdf::stream(&below(&seed, name, transcript.ceremony_hash()));
         let (members, threshold) = (ceremony.members.len(), ceremony.threshold()?);
         let (first, polynomial, commitment, response) =
             frost::begin(node, members, threshold, &mut stream("gate-polynomial"));
@@ -187,7 +187,8 @@ impl Participant {
     /// All have contributed: to each other member its share.
     fn share_out(&mut self, effects: &mut Vec<Effect>) {
         let Secret::First(first) = std::mem::replace(&mut self.secret, Secret::None) else { return };
-        // A member that lost its seed drew other numbers than those to which it is held. It is absent, and sends nothing.
+        // A member that lost its seed drew other numbers than those to which it is held. It is absent, and sends
+        // nothing.
         if self.transcript.contribution(self.node).ok() != Some(&self.contribution) {
             return;
         }
