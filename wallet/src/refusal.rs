@@ -127,6 +127,71 @@ pub enum Refusal {
         /// What was reported.
         next: TokenPosition,
     },
+    /// A gate breaks a rule of gates.
+    #[error("the gate is not valid: {reason}")]
+    GateInvalid {
+        /// The rule.
+        reason: &'static str,
+    },
+    /// A node is not a member of the gate or of the key generation.
+    #[error("node {node} is not a member")]
+    NotMember {
+        /// The node.
+        node: NodeId,
+    },
+    /// A gate ciphertext was not made for this gate and label, or was altered.
+    #[error("the gate ciphertext does not belong to this gate and label")]
+    CiphertextInvalid,
+    /// A member's part of a release is false. Its proof names the member.
+    #[error("node {node} released a false part")]
+    PartialInvalid {
+        /// The member.
+        node: NodeId,
+    },
+    /// Fewer members released than must.
+    #[error("{have} of {need} members have released")]
+    ReleasesMissing {
+        /// How many did.
+        have: usize,
+        /// How many must.
+        need: usize,
+    },
+    /// A key generation does not take the notice now.
+    #[error("the key generation does not take it: {reason}")]
+    NoticeRefused {
+        /// What stands in the way.
+        reason: &'static str,
+    },
+    /// A member's contribution to a key generation is not valid.
+    #[error("the contribution of node {node} is not valid")]
+    ContributionInvalid {
+        /// The member.
+        node: NodeId,
+    },
+    /// A package of a key generation is of another run, or for another member, or a complaint about it shows nothing.
+    #[error("the package is not of this run and for this member, or the complaint shows nothing wrong with it")]
+    PackageMismatch,
+    /// A gate's member released something else at this head of the wallet.
+    #[error("something else was released at this head")]
+    SecondRelease,
+    /// The prekey was used in another hop.
+    #[error("the prekey was used before")]
+    PrekeyReused,
+    /// A hop's key lacks a leg that it must have, has one that it must not have, or one through another gate.
+    #[error("the hop's key does not have the legs that it must have: {leg}")]
+    LegWrong {
+        /// The leg.
+        leg: &'static str,
+    },
+    /// Bytes are no public key or no encapsulation of this mechanism.
+    #[error("the {what} is not one of this key encapsulation mechanism")]
+    KemMalformed {
+        /// What it should have been.
+        what: &'static str,
+    },
+    /// A release is about another wallet, head, gate, label, ciphertext, prekey or part than it is used for.
+    #[error("the release is about something else")]
+    ReleaseMismatch,
 }
 
 /// Whether it helps to try again.
@@ -144,9 +209,10 @@ pub enum Retry {
 
 impl Refusal {
     /// Every code, in order.
-    pub const CODES: [&'static str; 20] = [
+    pub const CODES: [&'static str; 33] = [
         "W-101", "W-102", "W-103", "W-104", "W-105", "W-106", "W-107", "W-108", "W-109", "W-110", "W-111", "W-112",
-        "W-113", "W-114", "W-115", "W-116", "W-117", "W-118", "W-119", "W-120",
+        "W-113", "W-114", "W-115", "W-116", "W-117", "W-118", "W-119", "W-120", "W-121", "W-122", "W-123", "W-124",
+        "W-125", "W-126", "W-127", "W-128", "W-129", "W-130", "W-131", "W-132", "W-133",
     ];
 
     /// The stable code.
@@ -172,6 +238,19 @@ impl Refusal {
             Self::NotHolder { .. } => "W-118",
             Self::FactGap { .. } => "W-119",
             Self::PositionBackwards { .. } => "W-120",
+            Self::GateInvalid { .. } => "W-121",
+            Self::NotMember { .. } => "W-122",
+            Self::CiphertextInvalid => "W-123",
+            Self::PartialInvalid { .. } => "W-124",
+            Self::ReleasesMissing { .. } => "W-125",
+            Self::NoticeRefused { .. } => "W-126",
+            Self::ContributionInvalid { .. } => "W-127",
+            Self::PackageMismatch => "W-128",
+            Self::SecondRelease => "W-129",
+            Self::PrekeyReused => "W-130",
+            Self::LegWrong { .. } => "W-131",
+            Self::KemMalformed { .. } => "W-132",
+            Self::ReleaseMismatch => "W-133",
         }
     }
 
@@ -188,7 +267,8 @@ impl Refusal {
             | Self::ModeWrong { .. }
             | Self::PhaseWrong { .. }
             | Self::NotHolder { .. }
-            | Self::FactGap { .. } => Retry::Later,
+            | Self::FactGap { .. }
+            | Self::ReleasesMissing { .. } => Retry::Later,
             Self::OpeningInvalid { .. }
             | Self::SignatureInvalid { .. }
             | Self::ExchangeWeak
@@ -196,7 +276,19 @@ impl Refusal {
             | Self::PageNotFull { .. }
             | Self::PageChanged { .. }
             | Self::TicketMismatch { .. }
-            | Self::PositionBackwards { .. } => Retry::Never,
+            | Self::PositionBackwards { .. }
+            | Self::GateInvalid { .. }
+            | Self::NotMember { .. }
+            | Self::CiphertextInvalid
+            | Self::PartialInvalid { .. }
+            | Self::NoticeRefused { .. }
+            | Self::ContributionInvalid { .. }
+            | Self::PackageMismatch
+            | Self::SecondRelease
+            | Self::PrekeyReused
+            | Self::LegWrong { .. }
+            | Self::KemMalformed { .. }
+            | Self::ReleaseMismatch => Retry::Never,
         }
     }
 }
@@ -231,6 +323,19 @@ mod tests {
             Refusal::NotHolder { holder: None },
             Refusal::FactGap { at: LogIndex::ZERO },
             Refusal::PositionBackwards { current: TokenPosition::ZERO, next: TokenPosition::ZERO },
+            Refusal::GateInvalid { reason: "members are not in ascending order" },
+            Refusal::NotMember { node: NodeId::ZERO },
+            Refusal::CiphertextInvalid,
+            Refusal::PartialInvalid { node: NodeId::ZERO },
+            Refusal::ReleasesMissing { have: 2, need: 3 },
+            Refusal::NoticeRefused { reason: "members are not sharing now" },
+            Refusal::ContributionInvalid { node: NodeId::ZERO },
+            Refusal::PackageMismatch,
+            Refusal::SecondRelease,
+            Refusal::PrekeyReused,
+            Refusal::LegWrong { leg: "global gate" },
+            Refusal::KemMalformed { what: "key" },
+            Refusal::ReleaseMismatch,
         ]
     }
 

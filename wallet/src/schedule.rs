@@ -1,10 +1,16 @@
 //! The hop key schedule: from one key agreement, bound to one label, to the keys of one hop.
 //!
-//! A migration key is meant to come from three independent legs: the global gate, the gate of the destination's
-//! region, and the receiver's one-time prekey. The two gates are not built yet. Their places are [`GlobalGate`] and
-//! [`RegionGate`]; today they contribute a domain label and no secret. What stands in for them is the type
+//! A migration key comes from independent legs: the global gate, the gate of the destination's region, the tenant's
+//! own gate if it releases each hop itself, and the receiver's one-time prekey. Genesis says whether the gates are
+//! on. Where they are not, they contribute a domain label and no secret, and what stands in for them is the type
 //! [`VerifiedOpening`], without which no key is derived, and validators, who refuse an offer without a valid opening.
 //! Neither stops a modified sender from sealing its session to anyone.
+//!
+//! The node does not switch the gates on yet: the ledger has no entries for releases.
+
+mod legs;
+
+pub use legs::GateLeg;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +19,8 @@ use crate::{
     digest::{Digest, blake3},
     grant::WalletAddress,
     identity::{PublicKey, RegionId, SecretKey},
-    kdf::{self, push_prefixed},
+    kdf,
+    kem::KemId,
     policy::{PolicyCommitment, VerifiedOpening},
     prekey::{ExchangeKey, SharedSecret},
     refusal::Refusal,
@@ -46,9 +53,9 @@ pub struct HopLabel {
     pub opening: Digest,
     /// The wallet's policy.
     pub policy: PolicyCommitment,
-    /// The receiver's one-time prekey.
+    /// The receiver's one-time prekey; for X-Wing its name ([`crate::kem`]).
     pub prekey: ExchangeKey,
-    /// The sender's half, drawn for this attempt.
+    /// The sender's half, drawn for this attempt; for X-Wing the encapsulation's name.
     pub ephemeral: ExchangeKey,
     /// The pages that were full at the offer.
     pub content: ContentCommitment,
@@ -56,31 +63,70 @@ pub struct HopLabel {
     pub numerics: Digest,
 }
 
-/// The place of the global gate: threshold release by the validators.
-///
-/// Not built yet; it comes with the wallet work. Until then a modified sender could still seal to anyone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The global gate's leg: threshold release by the validators.
+#[derive(Debug)]
 pub enum GlobalGate {
-    /// Contributes a domain label and no secret.
+    /// The consortium has not switched it on: contributes a domain label and no secret.
     NotBuilt,
+    /// What was encapsulated to it under the hop's label.
+    On(Box<GateLeg>),
 }
 
-/// The place of the region gate: threshold release by the operators of the destination's region.
-///
-/// Not built yet; it comes with the wallet work. Until then a modified sender could still seal to anyone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The region gate's leg: threshold release by the operators of the destination's region.
+#[derive(Debug)]
 pub enum RegionGate {
-    /// Contributes a domain label and no secret.
+    /// The consortium has not switched it on: contributes a domain label and no secret.
     NotBuilt,
+    /// What was encapsulated to it under the hop's label.
+    On(Box<GateLeg>),
 }
 
-/// What the gates contribute to a hop's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the consortium's gates contribute to a hop's key.
+#[derive(Debug)]
 pub struct Gates {
     /// The validators' leg.
     pub global: GlobalGate,
     /// The region's leg.
     pub region: RegionGate,
+}
+
+/// All legs of a hop's key.
+#[derive(Debug)]
+pub struct Legs {
+    /// The receiver's prekey.
+    pub exchange: SharedSecret,
+    /// The consortium's gates.
+    pub gates: Gates,
+    /// The tenant's own gate, if it releases each hop itself.
+    pub tenant: Option<Box<GateLeg>>,
+}
+
+/// Which legs a hop's key must have, no more and no fewer. It comes from what is final on the ledger, never from the
+/// other side of the hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequiredLegs {
+    /// The prekey's mechanism: genesis says which.
+    pub kem: KemId,
+    /// Both gates of the consortium, if genesis has them on.
+    pub gates: Option<RequiredGates>,
+    /// [`crate::gate::Gate::hash`] of the tenant's gate, if the tenant releases each hop itself. Nothing in the
+    /// policy or the grant says so yet: both sides must have it from the tenant.
+    pub tenant: Option<Digest>,
+}
+
+/// The gates that a hop's key must have, by [`crate::gate::Gate::hash`]. The hash covers consortium, kind, epoch,
+/// members and key: anyone can make a gate that says to be the consortium's, and an old one's shares are deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequiredGates {
+    /// The global gate that is final now.
+    pub global: Digest,
+    /// The gate of the label's region that is final now.
+    pub region: Digest,
+}
+
+impl RequiredLegs {
+    /// The receiver's prekey by X25519 and nothing else: a consortium whose gates are off.
+    pub const PREKEY: Self = Self { kem: KemId::X25519, gates: None, tenant: None };
 }
 
 secret! {
@@ -114,34 +160,50 @@ impl HopLabel {
 }
 
 impl HopKeys {
-    /// mk = LX(BLAKE3(label || gates' labels), shared secret), and the keys below it.
+    /// The keys of a hop in a consortium whose gates are off: [`RequiredLegs::PREKEY`].
     ///
     /// # Errors
-    /// [`Refusal::LabelMismatch`] if the opening is for another region or policy than the label's, or the exchange
-    /// was between other keys.
+    /// As [`Self::from_legs`]; [`Refusal::LegWrong`] with another mechanism or a gate.
     pub fn derive(
         label: &HopLabel,
         opening: &VerifiedOpening,
         exchange: SharedSecret,
         gates: Gates,
     ) -> Result<Self, Refusal> {
+        Self::from_legs(label, opening, &Legs { exchange, gates, tenant: None }, RequiredLegs::PREKEY)
+    }
+
+    /// mk = LX(BLAKE3(label || what each leg says in public), the legs' secrets one after the other), and the keys
+    /// below.
+    ///
+    /// Whoever lacks one leg's secret knows nothing of mk, if HMAC-SHA256 is a PRF keyed by each of these secrets
+    /// while the others are known, as hybrid key exchange in TLS assumes it; a random oracle is one. All that went
+    /// over a wire or stands on the ledger is in the salt, so that no leg can be replaced or moved to another hop.
+    ///
+    /// # Errors
+    /// [`Refusal::LegWrong`] for other legs than `required`: too few, too many, or through another gate.
+    /// [`Refusal::LabelMismatch`] if the opening is for another region or policy than the label's, the exchange was
+    /// between other keys, or a gate's leg was made for another label.
+    pub fn from_legs(
+        label: &HopLabel,
+        opening: &VerifiedOpening,
+        legs: &Legs,
+        required: RequiredLegs,
+    ) -> Result<Self, Refusal> {
         for (matches, field) in [
             (*opening.region() == label.region, "region"),
             (*opening.policy() == label.policy, "policy"),
             (*opening.hash() == label.opening, "opening"),
-            (exchange.is_between(&label.prekey, &label.ephemeral), "exchange keys"),
+            (legs.exchange.is_between(&label.prekey, &label.ephemeral), "exchange keys"),
         ] {
             if !matches {
                 return Err(Refusal::LabelMismatch { field });
             }
         }
+        legs.check(label, required)?;
         let context = label.encode();
-        let mut transcript = Vec::new();
-        for part in [context.as_slice(), gates.global.domain(), gates.region.domain()] {
-            push_prefixed(&mut transcript, part);
-        }
-        let salt = ::blake3::hash(&transcript);
-        let migration = MigrationKey(*kdf::extract(salt.as_bytes(), exchange.expose()));
+        let salt = legs.salt(&context);
+        let migration = MigrationKey(*kdf::extract(salt.as_bytes(), &legs.secrets()));
         let below = |name| kdf::expand(migration.expose(), name, &context);
         let label = label.hash();
         Ok(Self {
@@ -167,22 +229,8 @@ impl HopKeys {
     }
 }
 
-impl GlobalGate {
-    const fn domain(self) -> &'static [u8] {
-        match self {
-            Self::NotBuilt => b"global gate: not built",
-        }
-    }
-}
-
-impl RegionGate {
-    const fn domain(self) -> &'static [u8] {
-        match self {
-            Self::NotBuilt => b"region gate: not built",
-        }
-    }
-}
-
+#[cfg(test)]
+mod legs_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,22 +238,22 @@ mod tests {
 
     const GATES: Gates = Gates { global: GlobalGate::NotBuilt, region: RegionGate::NotBuilt };
 
-    fn region(name: &str) -> RegionId {
+    pub(super) fn region(name: &str) -> RegionId {
         RegionId::try_from(name.to_owned()).expect("a region name")
     }
 
-    fn opening(name: &str) -> VerifiedOpening {
+    pub(super) fn opening(name: &str) -> VerifiedOpening {
         let all = [region("eu"), region("us")].into();
         let policy = JurisdictionPolicy { allowed: [region("eu"), region("us")].into() };
         let tree = policy.tree(&all, &WalletSecret::from_bytes([1; 32])).expect("known regions");
         tree.open(&region(name)).expect("a leaf").verify(&tree.commitment()).expect("allowed")
     }
 
-    fn halves() -> (ExchangeSecret, ExchangeSecret) {
+    pub(super) fn halves() -> (ExchangeSecret, ExchangeSecret) {
         (ExchangeSecret::from_bytes(&[2; 32]), ExchangeSecret::from_bytes(&[3; 32]))
     }
 
-    fn label() -> HopLabel {
+    pub(super) fn label() -> HopLabel {
         let (prekey, ephemeral) = halves();
         let opening = opening("eu");
         HopLabel {
@@ -225,7 +273,7 @@ mod tests {
         }
     }
 
-    fn exchange() -> SharedSecret {
+    pub(super) fn exchange() -> SharedSecret {
         let (prekey, ephemeral) = halves();
         ephemeral.agree(&prekey.public_key()).expect("contributory")
     }
@@ -273,10 +321,5 @@ mod tests {
             alter(&mut other);
             assert_ne!(derive(&label()), derive(&other));
         }
-    }
-
-    #[test]
-    fn the_gates_have_one_value_and_no_size() {
-        assert_eq!(std::mem::size_of::<Gates>(), 0);
     }
 }

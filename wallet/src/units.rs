@@ -56,6 +56,10 @@ unit! {
     KeyEpoch(u32)
 }
 unit! {
+    /// How often a gate's key was made anew. The first has epoch 0.
+    GateEpoch(u32)
+}
+unit! {
     /// A number of tokens.
     TokenCount(u32)
 }

@@ -5,10 +5,13 @@ use std::fmt::Debug;
 use serde::Serialize;
 use wallet::{
     chain::{ChainKey, Link, PageHashKey, RestKey},
+    codec::encode,
     content::ContentChain,
     digest::{Digest, to_hex},
+    gate::{Gate, GateId, GateKind, GateLabel, GateSecret, SecretNumber, dkg::CeremonySeed},
     grant::WalletAddress,
     identity::{PublicKey, RegionId, SecretKey, Signature, context},
+    kem::KemSecret,
     page::{Dtype, Page, StreamDescriptor},
     policy::JurisdictionPolicy,
     prekey::ExchangeSecret,
@@ -20,7 +23,7 @@ use wallet::{
     },
     tenant::{TenantKey, TenantMaster, WalletSecret},
     ticket::Blind,
-    units::{KeyEpoch, PageIndex, TokenPosition},
+    units::{GateEpoch, KeyEpoch, NodeId, PageIndex, TokenPosition},
 };
 
 /// The secret bytes that must not show, in hexadecimal or as a list of numbers.
@@ -79,7 +82,21 @@ fn no_secret_shows_in_debug_output() {
     assert_eq!(shown, "SharedSecret(redacted)");
     let page = Page::new(&stream(), PageIndex::ZERO, 16, &[0xA7; 128], None).expect("a valid page");
     let (data_key, hash_key) = (DataKey::from_bytes(SECRET), PageHashKey::from_bytes(SECRET));
-    let secrets: [&dyn Debug; 19] = [
+    let number = SecretNumber::draw(&mut |bytes: &mut [u8]| bytes.fill(0xA7));
+    let hidden = to_hex(&number.expose()[..4]);
+    let id =
+        GateId { consortium: Digest::ZERO, kind: GateKind::Tenant(WalletAddress::default()), epoch: GateEpoch::ZERO };
+    let (gate, share) = Gate::single(id, NodeId::ZERO, number).expect("not zero");
+    let label = GateLabel::unlock(&WalletAddress::default(), KeyEpoch::ZERO, NodeId::ZERO);
+    let (ciphertext, gate_secret) = gate.encapsulate(&label, &mut |bytes: &mut [u8]| bytes.fill(1));
+    let part = share.release(&gate.verify(&label, &ciphertext).expect("just made")).expect("its gate");
+    let shown = format!("{share:?} {:?} {gate_secret:?} {part:?}", share.secret());
+    assert!(!shown.contains(&hidden) && !shown.contains(&to_hex(&gate_secret.expose()[..4])), "{shown}");
+    assert!(!shown.contains(&to_hex(&encode(&part)[4..8])), "a part shows in {shown}");
+    let secrets: [&dyn Debug; 22] = [
+        &KemSecret::from_bytes(SECRET),
+        &CeremonySeed::from_bytes(SECRET),
+        &GateSecret::from_bytes(SECRET),
         &Blind::from_bytes(SECRET),
         &TenantMaster::from_bytes(SECRET),
         &WalletSecret::from_bytes(SECRET),

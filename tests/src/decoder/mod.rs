@@ -41,6 +41,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use wallet::{
     codec,
     digest::Digest,
+    gate::{
+        Gate, GateCiphertext, Partial, Release, SealedRelease, SignedRelease,
+        dkg::{Notice, SignedPackage},
+    },
     page::{HEAD_BYTES, Page, PageHead},
     policy::PolicyTree,
     seal::envelope::{OfferSecrets, TailContents},
@@ -85,6 +89,9 @@ pub static DECODERS: [Decoder; 32] = [
     Decoder { name: "page", read: page, samples: samples::batch::pages },
     Decoder { name: "envelope", read: envelope, samples: samples::batch::envelopes },
     Decoder { name: "ticket", read: canonical::<SignedTicket>, samples: samples::batch::tickets },
+    Decoder { name: "gate", read: gate, samples: samples::gate::gates },
+    Decoder { name: "release", read: release, samples: samples::gate::releases },
+    Decoder { name: "key_generation", read: key_generation, samples: samples::gate::key_generation },
     Decoder { name: "continuation", read: continuation, samples: samples::batch::continuations },
     Decoder { name: "journal", read: canonical::<Record>, samples: samples::batch::journal_records },
     Decoder { name: "dispatch", read: dispatch, samples: samples::disk::messages },
@@ -109,6 +116,18 @@ fn canonical<T: Serialize + DeserializeOwned + Debug>(bytes: &[u8]) -> bool {
     // What is logged of a value from outside must not panic either.
     assert!(!format!("{value:?}").is_empty());
     true
+}
+
+fn gate(bytes: &[u8]) -> bool {
+    canonical::<Gate>(bytes) || canonical::<GateCiphertext>(bytes) || canonical::<Partial>(bytes)
+}
+
+fn release(bytes: &[u8]) -> bool {
+    canonical::<Release>(bytes) || canonical::<SignedRelease>(bytes) || canonical::<SealedRelease>(bytes)
+}
+
+fn key_generation(bytes: &[u8]) -> bool {
+    canonical::<Notice>(bytes) || canonical::<SignedPackage>(bytes)
 }
 
 /// A text has many spellings: what is read and written comes back as the same document.

@@ -2,6 +2,7 @@
 
 pub(super) mod batch;
 pub(super) mod disk;
+pub(super) mod gate;
 pub(super) mod ledger;
 pub(super) mod peers;
 pub(super) mod snapshot;

@@ -1,0 +1,71 @@
+//! The first round: what a member contributes, which stands on the ledger.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ceremony::Ceremony,
+    frost::{self, Commitments},
+};
+use crate::{
+    gate::{Element, EncodedElement, Gate, MEMBERS_MAX, Number},
+    refusal::Refusal,
+    units::NodeId,
+};
+
+/// The commitments to a member's polynomial, with the proof that it knows what it contributes, and the one-time key to
+/// which it is sent its shares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Parts", into = "Parts")]
+pub struct Contribution {
+    pub(super) polynomial: Vec<Element>,
+    pub(super) commitment: Element,
+    pub(super) response: Number,
+    pub(super) packages: Gate,
+}
+
+/// The encoding of a [`Contribution`].
+#[derive(Clone, Serialize, Deserialize)]
+struct Parts {
+    polynomial: Vec<EncodedElement>,
+    commitment: Element,
+    response: Number,
+    packages: Gate,
+}
+
+impl Contribution {
+    pub(super) fn commitments(&self) -> Commitments<'_> {
+        Commitments { polynomial: &self.polynomial, commitment: self.commitment, response: self.response }
+    }
+
+    /// Checks that it is `node`'s in this ceremony: degree, proof of knowledge, one-time key.
+    ///
+    /// # Errors
+    /// [`Refusal::ContributionInvalid`].
+    pub(super) fn check(&self, ceremony: &Ceremony, node: NodeId) -> Result<(), Refusal> {
+        let own_key = *self.packages.id() == ceremony.package_gate() && self.packages.members() == [node];
+        let valid = own_key
+            && Ok(self.polynomial.len()) == ceremony.threshold()
+            && frost::proof_holds(node, &self.commitments());
+        if valid { Ok(()) } else { Err(Refusal::ContributionInvalid { node }) }
+    }
+}
+
+impl TryFrom<Parts> for Contribution {
+    type Error = String;
+    fn try_from(parts: Parts) -> Result<Self, String> {
+        if !(1..=MEMBERS_MAX).contains(&parts.polynomial.len()) {
+            return Err("a contribution has 1 to 256 coefficients".to_owned());
+        }
+        let polynomial: Result<_, _> = parts.polynomial.iter().map(Element::decode).collect();
+        let polynomial = polynomial.map_err(|error| error.to_string())?;
+        let Parts { commitment, response, packages, .. } = parts;
+        Ok(Self { polynomial, commitment, response, packages })
+    }
+}
+
+impl From<Contribution> for Parts {
+    fn from(of: Contribution) -> Self {
+        let polynomial = of.polynomial.into_iter().map(EncodedElement::from).collect();
+        Self { polynomial, commitment: of.commitment, response: of.response, packages: of.packages }
+    }
+}
