@@ -15,8 +15,10 @@ use super::ledger::{chain, consortium, hand_overs};
 /// Parts of the state are as small as they can be.
 const BYTES_MAX: usize = 500;
 
-/// Everything that a newcomer asks for, with what it is sent.
-static ASKED: LazyLock<(Extent, Vec<(Wanted, Vec<u8>)>)> = LazyLock::new(|| {
+/// What is needed, and everything that a newcomer asks for with what it is sent.
+type Asked = (Extent, Vec<(Wanted, Vec<u8>)>);
+
+static ASKED: LazyLock<Asked> = LazyLock::new(|| {
     let verified = offer().verify(ValidatorSets::genesis(&consortium())).expect("final");
     let (mut plan, mut asked) = (Plan::new(Extent::choose(&[verified]).expect("an offer")), Vec::new());
     while let Some(wanted) = plan.ask(|_| true) {
