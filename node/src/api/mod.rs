@@ -144,6 +144,7 @@ struct Api {
     proofs: Proofs,
     keys: Keys,
     shares: Shares,
+    asking: models::Asking,
     metrics: Metrics,
     model_name: Arc<str>,
 }
@@ -166,6 +167,7 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
         front_door: FrontDoor::new(sessions.clone(), routing.clone()),
         keys: Keys::new(tenants, context.replica.clone(), context.consortium.clone()),
         shares: Shares::new(&limits),
+        asking: models::Asking::default(),
         metrics: Metrics::default(),
         model_name: model_name.into(),
         sessions,
