@@ -47,7 +47,10 @@ use ledger::{
 };
 use wallet::{identity::SecretKey, units::NodeId};
 
-use crate::{keys, tls::server::TlsFiles};
+use crate::{
+    keys,
+    tls::{client::Way, server::TlsFiles},
+};
 pub use fault::{ConfigFault, Place};
 use file::{ConfigFile, Source};
 pub use tenant::{Tenant, TenantName, TenantNameInvalid};
@@ -209,6 +212,9 @@ impl ValidConfig {
         });
         if let Some(files) = &tls {
             files.read()?;
+            if Way::of(&node.api) == Way::Clear {
+                return Err(ConfigFault::ApiInTheClear { place: source.place(&file.node), api: node.api.clone() });
+            }
         } else if !api_listen.ip().is_loopback() {
             return Err(ConfigFault::NotLoopback { place: source.place(&file.api_listen), address: api_listen });
         }
