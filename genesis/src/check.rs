@@ -139,7 +139,19 @@ fn no_repeats(draft: &Draft) -> Result<(), GenesisError> {
     unique(draft.auditors.iter().map(|auditor| &auditor.name).enumerate().map(at("auditors", "name")))?;
     unique(draft.auditors.iter().map(|auditor| &auditor.key_hash).enumerate().map(at("auditors", "key_hash")))?;
     unique(draft.models.iter().map(|model| &model.name).enumerate().map(at("models", "name")))?;
-    unique(draft.models.iter().map(|model| &model.hash).enumerate().map(at("models", "hash")))
+    unique(draft.models.iter().map(|model| &model.hash).enumerate().map(at("models", "hash")))?;
+    owners_are_no_auditors(draft)
+}
+
+/// A model's owner with an auditor's key would read about all models. One owner may have several models.
+fn owners_are_no_auditors(draft: &Draft) -> Result<(), GenesisError> {
+    for (i, owner) in draft.models.iter().enumerate().filter_map(|(i, model)| Some((i, model.owner.as_ref()?))) {
+        if let Some(auditor) = draft.auditors.iter().position(|auditor| auditor.key_hash == owner.key_hash) {
+            let (place, first) = (format!("models[{i}].owner.key_hash"), format!("auditors[{auditor}].key_hash"));
+            return Err(GenesisError::Duplicate { place, first, value: owner.key_hash.to_string() });
+        }
+    }
+    Ok(())
 }
 
 /// A key that is no point of the curve, or one of small order, would halt the consortium after all have signed.

@@ -226,6 +226,15 @@ mod tests {
     }
 
     #[test]
+    fn a_models_owner_has_no_auditors_key() {
+        let draft = sample::draft();
+        let owner = draft.models[0].owner.as_ref().expect("the sample names one").key_hash.to_string();
+        let auditor = draft.auditors[0].key_hash.to_string();
+        let message = format!("models[0].owner.key_hash repeats auditors[0].key_hash: {auditor}");
+        refused(&owner, &auditor, "G-104", &message);
+    }
+
+    #[test]
     fn an_unknown_region_is_refused() {
         let message = "nodes[3].region names region \"mars\", which [[regions]] does not list";
         refused("region = \"us\"", "region = \"mars\"", "G-105", message);

@@ -270,6 +270,8 @@ class Genesis:
                        [key_hash for _, key_hash in self.auditors], [model["hash"] for model in self.models]]:
             if len(set(values)) != len(values):
                 raise Malformed("a value that tells apart stands twice")
+        if {key_hash for _, key_hash in owners} & {key_hash for _, key_hash in self.auditors}:
+            raise Malformed("an owner has an auditor's key")
         if not all(is_good_point(key) for key in keys):
             raise Malformed("a key is no key")
         named = [node["operator"] for node in self.nodes] + [model["operator"] for model in self.models]

@@ -1,8 +1,12 @@
 //! The public listener with TLS: many handshakes at a time, none of which can hold up another.
 
-use std::{collections::VecDeque, io, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    net::IpAddr,
+    time::Duration,
+};
 
-use axum::serve::Listener;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
@@ -10,13 +14,20 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
+use super::{
+    connection::{Accept, Connection, accept},
+    places::{Places, network},
+};
 use crate::tls::server::{Identity, TlsFault, TlsFiles};
 
 /// How long a client may take for its handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Handshakes at a time. One more, and the oldest, which is the likeliest never to end, is cut.
+/// Handshakes at a time. One more, and the oldest of the address with the most is cut: it is the likeliest never to end.
 const HANDSHAKES_MAX: usize = 256;
+
+/// Handshakes of one address at a time. One more, and its own oldest is cut.
+const OF_ONE_MAX: usize = 32;
 
 /// Between two looks at the certificate's files.
 const RELOAD_PAUSE: Duration = Duration::from_secs(30);
@@ -24,79 +35,97 @@ const RELOAD_PAUSE: Duration = Duration::from_secs(30);
 /// Gives out connections whose handshake is over.
 pub(super) struct TlsListener {
     tcp: TcpListener,
+    places: Places,
     files: TlsFiles,
     identity: Identity,
-    handshakes: JoinSet<Option<(TlsStream<TcpStream>, SocketAddr)>>,
-    oldest_first: VecDeque<AbortHandle>,
+    handshakes: JoinSet<Option<Connection<TlsStream<TcpStream>>>>,
+    oldest_first: VecDeque<(IpAddr, AbortHandle)>,
     reload: Interval,
+    /// The look at the files that is under way. The disk may hang; connections do not wait for it.
+    reading: JoinSet<Result<Identity, TlsFault>>,
 }
 
 impl TlsListener {
     /// Listens with what the files hold now, and later with what they hold then.
-    pub(super) fn new(tcp: TcpListener, files: TlsFiles) -> Result<Self, TlsFault> {
+    pub(super) fn new(tcp: TcpListener, files: TlsFiles, places: Places) -> Result<Self, TlsFault> {
         let identity = files.read()?;
         let mut reload = interval_at(Instant::now() + RELOAD_PAUSE, RELOAD_PAUSE);
         reload.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (handshakes, oldest_first) = (JoinSet::new(), VecDeque::new());
-        Ok(Self { tcp, files, identity, handshakes, oldest_first, reload })
+        let (handshakes, oldest_first, reading) = (JoinSet::new(), VecDeque::new(), JoinSet::new());
+        Ok(Self { tcp, places, files, identity, handshakes, oldest_first, reload, reading })
     }
 
-    fn begin(&mut self, stream: TcpStream, from: SocketAddr) {
-        self.oldest_first.retain(|handshake| !handshake.is_finished());
-        if self.oldest_first.len() >= HANDSHAKES_MAX
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            oldest.abort();
-        }
+    fn begin(&mut self, Connection { stream, from, place }: Connection<TcpStream>) {
+        self.make_room(network(from.ip()));
         let acceptor = TlsAcceptor::from(self.identity.config.clone());
         let handshake = self.handshakes.spawn(async move {
             let outcome = timeout(PATIENCE, acceptor.accept(stream)).await;
             match outcome.unwrap_or_else(|late| Err(io::Error::new(io::ErrorKind::TimedOut, late))) {
-                Ok(stream) => Some((stream, from)),
+                Ok(stream) => Some(Connection { stream, from, place }),
                 Err(error) => {
                     tracing::debug!(%from, %error, "a TLS handshake failed");
                     None
                 }
             }
         });
-        self.oldest_first.push_back(handshake);
+        self.oldest_first.push_back((network(from.ip()), handshake));
     }
 
-    /// Takes a certificate that replaced the one in use. One that cannot be used is said and left.
-    async fn renew(&mut self) {
+    /// Cuts a handshake if there is none left for `client`, or for anybody.
+    fn make_room(&mut self, client: IpAddr) {
+        self.oldest_first.retain(|(_, handshake)| !handshake.is_finished());
+        let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        self.oldest_first.iter().for_each(|(of, _)| *counts.entry(*of).or_default() += 1);
+        let most = counts.iter().max_by_key(|(_, count)| **count).map(|(of, _)| *of);
+        let cut = match counts.get(&client) {
+            Some(count) if *count >= OF_ONE_MAX => Some(client),
+            _ => most.filter(|_| self.oldest_first.len() >= HANDSHAKES_MAX),
+        };
+        if let Some(at) = self.oldest_first.iter().position(|(of, _)| Some(*of) == cut)
+            && let Some((_, oldest)) = self.oldest_first.remove(at)
+        {
+            oldest.abort();
+        }
+    }
+
+    /// Begins to look for a certificate that replaced the one in use.
+    fn look(&mut self) {
         let files = self.files.clone();
-        match tokio::task::spawn_blocking(move || files.read()).await {
-            Ok(Ok(found)) if found.chain != self.identity.chain => {
+        if self.reading.is_empty() {
+            self.reading.spawn_blocking(move || files.read());
+        }
+    }
+
+    /// Takes what the files hold, if it is another. One that cannot be used is said and left.
+    fn renew(&mut self, read: Result<Identity, TlsFault>) {
+        match read {
+            Ok(found) if found.chain != self.identity.chain => {
                 tracing::info!(certificate = %self.files.certificate.display(), "a new certificate is in use");
                 self.identity = found;
             }
-            Ok(Err(fault)) => tracing::warn!(code = fault.code(), %fault, "the certificate in use stays"),
-            Ok(Ok(_)) | Err(_) => {}
+            Ok(_) => {}
+            Err(fault) => tracing::warn!(code = fault.code(), %fault, "the certificate in use stays"),
         }
     }
 }
 
-impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
+impl Accept for TlsListener {
+    type Stream = TlsStream<TcpStream>;
 
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+    async fn accept(&mut self) -> Connection<Self::Stream> {
         loop {
             tokio::select! {
-                (stream, from) = Listener::accept(&mut self.tcp) => self.begin(stream, from),
+                connection = accept(&mut self.tcp, &self.places) => self.begin(connection),
                 // An error is a handshake that was cut.
                 Some(ended) = self.handshakes.join_next() => {
                     if let Ok(Some(connection)) = ended {
                         return connection;
                     }
                 }
-                _ = self.reload.tick() => self.renew().await,
+                _ = self.reload.tick() => self.look(),
+                Some(Ok(read)) = self.reading.join_next() => self.renew(read),
             }
         }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
     }
 }
 

@@ -6,6 +6,7 @@
 mod admin;
 mod archive;
 pub(crate) mod auth;
+mod connection;
 mod evidence;
 mod governance;
 mod ledger;
@@ -17,6 +18,7 @@ mod models;
 mod openai;
 mod openapi;
 mod path;
+mod places;
 pub mod problem;
 mod proofs;
 mod rate;
@@ -53,11 +55,13 @@ use crate::{
     tls::server::{TlsFault, TlsFiles},
 };
 use auth::Keys;
+use connection::PlainListener;
 use listener::TlsListener;
 use metrics::{Gauges, Metrics};
+use places::Places;
 use problem::Problem;
 use proofs::Proofs;
-use rate::{Address, Shares};
+use rate::Shares;
 use refusal::Refusal;
 
 /// The admin socket in the node's folder.
@@ -145,6 +149,7 @@ struct Api {
     proofs: Proofs,
     keys: Keys,
     shares: Shares,
+    asking: models::Asking,
     metrics: Metrics,
     model_name: Arc<str>,
 }
@@ -167,6 +172,7 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
         front_door: FrontDoor::new(sessions.clone(), routing.clone()),
         keys: Keys::new(tenants, context.replica.clone(), context.consortium.clone()),
         shares: Shares::new(&limits),
+        asking: models::Asking::default(),
         metrics: Metrics::default(),
         model_name: model_name.into(),
         sessions,
@@ -182,19 +188,16 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
     let admin = open_socket(&socket).map_err(|source| ServeFault::Socket { path: socket.clone(), source })?;
     let stop = watch::Sender::new(false);
     let mut tasks = JoinSet::new();
-    let public = public(api.clone()).into_make_service_with_connect_info::<Address>();
-    let private = private(api);
-    let (stop_public, stop_private) = (stopped(&stop), stopped(&stop));
+    let (public, private, places) = (public(api.clone()), private(api), Places::of_process());
     match tls {
-        None => {
-            tasks.spawn(async move { end(axum::serve(listener, public).with_graceful_shutdown(stop_public).await) });
-        }
+        None => tasks.spawn(connection::serve(PlainListener { tcp: listener, places }, public, stop.subscribe())),
         Some(files) => {
-            let listener = TlsListener::new(listener, files)?;
-            tasks.spawn(async move { end(axum::serve(listener, public).with_graceful_shutdown(stop_public).await) });
+            let listener = TlsListener::new(listener, files, places)?;
+            tasks.spawn(connection::serve(listener, public, stop.subscribe()))
         }
-    }
-    tasks.spawn(async move { end(axum::serve(admin, private).with_graceful_shutdown(stop_private).await) });
+    };
+    let stopped = stopped(stop.subscribe());
+    tasks.spawn(async move { end(axum::serve(admin, private).with_graceful_shutdown(stopped).await) });
     Ok(Serving { address, socket, stop, tasks })
 }
 
@@ -362,12 +365,9 @@ fn open_socket(path: &std::path::Path) -> io::Result<UnixListener> {
 }
 
 /// Ends once the interfaces stop.
-fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
-    let mut stop = stop.subscribe();
-    async move {
-        // An error means that the interfaces were dropped.
-        let _ = stop.wait_for(|stopped| *stopped).await;
-    }
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that the interfaces were dropped.
+    let _ = stop.wait_for(|stopped| *stopped).await;
 }
 
 fn end(outcome: io::Result<()>) {

@@ -1,5 +1,7 @@
 //! `/ledger/v1/models`: where the batches of a model are and what became of them, for its owner and for auditors.
 
+mod asking;
+
 use std::{ops::Range, sync::Arc};
 
 use axum::{
@@ -24,15 +26,10 @@ use wallet::{
 };
 
 use super::{
-    Api, admin,
-    auth::ByOwner,
-    ledger::Answer,
-    path::WalletPath,
-    problem::Problem,
-    proofs::{Proofs, blocking},
-    refusal::Refusal,
+    Api, admin, auth::ByOwner, ledger::Answer, path::WalletPath, problem::Problem, proofs::Proofs, refusal::Refusal,
 };
 use crate::{members::Members, schedule::Schedule};
+pub(super) use asking::Asking;
 
 /// Batches in one answer at most.
 const BATCHES_MAX: usize = 256;
@@ -78,13 +75,14 @@ async fn batches(
 ) -> Answer {
     may_read(&api, reader, model)?;
     let final_log = FinalLog::of(&api);
-    blocking(move || {
+    let scan = move || {
         let size = final_log.executed.log.size();
-        let (begun, next) = final_log.begun(model, from.min(size)..size, count.min(BATCHES_MAX))?;
+        // Who asked for none would go on from the same place for ever.
+        let (begun, next) = final_log.begun(model, from.min(size)..size, count.clamp(1, BATCHES_MAX))?;
         let batches: Vec<Value> = begun.into_iter().filter_map(|wallet| final_log.batch(wallet)).collect();
         Ok(Json(json!({"batches": batches, "next": next, "size": size})))
-    })
-    .await
+    };
+    api.asking.scan(scan).await
 }
 
 async fn batch(
@@ -97,14 +95,17 @@ async fn batch(
     // A batch of another model is none for this owner.
     let record = final_log.executed.state.wallet(wallet).filter(|record| record.model == model);
     let record = record.ok_or(Refusal::WalletUnknown)?;
-    let (mut body, eviction) = blocking(move || {
+    let scan = move || {
         let mut body = final_log.shown(&record);
         body["places"] = record.rotations.iter().map(|rotation| final_log.place(rotation)).collect();
         Ok((body, final_log.last_eviction(&proofs, wallet)?))
-    })
-    .await?;
+    };
+    let (mut body, eviction) = api.asking.scan(scan).await?;
     body["evicted"] = match eviction {
-        Some(eviction) => eviction.told(&api.schedule).await,
+        Some(eviction) => {
+            let why = api.asking.reason(eviction.decision, wallet, eviction.why(&api.schedule, wallet)).await;
+            eviction.told(why)
+        }
         None => Value::Null,
     };
     Ok(Json(body))
@@ -209,17 +210,32 @@ impl FinalLog {
 }
 
 impl Eviction {
-    /// With the reason, which only the decision log of the node knows; without it if the node does not tell it now.
-    async fn told(self, schedule: &Schedule) -> Value {
-        let decisions = schedule.decisions_of(self.by, self.decision).await;
-        let first = decisions.ok().and_then(|decisions| Decision::decode(decisions.first()?).ok());
-        let logged = first.map(|decision| Logged { hash: decision.hash(), decision });
-        // It is the one that the ledger names, or none.
-        let why = logged.filter(|logged| logged.hash == self.decision).map(|logged| admin::decision(&logged));
+    /// The reason, which only the decision log of the node knows; none if the node does not tell it now.
+    async fn why(&self, schedule: &Schedule, wallet: WalletAddress) -> Option<Value> {
+        let decisions = schedule.decisions_of(self.by, self.decision, 1).await.ok()?;
+        let decision = Decision::decode(decisions.first()?).ok()?;
+        let logged = Logged { hash: decision.hash(), decision };
+        reason(self.decision, wallet, &logged)
+    }
+
+    fn told(self, why: Option<Value>) -> Value {
         let mut said = self.said;
         said["why"] = json!(why);
         said
     }
+}
+
+/// What an owner is told of `logged`, if it is the decision that the ledger names, and about this wallet. Of the inputs,
+/// those about the batch, the node where it was, and the limits: the loads of other nodes are made by batches of others.
+fn reason(named: Digest, wallet: WalletAddress, logged: &Logged) -> Option<Value> {
+    if logged.hash != named || logged.decision.wallet != wallet {
+        return None;
+    }
+    let mut why = admin::decision(logged);
+    if let Some(inputs) = why["inputs"].as_object_mut() {
+        inputs.retain(|name, _| ["batch.", "source.", "limit."].iter().any(|scope| name.starts_with(scope)));
+    }
+    Some(why)
 }
 
 #[cfg(test)]

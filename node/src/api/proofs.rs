@@ -15,7 +15,7 @@ use wallet::{
 };
 
 use super::{problem::Problem, refusal::Refusal};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, messages::DECISIONS_MAX};
 
 /// Makes proofs. A clone is cheap.
 #[derive(Clone)]
@@ -63,7 +63,7 @@ impl Proofs {
         let Some(Cause { source, decision }) = cause else {
             return Err(Refusal::NotProvable { reason: format!("no move to epoch {epoch} is final") }.into());
         };
-        let decisions = schedule.decisions_of(source, decision).await?;
+        let decisions = schedule.decisions_of(source, decision, DECISIONS_MAX).await?;
         let proofs = self.clone();
         let built = blocking(move || {
             let view = proofs.replica.store().view(executed)?;

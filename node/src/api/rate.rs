@@ -5,18 +5,17 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     sync::Arc,
     time::Duration,
 };
 
 use axum::{
-    extract::{ConnectInfo, MatchedPath, Request, State, connect_info::Connected},
+    extract::{ConnectInfo, MatchedPath, Request, State},
     http::{HeaderValue, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
-    serve::IncomingStream,
 };
 use governor::{
     NotUntil, Quota, RateLimiter,
@@ -24,14 +23,20 @@ use governor::{
     middleware::NoOpMiddleware,
     state::keyed::HashMapStateStore,
 };
-use tokio::net::TcpListener;
 use wallet::digest::Digest;
 
-use super::{Api, listener::TlsListener, problem::Problem, refusal::Refusal};
+use super::{Api, places::network, problem::Problem, refusal::Refusal};
 use crate::config::{Limits, Rate};
 
-/// Paths that watch over the node ask for: refused, a node that is well would look like one that is not.
-const FREE: [&str; 3] = ["/healthz", "/metrics", "/readyz"];
+/// It costs nothing.
+const FREE: &str = "/healthz";
+
+/// What watches over the node asks for. It has a share of its own: refused for other requests of its address, a node
+/// that is well would look like one that is not.
+const WATCHED: [&str; 2] = ["/metrics", "/readyz"];
+
+/// The share of each address that watches. Each of these requests asks the engine, too.
+const WATCH: Rate = Rate { per_s: 20, burst: 100 };
 
 /// Whose request it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +45,8 @@ pub(super) enum Asker {
     Key(Digest),
     /// Whoever asks from there.
     Address(IpAddr),
+    /// Whoever watches over the node from there.
+    Watch(IpAddr),
 }
 
 /// The share of each client. Clones share them.
@@ -50,6 +57,7 @@ struct Kept<C: Clock> {
     clock: C,
     keys: Keyed<Digest, C>,
     addresses: Keyed<Slot, C>,
+    watches: Keyed<Slot, C>,
     slots: RandomState,
 }
 
@@ -72,6 +80,7 @@ impl<C: Clock + Clone> Shares<C> {
         Self(Arc::new(Kept {
             keys: RateLimiter::hashmap_with_clock(quota(limits.key), clock.clone()),
             addresses: RateLimiter::hashmap_with_clock(quota(limits.address), clock.clone()),
+            watches: RateLimiter::hashmap_with_clock(quota(WATCH), clock.clone()),
             slots: RandomState::new(),
             clock,
         }))
@@ -79,21 +88,17 @@ impl<C: Clock + Clone> Shares<C> {
 
     /// Takes a request out of the share of `asker`; or how long it has to wait.
     pub(super) fn take(&self, asker: Asker) -> Result<(), Duration> {
-        let Kept { clock, keys, addresses, .. } = &*self.0;
+        let Kept { clock, keys, addresses, watches, .. } = &*self.0;
         let wait = |until: NotUntil<C::Instant>| until.wait_time_from(clock.now());
         match asker {
             Asker::Key(hash) => keys.check_key(&hash).map_err(wait),
             Asker::Address(address) => addresses.check_key(&self.slot(address)).map_err(wait),
+            Asker::Watch(address) => watches.check_key(&self.slot(address)).map_err(wait),
         }
     }
 
     fn slot(&self, address: IpAddr) -> Slot {
-        let network = match address.to_canonical() {
-            // Whoever has one address of 64 bits below a network's has all of them.
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-            address => address,
-        };
-        self.0.slots.hash_one(network) as Slot
+        self.0.slots.hash_one(network(address)) as Slot
     }
 }
 
@@ -105,14 +110,15 @@ pub(super) async fn limit(
     next: Next,
 ) -> Response {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    if path.is_some_and(|path| FREE.contains(&path)) {
-        return next.run(request).await;
-    }
-    let asker = api.keys.known(request.headers()).map_or(Asker::Address(address), Asker::Key);
+    let asker = match path {
+        Some(FREE) => return next.run(request).await,
+        Some(path) if WATCHED.contains(&path) => Asker::Watch(address),
+        _ => api.keys.known(request.headers()).map_or(Asker::Address(address), Asker::Key),
+    };
     let Err(wait) = api.shares.take(asker) else { return next.run(request).await };
     let whom = match asker {
         Asker::Key(_) => "key",
-        Asker::Address(_) => "address",
+        Asker::Address(_) | Asker::Watch(_) => "address",
     };
     api.metrics.request_refused(whom);
     // A second at least: to who waits less the clocks' grain may say no again.
@@ -125,20 +131,9 @@ pub(super) async fn limit(
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Address(IpAddr);
 
-impl Connected<IncomingStream<'_, TcpListener>> for Address {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        Self::of(stream.remote_addr())
-    }
-}
-
-impl Connected<IncomingStream<'_, TlsListener>> for Address {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        Self::of(stream.remote_addr())
-    }
-}
-
 impl Address {
-    fn of(address: &SocketAddr) -> Self {
+    /// Of a client at this address.
+    pub(super) fn of(address: &SocketAddr) -> Self {
         Self(address.ip())
     }
 }
@@ -183,6 +178,17 @@ mod tests {
         assert_eq!(answered(&shares, one), 20);
         assert_eq!(answered(&shares, from("203.0.113.7")), 3);
         assert_eq!(answered(&shares, other), 20);
+    }
+
+    #[test]
+    fn who_watches_has_a_share_of_its_own_and_no_more() {
+        let (shares, _) = shares();
+        let watch = Asker::Watch("203.0.113.7".parse().expect("an address"));
+        assert_eq!(answered(&shares, from("203.0.113.7")), 3);
+        for _ in 0..WATCH.burst {
+            assert_eq!(shares.take(watch), Ok(()));
+        }
+        assert_eq!(answered(&shares, watch), 0);
     }
 
     #[test]

@@ -174,6 +174,12 @@ refusals! {
     /// A model that genesis does not name, or one of another owner: which of both is nobody's business.
     #[code("N-528", NOT_FOUND, retry = false)] #[error("this key is not that of the owner of a model with this hash")]
     ModelForeign
+    /// The session is at a node to which the client would send its secrets in the clear.
+    #[code("N-529", BAD_GATEWAY, retry = true)] #[error("the session is at {node}, which serves HTTP in the clear: nobody is sent there")]
+    HolderInTheClear {
+        /// The node.
+        node: String,
+    }
     /// The bytes are no event of governance.
     #[code("N-524", BAD_REQUEST, retry = false)] #[error("the body is no event of governance: {reason}")]
     NotGovernance {

@@ -66,7 +66,7 @@ impl Alone {
         let alone = Self { node, url, folder, http: plain().build().expect("a client") };
         let ready = async {
             while alone.get("/readyz", None).await.status() != 200 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(60)).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(60), ready).await.expect("a node alone becomes ready");
@@ -235,11 +235,23 @@ async fn who_asks_too_much_is_told_to_wait_and_nobody_else_is() {
             assert_eq!(alone.get(path, None).await.status(), 200, "{path}");
         }
     }
+    for _ in 0..1_000 {
+        assert_eq!(alone.get("/healthz", None).await.status(), 200);
+    }
     let metrics = alone.get("/metrics", None).await.text().await.expect("text");
     for of in ["key", "address"] {
         let counted = format!("batchmind_http_requests_refused_total{{of=\"{of}\"}}");
         assert!(metrics.contains(&counted), "{counted} is missing in {metrics}");
     }
+    // They ask the engine, so not without an end either.
+    let mut watched = false;
+    for _ in 0..5_000 {
+        watched |= alone.get("/metrics", None).await.status() == 429;
+        if watched {
+            break;
+        }
+    }
+    assert!(watched, "/metrics is answered without an end");
     alone.node.stop().await;
 }
 

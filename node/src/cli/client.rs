@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use super::Failure;
-use crate::tls::client::{self as tls, Roots};
+use crate::tls::client::{self as tls, Roots, Way};
 
 /// Where the node is and who is asking.
 #[derive(Clone, Debug, Args)]
@@ -226,31 +225,6 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// What may read along on the way to a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// Nobody, if the node is who it says.
-    Tls,
-    /// Whoever may read this machine's own traffic, who may read the key's file as well.
-    Loopback,
-    /// Whoever stands in between.
-    Clear,
-}
-
-impl Way {
-    /// What is no URL is not known to be safe.
-    fn of(base: &str) -> Self {
-        let Ok(url) = reqwest::Url::parse(base) else { return Self::Clear };
-        let host = url.host_str().unwrap_or_default();
-        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        match url.scheme() {
-            "https" => Self::Tls,
-            _ if host == "localhost" || address.is_ok_and(|address| address.is_loopback()) => Self::Loopback,
-            _ => Self::Clear,
-        }
-    }
-}
-
 fn unreachable(base: &str, error: &reqwest::Error) -> Failure {
     if let Some(reason) = tls::distrust(error) {
         return Failure::new("N-169", format!("the node's certificate is not trusted: {reason}"), base);
@@ -295,6 +269,28 @@ mod tests {
         assert!(request.starts_with("get /ledger/v1/height http/1.1\r\n"), "{request}");
         assert!(request.contains("authorization: bearer secret-key\r\n"), "{request}");
         assert!(!format!("{client:?}").contains("secret-key"));
+    }
+
+    /// In the child of the next test: the way to the node.
+    const PROXIED: &str = "BATCHMIND_TEST_PROXIED";
+
+    /// The environment is the process's own, so another one asks, which is told of a proxy that is not there.
+    #[tokio::test]
+    async fn what_goes_to_loopback_goes_by_no_proxy() {
+        if std::env::var_os(PROXIED).is_some() {
+            let (client, _served) = serve_once("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n42").await;
+            assert_eq!(client.get::<u32>("/").await, Ok(42));
+            return;
+        }
+        let mut child = std::process::Command::new(std::env::current_exe().expect("this test's program"));
+        for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+            child.env(name, "http://127.0.0.1:9");
+        }
+        child.env_remove("no_proxy").env_remove("NO_PROXY").env(PROXIED, "yes");
+        let name = "cli::client::tests::what_goes_to_loopback_goes_by_no_proxy";
+        let output = child.args(["--exact", name]).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
     }
 
     #[test]

@@ -92,6 +92,14 @@ pub enum ConfigFault {
         /// The address.
         address: SocketAddr,
     },
+    /// A certificate, and an address to which clients go without asking for one.
+    #[error("{place}: with a table [tls] the node's api must begin with https://, and it is {api}")]
+    ApiInTheClear {
+        /// Where the node is named.
+        place: Place,
+        /// Its address.
+        api: String,
+    },
     /// A region that genesis does not list.
     #[error("{place}: tenant {tenant} names region {region:?}, which genesis does not list")]
     RegionUnknown {
@@ -156,6 +164,7 @@ impl ConfigFault {
             Self::NodeUnknown { .. } => "N-103",
             Self::KeyForeign { .. } => "N-104",
             Self::NotLoopback { .. } => "N-105",
+            Self::ApiInTheClear { .. } => "N-119",
             Self::RegionUnknown { .. } => "N-106",
             Self::NoRegion { .. } => "N-107",
             Self::TenantRepeated { .. } => "N-108",

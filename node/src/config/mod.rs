@@ -48,7 +48,11 @@ use ledger::{
 };
 use wallet::units::NodeId;
 
-use crate::{keys, node_keys::NodeKeys, tls::server::TlsFiles};
+use crate::{
+    keys,
+    node_keys::NodeKeys,
+    tls::{client::Way, server::TlsFiles},
+};
 pub use fault::{ConfigFault, Place};
 use file::{ConfigFile, Source};
 pub use tenant::{Tenant, TenantName, TenantNameInvalid};
@@ -211,6 +215,9 @@ impl ValidConfig {
         });
         if let Some(files) = &tls {
             files.read()?;
+            if Way::of(&node.api) == Way::Clear {
+                return Err(ConfigFault::ApiInTheClear { place: source.place(&file.node), api: node.api.clone() });
+            }
         } else if !api_listen.ip().is_loopback() {
             return Err(ConfigFault::NotLoopback { place: source.place(&file.api_listen), address: api_listen });
         }

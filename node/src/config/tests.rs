@@ -40,6 +40,10 @@ impl Folder {
 }
 
 fn genesis_text(node_key: &SecretKey, signed: bool) -> String {
+    genesis_of(node_key, signed, "http://127.0.0.1:8001")
+}
+
+fn genesis_of(node_key: &SecretKey, signed: bool, api: &str) -> String {
     let operator_key = SecretKey::from_seed(&OPERATOR_SEED);
     let id: genesis::OperatorId = "eu-1".parse().expect("a name");
     let region = RegionId::try_from("eu".to_owned()).expect("a region name");
@@ -54,7 +58,7 @@ fn genesis_text(node_key: &SecretKey, signed: bool) -> String {
             region,
             key: node_key.public_key(),
             peer: ([127, 0, 0, 1], 7001).into(),
-            api: "http://127.0.0.1:8001".to_owned(),
+            api: api.to_owned(),
         }],
         auditors: Vec::new(),
         models: Vec::new(),
@@ -164,6 +168,14 @@ fn with_a_certificate_http_is_served_to_the_world() {
     };
     let config = folder.load(&with_tls("tls.key")).expect("it keeps the rules");
     assert_eq!((config.api_listen, config.tls), (([0, 0, 0, 0], 8001).into(), Some(files)));
+    // Clients are sent to the address on the ledger.
+    let of_node = |api: &str| fs::write(folder.file("genesis.toml"), genesis_of(&config.key, true, api));
+    of_node("http://203.0.113.7:8001").expect("our own folder");
+    let fault = folder.load(&with_tls("tls.key")).expect_err("they would go there in the clear");
+    assert_eq!(fault.code(), "N-119");
+    assert!(fault.to_string().ends_with("must begin with https://, and it is http://203.0.113.7:8001"), "{fault}");
+    of_node("https://203.0.113.7:8001").expect("our own folder");
+    folder.load(&with_tls("tls.key")).expect("it keeps the rules");
     let foreign = folder.load(&with_tls("eu-1-a.key")).expect_err("no key in PEM");
     assert_eq!(foreign.code(), "N-117");
     assert!(!foreign.to_string().contains(&to_hex(config.keys.key().seed().as_ref())));

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use wallet::digest::Digest;
 
 /// Decisions in one reply at most. A log is anchored so often that a proof needs far fewer.
-pub const DECISIONS_MAX: usize = 4096;
+pub const DECISIONS_MAX: u32 = 4096;
 
 /// Bytes of decisions in one reply at most.
 pub const DECISION_BYTES_MAX: usize = 8 << 20;
@@ -14,6 +14,8 @@ pub const DECISION_BYTES_MAX: usize = 8 << 20;
 pub struct DecisionsRequest {
     /// Hash of the first: the one that an offer names.
     pub from: Digest,
+    /// How many at most. [`DECISIONS_MAX`] come at most, too.
+    pub count: u32,
 }
 
 /// The answer to a [`DecisionsRequest`].
@@ -31,11 +33,11 @@ mod tests {
 
     #[test]
     fn the_encodings_are_pinned() {
-        let request = DecisionsRequest { from: Digest([1; 32]) };
+        let request = DecisionsRequest { from: Digest([1; 32]), count: 7 };
         let reply = DecisionsReply { decisions: vec![vec![1, 2], vec![]] };
         assert_eq!(
             sha256("golden", &[&encode(&request)]).to_string(),
-            "fa682a1452c826056ed029c0e1f92967d30dc932729051c7732efef8aff4b34a"
+            "e98e77311dc87e06e377b13f62fb18f9e7847ced1f6fb61d6c73ef7a76b168c8"
         );
         assert_eq!(
             sha256("golden", &[&encode(&reply)]).to_string(),

@@ -135,23 +135,23 @@ impl Schedule {
 
     /// Answers another node that collects the proof of a move.
     pub async fn on_decisions(&self, from: NodeId, request: DecisionsRequest) -> DecisionsReply {
-        let decisions = self.shared.own_decisions(request.from).await.unwrap_or_else(|fault| {
+        let decisions = self.shared.own_decisions(request.from, request.count).await.unwrap_or_else(|fault| {
             tracing::error!(node = %from, %fault, "decisions cannot be handed out");
             Vec::new()
         });
         DecisionsReply { decisions }
     }
 
-    /// The encoded decisions of `source` from the one with hash `from` on, as far as `source` tells them now.
+    /// At most `count` encoded decisions of `source` from the one with hash `from` on, as far as `source` tells them now.
     ///
     /// # Errors
     /// [`Refusal`] if `source` does not answer, or its own log cannot be read.
-    pub async fn decisions_of(&self, source: NodeId, from: Digest) -> Result<Vec<Vec<u8>>, Refusal> {
+    pub async fn decisions_of(&self, source: NodeId, from: Digest, count: u32) -> Result<Vec<Vec<u8>>, Refusal> {
         let shared = &self.shared;
         if source == shared.node.me {
-            return Ok(shared.own_decisions(from).await?);
+            return Ok(shared.own_decisions(from, count).await?);
         }
-        let request = SessionRequest::Decisions(DecisionsRequest { from });
+        let request = SessionRequest::Decisions(DecisionsRequest { from, count });
         match shared.node.link.ask(source, request, DECISIONS_TIMEOUT).await {
             Ok(SessionReply::Decisions(reply)) => Ok(reply.decisions),
             Ok(_) => Err(Refusal::SourceSilent { source_node: source, fault: PeerFault::unexpected(source) }),
@@ -267,8 +267,9 @@ impl Shared {
         Ok(())
     }
 
-    async fn own_decisions(&self, from: Digest) -> Result<Vec<Vec<u8>>, LogFault> {
-        self.with_log(move |log| log.from_hash(&from, DECISIONS_MAX, DECISION_BYTES_MAX)).await
+    async fn own_decisions(&self, from: Digest, count: u32) -> Result<Vec<Vec<u8>>, LogFault> {
+        let count = count.min(DECISIONS_MAX) as usize;
+        self.with_log(move |log| log.from_hash(&from, count, DECISION_BYTES_MAX)).await
     }
 
     async fn with_log<T: Send + 'static>(&self, work: impl FnOnce(&mut DecisionFile) -> T + Send + 'static) -> T {

@@ -1,6 +1,6 @@
 //! HTTP clients, and whom they believe that it is the node that they asked for.
 
-use std::{error::Error, io, path::PathBuf};
+use std::{error::Error, io, net::IpAddr, path::PathBuf};
 
 use reqwest::ClientBuilder;
 use rustls_platform_verifier::BuilderVerifierExt as _;
@@ -19,7 +19,8 @@ pub enum Roots {
     /// The authorities that this machine trusts.
     #[default]
     System,
-    /// Those in a file of PEM certificates, and nobody else. A certificate that nobody else signed stands for itself.
+    /// Those in a file of PEM certificates, and nobody else. A certificate that nobody else signed stands for itself,
+    /// if it does not say that it is an authority.
     File(PathBuf),
 }
 
@@ -74,21 +75,45 @@ pub fn trusting(roots: &Roots) -> Result<ClientBuilder, RootsFault> {
     Ok(with(config))
 }
 
-/// A client of HTTP without TLS, for loopback and Unix sockets. It takes no certificate.
+/// A client of HTTP without TLS, for loopback and Unix sockets. It takes no certificate. It asks no proxy either, which
+/// the environment may name: what is for this machine alone would cross a network in the clear.
 pub fn plain() -> ClientBuilder {
-    with(offered().with_root_certificates(RootCertStore::empty()))
+    with(offered().with_root_certificates(RootCertStore::empty())).no_proxy()
 }
 
 /// Whether a request failed because nobody vouches for the node's certificate; and why, in the library's words.
 pub fn distrust(error: &reqwest::Error) -> Option<String> {
     let mut causes = std::iter::successors(Some(error as &(dyn Error + 'static)), |error| cause(*error));
     causes.find_map(|cause| match cause.downcast_ref() {
-        Some(rustls::Error::InvalidCertificate(CertificateError::Other(_))) => {
-            Some("its certificate is refused".to_owned())
-        }
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(reason))) => Some(reason.to_string()),
         Some(rustls::Error::InvalidCertificate(reason)) => Some(reason.to_string()),
         _ => None,
     })
+}
+
+/// Who may read along on the way to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Nobody, if the node is who it says.
+    Tls,
+    /// Whoever may read this machine's own traffic, who may read the key's file as well.
+    Loopback,
+    /// Whoever stands in between.
+    Clear,
+}
+
+impl Way {
+    /// The way to `url`. What is no URL is not known to be safe.
+    pub fn of(url: &str) -> Self {
+        let Ok(url) = reqwest::Url::parse(url) else { return Self::Clear };
+        let host = url.host_str().unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        match url.scheme() {
+            "https" => Self::Tls,
+            _ if host == "localhost" || address.is_ok_and(|address| address.is_loopback()) => Self::Loopback,
+            _ => Self::Clear,
+        }
+    }
 }
 
 fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {

@@ -116,9 +116,13 @@ impl TlsFiles {
 pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
     let io = |source| TlsFault::Io { file: file.to_owned(), source };
     let mut text = Vec::new();
-    File::open(file).map_err(io)?.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(io)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    File::open(file).map_err(io)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(io)?;
     let no_certificate = |reason: String| TlsFault::NoCertificate { file: file.to_owned(), reason };
+    // Cut off, it could lack certificates without anybody noticing.
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(no_certificate(format!("is larger than {FILE_BYTES_MAX} bytes")));
+    }
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let found = found.map_err(|error| no_certificate(format!("not a certificate in PEM: {error}")))?;
     if found.is_empty() {
         return Err(no_certificate("holds no certificate in PEM".to_owned()));

@@ -4,14 +4,28 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
-use super::{client, server::TlsFiles};
+use super::{
+    FILE_BYTES_MAX, client,
+    server::{TlsFiles, certificates},
+};
 
 /// Writes a new certificate of 127.0.0.1, which nobody else signed, and its key.
 pub(crate) fn self_signed(folder: &Path, name: &str) -> TlsFiles {
-    let made = generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a new certificate");
-    let CertifiedKey { cert, signing_key } = made;
+    written(folder, name, IsCa::NoCa)
+}
+
+/// The same, but it says that it is an authority, as those of openssl do if nobody tells it otherwise.
+pub(crate) fn authority(folder: &Path, name: &str) -> TlsFiles {
+    written(folder, name, IsCa::Ca(BasicConstraints::Unconstrained))
+}
+
+fn written(folder: &Path, name: &str, is_ca: IsCa) -> TlsFiles {
+    let signing_key = KeyPair::generate().expect("a new key");
+    let mut parameters = CertificateParams::new(["127.0.0.1".to_owned()]).expect("a host");
+    parameters.is_ca = is_ca;
+    let cert = parameters.self_signed(&signing_key).expect("a new certificate");
     let (certificate, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
     fs::write(&certificate, cert.pem()).expect("our own folder");
     fs::write(&key, signing_key.serialize_pem()).expect("our own folder");
@@ -71,4 +85,16 @@ fn nobody_is_believed_by_a_file_without_an_authority() {
     assert_eq!(refused(other(folder.path(), "")), "N-173");
     let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     assert_eq!(refused(other(folder.path(), no_certificate)), "N-173");
+}
+
+#[test]
+fn a_file_that_is_too_large_is_refused_and_not_cut() {
+    let folder = folder();
+    let good = self_signed(folder.path(), "good");
+    let certificate = fs::read_to_string(&good.certificate).expect("our own file");
+    let comment = "# nothing\n".repeat(usize::try_from(FILE_BYTES_MAX).expect("small") / 10);
+    let file = other(folder.path(), &format!("{certificate}{comment}{certificate}"));
+    let fault = certificates(&file).expect_err("the second would be missing");
+    assert_eq!(fault.code(), "N-116");
+    assert!(fault.to_string().ends_with("is larger than 1048576 bytes"), "{fault}");
 }

@@ -59,7 +59,7 @@ fn models(count: u16) -> Vec<Model> {
         name: format!("model {i:03}"),
         operator: draft(4).operators[0].id.clone(),
         // Every second one has none.
-        owner: i.is_multiple_of(2).then(|| Owner { name: format!("owner {i:03}"), key_hash: Digest([1; 32]) }),
+        owner: i.is_multiple_of(2).then(|| Owner { name: format!("owner {i:03}"), key_hash: Digest([0xff; 32]) }),
     };
     (0..count).map(model).collect()
 }
@@ -123,6 +123,14 @@ pub fn broken() -> Vec<(String, Vec<u8>, Digest)> {
             }),
         );
     }
+    add(
+        "a model's owner with an auditor's key",
+        Box::new(|d| {
+            d.auditors = auditors(2);
+            d.models = models(1);
+            d.models[0].owner = Some(Owner { name: "owner".to_owned(), key_hash: d.auditors[1].key_hash });
+        }),
+    );
     add("created too late", Box::new(|d| d.consortium.created_ms = wallet::units::Timestamp::new(253_402_300_800_000)));
     add("no region", Box::new(|d| d.regions.clear()));
     add("no operator", Box::new(|d| d.operators.clear()));

@@ -27,6 +27,22 @@ async fn code(testbed: &Testbed, key: &str, path: &str) -> (u16, String) {
     (status, problem["code"].as_str().unwrap_or_default().to_owned())
 }
 
+/// What the other node says of a batch, once it is so.
+async fn until(testbed: &Testbed, wallet: WalletAddress, is_so: &dyn Fn(&Value) -> bool) -> Value {
+    let path = format!("ledger/v1/models/{}/batches/{}", served_model(), wallet.0);
+    let told = async {
+        loop {
+            let (status, batch) = get(testbed, 1, OWNER, &path).await;
+            assert_eq!(status, 200, "{batch}");
+            if is_so(&batch) {
+                return batch;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, told).await.expect("it becomes final at the other node")
+}
+
 /// Two nodes, and a session at the first that is final at both.
 async fn with_session(sampling: &Sampling) -> (Testbed, Client) {
     let testbed = Testbed::start(&["eu", "us"]).await;
@@ -103,39 +119,62 @@ async fn batches_come_in_the_order_of_the_log_and_each_of_them_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_owner_is_told_at_any_node_why_a_batch_was_evicted_and_why_it_was_closed() {
-    let (testbed, client) = with_session(&Sampling { max_tokens: TokenCount::new(200), ..control(200).0 }).await;
+async fn an_owner_is_told_at_any_node_why_a_batch_was_evicted() {
+    let (mut testbed, client) = with_session(&Sampling { max_tokens: TokenCount::new(200), ..control(200).0 }).await;
     let (wallet, session) = (client.reply.wallet, testbed.session(0, &client));
     let path = format!("ledger/v1/models/{}/batches/{}", served_model(), wallet.0);
-    let until = async |is_so: &dyn Fn(&Value) -> bool| {
-        let told = async {
-            loop {
-                let (status, batch) = get(&testbed, 1, OWNER, &path).await;
-                assert_eq!(status, 200, "{batch}");
-                if is_so(&batch) {
-                    return batch;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        };
-        timeout(PATIENCE, told).await.expect("it becomes final at the other node")
-    };
-    let before = until(&|_| true).await;
+    let before = until(&testbed, wallet, &|_| true).await;
     assert_eq!((&before["evicted"], &before["closed"]), (&Value::Null, &Value::Null));
     session.command(SessionCommand::Suspend { until_read: false }).await.expect("it serves");
     let schedule = testbed.node(0).schedule();
     schedule.command(wallet, Action::Evict).await.expect("a parked session can be evicted");
     let decided = schedule.decisions(Some(wallet), 10).await.expect("the log can be read");
-    let evicted = until(&|batch| !batch["evicted"].is_null()).await;
+    let evicted = until(&testbed, wallet, &|batch| !batch["evicted"].is_null()).await;
     assert_described(&parsed(), "/ledger/v1/models/{model}/batches/{wallet}", &evicted);
     let evicted = &evicted["evicted"];
     assert_eq!((&evicted["node"], &evicted["decision"]), (&json!("node-0"), &json!(decided[0].hash)));
-    assert_eq!(evicted["why"], admin::decision(&decided[0]), "the other node asked the one that decided");
+    let why = reason(decided[0].hash, wallet, &decided[0]);
+    assert_eq!(evicted["why"], json!(why), "the other node asked the one that decided");
+    // Neither another decision nor one about another batch is a reason, and the load of other nodes is made by others.
+    assert_eq!(reason(Digest([9; 32]), wallet, &decided[0]), None);
+    assert_eq!(reason(decided[0].hash, WalletAddress(Digest([9; 32])), &decided[0]), None);
+    let mut looked = decided[0].decision.clone();
+    looked.inputs.insert("candidate.1.queue_us".to_owned(), 77);
+    let looked = Logged { hash: looked.hash(), decision: looked };
+    let told = reason(looked.hash, wallet, &looked).expect("it is the one that is named").to_string();
+    assert!(told.contains("batch.") && !told.contains("candidate."), "{told}");
+    // What is known is not asked again: the one that decided may be gone.
+    testbed.stop_node(0).await;
+    let (_, again) = get(&testbed, 1, OWNER, &path).await;
+    assert_eq!(again["evicted"]["why"], json!(why));
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_is_told_why_a_batch_was_closed() {
+    let (testbed, client) = with_session(&Sampling { max_tokens: TokenCount::new(200), ..control(200).0 }).await;
+    let (wallet, session) = (client.reply.wallet, testbed.session(0, &client));
     session.command(SessionCommand::Close).await.expect("it can be ended");
-    let closed = until(&|batch| batch["phase"] == "closed").await;
+    let closed = until(&testbed, wallet, &|batch| batch["phase"] == "closed").await;
     assert_eq!(closed["closed"]["reason"], "Tenant");
     assert_eq!(closed["places"].as_array().expect("a list").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_no_batches_gets_on_nevertheless() {
+    let (testbed, _) = with_session(&control(5).0).await;
+    let (mut from, mut seen) = (0, 0);
+    loop {
+        let path = format!("ledger/v1/models/{}/batches?from={from}&count=0", served_model());
+        let (_, page) = get(&testbed, 0, OWNER, &path).await;
+        seen += page["batches"].as_array().expect("a list").len();
+        let next = page["next"].as_u64().expect("an index");
+        assert!(next > from, "it goes on");
+        from = next;
+        if page["next"] == page["size"] {
+            break;
+        }
+    }
+    assert_eq!(seen, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

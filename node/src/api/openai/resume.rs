@@ -18,6 +18,7 @@ use super::{Endpoint, RESUME, add_headers, answer, stream, text_header, value};
 use crate::{
     api::{Api, auth::ByTenant, path::WalletPath, problem::Problem, refusal::Refusal},
     session::{self, Session, request::ResumeSecret, view::SessionMode},
+    tls::client::Way,
 };
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -79,15 +80,18 @@ fn locate(api: &Api, wallet: WalletAddress) -> Result<NodeId, Problem> {
 
 fn redirect(api: &Api, wallet: WalletAddress, at: NodeId, form: &Form) -> Result<Response, Refusal> {
     let node = api.sessions.context().members().node(at).ok_or(Refusal::WalletUnknown)?;
-    let location = [(header::LOCATION, value(&place(&node.api, wallet, form)))];
+    // The client would send its key and the stream's secret after it.
+    let place = place(&node.api, wallet, form).ok_or_else(|| Refusal::HolderInTheClear { node: node.name.to_string() });
+    let location = [(header::LOCATION, value(&place?))];
     Ok((StatusCode::TEMPORARY_REDIRECT, location).into_response())
 }
 
 /// The stream's address at the node whose interface is at `url`. The query is written anew: nothing of the client's
-/// bytes goes into a header.
-fn place(url: &str, wallet: WalletAddress, form: &Form) -> String {
+/// bytes goes into a header. None if others could read along on the way there.
+fn place(url: &str, wallet: WalletAddress, form: &Form) -> Option<String> {
     let query = if form.completions { "?completions=true" } else { "" };
-    format!("{}/v1/sessions/{}/stream{query}", url.trim_end_matches('/'), wallet.0)
+    let place = format!("{}/v1/sessions/{}/stream{query}", url.trim_end_matches('/'), wallet.0);
+    (Way::of(url) != Way::Clear).then_some(place)
 }
 
 /// The position after the last that a client can have seen. Where this node serves, it knows every token that was
@@ -165,9 +169,16 @@ mod tests {
         let wallet = WalletAddress(Digest([0xab; 32]));
         let holder = format!("http://127.0.0.1:8002/v1/sessions/{}/stream", "ab".repeat(32));
         for url in ["http://127.0.0.1:8002", "http://127.0.0.1:8002/"] {
-            assert_eq!(place(url, wallet, &Form { completions: false }), holder);
-            assert_eq!(place(url, wallet, &Form { completions: true }), format!("{holder}?completions=true"));
+            assert_eq!(place(url, wallet, &Form { completions: false }).as_ref(), Some(&holder));
+            assert_eq!(place(url, wallet, &Form { completions: true }), Some(format!("{holder}?completions=true")));
         }
+    }
+
+    #[test]
+    fn nobody_is_sent_where_others_could_read_along_on_the_way() {
+        let sent = |url| place(url, WalletAddress(Digest([0xab; 32])), &Form { completions: false }).is_some();
+        assert!(sent("https://node.example") && sent("https://203.0.113.7:8001"));
+        assert!(!sent("http://node.example") && !sent("http://203.0.113.7:8001"));
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub(crate) fn session_requests() -> Vec<Vec<u8>> {
     let requests = [
         SessionRequest::Generate(Box::new(generate)),
         SessionRequest::Gossip(gossip),
-        SessionRequest::Decisions(DecisionsRequest { from: Digest([1; 32]) }),
+        SessionRequest::Decisions(DecisionsRequest { from: Digest([1; 32]), count: 7 }),
         SessionRequest::Tokens(tokens),
         SessionRequest::Reserve(Box::new(reserve)),
         SessionRequest::Envelope(offer),

@@ -1,0 +1,165 @@
+//! What the owners of models may ask of this node and of others at a time, however often they ask.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use wallet::{digest::Digest, grant::WalletAddress};
+
+use crate::api::{problem::Problem, proofs::blocking, refusal::Refusal};
+
+/// Looks through the log at a time.
+const SCANS_MAX: usize = 4;
+
+/// Questions to other nodes at a time. They go over the links on which the ledger agrees.
+const QUESTIONS_MAX: usize = 2;
+
+/// Answers that are kept, and how long each may be as a text; one that is longer is asked for again.
+const KEPT_MAX: usize = 1_024;
+const KEPT_BYTES_MAX: usize = 16 << 10;
+
+/// Turns to ask. Clones share them.
+#[derive(Clone)]
+pub(in crate::api) struct Asking(Arc<Shared>);
+
+struct Shared {
+    scans: Arc<Semaphore>,
+    questions: Semaphore,
+    known: Mutex<BTreeMap<(Digest, WalletAddress), Value>>,
+}
+
+impl Default for Asking {
+    fn default() -> Self {
+        let (scans, questions) = (Arc::new(Semaphore::new(SCANS_MAX)), Semaphore::new(QUESTIONS_MAX));
+        Self(Arc::new(Shared { scans, questions, known: Mutex::default() }))
+    }
+}
+
+impl Asking {
+    /// Reads from the disk, once it is its turn.
+    pub(super) async fn scan<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let turn = self.0.scans.clone().acquire_owned().await.map_err(|_| Refusal::Failed)?;
+        // The turn lasts as long as the work, which goes on if whoever asked has left.
+        blocking(move || {
+            let _turn = turn;
+            work()
+        })
+        .await
+    }
+
+    /// The reason that stands in a decision about a wallet. It never changes, so it is asked for once. None if nobody
+    /// tells it, or as many questions are being asked as may be.
+    pub(super) async fn reason(
+        &self,
+        decision: Digest,
+        wallet: WalletAddress,
+        ask: impl Future<Output = Option<Value>>,
+    ) -> Option<Value> {
+        let known = || self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known().get(&(decision, wallet)).cloned();
+        if found.is_some() {
+            return found;
+        }
+        let _turn = self.0.questions.try_acquire().ok()?;
+        let told = ask.await?;
+        if told.to_string().len() <= KEPT_BYTES_MAX {
+            let mut known = known();
+            if known.len() >= KEPT_MAX {
+                known.pop_first();
+            }
+            known.insert((decision, wallet), told.clone());
+        }
+        Some(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{pending, ready},
+        sync::{
+            Condvar,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
+    use futures::poll;
+    use serde_json::json;
+
+    use super::*;
+
+    const WALLET: WalletAddress = WalletAddress(Digest([1; 32]));
+
+    #[tokio::test]
+    async fn no_more_questions_are_asked_at_a_time_than_there_may_be() {
+        let asking = Asking::default();
+        let mut silent = Vec::new();
+        for decision in 0..QUESTIONS_MAX {
+            let decision = Digest([u8::try_from(decision).expect("few"); 32]);
+            let mut question = Box::pin(asking.reason(decision, WALLET, pending()));
+            assert!(poll!(&mut question).is_pending());
+            silent.push(question);
+        }
+        let other = Digest([9; 32]);
+        assert_eq!(asking.reason(other, WALLET, async { panic!("nobody is asked") }).await, None);
+        silent.pop();
+        assert_eq!(asking.reason(other, WALLET, ready(Some(json!(1)))).await, Some(json!(1)));
+    }
+
+    #[tokio::test]
+    async fn what_was_told_is_not_asked_again_and_what_was_not_is() {
+        let (asking, decision) = (Asking::default(), Digest([2; 32]));
+        assert_eq!(asking.reason(decision, WALLET, ready(None)).await, None);
+        assert_eq!(asking.reason(decision, WALLET, ready(Some(json!(1)))).await, Some(json!(1)));
+        assert_eq!(asking.reason(decision, WALLET, async { panic!("it is known") }).await, Some(json!(1)));
+        let other = WalletAddress(Digest([3; 32]));
+        assert_eq!(asking.reason(decision, other, ready(None)).await, None, "it is about another wallet");
+    }
+
+    #[tokio::test]
+    async fn no_more_reasons_are_kept_than_there_may_be_and_no_long_ones() {
+        let asking = Asking::default();
+        for decision in 0..KEPT_MAX + 10 {
+            let mut hash = [0; 32];
+            hash[..8].copy_from_slice(&decision.to_be_bytes());
+            asking.reason(Digest(hash), WALLET, ready(Some(json!(decision)))).await;
+        }
+        let long = "a".repeat(KEPT_BYTES_MAX);
+        let (decision, told) = (Digest([9; 32]), json!(long));
+        assert_eq!(asking.reason(decision, WALLET, ready(Some(told.clone()))).await, Some(told));
+        let known = asking.0.known.lock().expect("nobody panicked");
+        assert!(known.len() <= KEPT_MAX && !known.contains_key(&(decision, WALLET)), "{}", known.len());
+    }
+
+    #[tokio::test]
+    async fn no_more_looks_through_the_log_are_under_way_than_there_may_be() {
+        let (asking, running) = (Asking::default(), Arc::new((Mutex::new(0), Condvar::new())));
+        let most = Arc::new(AtomicUsize::new(0));
+        let scan = || {
+            let (running, most) = (running.clone(), most.clone());
+            asking.scan(move || {
+                let (count, changed) = &*running;
+                let mut count = count.lock().expect("nobody panicked");
+                *count += 1;
+                most.fetch_max(*count, Ordering::SeqCst);
+                changed.notify_all();
+                // Each waits for as many as there may be, so that they are under way at the same time.
+                while *count % SCANS_MAX != 0 && most.load(Ordering::SeqCst) < SCANS_MAX {
+                    count = changed.wait(count).expect("nobody panicked");
+                }
+                drop(count);
+                std::thread::yield_now();
+                *running.0.lock().expect("nobody panicked") -= 1;
+                Ok(())
+            })
+        };
+        futures::future::join_all((0..SCANS_MAX * 8).map(|_| scan())).await;
+        assert_eq!(most.load(Ordering::SeqCst), SCANS_MAX);
+    }
+}
