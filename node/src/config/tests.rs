@@ -169,7 +169,7 @@ fn with_a_certificate_http_is_served_to_the_world() {
     let config = folder.load(&with_tls("tls.key")).expect("it keeps the rules");
     assert_eq!((config.api_listen, config.tls), (([0, 0, 0, 0], 8001).into(), Some(files)));
     // Clients are sent to the address on the ledger.
-    let of_node = |api: &str| fs::write(folder.file("genesis.toml"), genesis_of(&config.key, true, api));
+    let of_node = |api: &str| fs::write(folder.file("genesis.toml"), genesis_of(config.keys.key(), true, api));
     of_node("http://203.0.113.7:8001").expect("our own folder");
     let fault = folder.load(&with_tls("tls.key")).expect_err("they would go there in the clear");
     assert_eq!(fault.code(), "N-119");
