@@ -10,17 +10,17 @@ pub struct NodeKeys {
 }
 
 impl NodeKeys {
-    /// From `key-file` and `next-key-file`.
+    /// From `key-file` and `next-key-file`. A checked configuration has the one first that the ledger names.
     pub const fn new(key: SecretKey, next: Option<SecretKey>) -> Self {
         Self { key, next }
     }
 
-    /// The key of `key-file`.
+    /// The first.
     pub const fn key(&self) -> &SecretKey {
         &self.key
     }
 
-    /// The key of `next-key-file`.
+    /// The other one, while the key is rotated.
     pub const fn next(&self) -> Option<&SecretKey> {
         self.next.as_ref()
     }

@@ -46,9 +46,7 @@ pub async fn follow(
         if let Some(key) = following.look(&members).await {
             rotated(key);
         }
-        if following.keys.next().is_none()
-            || following.hears_a_quorum(&members, heard_a_quorum.max(Instant::now() - patience)).await
-        {
+        if following.keys.next().is_none() || following.hears_a_quorum(&members, heard_a_quorum).await {
             heard_a_quorum = Instant::now();
         } else if heard_a_quorum.elapsed() > patience {
             following.try_other_key().await;
