@@ -1,11 +1,11 @@
-//! Writes what each decoder takes as the seed corpus of its fuzz target: `cargo run -p tests --bin corpus`.
+//! Writes what each decoder takes as a seed corpus, into a folder of its name: `corpus FOLDER`. See `scripts/fuzz`.
 
-use std::{fs, io, path::Path};
+use std::{env, fs, io, path::PathBuf};
 
 use tests::decoder::DECODERS;
 
 fn main() -> io::Result<()> {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let corpus = env::args_os().nth(1).map(PathBuf::from).ok_or_else(|| io::Error::other("usage: corpus FOLDER"))?;
     for decoder in &DECODERS {
         let folder = corpus.join(decoder.name);
         fs::create_dir_all(&folder)?;

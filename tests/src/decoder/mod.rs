@@ -1,6 +1,6 @@
 //! Every decoder that reads bytes which somebody else wrote: a peer, a file, an auditor's mail.
 //!
-//! One table serves the fuzz targets in `tests/fuzz`, which look for inputs with coverage, and the test
+//! One table serves `tests/fuzz`, which looks for inputs with coverage, and the test
 //! `tests/it/decoders.rs`, which tries a fixed number of damaged inputs on stable Rust. Two things must hold for every
 //! input: no panic, and what decodes encodes to the same bytes.
 
@@ -53,7 +53,7 @@ use wallet::{
 
 /// A decoder under test.
 pub struct Decoder {
-    /// The name of its fuzz target.
+    /// What `scripts/fuzz` calls it.
     pub name: &'static str,
     /// Decodes; whether the bytes were taken. Panics if what was taken does not encode to the same bytes.
     pub read: fn(&[u8]) -> bool,

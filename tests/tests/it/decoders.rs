@@ -1,12 +1,9 @@
 //! Every decoder stands damaged and random input: it does not panic, and what it takes encodes to the same bytes.
 //!
 //! The inputs follow from a seed, which a failure prints. To repeat one: `BATCHMIND_SEED=4711 scripts/test decoders`.
-//! The fuzz targets in `tests/fuzz` search the same decoders with coverage.
+//! `scripts/fuzz` searches the same decoders with coverage.
 
-use std::{
-    collections::BTreeSet,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tests::decoder::{DECODERS, Decoder};
 
@@ -35,17 +32,6 @@ fn no_input_makes_a_decoder_panic_or_encode_otherwise() {
         let taken = (0..INPUTS).filter(|number| stands(decoder, &inputs.next(), seed, *number)).count();
         println!("{}: {taken} of {INPUTS} inputs were taken", decoder.name);
     }
-}
-
-/// A target that is in the table and not in the folder is never fuzzed; nobody would notice.
-#[test]
-fn each_decoder_has_a_fuzz_target_and_each_target_a_decoder() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
-    let files = std::fs::read_dir(folder).expect("the folder of the targets");
-    let names = files.map(|file| file.expect("readable").file_name().to_string_lossy().into_owned());
-    let targets: BTreeSet<String> = names.filter_map(|name| name.strip_suffix(".rs").map(str::to_owned)).collect();
-    let decoders: BTreeSet<String> = DECODERS.iter().map(|decoder| decoder.name.to_owned()).collect();
-    assert_eq!(targets, decoders);
 }
 
 fn stands(decoder: &Decoder, input: &[u8], seed: u64, number: u32) -> bool {
