@@ -208,7 +208,12 @@ impl List {
                 Ok(proof) => {
                     let roots = proof.verify(&self.case.heads[from as usize..to as usize]).expect("it fits");
                     assert_eq!((roots.from, roots.to), (root(from), root(to)));
-                    assert_eq!(end.root(to).expect("it was proved"), root(to));
+                    match end.root(to) {
+                        Ok(found) => assert_eq!(found, root(to)),
+                        // What a reader trimmed may go at the writer between the two answers.
+                        Err(StreamFault::NotKept { .. }) => assert!(to < self.trimmed, "page {to} was needed"),
+                        Err(fault) => panic!("{fault}"),
+                    }
                 }
                 Err(StreamFault::NotKept { .. }) => {
                     let is_hashed = self.case.descriptor.integrity != Integrity::None;
