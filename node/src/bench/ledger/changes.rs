@@ -11,10 +11,8 @@ use std::{
 
 use genesis::{Consortium, Node, Operator, OperatorId};
 use ledger::{
-    author::sign_batch,
     block::View,
-    event::{EntryBody, Event},
-    governance::{Action, KeyClaim, Member, OperatorBallot, ProposalEnacted, ProposalTerms, Rotation, quorum},
+    governance::{Action, KeyClaim, Member, Rotation},
 };
 use wallet::{
     codec,
@@ -27,6 +25,7 @@ use zeroize::Zeroizing;
 use super::{
     Figures, LedgerArgs,
     consortium::{AUDITOR, NODES, Unsigned, Validators, silent},
+    decided::decided,
     kills,
     member::wrong,
     orders::{Order, Word},
@@ -206,20 +205,9 @@ impl Changes {
             Word::Electorate(electorate) => electorate,
             _ => return Err(wrong("no electorate")),
         };
-        let [(operator, key), others @ ..] = &self.operators[..] else { return Err(wrong("no operator")) };
-        let (consortium, operator) = (self.consortium.id(), operator.clone());
-        let terms = ProposalTerms { consortium, electorate, operator, nonce: random(), actions };
-        let proposal = terms.digest();
-        let approving = others.iter().take(quorum(self.operators.len()) - 1);
-        let ballots = approving.map(|(operator, key)| {
-            let ballot = OperatorBallot { proposal, operator: operator.clone(), approves: true };
-            Event::BallotCast(ballot.sign(key))
-        });
-        let decided: Vec<Event> = [Event::ProposalMade(Box::new(terms.sign(key)))].into_iter().chain(ballots).collect();
-        for events in [decided, vec![Event::ProposalEnacted(ProposalEnacted { proposal })]] {
-            let body = |event| EntryBody { consortium, author: NodeId::ZERO, nonce: random(), event };
-            let bodies = events.into_iter().map(|event| (body(event), None)).collect();
-            let entries = codec::encode(&sign_batch(bodies, &self.node_keys[0]));
+        let consortium = self.consortium.id();
+        for entries in decided(consortium, electorate, &self.operators, actions, &self.node_keys[0])? {
+            let entries = codec::encode(&entries);
             let said = self.ask(0, &Order::Submit(entries), |word| matches!(word, Word::Submitted(_)))?;
             if let Word::Submitted(Some(why)) = said {
                 return Err(wrong(format!("what the operators decided is refused: {why}")));

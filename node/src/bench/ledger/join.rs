@@ -6,12 +6,11 @@ use std::{fs, path::Path, sync::Arc, time::Instant};
 use futures::{FutureExt as _, future::BoxFuture};
 use genesis::{Consortium, Node, OperatorId};
 use ledger::{
-    author::sign_batch,
     block::View,
-    event::{Entry, EntryBody, Event},
+    event::Entry,
     execute::{Executed, Place, propose},
     finality::Final,
-    governance::{Action, KeyClaim, OperatorBallot, ProposalEnacted, ProposalTerms},
+    governance::{Action, KeyClaim},
     shell::{
         clock::SystemClock,
         final_store::FinalStore,
@@ -34,6 +33,7 @@ use super::{
     author::Author,
     chain::certified,
     consortium::{AUDITOR, Unsigned},
+    decided::decided,
     member::{hand_out, wrong},
 };
 use crate::{
@@ -119,7 +119,7 @@ impl Founded {
     /// Entries with which the operators let the newcomer in: first those that decide it, then the one that enacts it.
     fn admission(&self) -> Result<[Vec<Entry>; 2], BenchFault> {
         let consortium = self.consortium.id();
-        let [(operator, key), voters @ ..] = &self.operators[..] else {
+        let [(_, key), ..] = &self.operators[..] else {
             return Err(BenchFault::Wrong("a consortium of nobody".into()));
         };
         let node = Node {
@@ -132,18 +132,7 @@ impl Founded {
         let sign = |key: &SecretKey| KeyClaim::Node(&node).sign(&consortium, key);
         let (consent, by_operator) = (sign(&self.newcomer), sign(key));
         let actions = vec![Action::AddNode { node, consent, by_operator }];
-        let terms = ProposalTerms { consortium, electorate: 0, operator: operator.clone(), nonce: random(), actions };
-        let proposal = terms.digest();
-        let ballots = voters.iter().take(2).map(|(operator, key)| {
-            let ballot = OperatorBallot { proposal, operator: operator.clone(), approves: true };
-            Event::BallotCast(ballot.sign(key))
-        });
-        let decided = [Event::ProposalMade(Box::new(terms.sign(key)))].into_iter().chain(ballots);
-        let entry = |event| EntryBody { consortium, author: NodeId::new(0), nonce: random(), event };
-        let entries = |events: Vec<Event>| {
-            sign_batch(events.into_iter().map(|event| (entry(event), None)).collect(), &self.keys[0])
-        };
-        Ok([entries(decided.collect()), entries(vec![Event::ProposalEnacted(ProposalEnacted { proposal })])])
+        decided(consortium, 0, &self.operators, actions, &self.keys[0])
     }
 
     /// Makes the ledger folder of a node on which a chain in one term is final.

@@ -11,6 +11,7 @@ mod chain;
 mod changes;
 mod clients;
 mod consortium;
+mod decided;
 mod join;
 mod kills;
 mod liars;
