@@ -19,9 +19,9 @@ use wallet::{codec, digest::Digest, units::LogIndex};
 
 pub use self::{
     assurance::{Assurance, AssuranceClass},
-    build::{FinalView, NotProvable, build},
+    build::{FinalView, NotProvable, anchored, build},
     check::{Check, Failure},
-    decisions::{Link, decision_hash},
+    decisions::{Cause, Link, decision_hash},
     members::{MemberProof, Subject},
     verify::{Anchored, Move, Report, verify},
 };

@@ -14,7 +14,7 @@ use crate::{
     },
     network::{NetworkFault, message::SessionPeers},
     routing::messages::{Gossip, GossipReply},
-    schedule::messages::{DecisionsReply, DecisionsRequest},
+    schedule::messages::{CauseReply, CauseRequest},
     session::{
         request::{GenerateReply, GenerateRequest, ResumeSecret},
         tokens::{EmittedToken, End},
@@ -40,8 +40,8 @@ pub const TOKENS_MAX: usize = 512;
 pub enum SessionRequest {
     /// Load and prefix-cache notices.
     Gossip(Gossip),
-    /// A range of the node's decision log.
-    Decisions(DecisionsRequest),
+    /// A decision, the node's own or one that it kept.
+    Cause(CauseRequest),
     /// Start a session at the node that the grant names.
     Generate(Box<GenerateRequest>),
     /// Tokens that the node emitted.
@@ -65,8 +65,8 @@ pub enum SessionRequest {
 pub enum SessionReply {
     /// To [`SessionRequest::Gossip`].
     Gossip(GossipReply),
-    /// To [`SessionRequest::Decisions`].
-    Decisions(DecisionsReply),
+    /// To [`SessionRequest::Cause`].
+    Cause(CauseReply),
     /// To [`SessionRequest::Generate`].
     Generate(GenerateReply),
     /// To [`SessionRequest::Tokens`].

@@ -11,7 +11,7 @@ use wallet::{
 };
 
 use super::{
-    BUNDLE_BYTES_MAX, Bundle, Failure, LINEAGE, Link, MemberProof, PlacedEntry, Subject, VERSION, check::Check,
+    BUNDLE_BYTES_MAX, Bundle, Cause, Failure, LINEAGE, MemberProof, PlacedEntry, Subject, VERSION, check::Check,
     decisions::LogEnd, verify,
 };
 use crate::{
@@ -66,7 +66,7 @@ pub enum NotProvable {
     /// No final confirm of that epoch.
     #[error("no hop to epoch {0} is final")]
     HopUnknown(KeyEpoch),
-    /// The decisions do not begin with the offer's, or none of them is anchored yet.
+    /// The decision is not the offer's, or neither it nor one of those after it is anchored yet.
     #[error("the decision of the offer is not anchored by node {0} yet")]
     NotAnchored(NodeId),
     /// This node pruned what the proof needs.
@@ -83,8 +83,8 @@ pub enum NotProvable {
     NotVerifiable(#[from] Failure),
 }
 
-/// The bundle of the hop by which `wallet` came to `epoch`. `decisions` are the source's, encoded, from the one that
-/// the offer names on, as far as they are known; the bundle leads up to the first that is anchored.
+/// The bundle of the hop by which `wallet` came to `epoch`. `cause` is the source's decision that the offer names, with
+/// those after it as far as they are known; the bundle leads up to the first that is anchored.
 ///
 /// # Errors
 /// [`NotProvable`] if something is missing.
@@ -93,7 +93,7 @@ pub fn build(
     view: &(impl FinalView + ?Sized),
     wallet: WalletAddress,
     epoch: KeyEpoch,
-    decisions: &[Vec<u8>],
+    cause: &Cause,
 ) -> Result<Bundle, NotProvable> {
     let (header, certificate) = view.tip().ok_or(NotProvable::WalletUnknown(wallet))?;
     let record = view.state().record(StateKey::Wallet(wallet)).ok_or(NotProvable::WalletUnknown(wallet))?;
@@ -102,7 +102,7 @@ pub fn build(
         return Err(NotProvable::HopUnknown(epoch));
     };
     let source = confirm.ticket.ticket.source;
-    let (anchor, later) = anchor(view, source, decisions)?;
+    let (anchor, Cause { decision, later }) = anchor(view, source, cause)?;
     entries.push(anchor);
     entries.sort_by_key(|placed| placed.index);
     let places: Vec<LogIndex> = entries.iter().map(|placed| placed.index).collect();
@@ -122,7 +122,7 @@ pub fn build(
         members,
         entries,
         inclusion,
-        decision: decisions.first().cloned().unwrap_or_default(),
+        decision,
         later,
         record: codec::encode(&record),
         record_path: view.state().prove(StateKey::Wallet(wallet)).siblings,
@@ -181,31 +181,24 @@ fn history(
     Err(NotProvable::HopUnknown(epoch))
 }
 
-/// The first anchor of `source` that names the end of the log after one of `decisions`, and what leads to it from the
-/// first of them.
-fn anchor(
-    view: &(impl FinalView + ?Sized),
-    source: NodeId,
-    decisions: &[Vec<u8>],
-) -> Result<(PlacedEntry, Vec<Link>), NotProvable> {
-    let missing = NotProvable::NotAnchored(source);
-    let (first, later) = decisions.split_first().ok_or(missing.clone())?;
-    let first = LogEnd::after(first).ok_or(missing.clone())?;
-    let later: Vec<Link> = later.iter().map_while(|decision| Link::of(decision)).collect();
-    let ends: Vec<LogEnd> = std::iter::once(Some(first))
-        .chain(later.iter().scan(Some(first), |end, link| {
-            *end = end.and_then(|end| end.then(link));
-            Some(*end)
-        }))
-        .map_while(|end| end)
-        .collect();
-    for index in view.anchors(source) {
+/// `cause` up to the first anchor of `by` that covers it.
+///
+/// # Errors
+/// [`NotProvable::NotAnchored`] if none does, and if it is no decision of that node's log.
+pub fn anchored(view: &(impl FinalView + ?Sized), by: NodeId, cause: &Cause) -> Result<Cause, NotProvable> {
+    anchor(view, by, cause).map(|(_, anchored)| anchored)
+}
+
+fn anchor(view: &(impl FinalView + ?Sized), by: NodeId, cause: &Cause) -> Result<(PlacedEntry, Cause), NotProvable> {
+    let ends = cause.ends();
+    for index in view.anchors(by) {
         let entry = view.entry(index).ok_or(NotProvable::EntryMissing(index))?;
         let Event::DecisionAnchored(event) = &entry.body.event else { continue };
         let named = LogEnd { decisions: event.decisions, hash: event.log_head };
         if let Some(count) = ends.iter().position(|end| *end == named) {
-            return Ok((PlacedEntry { index, entry }, later[..count].to_vec()));
+            let cause = Cause { decision: cause.decision.clone(), later: cause.later[..count].to_vec() };
+            return Ok((PlacedEntry { index, entry }, cause));
         }
     }
-    Err(missing)
+    Err(NotProvable::NotAnchored(by))
 }

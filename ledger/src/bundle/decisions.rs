@@ -20,6 +20,16 @@ pub struct Link {
     pub reason: Digest,
 }
 
+/// Why something was done: the decision that an entry names, and what leads from it to the end of the log that its node
+/// anchored. Whoever keeps this needs that node no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// The decision, canonically encoded.
+    pub decision: Vec<u8>,
+    /// The decisions after it, up to an anchored one.
+    pub later: Vec<Link>,
+}
+
 /// Where a decision log stands after some decision: what an anchor says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LogEnd {
@@ -41,6 +51,32 @@ fn reason_hash(reason: &[u8]) -> Digest {
 
 fn hash(head: &[u8], reason: &Digest) -> Digest {
     sha256("batchmind/v2/decision", &[head, reason.as_bytes()])
+}
+
+impl Cause {
+    /// The first of `decisions`, which follow each other, and what is known of those after it; none of none.
+    pub fn of(decisions: &[Vec<u8>]) -> Option<Self> {
+        let (decision, later) = decisions.split_first()?;
+        let later = later.iter().map_while(|decision| Link::of(decision)).collect();
+        Some(Self { decision: decision.clone(), later })
+    }
+
+    /// What an entry names it by.
+    pub fn hash(&self) -> Digest {
+        decision_hash(&self.decision)
+    }
+
+    /// The ends that the log had, after the decision and after each of those behind it.
+    pub(super) fn ends(&self) -> Vec<LogEnd> {
+        let Some(mut end) = LogEnd::after(&self.decision) else { return Vec::new() };
+        let mut ends = vec![end];
+        for link in &self.later {
+            let Some(next) = end.then(link) else { break };
+            end = next;
+            ends.push(end);
+        }
+        ends
+    }
 }
 
 impl Link {

@@ -1,5 +1,6 @@
 //! What is final, on RocksDB: one synced batch for each block, and read access for bundles, REST and catching up.
 
+mod causes;
 mod import;
 mod nodes;
 mod tiles;
@@ -51,6 +52,8 @@ const WALLETS: &str = "wallets";
 const HAND_OVERS: &str = "hand_overs";
 /// Where the anchors of a node stand: its id and the index, no value.
 const ANCHORS: &str = "anchors";
+/// Decisions that entries name, by their hash. No header covers them, and no archive holds them.
+const CAUSES: &str = "causes";
 const POINTER: &[u8] = b"pointer";
 
 /// The final chain. Cheap to clone; all clones are one store.
@@ -96,7 +99,8 @@ impl FinalStore {
     /// [`Fault::StateDiffers`] or [`Fault::Damaged`] if the disk does not hold what a quorum certified,
     /// [`Fault::OtherConsortium`] if it is the wrong folder.
     pub fn open(dir: impl Into<Disk>, consortium: &Consortium) -> Result<(Self, Tip), Fault> {
-        let families = [HEADERS, CERTIFICATES, ENTRIES, LEAVES, TILES, STATE, META, WALLETS, ANCHORS, HAND_OVERS];
+        let families =
+            [HEADERS, CERTIFICATES, ENTRIES, LEAVES, TILES, STATE, META, WALLETS, ANCHORS, HAND_OVERS, CAUSES];
         let store = Self(Arc::new(Store::open(&dir.into(), STORE, &families)?));
         let tip = store.load(consortium)?;
         Ok((store, tip))

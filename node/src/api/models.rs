@@ -210,10 +210,10 @@ impl FinalLog {
 }
 
 impl Eviction {
-    /// The reason, which only the decision log of the node knows; none if the node does not tell it now.
+    /// The reason, which stands in the decision; none if nobody hands that out now.
     async fn why(&self, schedule: &Schedule, wallet: WalletAddress) -> Option<Value> {
-        let decisions = schedule.decisions_of(self.by, self.decision, 1).await.ok()?;
-        let decision = Decision::decode(decisions.first()?).ok()?;
+        let cause = schedule.cause(self.by, self.decision).await.ok()?;
+        let decision = Decision::decode(&cause.decision).ok()?;
         let logged = Logged { hash: decision.hash(), decision };
         reason(self.decision, wallet, &logged)
     }

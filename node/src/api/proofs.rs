@@ -15,7 +15,7 @@ use wallet::{
 };
 
 use super::{problem::Problem, refusal::Refusal};
-use crate::schedule::{Schedule, messages::DECISIONS_MAX};
+use crate::schedule::Schedule;
 
 /// Makes proofs. A clone is cheap.
 #[derive(Clone)]
@@ -24,8 +24,8 @@ pub struct Proofs {
     consortium: Arc<Consortium>,
 }
 
-/// What caused the move to an epoch.
-struct Cause {
+/// Source and decision of a move.
+struct Offered {
     source: NodeId,
     decision: Digest,
 }
@@ -47,8 +47,8 @@ impl Proofs {
     /// The proof of the move by which `wallet` came to `epoch`, or of its last move.
     ///
     /// # Errors
-    /// N-511 for an unknown wallet, N-515 if it did not move, N-514 while the decision is not anchored, and those of
-    /// the source if it does not hand out its decisions.
+    /// N-511 for an unknown wallet, N-515 if it did not move, N-514 while the decision is not anchored, N-411 if nobody
+    /// hands it out.
     pub async fn bundle(
         &self,
         schedule: &Schedule,
@@ -59,29 +59,29 @@ impl Proofs {
         let record = executed.state.wallet(wallet).ok_or(Refusal::WalletUnknown)?;
         let epoch = epoch.unwrap_or(record.epoch);
         let proofs = self.clone();
-        let cause = blocking(move || cause(proofs.replica.store(), &proofs.wallet_entries(wallet)?, epoch)).await?;
-        let Some(Cause { source, decision }) = cause else {
+        let offered = blocking(move || offered(proofs.replica.store(), &proofs.wallet_entries(wallet)?, epoch)).await?;
+        let Some(Offered { source, decision }) = offered else {
             return Err(Refusal::NotProvable { reason: format!("no move to epoch {epoch} is final") }.into());
         };
-        let decisions = schedule.decisions_of(source, decision, DECISIONS_MAX).await?;
+        let cause = schedule.cause(source, decision).await?;
         let proofs = self.clone();
         let built = blocking(move || {
             let view = proofs.replica.store().view(executed)?;
-            Ok::<_, Problem>(build(&proofs.consortium, &view, wallet, epoch, &decisions)?)
+            Ok::<_, Problem>(build(&proofs.consortium, &view, wallet, epoch, &cause)?)
         });
         built.await
     }
 }
 
 /// Source and decision of the move to `epoch`, by the wallet's entries: its last offer before the confirm.
-fn cause(store: &FinalStore, entries: &[LogIndex], epoch: KeyEpoch) -> Result<Option<Cause>, Problem> {
-    let mut offered = None;
+fn offered(store: &FinalStore, entries: &[LogIndex], epoch: KeyEpoch) -> Result<Option<Offered>, Problem> {
+    let mut last = None;
     for at in entries {
         match store.entry(*at)?.as_ref().map(|entry| &entry.body.event) {
-            Some(Event::MigrationOffered(offer)) => offered = Some(offer.decision),
+            Some(Event::MigrationOffered(offer)) => last = Some(offer.decision),
             Some(Event::KeyConfirmed(confirm)) if confirm.ticket.ticket.epoch == epoch => {
                 let source = confirm.ticket.ticket.source;
-                return Ok(offered.map(|decision| Cause { source, decision }));
+                return Ok(last.map(|decision| Offered { source, decision }));
             }
             _ => {}
         }

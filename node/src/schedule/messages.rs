@@ -1,47 +1,42 @@
-//! What nodes ask each other about decisions: those behind a move, for the proof of it.
+//! What nodes ask each other about decisions: those behind a move or an eviction.
 
+use ledger::bundle::Cause;
 use serde::{Deserialize, Serialize};
-use wallet::digest::Digest;
+use wallet::{digest::Digest, units::NodeId};
 
-/// Decisions in one reply at most. A log is anchored so often that a proof needs far fewer.
+/// A decision leads over fewer others than this to the end of a log. Logs are anchored so often that a proof needs far
+/// fewer.
 pub const DECISIONS_MAX: u32 = 4096;
 
-/// Bytes of decisions in one reply at most.
-pub const DECISION_BYTES_MAX: usize = 8 << 20;
-
-/// Asks a node for its own decisions.
+/// Asks a node for a decision, its own or one that it kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DecisionsRequest {
-    /// Hash of the first: the one that an offer names.
-    pub from: Digest,
-    /// How many at most. [`DECISIONS_MAX`] come at most, too.
-    pub count: u32,
+pub struct CauseRequest {
+    /// Who made it.
+    pub by: NodeId,
+    /// Its hash: what an entry names.
+    pub decision: Digest,
 }
 
-/// The answer to a [`DecisionsRequest`].
+/// The answer to a [`CauseRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DecisionsReply {
-    /// The decisions, canonically encoded, in the order of the log. Empty if the log does not have the first one.
-    pub decisions: Vec<Vec<u8>>,
+pub struct CauseReply {
+    /// The decision, up to an anchored end of its log if there is one by now. None if the asked node does not have it.
+    pub cause: Option<Cause>,
 }
 
 #[cfg(test)]
 mod tests {
-    use wallet::{codec::encode, digest::sha256};
+    use ledger::bundle::Link;
+    use wallet::{codec::encode, digest::sha256, units::Timestamp};
 
     use super::*;
 
     #[test]
     fn the_encodings_are_pinned() {
-        let request = DecisionsRequest { from: Digest([1; 32]), count: 7 };
-        let reply = DecisionsReply { decisions: vec![vec![1, 2], vec![]] };
-        assert_eq!(
-            sha256("golden", &[&encode(&request)]).to_string(),
-            "e98e77311dc87e06e377b13f62fb18f9e7847ced1f6fb61d6c73ef7a76b168c8"
-        );
-        assert_eq!(
-            sha256("golden", &[&encode(&reply)]).to_string(),
-            "496128792237352b0986a869c0eb0d3780ff0dd9ba0ee3bc19a27e22fa053ec8"
-        );
+        let request = CauseRequest { by: NodeId::new(7), decision: Digest([1; 32]) };
+        let later = vec![Link { at: Timestamp::new(8), reason: Digest([2; 32]) }];
+        let reply = CauseReply { cause: Some(Cause { decision: vec![1, 2], later }) };
+        assert_eq!(sha256("golden", &[&encode(&request)]).to_string(), "");
+        assert_eq!(sha256("golden", &[&encode(&reply)]).to_string(), "");
     }
 }

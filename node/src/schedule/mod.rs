@@ -6,6 +6,7 @@
 
 mod act;
 mod anchor;
+mod causes;
 pub mod log;
 pub mod messages;
 pub mod refusal;
@@ -22,7 +23,10 @@ use std::{
     time::Duration,
 };
 
-use ledger::shell::clock::{Clock as _, SystemClock};
+use ledger::{
+    bundle::Cause,
+    shell::clock::{Clock as _, SystemClock},
+};
 use scheduler::{
     action::Action,
     decision::{LogHead, Logged},
@@ -38,20 +42,19 @@ use tokio::{
 use wallet::{digest::Digest, grant::WalletAddress, units::NodeId};
 
 use crate::{
-    peer::{PeerFault, SessionReply, SessionRequest},
     routing::Routing,
     session::{Sessions, command::CommandReply, context::NodeContext},
 };
 use log::{DecisionFile, LogFault, Verified};
-use messages::{DECISION_BYTES_MAX, DECISIONS_MAX, DecisionsReply, DecisionsRequest};
+use messages::{CauseReply, CauseRequest, DECISIONS_MAX};
 use refusal::Refusal;
 use view::View;
 
 /// The log's file in the node's folder.
 const FILE: &str = "decisions";
 
-/// How long another node may take to hand out its decisions.
-const DECISIONS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of decisions that are read for one answer at most.
+const DECISION_BYTES_MAX: usize = 8 << 20;
 /// How long a command waits for a wallet whose creation is not final yet; an election fits in.
 const CREATION_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -122,6 +125,7 @@ impl Schedule {
         let mut tasks = JoinSet::new();
         tasks.spawn(tick_forever(shared.clone(), tick));
         tasks.spawn(anchor::run(shared.clone()));
+        tasks.spawn(causes::collect(shared.clone()));
         Ok(Self { shared, tasks: Arc::new(Mutex::new(tasks)) })
     }
 
@@ -133,30 +137,21 @@ impl Schedule {
         self.shared.command(wallet, action).await
     }
 
-    /// Answers another node that collects the proof of a move.
-    pub async fn on_decisions(&self, from: NodeId, request: DecisionsRequest) -> DecisionsReply {
-        let decisions = self.shared.own_decisions(request.from, request.count).await.unwrap_or_else(|fault| {
-            tracing::error!(node = %from, %fault, "decisions cannot be handed out");
-            Vec::new()
+    /// Answers another node that asks why something was done.
+    pub async fn on_cause(&self, from: NodeId, CauseRequest { by, decision }: CauseRequest) -> CauseReply {
+        let cause = self.shared.own_cause(by, decision).await.unwrap_or_else(|fault| {
+            tracing::error!(node = %from, %fault, "a decision cannot be handed out");
+            None
         });
-        DecisionsReply { decisions }
+        CauseReply { cause }
     }
 
-    /// At most `count` encoded decisions of `source` from the one with hash `from` on, as far as `source` tells them now.
+    /// The decision of node `by` that an entry names, up to an anchored end of its log if there is one by now.
     ///
     /// # Errors
-    /// [`Refusal`] if `source` does not answer, or its own log cannot be read.
-    pub async fn decisions_of(&self, source: NodeId, from: Digest, count: u32) -> Result<Vec<Vec<u8>>, Refusal> {
-        let shared = &self.shared;
-        if source == shared.node.me {
-            return Ok(shared.own_decisions(from, count).await?);
-        }
-        let request = SessionRequest::Decisions(DecisionsRequest { from, count });
-        match shared.node.link.ask(source, request, DECISIONS_TIMEOUT).await {
-            Ok(SessionReply::Decisions(reply)) => Ok(reply.decisions),
-            Ok(_) => Err(Refusal::SourceSilent { source_node: source, fault: PeerFault::unexpected(source) }),
-            Err(fault) => Err(Refusal::SourceSilent { source_node: source, fault }),
-        }
+    /// [`Refusal`] if nobody hands it out now.
+    pub async fn cause(&self, by: NodeId, decision: Digest) -> Result<Cause, Refusal> {
+        self.shared.cause(by, decision).await
     }
 
     /// The last decisions on a wallet, or on all, oldest first.

@@ -1,5 +1,6 @@
 //! Why a command is not carried out, or decisions are not to be had.
 
+use ledger::shell::fault::Fault;
 use wallet::units::NodeId;
 
 use super::log::LogFault;
@@ -18,13 +19,16 @@ pub enum Refusal {
     /// The decision log failed; this node stops.
     #[error(transparent)]
     Log(#[from] LogFault),
+    /// The ledger's files cannot be read; this node stops.
+    #[error(transparent)]
+    Ledger(#[from] Fault),
     /// The node is stopping.
     #[error("the node stopped before the action was done")]
     Interrupted,
-    /// The node that made the decisions does not hand them out.
-    #[error("node {source_node} does not hand out its decisions: {fault}")]
+    /// The node that made the decision does not hand it out, and nobody else has it.
+    #[error("node {source_node} does not hand out its decision, and nobody else has it: {fault}")]
     SourceSilent {
-        /// Whose decisions.
+        /// Whose decision.
         source_node: NodeId,
         /// What it answered.
         fault: PeerFault,
@@ -38,6 +42,7 @@ impl Refusal {
             Self::Rule(refusal) => refusal.code(),
             Self::Session(refusal) => refusal.code(),
             Self::Log(fault) => fault.code(),
+            Self::Ledger(_) => "N-519",
             Self::Interrupted => "N-410",
             Self::SourceSilent { .. } => "N-411",
         }
@@ -48,7 +53,7 @@ impl Refusal {
         match self {
             Self::Rule(refusal) => refusal.may_retry(),
             Self::Session(refusal) => refusal.retry(),
-            Self::Log(_) => false,
+            Self::Log(_) | Self::Ledger(_) => false,
             Self::Interrupted => true,
             Self::SourceSilent { .. } => true,
         }

@@ -79,3 +79,42 @@ async fn any_node_proves_a_move_before_and_one_after_the_validators_changed() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_stays_provable_when_its_source_is_gone() {
+    let mut testbed = Testbed::prepare(&["eu"; 4]);
+    for node in 0..4 {
+        testbed.config(node).tick = Duration::from_millis(200);
+    }
+    for node in 0..3 {
+        testbed.start_node(node, Seams::default()).await;
+    }
+    testbed.until_final().await;
+    let genesis = testbed.node(0).sessions().context().consortium.id();
+    let client = testbed.create(0, &["eu"], &control(200).0, PACE_MS).await;
+    testbed.until_created(0, &client).await;
+    moved(&testbed, 0, &client, 1).await;
+    let decided = testbed.node(0).schedule().decisions(Some(client.reply.wallet), 1).await.expect("it can be read");
+    let decision = decided.first().expect("it was moved").hash;
+    until_kept(&testbed, 2, decision).await;
+    testbed.stop_node(0).await;
+
+    // The last node never met the source: it has the decision from the others.
+    testbed.start_node(3, Seams::default()).await;
+    for node in [2, 3] {
+        let proven = verify(&bundle(&testbed, node, &client, 1).await, &genesis).expect("it is proven");
+        assert_eq!((proven.moved.source.0, proven.moved.epoch.get()), (NodeId::ZERO, 1));
+    }
+    until_kept(&testbed, 3, decision).await;
+}
+
+/// Waits until `node` has kept the decision of another one.
+async fn until_kept(testbed: &Testbed, node: u32, decision: Digest) {
+    let store = testbed.node(node).sessions().context().replica.store().clone();
+    let kept = async {
+        while store.cause(decision).expect("it can be read").is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, kept).await.expect("it is asked for");
+}

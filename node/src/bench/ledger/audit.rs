@@ -9,7 +9,7 @@ use genesis::Consortium;
 use ledger::{
     apply::BlockContext,
     block::{Header, View},
-    bundle::{self, FinalView, build},
+    bundle::{self, Cause, FinalView, build},
     certificate::Certificate,
     event::Entry,
     hand_over::HandOver,
@@ -119,7 +119,8 @@ impl Filled {
 
     fn bundle(&self) -> Result<Vec<u8>, BenchFault> {
         let (wallet, epoch) = (self.moves.wallet(), KeyEpoch::new(self.moves.count()));
-        let bundle = build(&self.consortium, self, wallet, epoch, self.moves.decisions()).map_err(wrong)?;
+        let cause = Cause::of(self.moves.decisions()).ok_or_else(|| wrong("no decision"))?;
+        let bundle = build(&self.consortium, self, wallet, epoch, &cause).map_err(wrong)?;
         Ok(bundle.to_bytes())
     }
 

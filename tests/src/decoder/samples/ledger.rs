@@ -7,7 +7,7 @@ use ledger::{
     archive,
     author::sign_batch,
     block::{Block, FinalBlock, View},
-    bundle,
+    bundle::{self, Cause},
     certificate::{Certificate, Leadership, Nullification},
     evidence::EvidenceFile,
     finality::Statements,
@@ -52,9 +52,9 @@ static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
     chain.push(baseline).expect("valid");
     session.hop(&mut chain, 1, Some(baseline_id)).expect("valid");
     chain.push(session.anchored(0, 1, testing::decision_hash(&decision))).expect("valid");
-    let decisions = [decision];
+    let cause = Cause { decision, later: Vec::new() };
     let prove = |chain: &Chain| {
-        let bundle = bundle::build(&consortium, chain, session.address, KeyEpoch::new(1), &decisions);
+        let bundle = bundle::build(&consortium, chain, session.address, KeyEpoch::new(1), &cause);
         bundle.expect("provable").to_bytes()
     };
     let bundle = prove(&chain);
