@@ -160,7 +160,7 @@ pub(super) enum Told {
 }
 
 impl From<Told> for Cause {
-    fn from(Told::Anchored(cause) | Told::Alone(cause): Told) -> Self {
+    fn from((Told::Anchored(cause) | Told::Alone(cause)): Told) -> Self {
         cause
     }
 }
@@ -201,7 +201,8 @@ impl Shared {
             Ok(cause) => return Ok(self.judge(by, cause).await?),
             Err(fault) => Refusal::SourceSilent { source_node: by, fault },
         };
-        let others = self.node.members().peers(self.node.me).into_iter().map(|peer| peer.node).filter(|node| *node != by);
+        let others =
+            self.node.members().peers(self.node.me).into_iter().map(|peer| peer.node).filter(|node| *node != by);
         let mut answers: FuturesUnordered<_> = others.map(|node| self.ask_one(node, by, decision)).collect();
         while let Some(answer) = answers.next().await {
             // Without its anchor it is nobody's word but the maker's.
