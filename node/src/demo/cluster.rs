@@ -36,6 +36,8 @@ pub struct Cluster {
     model: PathBuf,
     log: Option<String>,
     document: Document,
+    /// So many operators signed it.
+    founders: usize,
     consortium: String,
     api_key: String,
     auditor_key: String,
@@ -83,6 +85,7 @@ impl Cluster {
             model: fs::canonicalize(model)?,
             log,
             document,
+            founders: places.len(),
             consortium,
             api_key,
             auditor_key,
@@ -123,9 +126,9 @@ impl Cluster {
         self.launches.insert(node, launch);
     }
 
-    /// Names of the nodes.
-    pub fn nodes(&self) -> impl Iterator<Item = &'static str> {
-        OPERATORS.iter().map(|(name, _)| *name)
+    /// Names of the nodes of the genesis document.
+    pub fn nodes(&self) -> impl Iterator<Item = &'static str> + use<> {
+        OPERATORS.iter().map(|(name, _)| *name).take(self.founders)
     }
 
     /// The program that every node runs.
@@ -249,12 +252,12 @@ impl Cluster {
     /// # Errors
     /// [`StepFailed`] if one does not become ready.
     pub async fn restart_all(&mut self) -> Result<(), StepFailed> {
-        for (name, _) in OPERATORS {
+        for name in self.nodes() {
             if !self.children.contains_key(name) {
                 self.spawn(name)?;
             }
         }
-        for (name, _) in OPERATORS {
+        for name in self.nodes() {
             self.wait_ready(name).await?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 //! node may stop, be removed or lose its disk. So each node asks for the decision as soon as an entry names it, and again
 //! until it is anchored, and keeps it beside the chain.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::{
     StreamExt as _,
@@ -70,7 +70,7 @@ pub(super) async fn collect(shared: Arc<Shared>) {
 
 struct Collector {
     shared: Arc<Shared>,
-    wanted: VecDeque<Wanted>,
+    wanted: Vec<Wanted>,
     /// Up to there the blocks were read, and up to there all that they name is here or given up.
     read: BlockHeight,
     collected: BlockHeight,
@@ -82,7 +82,7 @@ impl Collector {
         let collected = replica.store().causes_collected()?;
         let Some(from) = collected.next() else { return Ok(()) };
         let mut blocks = std::pin::pin!(replica.subscribe(from));
-        let mut collector = Self { shared, wanted: VecDeque::new(), read: collected, collected };
+        let mut collector = Self { shared, wanted: Vec::new(), read: collected, collected };
         loop {
             let due = collector.wanted.iter().map(|wanted| wanted.due).min();
             tokio::select! {
@@ -108,7 +108,7 @@ impl Collector {
     /// Asks for all that is due.
     async fn ask(&mut self) -> Result<(), Fault> {
         let now = Instant::now();
-        let (due, later): (Vec<_>, VecDeque<_>) = self.wanted.drain(..).partition(|wanted| wanted.due <= now);
+        let (due, later): (Vec<_>, Vec<_>) = self.wanted.drain(..).partition(|wanted| wanted.due <= now);
         self.wanted = later;
         let shared = self.shared.clone();
         let answers = stream::iter(due).map(|wanted| {
@@ -124,7 +124,7 @@ impl Collector {
                 Ok(Some(Told::Alone(_))) | Err(_) if wanted.tries + 1 < TRIES_MAX => {
                     wanted.tries += 1;
                     wanted.due = Instant::now() + AGAIN_AFTER_MAX.min(AGAIN_AFTER_MIN * (1 << wanted.tries.min(7)));
-                    self.wanted.push_back(wanted);
+                    self.wanted.push(wanted);
                 }
                 Ok(Some(Told::Alone(_))) | Err(_) => {
                     tracing::warn!(node = %wanted.by, decision = %wanted.decision, "nobody hands out this decision: given up");

@@ -15,22 +15,44 @@ pub fn consent(cluster: &Cluster, action: &str, by: &str) -> String {
 
 /// Lets three of four operators propose and approve an action. The nodes enact it.
 pub async fn decide(cluster: &Cluster, action: &str) {
+    decide_by(cluster, &["eu-1", "eu-2", "us-1"], "us-1", action);
+}
+
+/// Lets the first of `operators` propose an action, and the others approve it, at the node `at`.
+pub fn decide_by(cluster: &Cluster, operators: &[&str], at: &str, action: &str) {
+    let (proposer, others) = operators.split_first().expect("somebody decides");
+    let proposal = propose(cluster, proposer, at, action);
+    others.iter().for_each(|operator| drop(succeeded(&words(&ballot(cluster, operator, at, &proposal, "--approve")))));
+}
+
+/// Lets an operator propose an action at the node `at`. The proposal's digest.
+pub fn propose(cluster: &Cluster, operator: &str, at: &str, action: &str) -> String {
     let genesis = text(&cluster.genesis_path());
-    let url = ["--url", cluster.api_url("us-1"), "--api-key-file", &api_key(cluster)].map(str::to_owned);
-    let as_operator = |operator: &str| {
-        let key = key(cluster, &format!("{operator}.operator"));
-        ["--operator", operator, "--key", &key].map(str::to_owned)
-    };
-    let run = |command: &[&str], operator: &str| {
-        let command = command.iter().map(|word| (*word).to_owned());
-        let all: Vec<String> = command.chain(as_operator(operator)).chain(url.clone()).collect();
-        succeeded(&all.iter().map(String::as_str).collect::<Vec<_>>())
-    };
-    let proposed = run(&["governance", "propose", "--action", action, "--genesis", &genesis], "eu-1");
-    let digest = proposed["proposal"].as_str().expect("a digest");
-    for operator in ["eu-2", "us-1"] {
-        run(&["governance", "ballot", digest, "--approve"], operator);
-    }
+    let command = ["governance", "propose", "--action", action, "--genesis", &genesis, "--operator", operator];
+    let proposed = succeeded(&words(&signed(cluster, &command, operator, at)));
+    proposed["proposal"].as_str().expect("a digest").to_owned()
+}
+
+/// The command with which an operator votes at the node `at`.
+pub fn ballot(cluster: &Cluster, operator: &str, at: &str, proposal: &str, word: &str) -> Vec<String> {
+    signed(cluster, &["governance", "ballot", proposal, word, "--operator", operator], operator, at)
+}
+
+/// A command with the operator's key, for the node `at`.
+pub fn signed(cluster: &Cluster, command: &[&str], operator: &str, at: &str) -> Vec<String> {
+    let key = key(cluster, &format!("{operator}.operator"));
+    asked(cluster, &[command, &["--key", &key]].concat(), at)
+}
+
+/// A command for the node `at`.
+pub fn asked(cluster: &Cluster, command: &[&str], at: &str) -> Vec<String> {
+    let node = ["--url", cluster.api_url(at), "--api-key-file", &api_key(cluster)].map(str::to_owned);
+    command.iter().map(|word| (*word).to_owned()).chain(node).collect()
+}
+
+/// A command as the program takes it.
+pub fn words(command: &[String]) -> Vec<&str> {
+    command.iter().map(String::as_str).collect()
 }
 
 /// A file with the auditor's key.

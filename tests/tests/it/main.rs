@@ -10,6 +10,8 @@ mod decoders;
 mod dependencies;
 mod faults;
 mod forger;
+mod governing;
+mod growing;
 mod joining;
 mod leader;
 mod moves;
