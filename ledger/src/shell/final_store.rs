@@ -54,6 +54,9 @@ const HAND_OVERS: &str = "hand_overs";
 const ANCHORS: &str = "anchors";
 /// Decisions that entries name, by their hash. No header covers them, and no archive holds them.
 const CAUSES: &str = "causes";
+/// All of them.
+pub(super) const FAMILIES: [&str; 11] =
+    [HEADERS, CERTIFICATES, ENTRIES, LEAVES, TILES, STATE, META, WALLETS, ANCHORS, HAND_OVERS, CAUSES];
 const POINTER: &[u8] = b"pointer";
 
 /// The final chain. Cheap to clone; all clones are one store.
@@ -99,9 +102,7 @@ impl FinalStore {
     /// [`Fault::StateDiffers`] or [`Fault::Damaged`] if the disk does not hold what a quorum certified,
     /// [`Fault::OtherConsortium`] if it is the wrong folder.
     pub fn open(dir: impl Into<Disk>, consortium: &Consortium) -> Result<(Self, Tip), Fault> {
-        let families =
-            [HEADERS, CERTIFICATES, ENTRIES, LEAVES, TILES, STATE, META, WALLETS, ANCHORS, HAND_OVERS, CAUSES];
-        let store = Self(Arc::new(Store::open(&dir.into(), STORE, &families)?));
+        let store = Self(Arc::new(Store::open(&dir.into(), STORE, &FAMILIES)?));
         let tip = store.load(consortium)?;
         Ok((store, tip))
     }

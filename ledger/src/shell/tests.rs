@@ -302,20 +302,11 @@ async fn a_final_store_that_lost_a_state_leaf_refuses_to_start() {
     cluster.finalize(0, 1).await;
     cluster.close(0).await;
     {
-        use super::store::{Batch, Scan, Store};
-        let families = [
-            "headers",
-            "certificates",
-            "entries",
-            "leaves",
-            "tiles",
-            "state",
-            "meta",
-            "wallets",
-            "anchors",
-            "hand_overs",
-        ];
-        let store = Store::open(&cluster.dir(0).join("final").into(), "final", &families).expect("opens");
+        use super::{
+            final_store::FAMILIES,
+            store::{Batch, Scan, Store},
+        };
+        let store = Store::open(&cluster.dir(0).join("final").into(), "final", &FAMILIES).expect("opens");
         let mut batch = Batch::default();
         store
             .scan("state", &[], None, |key, _| {
