@@ -287,6 +287,7 @@ mod tests {
                 let (context, message) = (contexts[context], [message]);
                 let found = memory.verify(&key, context, &message, &signature);
                 prop_assert_eq!(found, Direct.verify(&key, context, &message, &signature));
+                prop_assert_eq!(found, memory.verify_vote(&key, context, &message, &signature));
             }
         }
     }
