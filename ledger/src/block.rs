@@ -12,8 +12,8 @@ use wallet::{
 
 use crate::{
     certificate::{Certificate, Nullification},
+    checks::{Checks, Direct},
     event::Entry,
-    vote::verify,
 };
 
 /// Terms of one epoch: those of epoch e are e times this many and 1, and what follows. So terms, and with them views and
@@ -124,7 +124,12 @@ impl Header {
 
     /// Whether `leader` signed this header as its proposal.
     pub fn is_proposed_by(&self, leader: &PublicKey, proposal: &Signature) -> bool {
-        verify(leader, context::LEDGER_PROPOSAL, self.digest().as_bytes(), proposal).is_ok()
+        self.is_proposed_by_with(leader, proposal, &Direct)
+    }
+
+    /// [`Self::is_proposed_by`] with a memory of what was checked before.
+    pub(crate) fn is_proposed_by_with(&self, leader: &PublicKey, proposal: &Signature, checks: &dyn Checks) -> bool {
+        checks.verify_vote(leader, context::LEDGER_PROPOSAL, self.digest().as_bytes(), proposal).is_ok()
     }
 }
 

@@ -11,6 +11,7 @@ use wallet::{
 
 use crate::{
     block::View,
+    checks::{Checks, Direct},
     planted::planted,
     vote::{Ballot, Grant, Signed, SignedNullify, Statement, VoteKind},
 };
@@ -55,7 +56,20 @@ impl Certificate {
     /// # Errors
     /// [`CertificateInvalid`] says what is wrong.
     pub fn verify(&self, validators: &ValidatorSet, consortium: &Digest) -> Result<(), CertificateInvalid> {
-        verify_equal(self.ballot(consortium), &self.signatures, validators, consortium)
+        self.verify_with(validators, consortium, &Direct)
+    }
+
+    /// [`Self::verify`] with a memory of what was checked before.
+    ///
+    /// # Errors
+    /// Those of [`Self::verify`].
+    pub fn verify_with(
+        &self,
+        validators: &ValidatorSet,
+        consortium: &Digest,
+        checks: &dyn Checks,
+    ) -> Result<(), CertificateInvalid> {
+        verify_equal(self.ballot(consortium), &self.signatures, validators, consortium, checks)
     }
 
     /// As [`Self::verify`], and that it makes its block final.
@@ -63,10 +77,23 @@ impl Certificate {
     /// # Errors
     /// [`CertificateInvalid`] says what is wrong.
     pub fn verify_final(&self, validators: &ValidatorSet, consortium: &Digest) -> Result<(), CertificateInvalid> {
+        self.verify_final_with(validators, consortium, &Direct)
+    }
+
+    /// [`Self::verify_final`] with a memory of what was checked before.
+    ///
+    /// # Errors
+    /// Those of [`Self::verify_final`].
+    pub(crate) fn verify_final_with(
+        &self,
+        validators: &ValidatorSet,
+        consortium: &Digest,
+        checks: &dyn Checks,
+    ) -> Result<(), CertificateInvalid> {
         if self.kind != VoteKind::Finalize {
             return Err(CertificateInvalid::NotFinal);
         }
-        self.verify(validators, consortium)
+        self.verify_with(validators, consortium, checks)
     }
 }
 
@@ -88,8 +115,21 @@ impl Nullification {
     /// # Errors
     /// [`CertificateInvalid`] says what is wrong.
     pub fn verify(&self, validators: &ValidatorSet, consortium: &Digest) -> Result<(), CertificateInvalid> {
+        self.verify_with(validators, consortium, &Direct)
+    }
+
+    /// [`Self::verify`] with a memory of what was checked before.
+    ///
+    /// # Errors
+    /// Those of [`Self::verify`].
+    pub(crate) fn verify_with(
+        &self,
+        validators: &ValidatorSet,
+        consortium: &Digest,
+        checks: &dyn Checks,
+    ) -> Result<(), CertificateInvalid> {
         self.check_signers(validators)?;
-        self.votes.iter().try_for_each(|vote| vote.verify(validators, consortium))
+        self.votes.iter().try_for_each(|vote| vote.verify_with(validators, consortium, checks))
     }
 
     /// Checks that these are a quorum of distinct signers, but not that they signed.
@@ -132,7 +172,7 @@ impl Leadership {
     pub fn verify(&self, validators: &ValidatorSet, consortium: &Digest) -> Result<(), CertificateInvalid> {
         let (term, candidate) = (self.term, self.leader);
         let grant = Grant { consortium: *consortium, epoch: validators.epoch, term, candidate };
-        verify_equal(grant, &self.grants, validators, consortium)
+        verify_equal(grant, &self.grants, validators, consortium, &Direct)
     }
 }
 
@@ -142,10 +182,11 @@ fn verify_equal<S: Statement>(
     signatures: &[(NodeId, Signature)],
     validators: &ValidatorSet,
     consortium: &Digest,
+    checks: &dyn Checks,
 ) -> Result<(), CertificateInvalid> {
     check_signers(signatures.iter().map(|(node, _)| *node), validators)?;
     signatures.iter().try_for_each(|&(validator, signature)| {
-        Signed { statement, validator, signature }.verify(validators, consortium)
+        Signed { statement, validator, signature }.verify_with(validators, consortium, checks)
     })
 }
 

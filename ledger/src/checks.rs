@@ -19,7 +19,7 @@ use wallet::{
     identity::{PublicKey, Signature, SignatureInvalid, VerifyingKey},
 };
 
-use crate::{block::Block, execute::Executed};
+use crate::{block::Block, execute::Executed, vote};
 
 /// What was good that [`Remembered`] keeps: at least as many, at most twice as many. Eight full blocks.
 pub const REMEMBERED_MIN: usize = 32_768;
@@ -29,7 +29,7 @@ const KEYS_MAX: usize = 1_024;
 
 /// Checks what execution depends on, or knows that it was checked. All implementations give the same results.
 pub trait Checks: fmt::Debug + Send + Sync {
-    /// Checks a signature over `message` under `context`.
+    /// Checks a signature of an author or a holder over `message` under `context`.
     ///
     /// # Errors
     /// Those of [`PublicKey::verify`].
@@ -40,6 +40,20 @@ pub trait Checks: fmt::Debug + Send + Sync {
         message: &[u8],
         signature: &Signature,
     ) -> Result<(), SignatureInvalid>;
+
+    /// Checks a signature of a leader or a validator.
+    ///
+    /// # Errors
+    /// Those of [`PublicKey::verify`].
+    fn verify_vote(
+        &self,
+        key: &PublicKey,
+        context: &str,
+        message: &[u8],
+        signature: &Signature,
+    ) -> Result<(), SignatureInvalid> {
+        vote::verify(key, context, message, signature)
+    }
 
     /// What `check` says of the claim with this name, which is a hash of all that `check` looks at.
     ///
@@ -92,7 +106,7 @@ struct Generations {
 }
 
 impl Remembered {
-    /// How many signatures were verified instead of remembered.
+    /// How many signatures of authors and holders were verified instead of remembered.
     pub fn verified(&self) -> u64 {
         self.verified.load(Ordering::Relaxed)
     }
@@ -128,12 +142,20 @@ impl Checks for Remembered {
         message: &[u8],
         signature: &Signature,
     ) -> Result<(), SignatureInvalid> {
-        let all = [context.as_bytes(), &key.0, message, &signature.0];
-        let claim = sha256("batchmind/v1/ledger/remembered-signature", &all);
-        self.once(claim, &mut || {
+        self.once(named(key, context, message, signature), &mut || {
             self.verified.fetch_add(1, Ordering::Relaxed);
             self.point(key)?.verify(context, message, signature)
         })
+    }
+
+    fn verify_vote(
+        &self,
+        key: &PublicKey,
+        context: &str,
+        message: &[u8],
+        signature: &Signature,
+    ) -> Result<(), SignatureInvalid> {
+        self.once(named(key, context, message, signature), &mut || self.point(key)?.verify(context, message, signature))
     }
 
     fn once(
@@ -174,6 +196,11 @@ impl Generations {
         }
         self.young.insert(name);
     }
+}
+
+/// A hash of all that makes a signature good or bad.
+fn named(key: &PublicKey, context: &str, message: &[u8], signature: &Signature) -> Digest {
+    sha256("batchmind/v1/ledger/remembered-signature", &[context.as_bytes(), &key.0, message, &signature.0])
 }
 
 /// Every holder of these locks leaves them consistent at each step.
@@ -260,6 +287,7 @@ mod tests {
                 let (context, message) = (contexts[context], [message]);
                 let found = memory.verify(&key, context, &message, &signature);
                 prop_assert_eq!(found, Direct.verify(&key, context, &message, &signature));
+                prop_assert_eq!(found, memory.verify_vote(&key, context, &message, &signature));
             }
         }
     }

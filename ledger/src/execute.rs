@@ -217,7 +217,7 @@ pub fn execute_with(
     checks: &dyn Checks,
 ) -> Result<Executed, BlockInvalid> {
     let header = &block.header;
-    check_place(consortium, parent, block)?;
+    check_place(consortium, parent, block, checks)?;
     if header.time <= parent.time {
         return Err(BlockInvalid::TimeNotAfterParent { time: header.time, parent: parent.time });
     }
@@ -277,7 +277,12 @@ pub(crate) fn is_bound(parent: &Executed, block: &Block) -> bool {
 }
 
 /// Whether the header names its consortium, place, validators and parent rightly, and the parent is certified.
-fn check_place(consortium: &Consortium, parent: &Executed, block: &Block) -> Result<(), BlockInvalid> {
+fn check_place(
+    consortium: &Consortium,
+    parent: &Executed,
+    block: &Block,
+    checks: &dyn Checks,
+) -> Result<(), BlockInvalid> {
     let header = &block.header;
     let epoch = header.view.epoch();
     if header.consortium != consortium.id() {
@@ -298,14 +303,14 @@ fn check_place(consortium: &Consortium, parent: &Executed, block: &Block) -> Res
         return Err(BlockInvalid::Validators);
     }
     let leader = header.leader;
-    if !validators.key(leader).is_some_and(|key| header.is_proposed_by(&key, &block.proposal)) {
+    if !validators.key(leader).is_some_and(|key| header.is_proposed_by_with(&key, &block.proposal, checks)) {
         return Err(BlockInvalid::Proposal { leader });
     }
     if header.parent_certificate != certificate_digest(block.parent_certificate.as_ref()) {
         return Err(BlockInvalid::ParentCertificateDigest);
     }
-    check_parent(consortium, parent, block)?;
-    check_skipped(consortium, parent, block, &validators)
+    check_parent(consortium, parent, block, checks)?;
+    check_skipped(consortium, parent, block, &validators, checks)
 }
 
 /// Whether a block of `epoch` on `parent` can do nothing but make the end of that epoch final.
@@ -320,14 +325,19 @@ fn shows_closing(parent: &Executed, block: &Block) -> bool {
 }
 
 /// Whether the block carries a quorum's word for its parent.
-fn check_parent(consortium: &Consortium, parent: &Executed, block: &Block) -> Result<(), BlockInvalid> {
+fn check_parent(
+    consortium: &Consortium,
+    parent: &Executed,
+    block: &Block,
+    checks: &dyn Checks,
+) -> Result<(), BlockInvalid> {
     match &block.parent_certificate {
         _ if planted!(ParentNotCertified) => Ok(()),
         None if parent.height == BlockHeight::ZERO && block.carriers.is_empty() => Ok(()),
         // Nothing of the new set may build on what the old one can still take back.
-        Some(certificate) if block.header.epoch > parent.view.epoch() && shows_closing(parent, block) => {
-            certificate.verify_final(&parent.voted_by(), &consortium.id()).map_err(BlockInvalid::ParentCertificate)
-        }
+        Some(certificate) if block.header.epoch > parent.view.epoch() && shows_closing(parent, block) => certificate
+            .verify_final_with(&parent.voted_by(), &consortium.id(), checks)
+            .map_err(BlockInvalid::ParentCertificate),
         Some(certificate)
             if block.header.epoch == parent.view.epoch()
                 && block.carriers.is_empty()
@@ -335,7 +345,9 @@ fn check_parent(consortium: &Consortium, parent: &Executed, block: &Block) -> Re
                 && (certificate.block, certificate.height, certificate.view)
                     == (parent.digest, parent.height, parent.view) =>
         {
-            certificate.verify(&parent.voted_by(), &consortium.id()).map_err(BlockInvalid::ParentCertificate)
+            certificate
+                .verify_with(&parent.voted_by(), &consortium.id(), checks)
+                .map_err(BlockInvalid::ParentCertificate)
         }
         _ => Err(BlockInvalid::ParentNotCertified),
     }
@@ -348,6 +360,7 @@ fn check_skipped(
     parent: &Executed,
     block: &Block,
     validators: &ValidatorSet,
+    checks: &dyn Checks,
 ) -> Result<(), BlockInvalid> {
     let header = &block.header;
     let stands = parent.stands_in(header.epoch);
@@ -359,7 +372,7 @@ fn check_skipped(
         _ if planted!(BridgeNotChecked) => Ok(()),
         None if !between => Ok(()),
         Some(skipped) if between && skipped.bridges(stands, header.view.term) => {
-            skipped.verify(validators, &consortium.id()).map_err(BlockInvalid::Skipped)
+            skipped.verify_with(validators, &consortium.id(), checks).map_err(BlockInvalid::Skipped)
         }
         _ => Err(BlockInvalid::NotSkipped { found: header.view, parent: stands }),
     }

@@ -4,6 +4,9 @@
 //! give both roots that its header names. An auditor also verifies the signatures of author and holder on every entry. A
 //! node that is restored leaves that to the quorum: with at most f liars, an honest validator checked every block that a
 //! quorum voted for. What an event itself carries, such as a tenant's grant or a ticket, both check.
+//!
+//! Blocks are executed before their signatures are verified, which other threads do meanwhile. So what comes of them is
+//! nothing before [`Replay::finish`] says that all are good.
 
 mod verifiers;
 
@@ -26,14 +29,11 @@ use crate::{
     vote::VoteKind,
 };
 
-/// Who checks the signatures of author and holder on entries. Those of leaders and validators are always checked.
+/// Who checks the signatures of author and holder on entries. Those of leaders and validators are always verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signatures {
-    /// The replay, on as many threads.
-    Verified {
-        /// At least one.
-        threads: usize,
-    },
+    /// The replay.
+    Verified,
     /// The quorum that certified the block.
     Certified,
 }
@@ -49,7 +49,7 @@ pub struct Replay {
     /// Up to there the chain is final and not only certified.
     final_height: BlockHeight,
     checks: Deferred,
-    verifiers: Option<Verifiers>,
+    verifiers: Verifiers,
 }
 
 /// What a replay came to.
@@ -72,18 +72,14 @@ impl Replay {
 
     /// A replay that stands at a final state which the caller trusts.
     pub fn after(consortium: Arc<Consortium>, executed: Executed, signatures: Signatures) -> Self {
-        let verifiers = match signatures {
-            Signatures::Verified { threads } => Some(Verifiers::start(threads)),
-            Signatures::Certified => None,
-        };
         Self {
             validators: executed.validators(),
             final_height: executed.height,
             executed,
             consortium,
             certificate: None,
-            checks: Deferred::default(),
-            verifiers,
+            checks: Deferred::new(signatures),
+            verifiers: Verifiers::start(),
         }
     }
 
@@ -92,22 +88,16 @@ impl Replay {
         &self.executed
     }
 
-    /// Executes the next block. Signatures of authors and holders are verified meanwhile: a bad one is reported by a later
-    /// step or by [`Self::finish`].
+    /// Executes the next block. Its signatures are verified meanwhile: a bad one is reported by a later step or by
+    /// [`Self::finish`].
     ///
     /// # Errors
-    /// [`ReplayInvalid`] names the height and what does not hold; the replay stays where it was.
+    /// [`ReplayInvalid`] names the lowest height so far at which something does not hold, and what. The replay is over.
     pub fn step(&mut self, next: &FinalBlock) -> Result<(), ReplayInvalid> {
         let FinalBlock { block, certificate, .. } = next;
         let height = block.header.height;
-        let invalid = |reason| ReplayInvalid { height, reason };
-        check_certificate(next, &self.validators, &self.consortium.id()).map_err(invalid)?;
-        let executed = execute_with(&self.consortium, &self.executed, block, &self.checks);
-        let claims = self.checks.take();
-        let executed = executed.map_err(|error| invalid(Reason::Block(error)))?;
-        if let Some(verifiers) = &mut self.verifiers {
-            verifiers.verify(height, claims)?;
-        }
+        let executed = self.execute(next).map_err(|reason| self.verifiers.lowest(ReplayInvalid { height, reason }))?;
+        self.verifiers.verify(height, self.checks.take())?;
         if executed.is_closing() {
             self.validators = executed.validators();
         }
@@ -119,13 +109,18 @@ impl Replay {
         Ok(())
     }
 
+    fn execute(&self, next: &FinalBlock) -> Result<Executed, Reason> {
+        check_certificate(next, &self.validators, &self.consortium.id(), &self.checks)?;
+        execute_with(&self.consortium, &self.executed, &next.block, &self.checks).map_err(Reason::Block)
+    }
+
     /// Ends it, once every signature is verified.
     ///
     /// # Errors
     /// [`ReplayInvalid`] if a signature is bad, or the last block is not final.
     pub fn finish(self) -> Result<Replayed, ReplayInvalid> {
         let Self { executed, certificate, final_height, verifiers, .. } = self;
-        let verified = verifiers.map_or(Ok(0), Verifiers::finish)?;
+        let verified = verifiers.finish()?;
         if final_height != executed.height {
             return Err(ReplayInvalid { height: executed.height, reason: Reason::NotFinal });
         }
@@ -138,6 +133,7 @@ pub(crate) fn check_certificate(
     next: &FinalBlock,
     validators: &ValidatorSet,
     consortium: &Digest,
+    checks: &dyn Checks,
 ) -> Result<(), Reason> {
     let FinalBlock { block, certificate, carriers } = next;
     let header = &block.header;
@@ -149,27 +145,60 @@ pub(crate) fn check_certificate(
     if !fits || closed_by(certificate, carriers) != Some((header.height, header.digest())) {
         return Err(Reason::OtherCertificate);
     }
-    certificate.verify(validators, consortium).map_err(Reason::Certificate)
+    certificate.verify_with(validators, consortium, checks).map_err(Reason::Certificate)
 }
 
-/// Takes every signature for good, and keeps it for who verifies it.
-#[derive(Debug, Default)]
-struct Deferred(Mutex<Vec<Claim>>);
+/// Takes every signature for good, and keeps for who verifies it what is not left to the quorum.
+#[derive(Debug)]
+struct Deferred {
+    signatures: Signatures,
+    claims: Mutex<Vec<Claim>>,
+}
 
 impl Deferred {
+    fn new(signatures: Signatures) -> Self {
+        Self { signatures, claims: Mutex::default() }
+    }
+
     fn claims(&self) -> MutexGuard<'_, Vec<Claim>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self) -> Vec<Claim> {
         std::mem::take(&mut self.claims())
     }
+
+    fn keep(&self, is_vote: bool, key: &PublicKey, context: &str, message: &[u8], signature: &Signature) {
+        let (context, message) = (context.into(), message.into());
+        self.claims().push(Claim { is_vote, key: *key, context, message, signature: *signature });
+    }
 }
 
 impl Checks for Deferred {
     fn verify(&self, key: &PublicKey, context: &str, message: &[u8], by: &Signature) -> Result<(), SignatureInvalid> {
-        self.claims().push(Claim { key: *key, context: context.into(), message: message.into(), signature: *by });
+        if self.signatures == Signatures::Verified {
+            self.keep(false, key, context, message, by);
+        }
         Ok(())
+    }
+
+    fn verify_vote(
+        &self,
+        key: &PublicKey,
+        context: &str,
+        message: &[u8],
+        by: &Signature,
+    ) -> Result<(), SignatureInvalid> {
+        self.keep(true, key, context, message, by);
+        Ok(())
+    }
+
+    fn once(
+        &self,
+        _claim: Digest,
+        check: &mut dyn FnMut() -> Result<(), SignatureInvalid>,
+    ) -> Result<(), SignatureInvalid> {
+        if self.signatures == Signatures::Verified { check() } else { Ok(()) }
     }
 }
 
@@ -197,7 +226,7 @@ pub enum Reason {
     /// The block does not give what its header names.
     #[error("{0}")]
     Block(#[source] BlockInvalid),
-    /// An author's or a holder's signature is bad.
+    /// A signature of a leader, a validator, an author or a holder is bad.
     #[error("a signature under {context} does not verify with the key {key}")]
     Signature {
         /// What it is said to be for.

@@ -26,7 +26,7 @@ use wallet::{
 
 pub use self::governance::{joining_node, next_node_key, operator_id, operator_key};
 use crate::{
-    block::{Block, View},
+    block::{Block, FinalBlock, View},
     bundle::FinalView,
     certificate::Certificate,
     event::{
@@ -220,6 +220,17 @@ impl Chain {
         }
         self.blocks.push((proposal.block, certificate));
         Ok(())
+    }
+
+    /// All blocks with what made them final.
+    pub fn final_blocks(&self) -> Vec<FinalBlock> {
+        let block = |(block, certificate): &(Block, Certificate)| {
+            let header = &block.header;
+            let hand_over = self.hand_overs.iter().find(|hand_over| hand_over.closing == *header);
+            let carriers = hand_over.map_or(Vec::new(), |hand_over| hand_over.proof.carriers.clone());
+            FinalBlock { block: block.clone(), certificate: certificate.clone(), carriers }
+        };
+        self.blocks.iter().map(block).collect()
     }
 
     /// All final entries with their heights.

@@ -17,6 +17,7 @@ use wallet::{
 use crate::{
     block::{Header, View, epoch_of},
     certificate::CertificateInvalid,
+    checks::{Checks, Direct},
 };
 
 /// The key with which a node votes, and proposes when it leads.
@@ -212,6 +213,19 @@ impl<S: Statement> Signed<S> {
     /// # Errors
     /// [`CertificateInvalid`] says what is wrong.
     pub fn verify(&self, validators: &ValidatorSet, consortium: &Digest) -> Result<(), CertificateInvalid> {
+        self.verify_with(validators, consortium, &Direct)
+    }
+
+    /// [`Self::verify`] with a memory of what was checked before.
+    ///
+    /// # Errors
+    /// Those of [`Self::verify`].
+    pub fn verify_with(
+        &self,
+        validators: &ValidatorSet,
+        consortium: &Digest,
+        checks: &dyn Checks,
+    ) -> Result<(), CertificateInvalid> {
         let (signer, statement) = (self.validator, &self.statement);
         if statement.consortium() != *consortium {
             return Err(CertificateInvalid::ForeignConsortium { found: statement.consortium() });
@@ -223,7 +237,8 @@ impl<S: Statement> Signed<S> {
             return Err(CertificateInvalid::OtherEpoch { found: epoch_of(term), expected: validators.epoch });
         }
         let key = validators.key(signer).ok_or(CertificateInvalid::NotAValidator { signer })?;
-        verify(&key, S::CONTEXT, &codec::encode(statement), &self.signature)
+        checks
+            .verify_vote(&key, S::CONTEXT, &codec::encode(statement), &self.signature)
             .map_err(|_| CertificateInvalid::BadSignature { signer })
     }
 }

@@ -70,7 +70,7 @@ impl Voter {
             return;
         }
         let key = self.validators().key(header.leader);
-        if key.is_some_and(|key| header.is_proposed_by(&key, &block.proposal))
+        if key.is_some_and(|key| header.is_proposed_by_with(&key, &block.proposal, &*self.checks))
             && let Some(evidence) = self.stages.note_proposal(block)
         {
             self.accuse(header.leader, evidence);
@@ -89,7 +89,7 @@ impl Voter {
             let at = height.min(self.tip.height);
             let ours = self.recent.get(&at).filter(|(ours, _)| is_final && (at, *ours) != (height, block));
             let Some((_, ours)) = ours.cloned() else { return Ok(()) };
-            certificate.verify(self.validators(), &self.consortium.id())?;
+            certificate.verify_with(self.validators(), &self.consortium.id(), &*self.checks)?;
             self.halt(Conflict::TwoCertificates { ours, theirs: certificate });
             return Ok(());
         }
@@ -98,7 +98,7 @@ impl Voter {
         if held.is_some_and(|held| held.block == block && (held.kind == VoteKind::Finalize || !is_final)) {
             return Ok(());
         }
-        certificate.verify(self.validators(), &self.consortium.id())?;
+        certificate.verify_with(self.validators(), &self.consortium.id(), &*self.checks)?;
         self.certify(certificate);
         Ok(())
     }
@@ -164,7 +164,7 @@ impl Voter {
         if nullification.votes.iter().all(|vote| self.nullifies.knows(vote)) {
             return Ok(());
         }
-        nullification.verify(self.validators(), &self.consortium.id())?;
+        nullification.verify_with(self.validators(), &self.consortium.id(), &*self.checks)?;
         for vote in &nullification.votes {
             self.count_nullify(*vote);
         }

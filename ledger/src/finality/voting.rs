@@ -29,7 +29,7 @@ impl Voter {
         if self.tally.holds(&vote) {
             return Ok(());
         }
-        vote.verify(self.validators(), &self.consortium.id())?;
+        vote.verify_with(self.validators(), &self.consortium.id(), &*self.checks)?;
         self.count(vote);
         Ok(())
     }
@@ -46,7 +46,7 @@ impl Voter {
         if vote.statement.through < vote.statement.from.term {
             return Err(CertificateInvalid::EmptySpan { signer: vote.validator }.into());
         }
-        vote.verify(self.validators(), &self.consortium.id())?;
+        vote.verify_with(self.validators(), &self.consortium.id(), &*self.checks)?;
         self.count_nullify(vote);
         Ok(())
     }

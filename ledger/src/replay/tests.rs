@@ -1,5 +1,6 @@
 use wallet::{
     digest::Digest,
+    identity::context,
     units::{NodeId, Timestamp},
 };
 
@@ -11,7 +12,7 @@ use crate::{
     testing::{CREATED_MS, Chain, Session, certify, certify_as, consortium, next_node_key, node_key, signer},
 };
 
-const BOTH: [Signatures; 2] = [Signatures::Verified { threads: 2 }, Signatures::Certified];
+const BOTH: [Signatures; 2] = [Signatures::Verified, Signatures::Certified];
 
 /// A chain in which a wallet moved.
 fn sample() -> Chain {
@@ -23,15 +24,6 @@ fn sample() -> Chain {
     chain
 }
 
-fn blocks(chain: &Chain) -> Vec<FinalBlock> {
-    let block = |(block, certificate): &(_, _)| FinalBlock {
-        block: Clone::clone(block),
-        certificate: Clone::clone(certificate),
-        carriers: Vec::new(),
-    };
-    chain.blocks.iter().map(block).collect()
-}
-
 fn replay(chain: &Chain, blocks: &[FinalBlock], signatures: Signatures) -> Result<Replayed, ReplayInvalid> {
     let mut replay = Replay::new(chain.consortium.clone(), signatures);
     blocks.iter().try_for_each(|block| replay.step(block))?;
@@ -41,7 +33,7 @@ fn replay(chain: &Chain, blocks: &[FinalBlock], signatures: Signatures) -> Resul
 /// The sample's blocks after `change`, refused by both kinds of replay for the same reason.
 fn refused(change: impl FnOnce(&mut Vec<FinalBlock>)) -> (u64, Reason) {
     let chain = sample();
-    let mut blocks = blocks(&chain);
+    let mut blocks = chain.final_blocks();
     change(&mut blocks);
     let [one, other] = BOTH.map(|signatures| replay(&chain, &blocks, signatures).expect_err("changed"));
     assert_eq!(one, other);
@@ -53,7 +45,7 @@ fn a_final_chain_gives_the_same_state_again() {
     let chain = sample();
     // Five entries, three of them signed by their holder too.
     for (signatures, verified) in BOTH.into_iter().zip([8, 0]) {
-        let replayed = replay(&chain, &blocks(&chain), signatures).expect("final");
+        let replayed = replay(&chain, &chain.final_blocks(), signatures).expect("final");
         assert_eq!(replayed.executed, chain.tip);
         assert_eq!(replayed.certificate.as_ref(), chain.blocks.last().map(|(_, certificate)| certificate));
         assert_eq!(replayed.verified, verified);
@@ -80,15 +72,16 @@ fn an_entry_that_its_author_did_not_sign_is_found_by_who_verifies_signatures() {
     let forged = forged.changed(|parts| parts.signature = other.signature.clone());
     let place = chain.place(View { term: 1, number: chain.tip.view.number + 1 });
     let now = Timestamp::new(CREATED_MS + 10_000);
-    let proposal = propose_with(&chain.consortium, place, &signer(0), now, vec![forged], &Deferred::default());
+    let proposal =
+        propose_with(&chain.consortium, place, &signer(0), now, vec![forged], &Deferred::new(Signatures::Certified));
     assert_eq!(proposal.refused, []);
     let certificate = certify(&proposal.block, 1..4);
     let height = proposal.block.header.height;
     chain.blocks.push((proposal.block, certificate));
-    let found = replay(&chain, &blocks(&chain), BOTH[0]).expect_err("forged");
+    let found = replay(&chain, &chain.final_blocks(), BOTH[0]).expect_err("forged");
     assert_eq!(found.height, height);
     assert!(matches!(found.reason, Reason::Signature { .. }), "{found}");
-    assert!(replay(&chain, &blocks(&chain), BOTH[1]).is_ok());
+    assert!(replay(&chain, &chain.final_blocks(), BOTH[1]).is_ok());
 }
 
 #[test]
@@ -128,7 +121,7 @@ fn a_chain_that_ends_with_a_notarized_block_is_not_final_up_to_there() {
 #[test]
 fn a_notarized_block_is_final_with_the_one_after_it() {
     let chain = sample();
-    let mut blocks = blocks(&chain);
+    let mut blocks = chain.final_blocks();
     let second = &mut blocks[1];
     second.certificate = certify_as(VoteKind::Notarize, &second.block, 0..3);
     for signatures in BOTH {
@@ -149,7 +142,7 @@ fn the_validators_of_each_epoch_certify_its_blocks() {
     let session = Session::in_eu(&chain.consortium, 0);
     chain.push(session.anchored(0, 3, Digest([8; 32]))).expect("valid");
     assert_eq!(chain.tip.state.epoch(), 3);
-    let mut blocks = blocks(&chain);
+    let mut blocks = chain.final_blocks();
     for signatures in BOTH {
         assert_eq!(replay(&chain, &blocks, signatures).expect("final").executed, chain.tip);
     }
@@ -158,5 +151,23 @@ fn the_validators_of_each_epoch_certify_its_blocks() {
     assert!(replay(&chain, &blocks, BOTH[1]).is_ok(), "these have kept their keys");
     blocks[last].certificate = certify(&blocks[last].block, 1..4);
     let found = replay(&chain, &blocks, BOTH[1]).expect_err("a key that was rotated away");
-    assert!(matches!(found.reason, Reason::Certificate(CertificateInvalid::BadSignature { .. })), "{found}");
+    let (context, key) = (context::LEDGER_VOTE.into(), next_node_key(3).public_key());
+    assert_eq!(found.reason, Reason::Signature { context, key }, "it is not by the key of this epoch");
+}
+
+#[test]
+fn of_several_things_that_do_not_hold_the_lowest_is_told() {
+    let chain = sample();
+    let mut blocks = chain.final_blocks();
+    let forged = blocks.len() - 2;
+    blocks[forged].block.proposal.0[0] ^= 1;
+    blocks[forged + 1].block.header.state_root = Digest([9; 32]);
+    let header = &mut blocks[forged + 1].block.header;
+    blocks[forged + 1].certificate.block = header.digest();
+    for signatures in BOTH {
+        let found = replay(&chain, &blocks, signatures).expect_err("changed");
+        assert_eq!(found.height, blocks[forged].block.header.height);
+        let (context, key) = (context::LEDGER_PROPOSAL.into(), node_key(0).public_key());
+        assert_eq!(found.reason, Reason::Signature { context, key });
+    }
 }

@@ -1,4 +1,4 @@
-//! Threads that verify signatures while the next blocks are executed.
+//! Threads that verify signatures while the next blocks are executed: one for each processor.
 
 use std::{
     sync::{
@@ -24,6 +24,8 @@ const WAITING_MAX: usize = 256;
 /// A signature that somebody is said to have made.
 #[derive(Debug)]
 pub(super) struct Claim {
+    /// Of a leader or a validator, and not of an author or a holder.
+    pub(super) is_vote: bool,
     pub(super) key: PublicKey,
     pub(super) context: Box<str>,
     pub(super) message: Box<[u8]>,
@@ -38,6 +40,12 @@ impl Claim {
     /// Whether to verify this one is to verify the other: entries of one batch have one signature.
     fn is_same(&self, other: &Self) -> bool {
         self.signature == other.signature && self.message == other.message
+    }
+
+    fn is_good(&self, known: &Remembered) -> bool {
+        let Self { key, context, message, signature, .. } = self;
+        let verify = if self.is_vote { Remembered::verify_vote } else { Remembered::verify };
+        verify(known, key, context, message, signature).is_ok()
     }
 }
 
@@ -79,7 +87,8 @@ pub(super) struct Verifiers {
 }
 
 impl Verifiers {
-    pub(super) fn start(threads: usize) -> Self {
+    pub(super) fn start() -> Self {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
         let shared = Arc::new(Shared::default());
         let (work, waiting) = sync_channel(WAITING_MAX);
         let waiting = Arc::new(Mutex::new(waiting));
@@ -87,7 +96,7 @@ impl Verifiers {
             let (shared, waiting) = (shared.clone(), waiting.clone());
             thread::spawn(move || shared.run(&waiting))
         };
-        let threads = (0..threads.max(1)).map(start).collect();
+        let threads = (0..threads).map(start).collect();
         Self { shared, work, threads }
     }
 
@@ -99,7 +108,13 @@ impl Verifiers {
         self.shared.found()
     }
 
-    /// Waits for all of them. How many were verified.
+    /// Of what was found to be wrong, the lowest: the signatures below are waited for.
+    pub(super) fn lowest(&mut self, invalid: ReplayInvalid) -> ReplayInvalid {
+        let waited_for = std::mem::replace(self, Self::start());
+        waited_for.finish().err().unwrap_or(invalid)
+    }
+
+    /// Waits for all of them. How many of authors and holders were verified.
     pub(super) fn finish(self) -> Result<u64, ReplayInvalid> {
         let Self { shared, work, threads } = self;
         drop(work);
@@ -117,10 +132,8 @@ impl Shared {
         loop {
             let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok((height, claims)) = next else { return };
-            let is_bad = |claim: &&Claim| {
-                self.known.verify(&claim.key, &claim.context, &claim.message, &claim.signature).is_err()
-            };
-            if let Some(Claim { key, context, .. }) = claims.iter().find(is_bad) {
+            let bad = claims.iter().find(|claim| !claim.is_good(&self.known));
+            if let Some(Claim { key, context, .. }) = bad {
                 self.note(ReplayInvalid { height, reason: Reason::Signature { context: context.clone(), key: *key } });
             }
         }
@@ -146,7 +159,8 @@ mod tests {
 
     fn claim(signature: u8, bytes: usize) -> Claim {
         let key = SecretKey::from_seed(&[1; 32]).public_key();
-        Claim { key, context: "test".into(), message: vec![7; bytes].into(), signature: Signature([signature; 64]) }
+        let (message, signature) = (vec![7; bytes].into(), Signature([signature; 64]));
+        Claim { is_vote: false, key, context: "test".into(), message, signature }
     }
 
     fn signatures(pieces: &[Vec<Claim>]) -> Vec<Vec<u8>> {

@@ -97,7 +97,7 @@ impl Shared {
             && header.after == chain
             && proof.closes() == Some((header.height, header.digest()))
             && (proof.carriers.is_empty() || header.is_closing())
-            && entries.iter().all(|entry| is_signed(entry, &|epoch| self.validators_of(epoch)))
+            && entries.iter().all(|entry| is_signed(entry, &|epoch| self.validators_of(epoch), &*self.checks))
             && proof.verify(&validators, &self.consortium.id()).is_ok()
     }
 

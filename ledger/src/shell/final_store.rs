@@ -117,21 +117,27 @@ impl FinalStore {
         let mut batch = Batch::default();
         let next = header.is_closing().then(|| executed.validators());
         let leaves = Self::put_block(&mut batch, block, certificate, carriers, next);
-        self.put_completed(&mut batch, before.log.size(), &leaves)?;
-        // What genesis put into the state is stored with the first block.
-        let empty = StateTree::default();
-        let stored = if before.height == BlockHeight::ZERO { &empty } else { before.state.tree() };
-        for (key, value) in finalized.executed.state.tree().changes_since(stored) {
-            match value {
-                Some(value) => batch.put_bytes(STATE, key.as_bytes(), value),
-                None => batch.delete(STATE, key.as_bytes()),
-            }
-        }
+        self.put_step(&mut batch, before, executed, &leaves)?;
         let pointer = Pointer { consortium: header.consortium, height: header.height, log_id };
         if !planted!(PointerNotWritten) {
             batch.put(META, POINTER, &pointer);
         }
         self.0.write(batch)
+    }
+
+    /// Adds what blocks with these `leaves` changed from `before` to `after`.
+    fn put_step(&self, batch: &mut Batch, before: &Executed, after: &Executed, leaves: &[Digest]) -> Result<(), Fault> {
+        self.put_completed(batch, before.log.size(), leaves)?;
+        // What genesis put into the state is stored with the first block.
+        let empty = StateTree::default();
+        let stored = if before.height == BlockHeight::ZERO { &empty } else { before.state.tree() };
+        for (key, value) in after.state.tree().changes_since(stored) {
+            match value {
+                Some(value) => batch.put_bytes(STATE, key.as_bytes(), value),
+                None => batch.delete(STATE, key.as_bytes()),
+            }
+        }
+        Ok(())
     }
 
     /// Adds a block and what made it final, and gives its leaves. `next` is the set after it if it closes its epoch.
@@ -314,7 +320,15 @@ impl FinalStore {
         if pointer.consortium != consortium.id() {
             return Err(Fault::OtherConsortium { expected: consortium.id(), found: pointer.consortium });
         }
-        let height = pointer.height;
+        Ok(Tip { log_id: Some(pointer.log_id), ..self.load_at(pointer.height)? })
+    }
+
+    /// What stands at `height`, whose state is on the disk; its log root and state root are compared with the header. Where
+    /// the raft log has it is not known from that.
+    ///
+    /// # Errors
+    /// [`Fault`] if they are others, or something is missing.
+    pub(crate) fn load_at(&self, height: BlockHeight) -> Result<Tip, Fault> {
         let header = self.header(height)?.ok_or_else(|| missing(format!("header {height}")))?;
         let certificate = self.certificate(height)?.ok_or_else(|| missing(format!("certificate {height}")))?;
         let digest = header.digest();
@@ -336,7 +350,7 @@ impl FinalStore {
         }
         self.fill_tiles(&leaves)?;
         let executed = Executed { digest, height, view: header.view, time: header.time, log, state };
-        Ok(Tip { executed, certificate: Some(certificate), carriers, log_id: Some(pointer.log_id) })
+        Ok(Tip { executed, certificate: Some(certificate), carriers, log_id: None })
     }
 
     fn load_state(&self) -> Result<State, Fault> {

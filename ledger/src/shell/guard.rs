@@ -201,7 +201,7 @@ impl Shared {
                 follows
                     && is_bounded(entry)
                     && self.keeps_membership(entry)
-                    && is_signed(entry, &|epoch| self.validators_of(epoch))
+                    && is_signed(entry, &|epoch| self.validators_of(epoch), &*self.checks)
             })
     }
 

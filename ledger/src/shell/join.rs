@@ -12,6 +12,7 @@ use wallet::{
 };
 
 use super::{
+    catch_up::catch_up,
     fault::Fault,
     final_store::FinalStore,
     log_store::LogStore,
@@ -19,9 +20,7 @@ use super::{
     vote_record::{VoteFile, Votes},
 };
 use crate::{
-    block::{Block, FinalBlock},
     execute::Executed,
-    finality::Final,
     governance::Member,
     replay::{Replay, ReplayInvalid, Signatures},
     snapshot::{Checked, Extent, Piece, Plan, Wanted},
@@ -144,25 +143,14 @@ fn fill(
         return Err(JoinFault::PlaceNotProven { raft_index: offer.raft_index });
     }
     let place = place_of(&last.block, offer.raft_index);
-    let index_of = |block: &Block| if block.header.height == tip.height { offer.raft_index } else { 0 };
-    let mut executed = match extent.state_at().get() {
-        0 => genesis,
-        height => {
-            let block = stored(height)?.block;
-            store.adopt(consortium, block.header.height, place_of(&block, index_of(&block)).log_id)?
-        }
+    let begin = match extent.state_at() {
+        BlockHeight::ZERO => genesis,
+        height => store.load_at(height)?.executed,
     };
-    let mut replay = Replay::after(consortium.clone(), executed.clone(), Signatures::Certified);
-    for height in executed.height.get() + 1..=tip.height.get() {
-        let next = stored(height)?;
-        replay.step(&next)?;
-        let FinalBlock { block, certificate, carriers } = next;
-        let (log_index, log_id) = (index_of(&block), place_of(&block, index_of(&block)).log_id);
-        let finalized = Final { certificate, carriers, block, executed: replay.executed().clone(), log_index };
-        store.commit(&finalized, &executed, log_id)?;
-        executed = finalized.executed;
-        progress(executed.height);
-    }
+    let mut heights = begin.height.get() + 1..=tip.height.get();
+    let replay = Replay::after(consortium.clone(), begin, Signatures::Certified);
+    let executed = catch_up(store, replay, || Ok::<_, JoinFault>(heights.next().map(stored).transpose()?), progress)?;
+    store.make_final(consortium, tip.height, place.log_id)?;
     LogStore::open(folder.join("log"))?.begin_after(place)?;
     Ok(executed)
 }

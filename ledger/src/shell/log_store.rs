@@ -28,7 +28,7 @@ use super::{
     raft::{RaftEntry, RaftLogId, RaftVote, TypeConfig},
     store::{Batch, Scan, Store, key_number, number_key},
 };
-use crate::block::Block;
+use crate::{block::Block, checks::Checks};
 
 const STORE: &str = "log";
 const ENTRIES: &str = "entries";
@@ -116,11 +116,15 @@ pub fn chain_hash(before: Digest, entry: &RaftEntry) -> Digest {
 
 /// Whether the leader that a block names signed its header; true of entries without a block. `validators` gives the set of
 /// an epoch.
-pub fn is_signed(entry: &RaftEntry, validators: &impl Fn(u64) -> Option<ValidatorSet>) -> bool {
+pub(crate) fn is_signed(
+    entry: &RaftEntry,
+    validators: &impl Fn(u64) -> Option<ValidatorSet>,
+    checks: &dyn Checks,
+) -> bool {
     let EntryPayload::Normal(packed) = &entry.payload else { return true };
     let Block { header, proposal, .. } = packed.block();
     let key = validators(header.view.epoch()).and_then(|validators| validators.key(header.leader));
-    key.is_some_and(|key| header.is_proposed_by(&key, proposal))
+    key.is_some_and(|key| header.is_proposed_by_with(&key, proposal, checks))
 }
 
 impl LogStore {

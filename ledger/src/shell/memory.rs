@@ -29,7 +29,7 @@ struct Inner {
 }
 
 /// What a disk holds: an image of it is a backup.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// By store and family.
     values: BTreeMap<(&'static str, &'static str), Values>,

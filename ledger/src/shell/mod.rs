@@ -7,6 +7,7 @@
 mod adoption;
 pub mod backup;
 mod blame;
+mod catch_up;
 pub mod clock;
 mod core;
 pub mod disk;

@@ -14,16 +14,16 @@ use openraft::{CommittedLeaderId, EntryPayload};
 use wallet::{digest::Digest, units::BlockHeight};
 
 use super::{
+    catch_up::catch_up,
     fault::Fault,
     final_store::FinalStore,
     log_store::{Link, LogStore, chain_hash},
     raft::{RaftEntry, RaftLogId, first_entry, raft_id},
 };
 use crate::{
-    archive::{ArchiveInvalid, ArchiveReader},
-    block::{Block, FinalBlock},
+    archive::{ArchiveInvalid, ArchiveReader, End},
+    block::Block,
     execute::Executed,
-    finality::Final,
     replay::{Replay, ReplayInvalid, Signatures},
 };
 
@@ -145,28 +145,18 @@ fn fill(
 ) -> Result<Restored, RestoreFault> {
     let consortium = archive.consortium().clone();
     let (store, tip) = FinalStore::open(folder.join("final"), &consortium)?;
-    let mut replay = Replay::new(consortium.clone(), Signatures::Certified);
-    // Only of the last block is the place in the raft log known, and only at the archive's end.
-    let (mut waiting, mut parent): (Option<Final>, Option<Block>) = (None, None);
-    let mut before = tip.executed;
-    while let Some(next) = archive.next_block()? {
-        if let Some(finalized) = waiting.take() {
-            store.commit(&finalized, &before, place_of(&finalized.block, 0).log_id)?;
-            (before, parent) = (finalized.executed, Some(finalized.block));
-        }
-        replay.step(&next)?;
-        let FinalBlock { block, certificate, carriers } = next;
-        progress(block.header.height);
-        waiting = Some(Final { certificate, carriers, block, executed: replay.executed().clone(), log_index: 0 });
-    }
-    let executed = replay.finish()?.executed;
-    let (Some(mut last), Some(end)) = (waiting, archive.end()) else { return Err(RestoreFault::Empty) };
-    let raft_index = end.raft_index;
+    let replay = Replay::after(consortium.clone(), tip.executed, Signatures::Certified);
+    let executed = catch_up(&store, replay, || Ok::<_, RestoreFault>(archive.next_block()?), progress)?;
+    let height = executed.height;
+    let (Some(last), Some(End { raft_index, .. })) = (store.block(height)?, archive.end()) else {
+        return Err(RestoreFault::Empty);
+    };
+    let parent = height.get().checked_sub(1).map_or(Ok(None), |below| store.block(BlockHeight::new(below)))?;
+    let parent = parent.map(|parent| parent.block);
     let is_place_proven = proves_place(&consortium, parent.as_ref(), &last.block, raft_index)?;
-    last.log_index = raft_index;
     let place = place_of(&last.block, raft_index);
     LogStore::open(folder.join("log"))?.begin_after(place)?;
-    store.commit(&last, &before, place.log_id)?;
+    store.make_final(&consortium, height, place.log_id)?;
     Ok(Restored { executed, raft_index, is_place_proven })
 }
 

@@ -10,6 +10,7 @@ use wallet::{
 use super::{BLOCKS_MAX, CHUNK_BYTES_MAX, ChunkPath, HEADERS_MAX, plan::Extent};
 use crate::{
     block::{FinalBlock, Header},
+    checks::Direct,
     execute::{certificate_digest, skipped_digest},
     hand_over::{ValidatorSets, closed_by},
     replay::{Reason, check_certificate},
@@ -222,7 +223,8 @@ fn check_bodies(sets: &ValidatorSets, mut log: LogTree, blocks: &[FinalBlock]) -
         if !voters.key(header.leader).is_some_and(|key| header.is_proposed_by(&key, &block.proposal)) {
             return Err(wrong(BodyInvalid::Proposal));
         }
-        check_certificate(next, voters, &sets.consortium()).map_err(|reason| wrong(BodyInvalid::Quorum(reason)))?;
+        check_certificate(next, voters, &sets.consortium(), &Direct)
+            .map_err(|reason| wrong(BodyInvalid::Quorum(reason)))?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Writing what was checked by its hashes and not executed: a ledger that is taken from others.
+//! Writing a ledger that is taken from others, as blocks that were executed or as what was checked by its hashes. Nothing
+//! of it is final here before [`FinalStore::make_final`] says so.
 
 use genesis::{Consortium, ValidatorSet};
 use wallet::{digest::Digest, units::BlockHeight};
@@ -12,7 +13,38 @@ use crate::{
 };
 
 impl FinalStore {
-    /// Writes blocks, in any order. They are final here only once [`Self::adopt`] or a commit says so.
+    /// Writes blocks that follow each other, and what they made of the state `before`: `after`.
+    ///
+    /// # Errors
+    /// [`Fault`] of the disk; nothing of the blocks is stored then.
+    pub(crate) fn put_executed(&self, blocks: &[FinalBlock], before: &Executed, after: &Executed) -> Result<(), Fault> {
+        let (mut batch, mut leaves) = (Batch::default(), Vec::new());
+        for FinalBlock { block, certificate, carriers } in blocks {
+            let header = &block.header;
+            // The sets of all epochs stay in the state.
+            let next = header.is_closing().then(|| after.state.validator_record(header.epoch + 1).set);
+            leaves.extend(Self::put_block(&mut batch, block, certificate, carriers, next));
+        }
+        self.put_step(&mut batch, before, after, &leaves)?;
+        self.0.write(batch)
+    }
+
+    /// Makes all blocks up to `height` final. They are written, and so is the state there.
+    ///
+    /// # Errors
+    /// [`Fault`] of the disk.
+    pub(crate) fn make_final(
+        &self,
+        consortium: &Consortium,
+        height: BlockHeight,
+        log_id: RaftLogId,
+    ) -> Result<(), Fault> {
+        let mut batch = Batch::default();
+        batch.put(META, POINTER, &Pointer { consortium: consortium.id(), height, log_id });
+        self.0.write(batch)
+    }
+
+    /// Writes blocks, in any order.
     ///
     /// # Errors
     /// [`Fault`] of the disk.
@@ -29,7 +61,7 @@ impl FinalStore {
         self.0.write(batch)
     }
 
-    /// Writes leaves of the state that [`Self::adopt`] takes.
+    /// Writes leaves of the state that [`Self::load_at`] reads.
     ///
     /// # Errors
     /// [`Fault`] of the disk.
@@ -37,23 +69,6 @@ impl FinalStore {
         let mut batch = Batch::default();
         leaves.iter().for_each(|(key, value)| batch.put_bytes(STATE, key.as_bytes(), value));
         self.0.write(batch)
-    }
-
-    /// Makes all blocks up to `height` final, and the leaves that were written the state there. The log's root and the
-    /// state's are compared with the header's, as at every start.
-    ///
-    /// # Errors
-    /// [`Fault`] if they are others, or something is missing.
-    pub(crate) fn adopt(
-        &self,
-        consortium: &Consortium,
-        height: BlockHeight,
-        log_id: RaftLogId,
-    ) -> Result<Executed, Fault> {
-        let mut batch = Batch::default();
-        batch.put(META, POINTER, &Pointer { consortium: consortium.id(), height, log_id });
-        self.0.write(batch)?;
-        Ok(self.load(consortium)?.executed)
     }
 }
 

@@ -3,7 +3,7 @@ use genesis::Consortium;
 use super::*;
 use crate::{
     archive::{self, End},
-    block::View,
+    block::{FinalBlock, View},
     testing::{Chain, Session, certify, consortium},
 };
 

@@ -41,7 +41,7 @@ async fn a_backup_of_a_running_node_replays_to_its_final_state() {
     cluster.settle().await;
     let archive = archive(&cluster, 1).await;
     let mut reader = ArchiveReader::open(archive.as_slice(), &cluster.consortium.id()).expect("an archive");
-    let mut replay = Replay::new(reader.consortium().clone(), Signatures::Verified { threads: 2 });
+    let mut replay = Replay::new(reader.consortium().clone(), Signatures::Verified);
     while let Some(block) = reader.next_block().expect("whole") {
         replay.step(&block).expect("valid");
     }

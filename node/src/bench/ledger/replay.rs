@@ -1,7 +1,7 @@
 //! A final chain executed again: by an auditor, who verifies every signature, and by a node that is restored, which leaves
 //! those of authors to the quorum and puts everything on its disk.
 
-use std::{path::Path, sync::Arc, thread, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use genesis::Consortium;
 use ledger::{
@@ -53,8 +53,7 @@ pub(super) fn figures(figures: &mut Figures, dir: &Path, rounds: u32) -> Result<
 fn audit(file: &Path, consortium: &Consortium) -> Result<f64, BenchFault> {
     let started = Instant::now();
     let mut reader = open(file, consortium)?;
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let mut replay = Replay::new(reader.consortium().clone(), Signatures::Verified { threads });
+    let mut replay = Replay::new(reader.consortium().clone(), Signatures::Verified);
     while let Some(block) = reader.next_block().map_err(wrong)? {
         replay.step(&block).map_err(wrong)?;
     }

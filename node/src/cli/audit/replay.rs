@@ -1,6 +1,6 @@
 //! `batchmind audit replay`: whether a whole ledger follows from its genesis.
 
-use std::{fmt, fs::File, io::BufReader, path::Path, thread};
+use std::{fmt, fs::File, io::BufReader, path::Path};
 
 use ledger::{
     archive::ArchiveReader,
@@ -21,8 +21,7 @@ pub(super) fn run(archive: &Path, genesis: &Genesis) -> Result<Output, Failure> 
     let invalid = |reason: &dyn fmt::Display| Failure::new("N-156", reason, archive.display());
     let mut reader = ArchiveReader::open(BufReader::new(file), &genesis).map_err(|error| invalid(&error))?;
     let consortium = reader.consortium().clone();
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let mut replay = Replay::new(consortium.clone(), Signatures::Verified { threads });
+    let mut replay = Replay::new(consortium.clone(), Signatures::Verified);
     let mut progress = Progress::new("blocks");
     while let Some(block) = reader.next_block().map_err(|error| invalid(&error))? {
         replay.step(&block).map_err(|error| invalid(&error))?;
@@ -77,7 +76,6 @@ impl fmt::Display for Replayed {
 mod tests {
     use ledger::{
         archive::{self, End},
-        block::FinalBlock,
         testing::{self, Chain, Session},
     };
     use wallet::digest::Digest;
@@ -90,12 +88,8 @@ mod tests {
         chain.push(session.created()).expect("valid");
         session.hop(&mut chain, 1, None).expect("valid");
         let end = End { height: chain.tip.height, raft_index: 9 };
-        let blocks = chain.blocks.into_iter().map(|(block, certificate)| FinalBlock {
-            block,
-            certificate,
-            carriers: Vec::new(),
-        });
-        let frames = [archive::head(&consortium)].into_iter().chain(blocks.map(archive::block));
+        let blocks = chain.final_blocks().into_iter().map(archive::block);
+        let frames = [archive::head(&consortium)].into_iter().chain(blocks);
         (frames.chain([archive::end(end)]).flatten().collect(), consortium.id(), chain.tip.state.root())
     }
 
