@@ -20,7 +20,7 @@ use super::{
     final_store::{FinalStore, Tip},
     lines::{self, Lines},
     log_store::{LogStore, blocking},
-    pins::Pins,
+    pins::{self, Pins},
     promises::Promises,
     proposer,
     raft::{RaftLogId, block_of, first_entry},
@@ -86,6 +86,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
     .with_carriers(tip.carriers);
     let (messages, inbox) = mpsc::channel(MESSAGES_MAX);
     let (cuts, cuts_inbox) = mpsc::unbounded_channel();
+    let (pinned, let_go) = Pins::new(&tip_executed);
     let shared = Arc::new(Shared {
         dir,
         me,
@@ -103,7 +104,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         campaign: watch::Sender::new(None),
         heard: Heard::default(),
         guard: tokio::sync::Mutex::new(()),
-        pins: Arc::new(Pins::new(&tip_executed)),
+        pins: Arc::new(pinned),
         tip: watch::Sender::new(tip_executed),
         final_at: watch::Sender::new(tip.log_id),
         finalized_at: watch::Sender::new(votes.finalized_at),
@@ -160,6 +161,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
     spawn(election::run(shared.clone()).boxed());
     spawn(election::leave_ended_terms(shared.clone()).boxed());
     spawn(proposer::run(shared.clone()).boxed());
+    spawn(pins::free(let_go).boxed());
     let replica = Replica { shared, tasks: Arc::new(Mutex::new(Tasks { tasks, validator: thread })) };
     if let Err(fault) = replica.shared.start().await {
         replica.shutdown().await;
