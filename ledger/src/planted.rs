@@ -88,6 +88,14 @@ mod switch {
         UnprovenLeader
         /// The vote record is kept in memory only.
         VoteRecordNotWritten
+        /// RocksDB's logs and manifests are not looked through before it reads them.
+        RecordFilesUnread
+        /// Checksums of stored values and of the vote record are not compared.
+        SumsUnchecked
+        /// The final store is not compared with what the raft log notes of it.
+        FinalNotCompared
+        /// The raft log is not compared with what the vote record notes of it.
+        LogEndNotCompared
     }
 
     /// From now on this thread has the bug.

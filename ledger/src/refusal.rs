@@ -450,6 +450,14 @@ refusals! {
         /// Its name.
         name: String,
     }
+    /// Who may read about its own model alone would read about all.
+    #[code("L-290", Never)] #[error("the API key with hash {key_hash} is that of the owner of model {model:?}")]
+    OwnersKey {
+        /// The key's hash.
+        key_hash: Digest,
+        /// The model's name in the genesis document.
+        model: String,
+    }
     /// More members than there may be.
     #[code("L-264", Never)] #[error("more than {max} {what}")]
     TooManyMembers {

@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 pub mod changes;
+#[cfg(test)]
+pub mod dice;
 pub mod evidence;
 mod governance;
 pub mod remembered;

@@ -39,6 +39,14 @@ pub enum KeyFileFault {
         /// Which file.
         file: PathBuf,
     },
+    /// Larger than any key. Cut off, it could be another key without anybody noticing.
+    #[error("{}: is larger than {max} bytes", file.display())]
+    TooLarge {
+        /// Which file.
+        file: PathBuf,
+        /// How large it may be.
+        max: usize,
+    },
     /// There is a file of that name already. Keys are never overwritten.
     #[error("{}: exists already, and a key is never overwritten", file.display())]
     Exists {
@@ -55,15 +63,13 @@ impl KeyFileFault {
             Self::Exposed { .. } => "N-121",
             Self::Malformed { .. } => "N-122",
             Self::Exists { .. } => "N-123",
+            Self::TooLarge { .. } => "N-532",
         }
     }
 }
 
-/// Opens a file that holds a secret, of whatever form, and that its owner alone may read and write.
-///
-/// # Errors
-/// [`KeyFileFault::Io`] and [`KeyFileFault::Exposed`].
-pub fn open(file: &Path) -> Result<File, KeyFileFault> {
+/// Opens a file that its owner alone may read and write.
+fn open(file: &Path) -> Result<File, KeyFileFault> {
     let fault = |source| KeyFileFault::Io { file: file.to_owned(), source };
     let opened = File::open(file).map_err(fault)?;
     // Asked of the open file, so that it is the file that is read.
@@ -74,16 +80,34 @@ pub fn open(file: &Path) -> Result<File, KeyFileFault> {
     Ok(opened)
 }
 
+/// Reads a file that holds a secret, of whatever form, and that its owner alone may read and write. No copy is left behind.
+///
+/// # Errors
+/// [`KeyFileFault::Io`], [`KeyFileFault::Exposed`] and [`KeyFileFault::TooLarge`] with more than `max` bytes.
+pub fn read_secret(file: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, KeyFileFault> {
+    let fault = |source| KeyFileFault::Io { file: file.to_owned(), source };
+    let opened = open(file)?;
+    let length = usize::try_from(opened.metadata().map_err(fault)?.len()).unwrap_or(usize::MAX);
+    // With room for all of it, or it would be copied as it grows.
+    let mut text = Zeroizing::new(Vec::with_capacity(length.min(max) + 1));
+    opened.take(max as u64 + 1).read_to_end(&mut text).map_err(fault)?;
+    if text.len() > max {
+        return Err(KeyFileFault::TooLarge { file: file.to_owned(), max });
+    }
+    Ok(text)
+}
+
 /// Reads a key file.
 ///
 /// # Errors
 /// [`KeyFileFault::Io`], [`KeyFileFault::Exposed`] and [`KeyFileFault::Malformed`].
 pub fn read(file: &Path) -> Result<SecretKey, KeyFileFault> {
-    let fault = |source| KeyFileFault::Io { file: file.to_owned(), source };
-    let opened = open(file)?;
-    let mut text = Zeroizing::new(Vec::with_capacity(FILE_BYTES + 1));
-    opened.take(FILE_BYTES as u64 + 1).read_to_end(&mut text).map_err(fault)?;
-    parse(&text).ok_or_else(|| KeyFileFault::Malformed { file: file.to_owned() })
+    let malformed = || KeyFileFault::Malformed { file: file.to_owned() };
+    match read_secret(file, FILE_BYTES) {
+        Ok(text) => parse(&text).ok_or_else(malformed),
+        Err(KeyFileFault::TooLarge { .. }) => Err(malformed()),
+        Err(fault) => Err(fault),
+    }
 }
 
 /// Draws a new key and writes it to `file`, which must not exist. The file and its folder are synced.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use genesis::{Auditor, Consortium, Node, Operator, OperatorId, ValidatorSet};
+use genesis::{Auditor, Consortium, Model, Node, Operator, OperatorId, ValidatorSet};
 use wallet::{
     digest::Digest,
     identity::{PublicKey, Signature, context},
@@ -246,6 +246,11 @@ impl Enactment<'_> {
         // Others may have a key that was revoked.
         if self.state.auditor(auditor.key_hash).is_some() {
             return Err(Refusal::MemberExists { what: format!("the API key with hash {}", auditor.key_hash) });
+        }
+        // As in genesis, where the owners' keys stand for good.
+        let is_owners = |model: &&Model| model.owner.as_ref().is_some_and(|owner| owner.key_hash == auditor.key_hash);
+        if let Some(model) = self.site.consortium.models().iter().find(is_owners) {
+            return Err(Refusal::OwnersKey { key_hash: auditor.key_hash, model: model.name.clone() });
         }
         let mut granted = governance.auditors.iter().filter_map(|hash| self.state.auditor(*hash));
         if granted.any(|other| other.auditor.name == auditor.name) {

@@ -28,6 +28,16 @@ pub enum Fault {
         /// What is wrong with it.
         reason: String,
     },
+    /// A write-ahead log or a manifest of RocksDB's is not what was written.
+    #[error("{path}: the record at byte {at} is damaged: {reason}")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        at: u64,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// A value that must be there is not.
     #[error("{store}: {what} is missing")]
     Missing {

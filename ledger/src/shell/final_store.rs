@@ -273,6 +273,14 @@ impl FinalStore {
         self.indices(WALLETS, wallet.0.as_bytes(), size)
     }
 
+    /// Where the anchors of `node` stand among the first `size` entries, ascending.
+    ///
+    /// # Errors
+    /// [`Fault`] if the index is damaged.
+    pub fn anchors(&self, node: NodeId, size: u64) -> Result<Vec<LogIndex>, Fault> {
+        self.indices(ANCHORS, &node_key(node), size)
+    }
+
     /// The last final block's height and place in the raft log, as they are on the disk; none at genesis.
     ///
     /// # Errors
@@ -402,7 +410,7 @@ impl FinalView for StoredView {
     }
 
     fn anchors(&self, node: NodeId) -> Vec<LogIndex> {
-        or_none(self.store.indices(ANCHORS, &node_key(node), self.executed.log.size()).map(Some)).unwrap_or_default()
+        or_none(self.store.anchors(node, self.executed.log.size()).map(Some)).unwrap_or_default()
     }
 }
 

@@ -28,13 +28,17 @@ use super::{
     raft::{RaftEntry, RaftLogId, RaftVote, TypeConfig},
     store::{Batch, Scan, Store, key_number, number_key},
 };
-use crate::{block::Block, checks::Checks};
+use crate::{block::Block, checks::Checks, planted::planted};
 
 const STORE: &str = "log";
 const ENTRIES: &str = "entries";
 const META: &str = "meta";
 const VOTE: &[u8] = b"vote";
 const PURGED: &[u8] = b"purged";
+/// How many truncations there were.
+const CUTS: &[u8] = b"cuts";
+/// The raft log id of the final block, as far as the final store has it.
+const FINAL: &[u8] = b"final";
 
 /// Bytes of entries after which a read for replication ends: one request stays far below the codec's bound.
 const READ_BYTES_MAX: usize = 4 << 20;
@@ -61,7 +65,9 @@ struct Inner {
 struct Tail {
     purged: Option<Link>,
     last: Option<Link>,
-    /// Where each truncation since the start began; their number is the generation.
+    /// How many truncations there were before the start.
+    cuts_before: u64,
+    /// Where each one since the start began.
     cuts: Vec<u64>,
     /// Index of the last final entry: nothing at or below is ever cut.
     final_index: Option<u64>,
@@ -81,12 +87,19 @@ pub struct Link {
 }
 
 /// How far the log is on the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flushed {
     /// Raised by every truncation: an index of another generation may hold another entry now.
     pub generation: u64,
+    /// The last entry on the disk.
+    pub last: Option<Link>,
+}
+
+impl Flushed {
     /// Index of the last entry on the disk.
-    pub index: Option<u64>,
+    pub fn index(&self) -> Option<u64> {
+        self.last.map(|last| last.log_id.index)
+    }
 }
 
 /// An entry as stored.
@@ -142,9 +155,17 @@ impl LogStore {
             }
             None => purged,
         };
-        let tail =
-            Tail { purged, last, cuts: Vec::new(), final_index: None, refused_a_cut: false, recent: VecDeque::new() };
-        let flushed = Flushed { generation: 0, index: last.map(|link| link.log_id.index) };
+        let cuts_before = store.get(META, CUTS)?.unwrap_or_default();
+        let tail = Tail {
+            purged,
+            last,
+            cuts_before,
+            cuts: Vec::new(),
+            final_index: None,
+            refused_a_cut: false,
+            recent: VecDeque::new(),
+        };
+        let flushed = tail.flushed();
         Ok(Self(Arc::new(Inner { store, tail: Mutex::new(tail), flushed: watch::channel(flushed).0 })))
     }
 
@@ -161,7 +182,7 @@ impl LogStore {
     /// The first index that a truncation after `generation` removed.
     pub fn cut_since(&self, generation: u64) -> Option<u64> {
         let tail = self.0.tail();
-        let seen = usize::try_from(generation).unwrap_or(usize::MAX);
+        let seen = usize::try_from(generation.saturating_sub(tail.cuts_before)).unwrap_or(usize::MAX);
         tail.cuts.iter().skip(seen).min().copied()
     }
 
@@ -230,6 +251,41 @@ impl LogStore {
         }
         tail.final_index = tail.final_index.max(Some(log_id.index));
         Ok(())
+    }
+
+    /// Notes in the log which block is final, once the final store has it, so that a final store that has gone back is
+    /// noticed at the next start. This is not waited for: the next entry takes it along to the disk.
+    ///
+    /// # Errors
+    /// [`Fault`] of the disk.
+    pub fn note_final(&self, log_id: RaftLogId) -> Result<(), Fault> {
+        if planted!(PointerNotWritten) {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        batch.put(META, FINAL, &log_id);
+        self.0.store.write_lazily(batch)
+    }
+
+    /// What was noted last by [`Self::note_final`].
+    ///
+    /// # Errors
+    /// [`Fault`] if it is damaged.
+    pub fn noted_final(&self) -> Result<Option<RaftLogId>, Fault> {
+        self.0.store.get(META, FINAL)
+    }
+
+    /// Whether the log still has all that it had at `then`, but for what was cut from it.
+    ///
+    /// # Errors
+    /// [`Fault`] if the last entry of then is damaged.
+    pub fn has_all_of(&self, then: &Flushed) -> Result<bool, Fault> {
+        let now = self.end();
+        Ok(match then.last {
+            // Each cut is written after what was there before it.
+            Some(last) if now.generation == then.generation => self.link(last.log_id.index)? == Some(last),
+            _ => now.generation >= then.generation,
+        })
     }
 
     /// Whether openraft was refused a cut of what is final since somebody last asked. It takes that for an error of the
@@ -354,6 +410,7 @@ impl Inner {
         for index in (from..=last.log_id.index).rev() {
             batch.delete(ENTRIES, &number_key(index));
         }
+        batch.put(META, CUTS, &(tail.generation() + 1));
         self.store.write(batch)?;
         tail.last = before;
         tail.recent.retain(|recent| recent.entry.log_id.index < from);
@@ -449,8 +506,12 @@ impl Tail {
         self.recent.iter().skip(skipped.unwrap_or(usize::MAX))
     }
 
+    fn generation(&self) -> u64 {
+        self.cuts_before + self.cuts.len() as u64
+    }
+
     fn flushed(&self) -> Flushed {
-        Flushed { generation: self.cuts.len() as u64, index: self.last.map(|link| link.log_id.index) }
+        Flushed { generation: self.generation(), last: self.last }
     }
 }
 

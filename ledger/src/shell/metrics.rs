@@ -53,7 +53,7 @@ impl Shared {
     pub(crate) fn metrics(&self) -> Metrics {
         let finality = self.status.borrow().clone();
         let final_index = self.final_at.borrow().map_or(0, |at| at.index + 1);
-        let raft_entries_not_final = self.log.end().index.map_or(0, |last| last + 1).saturating_sub(final_index);
+        let raft_entries_not_final = self.log.end().index().map_or(0, |last| last + 1).saturating_sub(final_index);
         Metrics {
             leader: self.leader(),
             term: self.terms.entered().term,

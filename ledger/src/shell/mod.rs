@@ -15,6 +15,7 @@ mod divergence;
 mod election;
 mod errands;
 pub mod fault;
+mod files;
 pub mod final_store;
 mod guard;
 pub mod join;

@@ -216,7 +216,7 @@ impl Peer {
             covered = final_at.wait_for(|at| at.is_some_and(|at| told.index <= at.index)) => {
                 covered.map(|_| ()).map_err(|_| held())
             }
-            _ = flushed.wait_for(|flushed| flushed.index > sent.map(|at| at.index)) => Err(held()),
+            _ = flushed.wait_for(|flushed| flushed.index() > sent.map(|at| at.index)) => Err(held()),
             () = tokio::time::sleep(self.peers.hold) => Err(held()),
         }
     }

@@ -3,14 +3,18 @@
 //! A newcomer takes one state in parts from several nodes, for minutes. So all nodes keep the same ones: that after the
 //! first block of every interval of block time. What a later block changed is kept twice then, and nothing else: at most
 //! as many more trees as there are pins.
+//!
+//! To free a state takes time: all that changed since. The thread that votes hands those that are no longer pinned to a task.
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use tokio::sync::mpsc;
 use wallet::units::BlockHeight;
 
+use super::log_store::blocking;
 use crate::{execute::Executed, snapshot::STATES_MAX};
 
 /// The length of an interval, in ms of block time.
@@ -20,18 +24,34 @@ const PINS_MAX: usize = 3;
 
 const _: () = assert!(PINS_MAX <= STATES_MAX);
 
-/// The last pinned states, the oldest first.
-#[derive(Debug, Default)]
-pub(crate) struct Pins(Mutex<VecDeque<Arc<Executed>>>);
+/// The last pinned states.
+#[derive(Debug)]
+pub(crate) struct Pins {
+    /// The oldest first.
+    pinned: Mutex<VecDeque<Arc<Executed>>>,
+    let_go: mpsc::UnboundedSender<Arc<Executed>>,
+}
+
+/// What is no longer pinned, for [`free`].
+pub(crate) type LetGo = mpsc::UnboundedReceiver<Arc<Executed>>;
+
+/// Frees what is no longer pinned, where that may take time.
+pub(crate) async fn free(mut let_go: LetGo) {
+    while let Some(state) = let_go.recv().await {
+        // It cannot fail: nothing is written.
+        let _ = blocking(move || Ok(drop(state))).await;
+    }
+}
 
 impl Pins {
     /// Those of a node that starts: what it has is all that it can hand out for now.
-    pub(crate) fn new(tip: &Arc<Executed>) -> Self {
-        let pins = Self::default();
+    pub(crate) fn new(tip: &Arc<Executed>) -> (Self, LetGo) {
+        let (let_go, freed) = mpsc::unbounded_channel();
+        let pins = Self { pinned: Mutex::default(), let_go };
         if tip.height > BlockHeight::ZERO {
             pins.lock().push_back(tip.clone());
         }
-        pins
+        (pins, freed)
     }
 
     /// A block became final.
@@ -39,8 +59,11 @@ impl Pins {
         if before.time.get() / INTERVAL_MS != now.time.get() / INTERVAL_MS {
             let mut pins = self.lock();
             pins.push_back(now.clone());
-            while pins.len() > PINS_MAX {
-                pins.pop_front();
+            while pins.len() > PINS_MAX
+                && let Some(oldest) = pins.pop_front()
+            {
+                // An error means that the replica shuts down.
+                let _ = self.let_go.send(oldest);
             }
         }
     }
@@ -56,7 +79,7 @@ impl Pins {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Executed>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -80,7 +103,7 @@ mod tests {
     fn nodes_that_started_at_different_times_pin_the_same_blocks() {
         let blocks: Vec<_> = (1..=40).map(|height| state(height, height * INTERVAL_MS / 4)).collect();
         let [early, late] = [0, 19].map(|from| {
-            let pins = Pins::new(&state(0, 0));
+            let (pins, _) = Pins::new(&state(0, 0));
             blocks[from..].windows(2).for_each(|pair| pins.note(&pair[0], &pair[1]));
             pins
         });
@@ -91,7 +114,27 @@ mod tests {
 
     #[test]
     fn a_node_that_starts_pins_what_it_has_and_nothing_at_genesis() {
-        assert_eq!(heights(&Pins::new(&state(0, 7))), [0; 0]);
-        assert_eq!(heights(&Pins::new(&state(5, 7))), [5]);
+        assert_eq!(heights(&Pins::new(&state(0, 7)).0), [0; 0]);
+        assert_eq!(heights(&Pins::new(&state(5, 7)).0), [5]);
+    }
+
+    #[tokio::test]
+    async fn a_state_that_is_no_longer_pinned_is_freed_by_the_task_and_not_by_who_votes() {
+        let (pins, let_go) = Pins::new(&state(0, 0));
+        let oldest = {
+            let mut blocks = (0..=PINS_MAX as u64 + 1).map(|height| state(height, height * INTERVAL_MS));
+            let mut before = blocks.next().expect("many");
+            let oldest = Arc::downgrade(&blocks.next().inspect(|first| pins.note(&before, first)).expect("many"));
+            for block in blocks {
+                pins.note(&before, &block);
+                before = block;
+            }
+            oldest
+        };
+        assert_eq!(heights(&pins).len(), PINS_MAX);
+        assert!(oldest.upgrade().is_some(), "whoever voted did not free it");
+        drop(pins);
+        free(let_go).await;
+        assert!(oldest.upgrade().is_none());
     }
 }

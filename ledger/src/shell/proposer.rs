@@ -53,7 +53,7 @@ fn leading(shared: &Shared) -> Option<(Raft, u64)> {
 async fn wait_for_need(shared: &Shared, last_block: Instant, last_count: usize) {
     let parameters = shared.tip.borrow().state.parameters();
     let final_index = shared.final_at.borrow().map(|at| at.index);
-    if shared.log.end().index > final_index {
+    if shared.log.end().index() > final_index {
         return;
     }
     let idle_until = last_block + Duration::from_millis(parameters.idle_block_ms);

@@ -12,16 +12,19 @@ use super::{
 };
 use crate::finality::VoteRecord;
 
+/// Whether nothing has become final on this ledger since it was restored from a backup or taken from others.
+pub(crate) fn is_restored(log: &LogStore, tip: &Tip) -> bool {
+    log.purged().is_some_and(|link| Some(link.log_id) == tip.log_id)
+}
+
 /// Whether this is the first start on a restored ledger, and others can make its return final. A vote record that was
 /// kept says what its key signed, but not what became final without its vote.
 pub(crate) fn must_return(log: &LogStore, tip: &Tip, votes: &Votes) -> bool {
-    let begins_after = log.purged().map(|link| link.log_id);
-    let is_restored = begins_after.is_some() && begins_after == tip.log_id;
     let validators = tip.executed.validators();
     let may_return = validators.key(votes.node).is_none() || validators.quorum() < validators.members.len();
     // One that joins has nothing to come back from.
     let has_voted = votes.record != VoteRecord::default() || was_validator(&tip.executed.state, votes.node);
-    is_restored && may_return && has_voted
+    is_restored(log, tip) && may_return && has_voted
 }
 
 impl Validator {

@@ -127,7 +127,7 @@ impl Validator {
             self.votes.drawn.remove(0);
         }
         self.votes.drawn.push(nonce);
-        self.file.save(&self.votes)?;
+        self.save_votes()?;
         tracing::error!(why, "this node falls silent until its ValidatorResumed is final");
         let validators = self.shared.validators();
         if validators.key(self.shared.me).is_some() && validators.quorum() == validators.members.len() {
@@ -166,7 +166,7 @@ impl Validator {
             tracing::warn!(term = view.term, "this node resumes: it votes in later terms");
             self.votes.record = self.voter.resume(view);
             self.votes.silent = None;
-            self.file.save(&self.votes)?;
+            self.save_votes()?;
             self.speak();
         }
         Ok(())

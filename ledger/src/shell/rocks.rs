@@ -1,5 +1,7 @@
 //! RocksDB as a [`Store`](super::store::Store) uses it.
 
+mod record_file;
+
 use std::path::Path;
 
 use rocksdb::{
@@ -25,8 +27,10 @@ impl Rocks {
     /// Opens or creates the database in `dir`.
     ///
     /// A record that a crash cut short at the end of the write-ahead log was never acknowledged and is dropped; any
-    /// other damage refuses to open. (Absolute consistency would refuse to start after every kill in mid-write.)
+    /// other damage refuses to open. (Absolute consistency would refuse to start after every kill in mid-write, and
+    /// RocksDB's next mode takes some damage for the end: see [`record_file`].)
     pub(super) fn open(dir: &Path, store: &'static str, families: &[&'static str]) -> Result<Self, Fault> {
+        record_file::check_all(dir)?;
         let mut options = strict();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -89,8 +93,9 @@ impl Rocks {
         Ok(Some((key.to_vec(), value.to_vec())))
     }
 
-    /// Writes a batch and returns when it is on the disk.
-    pub(super) fn write(&self, changes: Vec<Change>) -> Result<(), Fault> {
+    /// Writes a batch. With `sync` it returns when that is on the disk; without, the next one that is synced takes it
+    /// along, and only a loss of power loses it.
+    pub(super) fn write(&self, changes: Vec<Change>, sync: bool) -> Result<(), Fault> {
         // Its buffer does not grow step by step then.
         let bytes = changes.iter().map(|change| change.size() + CHANGE_BYTES).sum();
         let mut batch = WriteBatch::with_capacity_bytes(bytes);
@@ -102,7 +107,7 @@ impl Rocks {
             }
         }
         let mut options = WriteOptions::default();
-        options.set_sync(true);
+        options.set_sync(sync);
         self.db.write_opt(batch, &options).map_err(|source| self.rocks(source))
     }
 
@@ -119,5 +124,7 @@ fn strict() -> Options {
     let mut options = Options::default();
     options.set_paranoid_checks(true);
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    // Else each column family starts sixteen threads to open its few tables.
+    options.set_max_file_opening_threads(1);
     options
 }

@@ -27,7 +27,7 @@ impl Validator {
                 if self.votes.finalized_at.is_some_and(|at| from <= at.index) {
                     // Its contradiction is final (see `Effect::SelfCut`), or its view is over (see `guard`).
                     self.votes.finalized_at = None;
-                    self.file.save(&self.votes)?;
+                    self.save_votes()?;
                     self.shared.finalized_at.send_replace(None);
                 }
                 let _ = self.step(Input::Truncated { from })?;
@@ -38,7 +38,7 @@ impl Validator {
             if let Some(from) = self.reread.take() {
                 self.next_index = self.next_index.min(from);
             }
-            if flushed.index < Some(self.next_index) {
+            if flushed.index() < Some(self.next_index) {
                 break;
             }
             let mut after = match self.next_index.checked_sub(1) {

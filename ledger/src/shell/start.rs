@@ -11,20 +11,18 @@ use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
-use wallet::{identity::PublicKey, units::NodeId};
+use wallet::identity::PublicKey;
 
 use super::{
-    disk::Disk,
     election, errands,
     fault::Fault,
-    final_store::{FinalStore, Tip},
+    files::Files,
     lines::{self, Lines},
-    log_store::{LogStore, blocking},
-    pins::Pins,
+    log_store::blocking,
+    pins::{self, Pins},
     promises::Promises,
     proposer,
-    raft::{RaftLogId, block_of, first_entry},
-    recovery::must_return,
+    raft::first_entry,
     replica::{Replica, ReplicaOptions, Tasks},
     resumption::Custody,
     sending,
@@ -33,28 +31,11 @@ use super::{
     terms::Terms,
     transport::Transport,
     validator::{Message, Validator, moment},
-    vote_record::{VoteFile, Votes},
 };
-use crate::{
-    checks::Remembered,
-    finality::{VoteRecord, Voter},
-    planted::planted,
-    vote::Signer,
-};
+use crate::{checks::Remembered, finality::Voter, vote::Signer};
 
 /// Messages that wait for the voting thread at most.
 const MESSAGES_MAX: usize = 4096;
-
-/// What the files hold.
-struct Files {
-    log: LogStore,
-    store: FinalStore,
-    tip: Tip,
-    vote_file: VoteFile,
-    votes: Votes,
-    /// Whether the record is complete, so that this node may vote.
-    may_vote: bool,
-}
 
 pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>) -> Result<Replica, Fault> {
     let ReplicaOptions { dir, consortium, me, node_key, next_key, clock } = options;
@@ -86,6 +67,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
     .with_carriers(tip.carriers);
     let (messages, inbox) = mpsc::channel(MESSAGES_MAX);
     let (cuts, cuts_inbox) = mpsc::unbounded_channel();
+    let (pinned, let_go) = Pins::new(&tip_executed);
     let shared = Arc::new(Shared {
         dir,
         me,
@@ -103,7 +85,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         campaign: watch::Sender::new(None),
         heard: Heard::default(),
         guard: tokio::sync::Mutex::new(()),
-        pins: Arc::new(Pins::new(&tip_executed)),
+        pins: Arc::new(pinned),
         tip: watch::Sender::new(tip_executed),
         final_at: watch::Sender::new(tip.log_id),
         finalized_at: watch::Sender::new(votes.finalized_at),
@@ -160,6 +142,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
     spawn(election::run(shared.clone()).boxed());
     spawn(election::leave_ended_terms(shared.clone()).boxed());
     spawn(proposer::run(shared.clone()).boxed());
+    spawn(pins::free(let_go).boxed());
     let replica = Replica { shared, tasks: Arc::new(Mutex::new(Tasks { tasks, validator: thread })) };
     if let Err(fault) = replica.shared.start().await {
         replica.shutdown().await;
@@ -197,49 +180,4 @@ fn start_validator(
         })
         .map_err(|source| Fault::File { path: "the voting thread".into(), source })?;
     Ok(Some(thread))
-}
-
-impl Files {
-    fn open(dir: &Disk, consortium: &genesis::Consortium, me: NodeId) -> Result<Self, Fault> {
-        let (store, tip) = FinalStore::open(dir.join("final"), consortium)?;
-        let log = LogStore::open(dir.join("log"))?;
-        let vote_file = VoteFile::new(dir.clone());
-        let mut found = vote_file.load()?;
-        if let Some(votes) = found.as_mut().filter(|_| planted!(VoteRecordForgotten)) {
-            votes.record = VoteRecord::default();
-        }
-        let is_new = tip.log_id.is_none() && log.last().is_none();
-        let may_vote = is_new || found.as_ref().is_some_and(|votes| !must_return(&log, &tip, votes));
-        let votes = match found {
-            Some(votes) if votes.consortium != consortium.id() || votes.node != me => {
-                return Err(Fault::OtherConsortium { expected: consortium.id(), found: votes.consortium });
-            }
-            Some(votes) => votes,
-            None => Votes::new(consortium.id(), me),
-        };
-        if is_new {
-            // Before anything else, so that a folder with a log but no record is one that lost it.
-            vote_file.save(&votes)?;
-            log.append_first(first_entry(consortium))?;
-        }
-        if let Some(log_id) = tip.log_id {
-            check_holds(&log, log_id, &tip)?;
-        }
-        // Before the first block, entry 0 is every log's.
-        log.set_final(tip.log_id.unwrap_or(first_entry(consortium).log_id))?;
-        Ok(Self { log, store, tip, vote_file, votes, may_vote })
-    }
-}
-
-/// The raft log must hold the final block, or begin after it: it is on the disk before anybody votes for it.
-fn check_holds(log: &LogStore, log_id: RaftLogId, tip: &Tip) -> Result<(), Fault> {
-    if log.purged().is_some_and(|purged| purged.log_id == log_id) {
-        return Ok(());
-    }
-    let stored = log.entry(log_id.index)?.filter(|stored| stored.entry.log_id == log_id);
-    let digest = stored.and_then(|stored| block_of(stored.entry)).map(|block| block.header.digest());
-    if digest == Some(tip.executed.digest) {
-        return Ok(());
-    }
-    Err(Fault::Missing { store: "log", what: format!("the final block at raft index {}", log_id.index) })
 }

@@ -284,10 +284,16 @@ impl Validator {
         self.votes.record = record;
         self.votes.best = self.voter.best_certificate().cloned();
         if !planted!(VoteRecordNotWritten) {
-            self.file.save(&self.votes)?;
+            self.save_votes()?;
         }
         self.shared.finalized_at.send_replace(self.votes.finalized_at);
         Ok(())
+    }
+
+    /// Puts the record on the disk, and how long the log was then.
+    pub(super) fn save_votes(&mut self) -> Result<(), Fault> {
+        self.votes.log = self.shared.log.end();
+        self.file.save(&self.votes)
     }
 
     fn make_final(&mut self, finalized: &Final) -> Result<(), Fault> {
@@ -300,6 +306,7 @@ impl Validator {
         // First of all, so that nobody cuts meanwhile what becomes final.
         shared.log.set_final(log_id)?;
         shared.store.commit(finalized, &before, log_id)?;
+        shared.log.note_final(log_id)?;
         self.open = self.open.split_off(&(log_id.index + 1));
         shared.ordered.forget_up_to(log_id.index);
         // In this order: who waits for the state may look at the log's final entry next.

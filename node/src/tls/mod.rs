@@ -13,7 +13,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// Bytes of a file of certificates or of a key at most: the roots of a whole system are a fourth of it.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+const FILE_BYTES_MAX: usize = 1 << 20;
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())

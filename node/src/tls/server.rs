@@ -11,7 +11,6 @@ use tokio_rustls::rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
-use zeroize::Zeroizing;
 
 use super::{FILE_BYTES_MAX, HTTP_1_1, provider};
 use crate::keys::{self, KeyFileFault};
@@ -116,10 +115,10 @@ impl TlsFiles {
 pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
     let io = |source| TlsFault::Io { file: file.to_owned(), source };
     let mut text = Vec::new();
-    File::open(file).map_err(io)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(io)?;
+    File::open(file).map_err(io)?.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(io)?;
     let no_certificate = |reason: String| TlsFault::NoCertificate { file: file.to_owned(), reason };
     // Cut off, it could lack certificates without anybody noticing.
-    if text.len() as u64 > FILE_BYTES_MAX {
+    if text.len() > FILE_BYTES_MAX {
         return Err(no_certificate(format!("is larger than {FILE_BYTES_MAX} bytes")));
     }
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
@@ -131,9 +130,6 @@ pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsFault> {
-    let opened = keys::open(file)?;
-    let mut text = Zeroizing::new(Vec::new());
-    let read = opened.take(FILE_BYTES_MAX).read_to_end(&mut text);
-    read.map_err(|source| KeyFileFault::Io { file: file.to_owned(), source })?;
+    let text = keys::read_secret(file, FILE_BYTES_MAX)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| TlsFault::NoKey { file: file.to_owned() })
 }

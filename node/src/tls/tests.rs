@@ -92,9 +92,15 @@ fn a_file_that_is_too_large_is_refused_and_not_cut() {
     let folder = folder();
     let good = self_signed(folder.path(), "good");
     let certificate = fs::read_to_string(&good.certificate).expect("our own file");
-    let comment = "# nothing\n".repeat(usize::try_from(FILE_BYTES_MAX).expect("small") / 10);
+    let comment = "# nothing\n".repeat(FILE_BYTES_MAX / 10);
     let file = other(folder.path(), &format!("{certificate}{comment}{certificate}"));
     let fault = certificates(&file).expect_err("the second would be missing");
     assert_eq!(fault.code(), "N-116");
+    assert!(fault.to_string().ends_with("is larger than 1048576 bytes"), "{fault}");
+
+    let key = fs::read_to_string(&good.key).expect("our own file");
+    fs::write(&good.key, format!("{key}{comment}{key}")).expect("our own file");
+    let fault = good.read().expect_err("the second would be missing");
+    assert_eq!(fault.code(), "N-532");
     assert!(fault.to_string().ends_with("is larger than 1048576 bytes"), "{fault}");
 }

@@ -170,6 +170,7 @@ fn a_record_is_read_as_its_voter_wrote_it() {
         best: None,
         silent: None,
         drawn: Vec::new(),
+        log: Default::default(),
     };
     VoteFile::new(folder.path()).save(&written).expect("our own folder");
     let votes = Mutex::new(Votes::default());

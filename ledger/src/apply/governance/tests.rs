@@ -1,4 +1,6 @@
-use genesis::{Auditor, Parameters};
+use std::sync::Arc;
+
+use genesis::{Auditor, Document, Model, Owner, Parameters};
 use wallet::{
     digest::Digest,
     units::{BlockHeight, NodeId},
@@ -537,6 +539,28 @@ fn auditors_are_granted_and_revoked() {
     let blank = Auditor { name: " ".to_owned(), ..auditor(3) };
     let blank = chain.propose_actions(0, vec![Action::GrantAuditor(blank)]);
     assert!(matches!(blank, Err(Refusal::GenesisRule { .. })));
+}
+
+#[test]
+fn the_key_of_a_models_owner_is_made_no_auditors() {
+    let mut draft = consortium(4).document().draft().clone();
+    let owner = |number: u8| Owner { name: format!("Owner {number}"), key_hash: Digest([number; 32]) };
+    draft.models = [5, 6]
+        .map(|number| Model {
+            hash: Digest([number; 32]),
+            name: format!("model-{number}"),
+            operator: operator_id(0),
+            owner: Some(owner(number)),
+        })
+        .to_vec();
+    draft.signatures = Default::default();
+    let mut document = Document::new(draft).expect("it keeps the rules");
+    (0..4).for_each(|number| document.sign(&operator_id(number), &operator_key(number)).expect("its own key"));
+    let mut chain = Chain::new(Arc::new(document.verify().expect("signed by all")));
+    let owners = chain.propose_actions(0, vec![Action::GrantAuditor(auditor(6))]);
+    let (key_hash, model) = (Digest([6; 32]), "model-6".to_owned());
+    assert_eq!(owners, Err(Refusal::OwnersKey { key_hash, model }));
+    chain.enact(vec![Action::GrantAuditor(auditor(7))]).expect("nobody's key");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::{
     certificate::Nullification,
     execute::propose,
     hand_over::{HandOver, ValidatorSets},
-    testing::{Chain, changes, consortium, signer},
+    testing::{Chain, changes, consortium, dice::Dice, signer},
     vote::{Ballot, Nullify, Signed, SignedGrant, SignedNullify, Vote, VoteKind},
 };
 
@@ -29,24 +29,6 @@ const STEP_MS: u64 = 10;
 /// Ticks of a voter, and heartbeats of a leader.
 const TICK_MS: u64 = 250;
 const HEARTBEAT_MS: u64 = 50;
-
-/// Small numbers from a seed (splitmix64).
-#[derive(Clone, Debug)]
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit.max(1)
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
 
 /// An entry of a raft log.
 #[derive(Clone, Debug)]
