@@ -92,12 +92,14 @@ impl Replay {
     /// [`Self::finish`].
     ///
     /// # Errors
-    /// [`ReplayInvalid`] names the lowest height so far at which something does not hold, and what. The replay is over.
+    /// [`ReplayInvalid`] names the lowest height so far at which something does not hold, and what. The replay is over, and
+    /// every later step and its end say the same.
     pub fn step(&mut self, next: &FinalBlock) -> Result<(), ReplayInvalid> {
         let FinalBlock { block, certificate, .. } = next;
         let height = block.header.height;
-        let executed = self.execute(next).map_err(|reason| self.verifiers.lowest(ReplayInvalid { height, reason }))?;
+        let executed = self.execute(next);
         self.verifiers.verify(height, self.checks.take())?;
+        let executed = executed.map_err(|reason| self.verifiers.refuse(ReplayInvalid { height, reason }))?;
         if executed.is_closing() {
             self.validators = executed.validators();
         }
@@ -148,7 +150,8 @@ pub(crate) fn check_certificate(
     certificate.verify_with(validators, consortium, checks).map_err(Reason::Certificate)
 }
 
-/// Takes every signature for good, and keeps for who verifies it what is not left to the quorum.
+/// Takes every signature for good, and keeps for who verifies it what is not left to the quorum. What is left to it may
+/// also be malformed: a batch's path is looked at only by who verifies the signature under it.
 #[derive(Debug)]
 struct Deferred {
     signatures: Signatures,

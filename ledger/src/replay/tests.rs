@@ -171,3 +171,22 @@ fn of_several_things_that_do_not_hold_the_lowest_is_told() {
         assert_eq!(found.reason, Reason::Signature { context, key });
     }
 }
+
+/// A certificate that nobody signed is no quorum's word for a block that does not hold.
+#[test]
+fn a_forged_certificate_is_told_before_what_is_wrong_with_its_block() {
+    let chain = sample();
+    let mut blocks = chain.final_blocks();
+    let forged = blocks.last_mut().expect("blocks");
+    forged.block.header.state_root = Digest([9; 32]);
+    forged.certificate.block = forged.block.header.digest();
+    let height = forged.block.header.height;
+    for signatures in BOTH {
+        let mut replay = Replay::new(chain.consortium.clone(), signatures);
+        let found = blocks.iter().try_for_each(|block| replay.step(block)).expect_err("forged");
+        assert_eq!(found.height, height);
+        assert!(matches!(found.reason, Reason::Signature { .. }), "{found}");
+        assert_eq!(replay.step(&blocks[0]), Err(found.clone()), "it is over");
+        assert_eq!(replay.finish().expect_err("it is over"), found);
+    }
+}

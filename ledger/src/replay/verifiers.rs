@@ -82,7 +82,8 @@ struct Shared {
 #[derive(Debug)]
 pub(super) struct Verifiers {
     shared: Arc<Shared>,
-    work: SyncSender<Work>,
+    /// None once all that came is waited for.
+    work: Option<SyncSender<Work>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -97,33 +98,46 @@ impl Verifiers {
             thread::spawn(move || shared.run(&waiting))
         };
         let threads = (0..threads).map(start).collect();
-        Self { shared, work, threads }
+        Self { shared, work: Some(work), threads }
     }
 
     /// Has the signatures of a block verified; waits while too many others do.
+    ///
+    /// # Errors
+    /// The lowest that does not hold, once something is known not to: all that came is waited for then.
     pub(super) fn verify(&mut self, height: BlockHeight, claims: Vec<Claim>) -> Result<(), ReplayInvalid> {
-        for piece in pieces(claims) {
-            self.work.send((height, piece)).expect("the threads run as long as there is work");
+        if let Some(work) = &self.work {
+            for piece in pieces(claims) {
+                work.send((height, piece)).expect("the threads run as long as there is work");
+            }
         }
-        self.shared.found()
+        self.shared.found().or_else(|_| {
+            self.wait();
+            self.shared.found()
+        })
     }
 
-    /// Of what was found to be wrong, the lowest: the signatures below are waited for.
-    pub(super) fn lowest(&mut self, invalid: ReplayInvalid) -> ReplayInvalid {
-        let waited_for = std::mem::replace(self, Self::start());
-        waited_for.finish().err().unwrap_or(invalid)
+    /// Takes it that a block does not hold. Of all that does not, the lowest: the signatures up to there are waited for,
+    /// and those on the block itself come first, because a certificate that nobody signed makes no block certified.
+    pub(super) fn refuse(&mut self, invalid: ReplayInvalid) -> ReplayInvalid {
+        self.wait();
+        self.shared.note(invalid.clone());
+        self.shared.found().err().unwrap_or(invalid)
     }
 
     /// Waits for all of them. How many of authors and holders were verified.
-    pub(super) fn finish(self) -> Result<u64, ReplayInvalid> {
-        let Self { shared, work, threads } = self;
-        drop(work);
-        for thread in threads {
+    pub(super) fn finish(mut self) -> Result<u64, ReplayInvalid> {
+        self.wait();
+        self.shared.found().map(|()| self.shared.known.verified())
+    }
+
+    fn wait(&mut self) {
+        self.work = None;
+        for thread in self.threads.drain(..) {
             if let Err(panic) = thread.join() {
                 std::panic::resume_unwind(panic);
             }
         }
-        shared.found().map(|()| shared.known.verified())
     }
 }
 
