@@ -7,6 +7,7 @@
 mod adoption;
 pub mod backup;
 mod blame;
+pub mod cause;
 pub mod clock;
 mod core;
 pub mod disk;
@@ -24,6 +25,7 @@ pub mod log_store;
 pub mod memory;
 pub mod metrics;
 mod network;
+mod observed;
 pub mod packed;
 mod passed_over;
 mod pins;
