@@ -12,7 +12,7 @@ use wallet::{
 
 use super::{
     BUNDLE_BYTES_MAX, Bundle, Cause, Failure, LINEAGE, MemberProof, PlacedEntry, Subject, VERSION, check::Check,
-    decisions::LogEnd, verify,
+    decisions::LogEnd, verify::verify_in,
 };
 use crate::{
     block::Header,
@@ -131,7 +131,8 @@ pub fn build(
     if bytes > BUNDLE_BYTES_MAX {
         return Err(NotProvable::TooLarge { bytes });
     }
-    verify(&bundle.to_bytes(), &consortium.id())?;
+    // The hand-overs were verified above, and their signatures cost most.
+    verify_in(&bundle, consortium, epochs)?;
     Ok(bundle)
 }
 

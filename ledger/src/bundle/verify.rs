@@ -90,21 +90,29 @@ pub fn verify(bytes: &[u8], genesis: &Digest) -> Result<Report, Failure> {
     let consortium = consortium(&bundle.consortium, genesis)?;
     let epochs =
         Epochs::proven(&consortium, &bundle.hand_overs).map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
+    verify_in(&bundle, &consortium, epochs)
+}
+
+/// What [`verify`] checks after the hand-overs, which prove `epochs`.
+///
+/// # Errors
+/// [`Failure`] names the first check that does not hold.
+pub(super) fn verify_in(bundle: &Bundle, consortium: &Consortium, epochs: Epochs) -> Result<Report, Failure> {
     let validators = epochs.last().clone();
-    header(&bundle, &consortium, &validators)?;
-    certificate(&bundle, &consortium, &validators)?;
-    let members = Members::proven(&consortium, epochs, &bundle.header.state_root, &bundle.members)?;
-    let assurance = assurance(&consortium, &members)?;
-    inclusion(&bundle)?;
+    header(bundle, consortium, &validators)?;
+    certificate(bundle, consortium, &validators)?;
+    let members = Members::proven(consortium, epochs, &bundle.header.state_root, &bundle.members)?;
+    let assurance = assurance(consortium, &members)?;
+    inclusion(bundle)?;
     for PlacedEntry { index, entry } in &bundle.entries {
         members
             .check_author(*index, entry)
             .map_err(|refusal| Failure::new(Check::EntrySignature, format_args!("log entry {index}: {refusal}")))?;
     }
-    let (history, hop) = follow(&bundle, &members)?;
+    let (history, hop) = follow(bundle, &members)?;
     require(decision_hash(&bundle.decision) == hop.decision, Check::DecisionHash, "the offer names another decision")?;
-    let anchor = anchor(&bundle, hop.source)?;
-    state(&bundle, &history)?;
+    let anchor = anchor(bundle, hop.source)?;
+    state(bundle, &history)?;
     let place = |node: NodeId| {
         let region = members.region(node);
         region.map(|region| (node, region.clone())).ok_or_else(|| Failure::new(Check::Continuity, "an unknown node"))
@@ -123,7 +131,7 @@ pub fn verify(bytes: &[u8], genesis: &Digest) -> Result<Report, Failure> {
             source: place(hop.source)?,
             destination: place(history.holder)?,
             confirmed_at: hop.confirmed_at,
-            decision: bundle.decision,
+            decision: bundle.decision.clone(),
         },
         anchor,
         checks: Check::ALL.into_iter().filter(|check| *check != Check::DecisionSubject).collect(),

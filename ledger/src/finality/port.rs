@@ -216,6 +216,8 @@ pub struct Status {
     pub leader: Option<NodeId>,
     /// Who gave up the rest of this term.
     pub gave_up: Vec<NodeId>,
+    /// Who may not lead it, because terms that they led failed.
+    pub barred: Vec<NodeId>,
     /// Why this node gave it up, if it did.
     pub complaint: Option<Complaint>,
     /// When this node gives the term up if nothing happens, in ms from now.
@@ -248,6 +250,25 @@ pub enum Complaint {
     Replaced,
 }
 
+impl Complaint {
+    /// The names of all.
+    pub const NAMES: [&'static str; 7] =
+        ["time_up", "invalid_block", "late_block", "passed_over", "guard", "others", "replaced"];
+
+    /// The stable name, for labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TimeUp => "time_up",
+            Self::InvalidBlock => "invalid_block",
+            Self::LateBlock => "late_block",
+            Self::PassedOver => "passed_over",
+            Self::Guard => "guard",
+            Self::Others => "others",
+            Self::Replaced => "replaced",
+        }
+    }
+}
+
 /// The block that is voted on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenBlock {
@@ -257,6 +278,8 @@ pub struct OpenBlock {
     pub view: View,
     /// Where it stands in the raft log.
     pub log_index: u64,
+    /// Whether it closes its epoch.
+    pub is_closing: bool,
     /// Whose notarizations are here.
     pub notarized: Vec<NodeId>,
     /// Whose finalizations are here.
@@ -322,4 +345,38 @@ pub enum Refusal {
     /// This node has seen a conflict and does nothing more.
     #[error("the node stopped at conflicting certificates")]
     Halted,
+}
+
+impl Refusal {
+    /// The names of all.
+    pub const NAMES: [&'static str; 11] = [
+        "invalid",
+        "beyond_window",
+        "too_many_blocks",
+        "term_over",
+        "not_permitted",
+        "parent_behind",
+        "barred",
+        "not_its_turn",
+        "not_granted",
+        "would_equivocate",
+        "halted",
+    ];
+
+    /// The stable name, for labels.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::BeyondWindow { .. } => "beyond_window",
+            Self::TooManyBlocks => "too_many_blocks",
+            Self::TermOver { .. } => "term_over",
+            Self::NotPermitted => "not_permitted",
+            Self::ParentBehind { .. } => "parent_behind",
+            Self::Barred { .. } => "barred",
+            Self::NotItsTurn { .. } => "not_its_turn",
+            Self::NotGranted { .. } => "not_granted",
+            Self::WouldEquivocate(_) => "would_equivocate",
+            Self::Halted => "halted",
+        }
+    }
 }

@@ -80,6 +80,7 @@ impl Voter {
                     block: executed.digest,
                     view: executed.view,
                     log_index,
+                    is_closing: executed.is_closing(),
                     notarized: self.tally.voters(&self.ballot(VoteKind::Notarize, executed)),
                     finalized: self.tally.voters(&self.ballot(VoteKind::Finalize, executed)),
                 }
@@ -95,12 +96,20 @@ impl Voter {
             term: self.terms.term(),
             leader: self.terms.leader(),
             gave_up: self.nullifies.who_ended(self.terms.term()),
+            barred: self.barred(),
             complaint: self.terms.complaint(),
             patience_ms: self.timer.left_ms(&self.parameters, self.now.steady),
             failed_terms: self.timer.failed_terms(),
             invalid: refused.filter_map(|(index, staged)| Some((index, staged.reason()?.clone()))).collect(),
             halted: self.halted,
         }
+    }
+
+    /// Who may not lead this term.
+    fn barred(&self) -> Vec<NodeId> {
+        let validators = self.validators();
+        let members = validators.members.iter().map(|(node, _)| *node);
+        members.filter(|node| self.terms.is_barred(*node, validators)).collect()
     }
 
     /// Two voters with the same fingerprint go on alike, but for what they would report as evidence. For a search through

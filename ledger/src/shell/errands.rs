@@ -102,6 +102,7 @@ pub(crate) async fn fetch_certificates(shared: Arc<Shared>) {
         let others = shared.lines.others();
         let Some(peer) = others.get(turn % others.len().max(1)) else { continue };
         turn += 1;
+        shared.observed.fetch_from(*peer);
         let reply = shared.transport.request(*peer, PeerRequest::Certificates { from }, PEER_TIMEOUT).await;
         match reply {
             Ok(PeerReply::Certificates(certificates)) => {

@@ -154,6 +154,13 @@ impl Promises {
         latest.map(|kept| kept.promise)
     }
 
+    /// How many promises wait for their block, and in how many blocks after that of `tip` the first one of its term is due.
+    pub(crate) fn kept(&self, tip: View) -> (usize, Option<u64>) {
+        let kept = lock(&self.kept);
+        let of_term = kept.iter().map(|kept| &kept.promise.statement).filter(|promise| promise.term == tip.term);
+        (kept.len(), of_term.map(|promise| promise.through.saturating_sub(tip.number)).min())
+    }
+
     /// The promises for the block of `view`. They are forgotten, with those of views before it.
     fn for_view(&self, view: View) -> Vec<Kept> {
         let mut kept = lock(&self.kept);

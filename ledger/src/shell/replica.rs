@@ -111,6 +111,7 @@ impl Replica {
 
     /// Answers a request of node `from`, whom the transport has authenticated.
     pub async fn serve(&self, from: NodeId, request: PeerRequest) -> PeerReply {
+        self.shared.observed.hear(from);
         self.shared.serve(from, request).await.unwrap_or_else(PeerReply::Refused)
     }
 

@@ -27,13 +27,13 @@ const DRAWN_MAX: usize = 64;
 
 /// Whether this process may sign with the node's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Custody {
+pub enum Custody {
     /// These peers have answered, and hold nothing that the record does not know.
     Asking(BTreeSet<NodeId>),
     /// The record is the last one, as far as anybody knows.
     Trusted,
-    /// It is not. The node submitted `ValidatorResumed`.
-    Silent,
+    /// It is not, for this reason. The node submitted `ValidatorResumed`.
+    Silent(&'static str),
     /// Another process has this key.
     Doubled,
 }
@@ -61,7 +61,7 @@ impl Validator {
     }
 
     /// Falls silent if this node's key signed something here that its record does not know.
-    pub(crate) fn check_own(&mut self, statements: &Statements, why: &str) -> Result<(), Fault> {
+    pub(crate) fn check_own(&mut self, statements: &Statements, why: &'static str) -> Result<(), Fault> {
         let shared = &self.shared;
         let by = |own| statements.are_beyond(&self.votes.record, shared.me, own, &shared.consortium);
         let beyond = self.own.iter().any(by);
@@ -70,7 +70,7 @@ impl Validator {
 
     /// See [`Self::check_own`], for what this node hears of itself in an input.
     pub(crate) fn check_input(&mut self, input: &Input) -> Result<(), Fault> {
-        if matches!(self.custody, Custody::Silent | Custody::Doubled) {
+        if matches!(self.custody, Custody::Silent(_) | Custody::Doubled) {
             return Ok(());
         }
         if let Input::Flushed { block, .. } = input {
@@ -107,19 +107,19 @@ impl Validator {
         if let Some(signer) = self.voter.signer() {
             self.shared.promises.sign_with(signer.clone());
         }
-        if self.custody == Custody::Silent
+        if matches!(self.custody, Custody::Silent(_))
             && let Some(nonce) = self.votes.silent
         {
             self.submit_resumption(nonce);
         }
     }
 
-    fn fall_silent(&mut self, why: &str) -> Result<(), Fault> {
-        if matches!(self.custody, Custody::Silent | Custody::Doubled) {
+    fn fall_silent(&mut self, why: &'static str) -> Result<(), Fault> {
+        if matches!(self.custody, Custody::Silent(_) | Custody::Doubled) {
             return Ok(());
         }
         self.hush();
-        self.custody = Custody::Silent;
+        self.custody = Custody::Silent(why);
         // Drawn anew at each start, so that a copy of this folder is told apart.
         let nonce = self.draw();
         self.votes.silent = Some(nonce);
@@ -158,7 +158,7 @@ impl Validator {
     /// Looks for `ValidatorResumed` of this node's key in a block that became final.
     pub(crate) fn look_for_resumption(&mut self, finalized: &Final) -> Result<(), Fault> {
         for nonce in self.resumptions(&finalized.block) {
-            if self.votes.silent != Some(nonce) || self.custody != Custody::Silent {
+            if self.votes.silent != Some(nonce) || !matches!(self.custody, Custody::Silent(_)) {
                 self.yield_to(nonce)?;
                 continue;
             }

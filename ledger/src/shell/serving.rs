@@ -19,7 +19,10 @@ impl Shared {
             self.heard.hear(term);
         }
         match request {
-            PeerRequest::Append { rpc, prev_chain, proof } => self.guarded_append(from, rpc, prev_chain, proof).await,
+            PeerRequest::Append { rpc, prev_chain, proof } => {
+                let reply = self.guarded_append(from, rpc, prev_chain, proof).await;
+                reply.inspect_err(|refusal| self.observed.hold_back(refusal.code()))
+            }
             PeerRequest::Candidate(candidacy) => self.ask_for_grant(from, *candidacy).await,
             PeerRequest::Votes(words) => self.take_words(from, words).await,
             PeerRequest::Submit(entries) => self.take_entries(entries).await.map(PeerReply::Submit),

@@ -21,6 +21,7 @@ use super::{
     final_store::FinalStore,
     lines::Lines,
     log_store::LogStore,
+    observed::Observed,
     pins::Pins,
     promises::Promises,
     raft::{Raft, RaftEntry, RaftLogId, node_id},
@@ -90,6 +91,7 @@ pub(crate) struct Shared {
     pub(crate) cuts: mpsc::UnboundedSender<Cut>,
     pub(crate) asked: watch::Sender<Option<BlockHeight>>,
     pub(crate) peers: Mutex<BTreeMap<NodeId, BlockHeight>>,
+    pub(crate) observed: Arc<Observed>,
 }
 
 impl Shared {

@@ -19,6 +19,7 @@ use super::{
     files::Files,
     lines::{self, Lines},
     log_store::blocking,
+    observed::{Listening, Observed},
     pins::{self, Pins},
     promises::Promises,
     proposer,
@@ -67,6 +68,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
     .with_carriers(tip.carriers);
     let (messages, inbox) = mpsc::channel(MESSAGES_MAX);
     let (cuts, cuts_inbox) = mpsc::unbounded_channel();
+    let observed = Arc::new(Observed::new());
     let (pinned, let_go) = Pins::new(&tip_executed);
     let shared = Arc::new(Shared {
         dir,
@@ -74,7 +76,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         votes: watch::Sender::new(false),
         recovered: watch::Sender::new(log.purged().is_none()),
         clock,
-        transport,
+        transport: Arc::new(Listening { transport, observed: observed.clone() }),
         checks,
         first_entry: first_entry(&consortium),
         consortium,
@@ -100,6 +102,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         cuts,
         asked: watch::Sender::new(None),
         peers: Mutex::default(),
+        observed,
         log: log.clone(),
         store,
     });

@@ -62,6 +62,8 @@ struct Open {
 
 struct Outgoing {
     entry: Entry,
+    /// When it was submitted here.
+    since: Instant,
     sent: Option<Instant>,
     for_other: bool,
     /// Somebody had to send it more than once.
@@ -78,7 +80,14 @@ struct Refused {
 
 impl Outgoing {
     fn new(entry: Entry, for_other: bool) -> Self {
-        Self { entry, sent: None, for_other, is_late: for_other, treatment: Treatment::default() }
+        Self {
+            entry,
+            since: Instant::now(),
+            sent: None,
+            for_other,
+            is_late: for_other,
+            treatment: Treatment::default(),
+        }
     }
 }
 
@@ -122,6 +131,12 @@ impl Outbox {
 
     pub(crate) fn len(&self) -> usize {
         lock(&self.open).entries.len()
+    }
+
+    /// How many entries wait, and how long the first of them has.
+    pub(crate) fn waiting(&self) -> (usize, Duration) {
+        let open = lock(&self.open);
+        (open.entries.len(), open.entries.values().next().map_or(Duration::ZERO, |first| first.since.elapsed()))
     }
 
     /// Entries to send now: new ones, and those sent longer ago than `again`.
@@ -326,7 +341,11 @@ impl Queue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        lock(&self.waiting).entries.is_empty()
+        self.len() == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.waiting).entries.len()
     }
 
     /// Returns when at least `count` entries wait.

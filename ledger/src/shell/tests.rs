@@ -1,6 +1,7 @@
 //! Whole replicas: finality, elections, restarts, repairs.
 
 mod backup;
+mod causes;
 mod censors;
 mod cluster;
 mod flips;

@@ -220,6 +220,9 @@ pub enum PeerRefusal {
 }
 
 impl PeerRefusal {
+    /// The codes of all.
+    pub const CODES: [&'static str; 8] = ["L-901", "L-902", "L-903", "L-904", "L-905", "L-906", "L-907", "L-908"];
+
     /// Stable name of the refusal.
     pub fn code(self) -> &'static str {
         match self {

@@ -177,6 +177,7 @@ impl Validator {
         }
         self.read_log()?;
         self.read_demand()?;
+        self.shared.observed.note_custody(&self.custody);
         self.shared.status.send_replace(self.voter.status());
         Ok(true)
     }
@@ -187,6 +188,7 @@ impl Validator {
             self.read_log()?;
         }
         if let Err(refusal) = self.step(input)? {
+            self.shared.observed.hold_back(refusal.name());
             tracing::debug!(%refusal, "finality input refused");
         }
         Ok(())
@@ -316,6 +318,7 @@ impl Validator {
         shared.tip.send_replace(now);
         shared.check_promises(finalized, &before)?;
         shared.outbox.settle(&ids);
+        shared.observed.note_final(ids.len());
         self.judge_leader(&finalized.block, is_timely);
         self.look_for_resumption(finalized)?;
         self.note_recovery();

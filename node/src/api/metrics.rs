@@ -8,6 +8,9 @@ use prometheus_client::{
     registry::Registry,
 };
 
+/// Because of whom a request may be one too many.
+const REFUSED_OF: [&str; 2] = ["key", "address"];
+
 /// The counters of the HTTP interface. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -64,12 +67,17 @@ impl Metrics {
         self.refused.get_or_create(&vec![("of", whom)]).inc();
     }
 
-    /// The OpenMetrics text.
+    /// The OpenMetrics text, with what `more` registers.
     ///
     /// # Panics
     /// Never: writing to a string does not fail.
-    pub fn render(&self, gauges: &Gauges) -> String {
+    pub fn render(&self, gauges: &Gauges, more: impl FnOnce(&mut Registry)) -> String {
         let mut registry = Registry::with_prefix("batchmind");
+        more(&mut registry);
+        for whom in REFUSED_OF {
+            // Counted from zero on, so that the first one is seen as one more.
+            drop(self.refused.get_or_create(&vec![("of", whom)]));
+        }
         registry.register("http_tokens_sent", "Tokens sent to clients", self.tokens.clone());
         registry.register("http_requests", "Requests by path and status", self.requests.clone());
         let refused = "Requests refused because there were too many of one key or address";
@@ -112,7 +120,7 @@ mod tests {
         metrics.token_sent();
         metrics.token_sent();
         metrics.request_answered("/v1/models", 200);
-        let text = metrics.render(&Gauges { final_height: 9, is_leader: true, ..Gauges::default() });
+        let text = metrics.render(&Gauges { final_height: 9, is_leader: true, ..Gauges::default() }, |_| {});
         for line in [
             "batchmind_http_tokens_sent_total 2",
             r#"batchmind_http_requests_total{path="/v1/models",status="200"} 1"#,

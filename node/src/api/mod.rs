@@ -10,6 +10,7 @@ mod connection;
 mod evidence;
 mod governance;
 mod ledger;
+mod ledger_metrics;
 mod limits;
 mod listener;
 mod log;
@@ -29,7 +30,7 @@ mod tags;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use ::ledger::shell::replica::Replica;
+use ::ledger::shell::{cause::Cause, replica::Replica};
 use axum::{
     Router,
     extract::{FromRef, MatchedPath, Request, State},
@@ -264,7 +265,8 @@ async fn count(State(api): State<Api>, request: Request, next: Next) -> Response
 
 async fn metrics(State(api): State<Api>) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    (kind, api.metrics.render(&api.gauges().await)).into_response()
+    let (gauges, ledger) = (api.gauges().await, api.replica().metrics());
+    (kind, api.metrics.render(&gauges, |registry| ledger_metrics::register(registry, &ledger))).into_response()
 }
 
 /// Ready: the ledger has a leader, blocks become final at it, and the engine answers.
@@ -325,6 +327,7 @@ impl Api {
             "final_time_ms": executed.time,
             "log_size": executed.log.size(),
             "voting": ledger.votes,
+            "waits_for": ledger.causes().into_iter().map(Cause::name).collect::<Vec<_>>(),
             "stopped": stopped,
         })
     }

@@ -1,12 +1,13 @@
 //! The interfaces of a whole node that is alone in its consortium, over real sockets.
 
-use std::{fs, net::TcpListener, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, net::TcpListener, path::Path, time::Duration};
 
 use ::ledger::{
     block::Header,
     certificate::Certificate,
     event::{DecisionAnchored, Entry, Event},
     governance::{Action, ProposalEnacted, ProposalMade, ProposalTerms},
+    shell::cause::Cause,
     state::{Record, Stage, StateKey},
     tlog::{CosignedCheckpoint, LogProof, Note},
     tree::{
@@ -241,7 +242,8 @@ async fn who_asks_too_much_is_told_to_wait_and_nobody_else_is() {
     let metrics = alone.get("/metrics", None).await.text().await.expect("text");
     for of in ["key", "address"] {
         let counted = format!("batchmind_http_requests_refused_total{{of=\"{of}\"}}");
-        assert!(metrics.contains(&counted), "{counted} is missing in {metrics}");
+        let is_counted = metrics.lines().any(|line| line.starts_with(&counted) && !line.ends_with(" 0"));
+        assert!(is_counted, "{counted} is missing in {metrics}");
     }
     // They ask the engine, so not without an end either.
     let mut watched = false;
@@ -252,6 +254,24 @@ async fn who_asks_too_much_is_told_to_wait_and_nobody_else_is() {
         }
     }
     assert!(watched, "/metrics is answered without an end");
+    alone.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_of_a_running_node_are_those_of_the_documentation() {
+    let alone = Alone::start().await;
+    // What is counted by its route is shown from the second request on.
+    alone.get("/healthz", None).await;
+    let shown = alone.get("/metrics", None).await.text().await.expect("text");
+    let name = |line: &str| line.split(['{', ' ']).next().map(str::to_owned);
+    let shown: BTreeSet<String> = shown.lines().filter(|line| !line.starts_with('#')).filter_map(name).collect();
+    let text = include_str!("../../../docs/operating/why-is-it-stuck.md");
+    let named = text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("batchmind_"));
+    let named: BTreeSet<String> = named.filter_map(name).collect();
+    assert_eq!(shown, named, "left is what a node shows, right what docs/operating/why-is-it-stuck.md names");
+    let reasons = Cause::ALL.iter().map(|cause| cause.name());
+    let untold: Vec<&str> = reasons.filter(|reason| !text.contains(&format!("| `{reason}` |"))).collect();
+    assert_eq!(untold, [""; 0], "reasons without a row");
     alone.node.stop().await;
 }
 

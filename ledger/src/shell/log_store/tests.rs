@@ -78,6 +78,30 @@ fn a_reader_learns_the_first_cut_since_it_last_looked() {
 }
 
 #[test]
+fn a_log_tells_what_was_cut_from_it_from_what_it_lost_also_after_a_restart() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let log = LogStore::open(dir.path()).expect("opens");
+    log.append_proven(vec![entry(0), entry(1), entry(2)]).expect("appends");
+    let then = log.end();
+    assert!(log.has_all_of(&Flushed::default()).expect("reads"));
+    log.append_proven(vec![entry(3)]).expect("appends");
+    assert!(log.has_all_of(&then).expect("reads"), "it has more");
+    log.cut(1).expect("cuts");
+    assert!(log.has_all_of(&then).expect("reads"), "the rest was cut");
+    let later = log.end();
+    drop(log);
+    let log = LogStore::open(dir.path()).expect("opens again");
+    assert_eq!(log.end(), later);
+    assert!(log.has_all_of(&then).expect("reads"));
+
+    let other = tempfile::tempdir().expect("tempdir");
+    let other = LogStore::open(other.path()).expect("opens");
+    other.append_proven(vec![entry(0), entry(1)]).expect("appends");
+    assert!(!other.has_all_of(&then).expect("reads"), "it never had the last entry");
+    assert!(!other.has_all_of(&later).expect("reads"), "it was never cut");
+}
+
+#[test]
 fn chain_hashes_are_kept_over_a_reopening() {
     let dir = tempfile::tempdir().expect("tempdir");
     let before = {

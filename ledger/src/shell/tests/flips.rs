@@ -207,7 +207,8 @@ fn cuts(sample: &Sample, seed: u64) -> Vec<Damage> {
     let logs = sample.files.iter().enumerate().filter(|(_, file)| file.kind == Kind::WriteAheadLog);
     logs.filter(|(_, file)| !file.bytes.is_empty())
         .flat_map(|(number, file)| {
-            let ends: Vec<_> = (0..100).map(|_| dice.below(file.bytes.len() as u64) as usize).collect();
+            let last = file.bytes.len() - 1;
+            let ends: Vec<_> = (0..100).map(|_| dice.below(last as u64) as usize).chain([last]).collect();
             ends.into_iter().map(move |at| Damage { file: number, at, how: How::Cut })
         })
         .collect()
