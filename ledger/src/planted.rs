@@ -88,6 +88,14 @@ mod switch {
         UnprovenLeader
         /// The vote record is kept in memory only.
         VoteRecordNotWritten
+        /// That a closing block is final by a block above it is believed whoever signed that.
+        ClosingNotProven
+        /// The closing block of an epoch takes a quorum of the next set.
+        ClosedByNextSet
+        /// Who left the validators is still counted by the vote.
+        RemovedStillVote
+        /// What operators say of a proposal still counts when it has expired.
+        ExpiredEnacted
     }
 
     /// From now on this thread has the bug.
