@@ -103,6 +103,18 @@ impl Disk {
         removed.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
     }
 
+    /// Lets this folder stand at `place`, which is on the same disk, all of it at once. Nobody may have files in it open.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub fn rename(&self, place: &Self) -> io::Result<()> {
+        match self {
+            Self::Folder(folder) => fs::rename(folder, place.folder()),
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(disk, folder) => disk.rename(folder, place.folder()),
+        }
+    }
+
     /// The bytes of a file, if there is one.
     ///
     /// # Errors

@@ -42,20 +42,13 @@ impl Unfinished {
 
     /// Lets the folder appear in its place. Nobody may have files in it open.
     pub(super) fn publish(self) -> Result<(), RestoreFault> {
-        let place = self.place.folder();
-        match (&self.folder, &self.claim) {
-            #[cfg(any(test, feature = "testing"))]
-            (Disk::Memory(disk, folder), _) => disk.rename(folder, place).map_err(file(folder))?,
-            (folder, claim) => {
-                // Else a loss of power could leave the folder without what is in it: that of a node that never was.
-                let synced = claim.as_ref().map_or(Ok(()), |claim| claim.folder.sync_all());
-                let moved = synced.and_then(|()| fs::rename(folder.folder(), place)).map_err(file(folder.folder()));
-                moved.inspect_err(|_| self.remove())?;
-                sync(above(place))?;
-                claim.as_ref().and_then(|claim| claim.made_in.as_deref()).map_or(Ok(()), sync)?;
-            }
-        }
-        Ok(())
+        // Else a loss of power could leave the folder without what is in it: that of a node that never was.
+        let synced = self.claim.as_ref().map_or(Ok(()), |claim| claim.folder.sync_all());
+        let moved = synced.and_then(|()| self.folder.rename(&self.place)).map_err(file(self.folder.folder()));
+        moved.inspect_err(|_| self.remove())?;
+        let Some(claim) = &self.claim else { return Ok(()) };
+        sync(above(self.place.folder()))?;
+        claim.made_in.as_deref().map_or(Ok(()), sync)
     }
 
     /// Removes what was written so far.
