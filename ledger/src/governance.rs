@@ -7,11 +7,13 @@
 mod action;
 mod ballot;
 mod proposal;
+mod turns;
 
 pub use self::{
     action::{Action, KeyClaim, Member, Rotation},
     ballot::{BallotCast, OperatorBallot},
     proposal::{ProposalEnacted, ProposalMade, ProposalTerms, ProposalWithdrawn},
+    turns::Turns,
 };
 
 /// A proposal has at most this many actions.

@@ -96,6 +96,14 @@ mod switch {
         FinalNotCompared
         /// The raft log is not compared with what the vote record notes of it.
         LogEndNotCompared
+        /// That a closing block is final by a block above it is believed whoever signed that.
+        ClosingNotProven
+        /// The closing block of an epoch takes a quorum of the next set.
+        ClosedByNextSet
+        /// Who left the validators is still counted by the vote.
+        RemovedStillVote
+        /// What operators say of a proposal still counts when it has expired.
+        ExpiredEnacted
     }
 
     /// From now on this thread has the bug.

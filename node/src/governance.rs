@@ -1,16 +1,14 @@
 //! Governance at a node: it puts on the ledger what operators signed elsewhere, and enacts what passed.
 //!
 //! Operators' keys are on no node. What they sign arrives as the bytes of an event, and the node wraps it in an entry of
-//! its own: their signature is what counts, and the ledger's rules check it. Enacting is nobody's choice, so each node does
-//! it by itself. The nodes take turns, so that usually one does; where two do, the second entry is refused.
+//! its own: their signature is what counts, and the ledger's rules check it. What passed each node enacts by itself, at its
+//! turn (`ledger::governance::Turns`).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use ledger::{
     event::{Entry, EntryBody, Event},
-    execute::Executed,
-    governance::ProposalEnacted,
-    state::{Stage, State},
+    governance::{ProposalEnacted, Turns},
 };
 use tokio::{
     sync::Mutex,
@@ -20,16 +18,9 @@ use tokio::{
 use wallet::{
     codec,
     digest::{Digest, sha256},
-    units::NodeId,
 };
 
 use crate::session::context::NodeContext;
-
-/// How long the next node waits for the one whose turn is before it.
-const TURN: Duration = Duration::from_secs(3);
-
-/// When a node tries again what the rules refused.
-const AGAIN: Duration = Duration::from_secs(60);
 
 /// Between two looks at the proposals.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -85,20 +76,11 @@ impl Enactor {
 
 async fn enact_forever(node: Arc<NodeContext>) {
     let mut tips = node.replica.watch_state();
-    let mut due: BTreeMap<Digest, Instant> = BTreeMap::new();
+    let (started, mut turns) = (Instant::now(), Turns::new(node.me));
     loop {
         let tip = tips.borrow_and_update().clone();
-        let (ready, now) = (ready(&tip), Instant::now());
-        due.retain(|proposal, _| ready.contains(proposal));
-        for proposal in ready {
-            let Some(turn) = turn(&tip.state, node.me, proposal) else { continue };
-            let at = due.entry(proposal).or_insert_with(|| now + TURN * turn);
-            if *at <= now {
-                *at = now + AGAIN;
-                enact(&node, proposal);
-            }
-        }
-        let next = due.values().min().copied();
+        turns.step(started.elapsed(), &tip).into_iter().for_each(|proposal| enact(&node, proposal));
+        let next = turns.next().map(|next| started + next);
         sleep(PAUSE).await;
         tokio::select! {
             changed = tips.changed() => if changed.is_err() { return },
@@ -115,69 +97,9 @@ fn enact(node: &NodeContext, proposal: Digest) {
     }
 }
 
-/// The proposals that can be enacted after this block, as far as their times and their electorate say.
-fn ready(tip: &Executed) -> Vec<Digest> {
-    let state = &tip.state;
-    let Some(electorate) = state.governance().map(|record| record.electorate) else { return Vec::new() };
-    let listed = state.operators().flat_map(|record| record.proposals);
-    listed
-        .filter(|proposal| {
-            state.proposal(*proposal).is_some_and(|record| match record.stage {
-                Stage::Passed { enactable_at } => {
-                    record.terms.electorate == electorate && (enactable_at..=record.expires_at).contains(&tip.time)
-                }
-                Stage::Open | Stage::Rejected | Stage::Withdrawn | Stage::Enacted { .. } => false,
-            })
-        })
-        .collect()
-}
-
-/// How many nodes enact `proposal` before this one does; none if it is no validator. Whose turn is first follows from the
-/// proposal, so that it is not always the same node.
-fn turn(state: &State, me: NodeId, proposal: Digest) -> Option<u32> {
-    let members = state.validators().members;
-    let place = members.iter().position(|(node, _)| *node == me)?;
-    let first = usize::from(proposal.as_bytes()[0]) % members.len();
-    u32::try_from((place + members.len() - first) % members.len()).ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use ledger::{
-        governance::{Action, Member},
-        testing::{Chain, consortium},
-    };
-
     use super::*;
-
-    #[test]
-    fn what_passed_is_ready_once_its_lock_is_over_and_until_it_is_enacted() {
-        let mut chain = Chain::new(consortium(4));
-        let lock = chain.tip.state.parameters().proposal_lock_ms;
-        let suspended = chain.pass(vec![Action::Suspend(Member::Node(NodeId::new(3)))]).expect("it passes");
-        assert_eq!(ready(&chain.tip), [suspended], "what takes power away does not wait");
-        chain.push(chain.enacting(suspended)).expect("it is enacted");
-        assert_eq!(ready(&chain.tip), []);
-        let reinstating = chain.reinstating(Member::Node(NodeId::new(3)));
-        let back = chain.pass(vec![reinstating]).expect("it passes");
-        assert_eq!(ready(&chain.tip), [], "its lock runs for {lock} ms");
-        chain.wait_ms(lock);
-        let open = chain.propose_actions(0, vec![Action::Suspend(Member::Node(NodeId::new(1)))]).expect("a proposal");
-        assert_eq!(ready(&chain.tip), [back], "{open} has no quorum");
-    }
-
-    #[test]
-    fn each_validator_has_a_turn_of_its_own_and_who_is_none_has_no_turn() {
-        let mut chain = Chain::new(consortium(4));
-        chain.enact(vec![Action::Suspend(Member::Node(NodeId::new(3)))]).expect("it is enacted");
-        let count = chain.tip.state.validators().members.len() as u32;
-        for byte in 0..=255 {
-            let turns = |node: u32| turn(&chain.tip.state, NodeId::new(node), Digest([byte; 32]));
-            let mut all: Vec<u32> = (0..=count).filter_map(turns).collect();
-            all.sort_unstable();
-            assert_eq!((all, turns(3)), ((0..count).collect(), None));
-        }
-    }
 
     #[test]
     fn only_events_of_governance_are_read() {

@@ -62,9 +62,14 @@ impl Voter {
         if let Some(nullify) = nullify.filter(|_| ballot.kind == VoteKind::Finalize) {
             self.accuse(vote.validator, Evidence::NullifiedFinalized { nullify, finalize: vote });
         }
-        if self.tally.count(&ballot) >= self.quorum() {
+        if self.tally.count(&ballot) >= self.quorum_for(&ballot) {
             self.certify(self.tally.certificate(&ballot));
         }
+    }
+
+    fn quorum_for(&self, ballot: &Ballot) -> usize {
+        let executed = self.stages.find(&ballot.block).filter(|_| planted!(ClosedByNextSet));
+        executed.map_or(self.quorum(), |(_, _, executed)| executed.validators().quorum())
     }
 
     /// Notarizes the blocks of this term that may be. Whether anything was signed.

@@ -62,6 +62,59 @@ impl Disk {
         }
     }
 
+    /// The folder `name` beside this one: its name with another extension.
+    #[must_use]
+    pub fn with_extension(&self, extension: &str) -> Self {
+        match self {
+            Self::Folder(folder) => Self::Folder(folder.with_extension(extension)),
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(disk, folder) => Self::Memory(disk.clone(), folder.with_extension(extension)),
+        }
+    }
+
+    /// Where this folder is.
+    pub fn folder(&self) -> &Path {
+        match self {
+            Self::Folder(folder) => folder,
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(_, folder) => folder,
+        }
+    }
+
+    /// Whether this folder is there.
+    pub fn exists(&self) -> bool {
+        match self {
+            Self::Folder(folder) => folder.exists(),
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(disk, folder) => disk.exists(folder),
+        }
+    }
+
+    /// Removes this folder with all that is in it, if it is there.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub fn remove(&self) -> io::Result<()> {
+        let removed = match self {
+            Self::Folder(folder) => fs::remove_dir_all(folder),
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(disk, folder) => disk.remove(folder),
+        };
+        removed.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
+    }
+
+    /// Lets this folder stand at `place`, which is on the same disk, all of it at once. Nobody may have files in it open.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub fn rename(&self, place: &Self) -> io::Result<()> {
+        match self {
+            Self::Folder(folder) => fs::rename(folder, place.folder()),
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(disk, folder) => disk.rename(folder, place.folder()),
+        }
+    }
+
     /// The bytes of a file, if there is one.
     ///
     /// # Errors
@@ -77,6 +130,21 @@ impl Disk {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a file and does not wait for the disk: after a crash it may be cut short, or not there.
+    ///
+    /// # Errors
+    /// The system's own; then it may be cut short.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Folder(folder) => {
+                fs::create_dir_all(folder)?;
+                fs::write(folder.join(name), bytes)
+            }
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(disk, folder) => disk.write_in_place(folder.join(name), bytes),
         }
     }
 

@@ -3,7 +3,12 @@
 //! Where a restored node has to be silent at first, because its key may have signed what it does not know any more, one
 //! that never was a validator has nothing to remember: it begins with an empty vote record, like the nodes of genesis.
 
-use std::{path::Path, sync::Arc};
+mod asking;
+mod fetch;
+mod giver;
+mod kept;
+
+use std::sync::Arc;
 
 use genesis::Consortium;
 use wallet::{
@@ -11,12 +16,17 @@ use wallet::{
     units::{BlockHeight, NodeId},
 };
 
+pub use asking::{Dropped, Made, Order, Step, join};
+pub use giver::{Giver, GiverFault};
+
 use super::{
     catch_up::catch_up,
+    disk::Disk,
     fault::Fault,
     final_store::FinalStore,
     log_store::LogStore,
-    restore::{RestoreFault, Unfinished, place_of, proves_place},
+    restore::{RestoreFault, place_of, proves_place},
+    unfinished::Unfinished,
     vote_record::{VoteFile, Votes},
 };
 use crate::{
@@ -51,7 +61,7 @@ impl Joining {
     ///
     /// # Errors
     /// [`RestoreFault`] if there is one, or another process fills it, or the disk says so.
-    pub fn begin(folder: &Path, consortium: Arc<Consortium>, extent: Extent) -> Result<Self, RestoreFault> {
+    pub fn begin(folder: &Disk, consortium: Arc<Consortium>, extent: Extent) -> Result<Self, RestoreFault> {
         let unfinished = Unfinished::begin(folder)?;
         let opened = FinalStore::open(unfinished.folder().join("final"), &consortium);
         let (store, tip) = opened.inspect_err(|_| unfinished.remove())?;
@@ -97,7 +107,7 @@ impl Joining {
         let joined = made.and_then(|executed| {
             let node = newcomer(&executed.state, key)?;
             let votes = Votes::new(consortium.id(), node);
-            VoteFile::new(unfinished.folder()).save(&votes).map_err(RestoreFault::from)?;
+            VoteFile::new(unfinished.folder().clone()).save(&votes).map_err(RestoreFault::from)?;
             Ok(Joined { node, executed })
         });
         let joined = joined.inspect_err(|_| unfinished.remove())?;
@@ -119,7 +129,7 @@ fn fill(
     consortium: &Arc<Consortium>,
     store: &FinalStore,
     genesis: Executed,
-    folder: &Path,
+    folder: &Disk,
     progress: &mut dyn FnMut(BlockHeight),
 ) -> Result<Executed, JoinFault> {
     let extent = plan.extent();
@@ -180,6 +190,18 @@ pub enum JoinFault {
     /// quorum lied.
     #[error("a block does not follow from the certified state: {0}")]
     Replay(#[from] ReplayInvalid),
+    /// Nobody has a ledger to offer.
+    #[error("no node offers its ledger")]
+    NoOffer {
+        /// What became of each node that was asked.
+        reasons: String,
+    },
+    /// What came is not all.
+    #[error("no node is left that could send the rest of the ledger")]
+    NotAll {
+        /// What became of those that are not asked any more.
+        reasons: String,
+    },
     /// What was offered as the last block stands above the end of its epoch.
     #[error("the block of height {height} is a carrier above the end of its epoch, and no part of the chain")]
     Carrier {

@@ -31,8 +31,8 @@ struct Inner {
 /// What a disk holds: an image of it is a backup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
-    /// By store and family.
-    values: BTreeMap<(&'static str, &'static str), Values>,
+    /// By the folder of the store, and the family.
+    stores: BTreeMap<PathBuf, BTreeMap<&'static str, Values>>,
     files: BTreeMap<PathBuf, Vec<u8>>,
 }
 
@@ -102,8 +102,36 @@ impl MemoryDisk {
         };
     }
 
-    pub(super) fn store(self: &Arc<Self>, name: &'static str) -> MemoryStore {
-        MemoryStore { disk: self.clone(), name }
+    pub(super) fn store(self: &Arc<Self>, folder: &Path) -> MemoryStore {
+        MemoryStore { disk: self.clone(), folder: folder.to_owned() }
+    }
+
+    pub(super) fn exists(&self, folder: &Path) -> bool {
+        let Inner { image: Image { stores, files }, .. } = &*self.inner();
+        stores.keys().chain(files.keys()).any(|path| path.starts_with(folder))
+    }
+
+    pub(super) fn remove(&self, folder: &Path) -> io::Result<()> {
+        let mut inner = self.inner();
+        let (keep, result) = inner.write();
+        if keep {
+            inner.image.stores.retain(|path, _| !path.starts_with(folder));
+            inner.image.files.retain(|path, _| !path.starts_with(folder));
+        }
+        result
+    }
+
+    /// Gives a folder another name, all of it at once.
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut inner = self.inner();
+        let (keep, result) = inner.write();
+        if keep {
+            let renamed = |path: PathBuf| path.strip_prefix(from).map(|rest| to.join(rest)).unwrap_or(path.clone());
+            let Image { stores, files } = std::mem::take(&mut inner.image);
+            inner.image.stores = stores.into_iter().map(|(path, store)| (renamed(path), store)).collect();
+            inner.image.files = files.into_iter().map(|(path, bytes)| (renamed(path), bytes)).collect();
+        }
+        result
     }
 
     pub(super) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -124,6 +152,17 @@ impl MemoryDisk {
         } else if inner.dead {
             let half = bytes[..bytes.len() / 2].to_vec();
             inner.image.files.insert(path.with_extension("next"), half);
+        }
+        result
+    }
+
+    /// A write that is not whole when the process dies in it.
+    pub(super) fn write_in_place(&self, path: PathBuf, bytes: &[u8]) -> io::Result<()> {
+        let mut inner = self.inner();
+        let (keep, result) = inner.write();
+        let kept = if keep { bytes.len() } else { bytes.len() / 2 };
+        if keep || inner.dead {
+            inner.image.files.insert(path, bytes[..kept].to_vec());
         }
         result
     }
@@ -161,13 +200,13 @@ impl Inner {
 /// A database on a [`MemoryDisk`]. A batch is kept whole or not at all, as RocksDB's write-ahead log sees to it.
 pub(super) struct MemoryStore {
     disk: Arc<MemoryDisk>,
-    name: &'static str,
+    folder: PathBuf,
 }
 
 impl MemoryStore {
     pub(super) fn get<T>(&self, family: &'static str, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let inner = self.disk.inner();
-        inner.image.values.get(&(self.name, family))?.get(key).map(|value| read(value))
+        inner.image.stores.get(&self.folder)?.get(family)?.get(key).map(|value| read(value))
     }
 
     pub(super) fn scan(
@@ -181,7 +220,8 @@ impl MemoryStore {
             return Ok(());
         }
         let inner = self.disk.inner();
-        let Some(values) = inner.image.values.get(&(self.name, family)) else { return Ok(()) };
+        let values = inner.image.stores.get(&self.folder).and_then(|store| store.get(family));
+        let Some(values) = values else { return Ok(()) };
         let range = (Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded));
         for (key, value) in values.range::<[u8], _>(range) {
             if let Scan::Stop = visit(key, value)? {
@@ -193,7 +233,7 @@ impl MemoryStore {
 
     pub(super) fn last(&self, family: &'static str) -> Option<KeyValue> {
         let inner = self.disk.inner();
-        let (key, value) = inner.image.values.get(&(self.name, family))?.last_key_value()?;
+        let (key, value) = inner.image.stores.get(&self.folder)?.get(family)?.last_key_value()?;
         Some((key.clone(), value.clone()))
     }
 
@@ -202,21 +242,20 @@ impl MemoryStore {
         let mut inner = self.disk.inner();
         let (keep, result) = if sync { inner.write() } else { (!inner.dead, Ok(())) };
         for change in changes.into_iter().filter(|_| keep) {
-            let values = &mut inner.image.values;
+            let store = inner.image.stores.entry(self.folder.clone()).or_default();
             match change {
                 Change::Put { family, key, value } => {
-                    values.entry((self.name, family)).or_default().insert(key, value);
+                    store.entry(family).or_default().insert(key, value);
                 }
                 Change::Delete { family, key } => {
-                    values.entry((self.name, family)).or_default().remove(&key);
+                    store.entry(family).or_default().remove(&key);
                 }
                 Change::DeleteRange { family, from, to } => {
-                    let values = values.entry((self.name, family)).or_default();
-                    values.retain(|key, _| *key < from || *key >= to);
+                    store.entry(family).or_default().retain(|key, _| *key < from || *key >= to);
                 }
             }
         }
-        result.map_err(|source| Fault::File { path: self.name.into(), source })
+        result.map_err(|source| Fault::File { path: self.folder.clone(), source })
     }
 }
 
@@ -261,6 +300,31 @@ mod tests {
             assert_eq!([b"one".as_slice(), b"two", b"three"].map(|key| has(&store, key)), [true, kept, false]);
             put(&store, b"three", 3).expect("lives again");
         }
+    }
+
+    #[test]
+    fn a_folder_is_renamed_and_removed_with_all_that_is_in_it_and_with_nothing_beside_it() {
+        let disk = Arc::new(MemoryDisk::default());
+        let [folder, other] = ["folder", "folder.next"].map(|name| Disk::from(disk.clone()).join(name));
+        let store = |folder: &Disk| Store::open(&folder.join("store"), "test", &["values"]).expect("opens");
+        put(&store(&other), b"one", 1).expect("writes");
+        other.replace("file", b"bytes").expect("writes");
+        assert!(other.exists() && !folder.exists());
+        disk.rename(other.folder(), folder.folder()).expect("writes");
+        assert!(!other.exists() && has(&store(&folder), b"one"));
+        assert_eq!(folder.read("file").expect("reads"), Some(b"bytes".to_vec()));
+        put(&store(&other), b"two", 2).expect("writes");
+        folder.remove().expect("writes");
+        assert!(!folder.exists() && has(&store(&other), b"two"));
+    }
+
+    #[test]
+    fn a_write_in_place_is_cut_short_by_a_death() {
+        let disk = Arc::new(MemoryDisk::default());
+        let folder = Disk::from(disk.clone());
+        disk.plan(0, Trouble::DieAndLose);
+        folder.write("file", b"bytes").expect_err("dies");
+        assert_eq!(folder.read("file").expect("reads"), Some(b"by".to_vec()));
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub mod terms;
 #[cfg(test)]
 mod tests;
 pub mod transport;
+mod unfinished;
 mod validator;
 pub mod vote_record;
 mod window;

@@ -4,8 +4,7 @@
 //! node without its vote record; see also [`super::recovery`].
 
 use std::{
-    fs::{self, File, TryLockError},
-    io::{self, ErrorKind, Read},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -15,10 +14,12 @@ use wallet::{digest::Digest, units::BlockHeight};
 
 use super::{
     catch_up::catch_up,
+    disk::Disk,
     fault::Fault,
     final_store::FinalStore,
     log_store::{Link, LogStore, chain_hash},
     raft::{RaftEntry, RaftLogId, first_entry, raft_id},
+    unfinished::Unfinished,
 };
 use crate::{
     archive::{ArchiveInvalid, ArchiveReader, End},
@@ -52,95 +53,15 @@ pub fn restore(
     folder: &Path,
     mut progress: impl FnMut(BlockHeight),
 ) -> Result<Restored, RestoreFault> {
-    let unfinished = Unfinished::begin(folder)?;
+    let unfinished = Unfinished::begin(&folder.into())?;
     let restored = fill(archive, unfinished.folder(), &mut progress).inspect_err(|_| unfinished.remove())?;
     unfinished.publish()?;
     Ok(restored)
 }
 
-/// A ledger folder that is being filled beside its place.
-pub(super) struct Unfinished {
-    folder: PathBuf,
-    /// Where it will stand.
-    place: PathBuf,
-    /// The folder itself. It is locked until the process ends with it.
-    lock: File,
-    /// The folder that is above its place, if that was made for it.
-    made_in: Option<PathBuf>,
-}
-
-impl Unfinished {
-    /// An empty folder for `place`, where nothing may stand, instead of one that ended in the midst.
-    pub(super) fn begin(place: &Path) -> Result<Self, RestoreFault> {
-        if place.exists() {
-            return Err(RestoreFault::FolderExists { folder: place.to_owned() });
-        }
-        let parent = above(place);
-        let is_new = !parent.exists();
-        fs::create_dir_all(parent).map_err(file(parent))?;
-        let made_in = is_new.then(|| above(parent).to_owned());
-        let folder = place.with_extension("restoring");
-        match File::open(&folder) {
-            Ok(left) => {
-                lock(&left, &folder)?;
-                fs::remove_dir_all(&folder).map_err(file(&folder))?;
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(file(&folder)(error)),
-        }
-        fs::create_dir(&folder).map_err(file(&folder))?;
-        let own = File::open(&folder).map_err(file(&folder))?;
-        lock(&own, &folder)?;
-        Ok(Self { folder, place: place.to_owned(), lock: own, made_in })
-    }
-
-    /// The folder to fill.
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// Lets the folder appear in its place. Nobody may have files in it open.
-    pub(super) fn publish(self) -> Result<(), RestoreFault> {
-        // Else a loss of power could leave the folder without what is in it: that of a node that never was.
-        let moved = self.lock.sync_all().map_err(file(&self.folder));
-        let moved = moved.and_then(|()| fs::rename(&self.folder, &self.place).map_err(file(&self.place)));
-        moved.inspect_err(|_| self.remove())?;
-        sync(above(&self.place))?;
-        self.made_in.as_deref().map_or(Ok(()), sync)
-    }
-
-    /// Removes what was written so far.
-    pub(super) fn remove(&self) {
-        if let Err(error) = fs::remove_dir_all(&self.folder) {
-            tracing::warn!(folder = %self.folder.display(), %error, "an unfinished restore could not be removed");
-        }
-    }
-}
-
-/// The folder in which a path stands.
-fn above(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn lock(folder: &File, path: &Path) -> Result<(), RestoreFault> {
-    folder.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => RestoreFault::UnderWay { folder: path.to_owned() },
-        TryLockError::Error(source) => file(path)(source),
-    })
-}
-
-fn sync(folder: &Path) -> Result<(), RestoreFault> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(file(folder))
-}
-
-fn file(path: &Path) -> impl FnOnce(io::Error) -> RestoreFault + use<> {
-    let path = path.to_owned();
-    move |source| RestoreFault::File { path, source }
-}
-
 fn fill(
     archive: &mut ArchiveReader<impl Read>,
-    folder: &Path,
+    folder: &Disk,
     progress: &mut dyn FnMut(BlockHeight),
 ) -> Result<Restored, RestoreFault> {
     let consortium = archive.consortium().clone();

@@ -85,7 +85,7 @@ impl Store {
         let backend = match disk {
             Disk::Folder(folder) => Backend::Rocks(Rocks::open(folder, name, families)?),
             #[cfg(any(test, feature = "testing"))]
-            Disk::Memory(memory, _) => Backend::Memory(memory.store(name)),
+            Disk::Memory(memory, folder) => Backend::Memory(memory.store(folder)),
         };
         Ok(Self { backend, name })
     }

@@ -48,7 +48,7 @@ impl Arguments {
         let sources = all.map(|url| Source::new(&roots, url, api_key.clone())).collect::<Result<Vec<_>, Failure>>()?;
         let folder = data_dir.join("ledger");
         let (key, consortium, replays) = (keys.key().public_key(), Arc::new(consortium), self.replay);
-        let order = Order { consortium, key, folder: folder.clone(), replays };
+        let order = Order { consortium, key, folder: folder.clone().into(), replays };
         let (mut came, mut executed) = (Progress::new("MiB"), Progress::new("blocks"));
         let told = move |step| match step {
             Step::Came(bytes) => came.at(bytes >> 20),

@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use genesis::Consortium;
+use futures::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 use ledger::{
-    hand_over::{HandOver, ValidatorSets},
-    snapshot::{CHUNK_BYTES_MAX, ChunkPath, Offer, Verified},
+    shell::join::{Giver, GiverFault},
+    snapshot::{CHUNK_BYTES_MAX, ChunkPath},
 };
 use reqwest::Method;
 use tokio::time::timeout;
-use wallet::codec;
 use zeroize::Zeroizing;
 
-use super::Dropped;
 use crate::{
     cli::{Failure, client::Client},
     tls::client::Roots,
@@ -20,8 +18,9 @@ use crate::{
 
 /// How long a node may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long it may take to show its offer with all hand-overs.
-const OFFER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The code of a chunk that is not there.
+const NOT_HERE: &str = "N-525";
 
 /// Where the chunks are.
 const PATH: &str = "/ledger/v1/snapshot";
@@ -42,51 +41,6 @@ impl Source {
         Ok(Self { url: url.trim_end_matches('/').to_owned(), client: Client::trusting(roots, url, api_key)? })
     }
 
-    /// Its address.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// What it has, proven from genesis on.
-    pub(super) async fn offer(&self, consortium: &Consortium) -> Result<Verified, Dropped> {
-        let late = |_| self.dropped(false, format!("no whole offer within {} s", OFFER_PATIENCE.as_secs()));
-        timeout(OFFER_PATIENCE, self.proven_offer(consortium)).await.map_err(late)?
-    }
-
-    async fn proven_offer(&self, consortium: &Consortium) -> Result<Verified, Dropped> {
-        let silent = |failure: Failure| self.dropped(false, failure);
-        let lied = |what: &dyn std::fmt::Display| self.dropped(true, format!("its offer: {what}"));
-        let bytes = self.get(PATH.to_owned()).await.map_err(silent)?;
-        let offer: Offer = codec::decode(&bytes).map_err(|error| lied(&error))?;
-        let mut sets = ValidatorSets::genesis(consortium);
-        while sets.last().epoch < offer.hand_overs() {
-            let bytes = self.chunk(ChunkPath::HandOvers { from: sets.last().epoch }).await.map_err(silent)?;
-            let hand_overs: Vec<HandOver> = codec::decode(&bytes).map_err(|error| lied(&error))?;
-            if hand_overs.is_empty() {
-                return Err(lied(&"no hand-over where one is claimed"));
-            }
-            // Each one leads to the next set or ends this: nobody makes more of them than there were epochs.
-            for hand_over in &hand_overs {
-                if sets.last().epoch == offer.hand_overs() {
-                    break;
-                }
-                sets.take(hand_over).map_err(|error| lied(&error))?;
-            }
-        }
-        offer.verify(sets).map_err(|error| lied(&error))
-    }
-
-    /// A chunk, not checked yet.
-    pub(super) async fn chunk(&self, path: ChunkPath) -> Result<Vec<u8>, Failure> {
-        self.get(format!("{PATH}/{path}")).await
-    }
-
-    pub(super) fn dropped(&self, lied: bool, reason: impl std::fmt::Display) -> Dropped {
-        let dropped = Dropped { url: self.url.clone(), lied, reason: reason.to_string() };
-        tracing::warn!(url = dropped.url, lied, reason = dropped.reason, "this node is not asked any more");
-        dropped
-    }
-
     async fn get(&self, path: String) -> Result<Vec<u8>, Failure> {
         let broken = |title: String| Failure::new("N-160", title, &self.url);
         let read = async {
@@ -104,4 +58,27 @@ impl Source {
         let late = |_| broken(format!("no whole answer within {} s", PATIENCE.as_secs()));
         timeout(PATIENCE, read).await.map_err(late)?
     }
+}
+
+impl Giver for Source {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn offer(&self) -> BoxFuture<'_, Result<Vec<u8>, GiverFault>> {
+        self.get(PATH.to_owned()).map_err(in_words).boxed()
+    }
+
+    fn chunk(&self, path: ChunkPath) -> BoxFuture<'_, Result<Option<Vec<u8>>, GiverFault>> {
+        let answer = self.get(format!("{PATH}/{path}"));
+        let or_none = |answer: Result<Vec<u8>, Failure>| match answer {
+            Err(failure) if failure.code == NOT_HERE => Ok(None),
+            answer => answer.map(Some).map_err(in_words),
+        };
+        answer.map(or_none).boxed()
+    }
+}
+
+fn in_words(failure: Failure) -> GiverFault {
+    GiverFault(failure.to_string())
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::Path,
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -17,7 +18,7 @@ use tokio::net::TcpListener;
 use wallet::{
     codec,
     identity::{RegionId, SecretKey},
-    units::NodeId,
+    units::{BlockHeight, NodeId},
 };
 use zeroize::Zeroizing;
 
@@ -85,7 +86,7 @@ fn newcomer() -> SecretKey {
 
 fn order(testbed: &Testbed, folder: &Path) -> Order {
     let consortium = testbed.node(0).sessions().context().consortium.clone();
-    Order { consortium, key: newcomer().public_key(), folder: folder.join("ledger"), replays: false }
+    Order { consortium, key: newcomer().public_key(), folder: folder.join("ledger").into(), replays: false }
 }
 
 /// Two nodes; unless it is a stranger, they have let the newcomer in.

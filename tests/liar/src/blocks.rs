@@ -33,6 +33,7 @@ const CHANGES: &[Lie] = &[
     Lie::SkipViews,
     Lie::OtherLeader,
     Lie::ForgedEntry,
+    Lie::WrongNextSet,
 ];
 
 impl Liar {
@@ -142,6 +143,10 @@ impl Liar {
             Lie::SkipViews => header.view = View { number: header.view.number + 3, ..header.view },
             Lie::OtherLeader => header.leader = to,
             Lie::ForgedEntry => self.forge_entry(block),
+            Lie::WrongNextSet if header.is_closing() || self.rng.percent(10) => {
+                header.next_validators = sha256("liar", &[header.validators.as_bytes()]);
+                self.tell(lie, to);
+            }
             _ => {}
         }
     }

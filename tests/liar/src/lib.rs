@@ -6,6 +6,7 @@
 mod ahead;
 mod answers;
 mod blocks;
+mod giving;
 pub mod lie;
 mod log;
 mod replies;
@@ -75,6 +76,8 @@ pub struct Liar {
     unfinal: Option<Unfinal>,
     /// Terms in which it had such a chain.
     led: BTreeSet<u64>,
+    /// Chunks that it handed out.
+    chunks: Vec<Vec<u8>>,
     /// What it did, for the trace.
     told: Vec<(Lie, NodeId)>,
 }
@@ -100,6 +103,7 @@ impl Liar {
             candidacies: Vec::new(),
             unfinal: None,
             led: BTreeSet::new(),
+            chunks: Vec::new(),
             told: Vec::new(),
         }
     }
@@ -199,9 +203,11 @@ impl Liar {
         self.lies.contains(&lie)
     }
 
+    /// All that are or were, but itself.
     fn others(&self) -> Vec<NodeId> {
-        let nodes = (0..).map(NodeId::new).take(self.consortium.nodes().len());
-        nodes.filter(|node| *node != self.me).collect()
+        let governance = self.tip.as_ref().and_then(|tip| tip.state.governance());
+        let nodes = governance.map_or(self.consortium.nodes().len(), |governance| governance.nodes as usize);
+        (0..).map(NodeId::new).take(nodes).filter(|node| *node != self.me).collect()
     }
 
     /// The one of the others that gets what the rest does not.

@@ -123,7 +123,29 @@ lies! {
     LogEntriesForged
     /// It answers who asks for what its key signed with what that key never signed, or with nothing.
     StatementsForged
+    /// As leader: a block says that other validators follow than those that its entries make, or that some follow where none do.
+    WrongNextSet
+    /// It says that an epoch is over, by its own word alone.
+    ClosingForged
+    /// To who joins: its offer is of another place in the log, of a block of its own, or of states that it lacks.
+    OfferForged
+    /// To who joins: hand-overs lead to other validators, lack signatures, or are of another epoch.
+    HandOversForged
+    /// To who joins: chunks have a changed bit, are cut short, or are others than those that were asked for.
+    ChunksForged
+    /// To who joins: it has nothing of what it offered.
+    ChunksWithheld
 }
+
+/// The last lies matter only where the validators change, or somebody joins: they are drawn for such runs alone.
+const OF_CHANGES: &[Lie] = &[
+    Lie::WrongNextSet,
+    Lie::ClosingForged,
+    Lie::OfferForged,
+    Lie::HandOversForged,
+    Lie::ChunksForged,
+    Lie::ChunksWithheld,
+];
 
 impl Lie {
     /// The lie of this name.
@@ -141,16 +163,41 @@ impl Lie {
         matches!(self, Self::Junk | Self::Membership | Self::WithholdProof)
     }
 
+    /// Whether it matters only where the validators change, or somebody joins.
+    pub fn is_of_changes(self) -> bool {
+        OF_CHANGES.contains(&self)
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         LIES.iter().find(|(lie, ..)| *lie == self).map_or("", |(_, name, _)| name)
     }
 
-    /// One to three lies of a seed.
+    /// One to three lies of a seed, for any run.
     pub fn draw(rng: &mut Rng) -> Vec<Self> {
-        let mut lies: Vec<Self> = (0..rng.range(1..4)).map(|_| rng.pick(LIES).0).collect();
+        let of_any_run = &LIES[..LIES.len() - OF_CHANGES.len()];
+        let mut lies: Vec<Self> = (0..rng.range(1..4)).map(|_| rng.pick(of_any_run).0).collect();
         lies.sort();
         lies.dedup();
         lies
+    }
+
+    /// None to two lies of a seed, for a run in which the validators change, or somebody joins.
+    pub fn draw_of_changes(rng: &mut Rng) -> Vec<Self> {
+        let mut lies: Vec<Self> = (0..rng.range(0..3)).map(|_| *rng.pick(OF_CHANGES)).collect();
+        lies.sort();
+        lies.dedup();
+        lies
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lies_of_changes_are_the_last_ones_so_that_older_seeds_draw_what_they_drew() {
+        let last: Vec<Lie> = LIES[LIES.len() - OF_CHANGES.len()..].iter().map(|(lie, ..)| *lie).collect();
+        assert_eq!(last, OF_CHANGES);
     }
 }

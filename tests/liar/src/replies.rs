@@ -119,6 +119,9 @@ impl Liar {
             PeerReply::Statements(held) if self.has(Lie::StatementsForged) => {
                 PeerReply::Statements(self.false_statements(to, held))
             }
+            PeerReply::Votes { final_height, permit } if self.has(Lie::ClosingForged) => {
+                self.false_closing(to).unwrap_or(PeerReply::Votes { final_height, permit })
+            }
             reply => reply,
         }
     }

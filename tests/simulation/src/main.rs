@@ -4,12 +4,14 @@
 //! happened. The same seed gives the same trace hash. `--bug` switches a planted bug on (`ledger::planted`). With `--lie`
 //! one validator tells this lie, and no other is told; more than one may be named.
 
-mod changes;
 mod entropy;
+mod govern;
+mod join;
 mod node;
 mod panics;
 mod plan;
 mod proof;
+mod script;
 mod statements;
 mod watch;
 mod wire;

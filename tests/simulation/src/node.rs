@@ -14,6 +14,7 @@ use ledger::{
     event::{DecisionAnchored, Entry, EntryBody, Event},
     shell::{
         clock::Clock,
+        disk::Disk,
         fault::Fault,
         memory::MemoryDisk,
         replica::{Replica, ReplicaOptions},
@@ -26,7 +27,7 @@ use wallet::{
     units::{NodeId, Timestamp},
 };
 
-use crate::{panics, watch::Watch, wire::Wire};
+use crate::{panics, plan::Newcomer, script::Script, watch::Watch, wire::Wire};
 
 /// What of a node outlives its process.
 pub struct Node {
@@ -44,13 +45,28 @@ pub struct Node {
     pub watch: Arc<Watch>,
     /// What lies in its name, if it lies.
     pub liar: Option<Mutex<Liar>>,
+    /// How it joins, if genesis does not name it.
+    pub joins: Option<Newcomer>,
+    /// What the operators decide, if anything.
+    pub script: Option<Arc<Script>>,
     /// The running process.
     pub process: Mutex<Process>,
-    /// What its client submits beside its own entries, one after the other.
-    governs: Vec<Entry>,
     anchors: AtomicU64,
     client: Mutex<Rng>,
 }
+
+/// What a node does beside what every node does.
+pub struct Role {
+    /// It lies.
+    pub liar: Option<Liar>,
+    /// It joins.
+    pub joins: Option<Newcomer>,
+    /// It takes part in this.
+    pub script: Option<Arc<Script>>,
+}
+
+/// The folder of a node's disk in which its ledger is.
+pub const LEDGER: &str = "ledger";
 
 /// The state of a node's process.
 #[derive(Clone, Default)]
@@ -68,8 +84,7 @@ impl Node {
         consortium: Arc<Consortium>,
         now_ms: Arc<AtomicU64>,
         watch: Arc<Watch>,
-        liar: Option<Liar>,
-        governs: Vec<Entry>,
+        Role { liar, joins, script }: Role,
         seed: u64,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -80,8 +95,9 @@ impl Node {
             now_ms,
             watch,
             liar: liar.map(Mutex::new),
+            joins,
+            script,
             process: Mutex::default(),
-            governs,
             anchors: AtomicU64::new(0),
             client: Mutex::new(Rng::new(seed, &format!("client {id}"))),
         })
@@ -92,8 +108,12 @@ impl Node {
         panics::runs_here(self.id);
         self.disk.restart();
         let wire = Wire::open(self.clone()).await?;
+        if let Err(fault) = self.join(&wire).await {
+            self.process().refused = Some(Arc::new(fault));
+            return future::pending().await;
+        }
         let options = ReplicaOptions {
-            dir: self.disk.clone().into(),
+            dir: self.ledger(),
             consortium: self.consortium.clone(),
             me: self.id,
             node_key: testing::node_key(self.id.get()),
@@ -104,11 +124,25 @@ impl Node {
             Ok(replica) => {
                 wire.answer_with(replica.clone());
                 self.process().replica = Some(replica.clone());
-                tokio::join!(self.govern(replica.clone()), self.submit(replica));
+                match self.script.clone() {
+                    None => self.submit(replica).await,
+                    Some(script) => {
+                        tokio::join!(
+                            self.govern(&replica, &script),
+                            self.enact(&replica),
+                            self.submit(replica.clone())
+                        );
+                    }
+                }
             }
             Err(fault) => self.process().refused = Some(Arc::new(fault)),
         }
         future::pending().await
+    }
+
+    /// The folder of its ledger.
+    pub fn ledger(&self) -> Disk {
+        Disk::from(self.disk.clone()).join(LEDGER)
     }
 
     /// The process is gone.
@@ -155,26 +189,16 @@ impl Node {
         }
     }
 
-    /// Submits what changes the validators, each entry once the one before is final.
-    async fn govern(&self, replica: Replica) {
-        for entry in &self.governs {
-            let id = entry.id();
-            self.watch.submits(self.id, id);
-            while replica.state().state.entry(id).is_none() {
-                // What is refused for now is tried again.
-                let _ = replica.submit(entry.clone());
-                let _ = tokio::time::timeout(Duration::from_secs(2), replica.wait_final(id)).await;
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-
     fn anchor(&self, replica: &Replica) -> Entry {
         let decisions = self.anchors.fetch_add(1, Ordering::Relaxed) + 1;
         let mut nonce = [0; 16];
         nonce[..8].copy_from_slice(&decisions.to_le_bytes());
         let log_head = sha256("simulation", &[&decisions.to_le_bytes()]);
-        let event = Event::DecisionAnchored(DecisionAnchored { decisions, log_head });
+        self.sign(replica, nonce, Event::DecisionAnchored(DecisionAnchored { decisions, log_head }))
+    }
+
+    /// An entry of this node, with the key that the final state names.
+    pub fn sign(&self, replica: &Replica, nonce: [u8; 16], event: Event) -> Entry {
         let body = EntryBody { consortium: self.consortium.id(), author: self.id, nonce, event };
         let (first, next) = (testing::node_key(self.id.get()), testing::next_node_key(self.id.get()));
         let named = replica.state().state.node(self.id).map(|record| record.node.key);

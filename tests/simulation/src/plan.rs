@@ -4,12 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::shell::memory::Trouble;
 use liar::{lie::Lie, rng::Rng};
+use wallet::units::NodeId;
+
+use crate::world::START_MS;
 
 /// A run, drawn from its seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Validators.
+    /// Validators at the beginning.
     pub nodes: u32,
+    /// Nodes that join: they come after the validators.
+    pub newcomers: Vec<Newcomer>,
+    /// The world's time at its beginning, in milliseconds since 1970.
+    pub start_ms: u64,
     /// Least and most that a message takes, in milliseconds.
     pub latency_ms: (u64, u64),
     /// How many of 10,000 messages break their line for a moment.
@@ -18,10 +25,8 @@ pub struct Plan {
     pub skew_ms: Vec<i64>,
     /// What happens when, in milliseconds since the start.
     pub events: Vec<(u64, Event)>,
-    /// How the validators change, one after the other.
-    pub changes: Vec<Change>,
-    /// Whose client brings that about.
-    pub governs: u32,
+    /// What the operators decide about.
+    pub theme: Option<Theme>,
     /// Who lies, and how.
     pub liars: BTreeMap<u32, Vec<Lie>>,
     /// From here on nothing goes wrong any more but what a liar does.
@@ -51,19 +56,33 @@ pub enum Event {
     Restore { node: u32, what: Restored, down_ms: u64 },
 }
 
-/// A change of the validator set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// A node votes no more.
-    Suspend(u32),
-    /// It votes again.
-    Reinstate(u32),
-    /// A node gets another key.
-    Rotate(u32),
+/// A node that joins.
+#[derive(Clone, Debug)]
+pub struct Newcomer {
+    /// When its operator first tries, let in or not.
+    pub begins_ms: u64,
+    /// Whether it executes every block instead of taking a state.
+    pub replays: bool,
 }
 
-/// The seeds below keep the validators of genesis.
-const CHANGES_FROM: u64 = 100;
+/// What the operators decide about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Theme {
+    /// Which of the nodes vote, and with which keys.
+    Sets,
+    /// Who joins, and who leaves for that.
+    Joining,
+    /// Operators, their keys, auditors and parameters.
+    Operators,
+}
+
+/// In the seeds below nothing is decided.
+const DECISIONS_FROM: u64 = 100;
+
+/// So often nodes pin the state that they have for those who join: see `ledger::shell::pins`.
+const PINS_EVERY_MS: u64 = 300_000;
+/// A run in which somebody joins begins so long before.
+const BEFORE_PINS_MS: u64 = 3_500;
 
 /// What comes back from a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +95,10 @@ pub enum Restored {
     NoVotes,
 }
 
+/// What goes wrong at a write.
+const TROUBLES: [Trouble; 5] =
+    [Trouble::DieAndLose, Trouble::DieAndKeep, Trouble::Fail, Trouble::FailAndKeep, Trouble::Full];
+
 /// How far a clock that is not simply wrong may be off.
 pub const SKEW_MAX_MS: u64 = 3_000;
 
@@ -87,7 +110,8 @@ impl Plan {
     pub fn new(seed: u64, lies: &[Lie]) -> Self {
         let mut rng = Rng::new(seed, "plan");
         let mut changing = Rng::new(seed, "changes");
-        let may_change = seed >= CHANGES_FROM && lies.is_empty() && changing.percent(60);
+        let may_change = seed >= DECISIONS_FROM && (lies.is_empty() || lies.iter().any(|lie| lie.is_of_changes()));
+        let may_change = may_change && changing.percent(if lies.is_empty() { 60 } else { 100 });
         let nodes = *rng.pick(if may_change { &[5, 5, 7] } else { &[4, 4, 7] });
         let least = rng.range(1..12);
         let latency_ms = (least, least + rng.range(5..60));
@@ -123,33 +147,73 @@ impl Plan {
         }
         // A node whose record is behind is silent for a while, so it counts as one of those that may fail.
         let failing = liars.len() + skew_ms.iter().filter(|skew| skew.abs() == HOUR).count();
-        let mut is_restored = false;
         if rng.percent(25) && failing < (nodes as usize - 1) / 3 {
             let node = small(rng.range(0..u64::from(nodes)));
-            is_restored = true;
             let what = *rng.pick(&[Restored::Everything, Restored::Votes, Restored::NoVotes]);
             let at = rng.range(1_000..heal_ms - 1_000);
             events.push((at, Event::Backup { node }));
             events.push((rng.range(at + 100..heal_ms), Event::Restore { node, what, down_ms: rng.range(5..2_000) }));
         }
-        events.sort_by_key(|(at, _)| *at);
-        // One fewer bears one that fails, at least.
-        let may_change = may_change && failing + usize::from(is_restored) <= 1;
-        let (changes, governs) =
-            if may_change { draw_changes(&mut changing, nodes, &liars) } else { Default::default() };
-        Self { nodes, latency_ms, loss, skew_ms, events, changes, governs, liars, heal_ms }
+        let (newcomers, start_ms) = (Vec::new(), START_MS);
+        let theme = None;
+        let mut plan = Self { nodes, newcomers, start_ms, latency_ms, loss, skew_ms, events, theme, liars, heal_ms };
+        if may_change {
+            plan.draw_theme(&mut changing, lies.is_empty());
+        }
+        plan.events.sort_by_key(|(at, _)| *at);
+        plan
     }
-}
 
-/// A node leaves and comes back, and another gets a new key before, between or after that. And who brings it about.
-fn draw_changes(rng: &mut Rng, nodes: u32, liars: &BTreeMap<u32, Vec<Lie>>) -> (Vec<Change>, u32) {
-    let leaves = small(rng.range(0..u64::from(nodes)));
-    let rotates = (leaves + small(rng.range(1..u64::from(nodes)))) % nodes;
-    let mut changes = vec![Change::Suspend(leaves), Change::Reinstate(leaves)];
-    changes.insert(index(rng.range(0..3)), Change::Rotate(rotates));
-    let may_govern = |node: &u32| ![leaves, rotates].contains(node) && !liars.contains_key(node);
-    let governs = (0..nodes).find(may_govern).expect("five nodes, one liar at most");
-    (changes, governs)
+    /// Validators and those who join.
+    pub fn hosts(&self) -> u32 {
+        self.nodes + small(self.newcomers.len() as u64)
+    }
+
+    /// Whether more lie than the consortium bears.
+    pub fn has_too_many_liars(&self) -> bool {
+        self.liars.len() > (self.nodes as usize - 1) / 3
+    }
+
+    /// Who lies, has a clock that is wrong, or loses its record.
+    pub fn failing(&self) -> BTreeSet<NodeId> {
+        let wrong = (0..).zip(&self.skew_ms).filter(|(_, skew)| skew.abs() == HOUR).map(|(node, _)| node);
+        let restored = self.events.iter().filter_map(|(_, event)| match event {
+            Event::Restore { node, .. } => Some(*node),
+            _ => None,
+        });
+        self.liars.keys().copied().chain(wrong).chain(restored).map(NodeId::new).collect()
+    }
+
+    fn draw_theme(&mut self, rng: &mut Rng, may_lie_more: bool) {
+        let theme = *rng.pick(&[Theme::Sets, Theme::Joining, Theme::Joining, Theme::Operators]);
+        if self.liars.len() == 1 && self.failing().len() == 1 && self.nodes == 7 && may_lie_more && rng.percent(50) {
+            let other = (self.liars.keys().sum::<u32>() + small(rng.range(1..7))) % self.nodes;
+            self.liars.insert(other, Lie::draw(rng));
+        }
+        self.theme = Some(theme);
+        if may_lie_more && !self.has_too_many_liars() {
+            self.liars.values_mut().for_each(|lies| lies.extend(Lie::draw_of_changes(rng)));
+        }
+        if theme != Theme::Joining {
+            return;
+        }
+        self.start_ms = START_MS.next_multiple_of(PINS_EVERY_MS) - BEFORE_PINS_MS;
+        for number in 0..if rng.percent(25) { 2 } else { 1 } {
+            let newcomer = Newcomer { begins_ms: rng.range(100..5_000), replays: rng.percent(25) };
+            let node = self.nodes + number;
+            if rng.percent(50) {
+                let (at, down_ms) = (rng.range(newcomer.begins_ms..self.heal_ms), rng.range(5..1_500));
+                self.events.push((at, Event::Kill { node, down_ms }));
+            }
+            if rng.percent(50) {
+                let (skipped_writes, down_ms) = (rng.range(0..60), rng.range(5..1_500));
+                let event = Event::Disk { node, skipped_writes, trouble: *rng.pick(&TROUBLES), down_ms };
+                self.events.push((newcomer.begins_ms, event));
+            }
+            self.skew_ms.push(signed(rng, 400));
+            self.newcomers.push(newcomer);
+        }
+    }
 }
 
 /// Nobody, or one liar with lies of its own, or rarely one more than a consortium bears, who work for a fork.
@@ -174,10 +238,8 @@ impl Event {
         match rng.range(0..16) {
             0..3 => Self::Kill { node, down_ms },
             3..8 => {
-                let troubles =
-                    [Trouble::DieAndLose, Trouble::DieAndKeep, Trouble::Fail, Trouble::FailAndKeep, Trouble::Full];
                 let skipped_writes = rng.range(0..12);
-                Self::Disk { node, skipped_writes, trouble: *rng.pick(&troubles), down_ms }
+                Self::Disk { node, skipped_writes, trouble: *rng.pick(&TROUBLES), down_ms }
             }
             8..11 => {
                 let side = (0..nodes).filter(|_| rng.percent(50)).collect();

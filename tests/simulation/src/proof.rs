@@ -122,7 +122,7 @@ pub fn replay(consortium: &Consortium, blocks: &[&Block]) -> Result<(), String> 
     let mut leaves = Vec::new();
     let (mut parent, mut time) = (Digest::ZERO, consortium.created());
     for (height, block) in (1..).map(BlockHeight::new).zip(blocks) {
-        let header = &block.header;
+        let (header, voters) = (&block.header, state.validators());
         if header.height != height || header.parent != parent || header.time <= time {
             return Err(format!("the final block of height {height} does not follow the one before"));
         }
@@ -136,6 +136,10 @@ pub fn replay(consortium: &Consortium, blocks: &[&Block]) -> Result<(), String> 
         let log = LogTree::from_leaf_hashes(&leaves);
         if (header.log_size, header.log_root) != (leaves.len() as u64, log.root()) {
             return Err(format!("final block {height} has another log root than its entries"));
+        }
+        let next = if state.epoch() > voters.epoch { state.validators().hash() } else { Digest::ZERO };
+        if (header.validators, header.next_validators) != (voters.hash(), next) {
+            return Err(format!("final block {height} names other validators than its entries make"));
         }
         if header.state_root != state.root() {
             return Err(format!("final block {height} has another state root than its entries"));

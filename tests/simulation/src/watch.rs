@@ -4,11 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
-use genesis::Consortium;
+use genesis::{Consortium, ValidatorSet};
 use ledger::{
-    block::{Block, Header},
+    block::{Block, Header, epoch_of},
     certificate::Certificate,
     event::Event,
     evidence::EvidenceFile,
@@ -26,15 +27,17 @@ use wallet::{
 };
 
 use crate::{
-    plan::SKEW_MAX_MS,
+    node::LEDGER,
+    plan::{Plan, SKEW_MAX_MS},
     proof::{self, Sets},
     statements::Statements,
-    world::{START_MS, TICK_MS},
+    world::TICK_MS,
 };
 
 /// Sees all and remembers it. One for the whole world.
 pub struct Watch {
     consortium: Arc<Consortium>,
+    hosts: u32,
     liars: BTreeSet<NodeId>,
     verbose: bool,
     seen: Mutex<Seen>,
@@ -44,6 +47,8 @@ pub struct Watch {
 struct Seen {
     trace: Digest,
     now_ms: u64,
+    /// The world's time, in ms since 1970.
+    clock_ms: u64,
     messages: u64,
     statements: Statements,
     /// The validators of each epoch.
@@ -60,23 +65,55 @@ struct Seen {
     clients: BTreeMap<NodeId, u64>,
     /// Which evidence was looked at.
     evidence: BTreeSet<(NodeId, String)>,
-    /// Whom the evidence of each node names.
-    named: BTreeMap<NodeId, BTreeSet<NodeId>>,
-    /// Whether two blocks of one height became final.
-    forked: bool,
+    /// Whom the evidence of each node names, for what they did in each epoch.
+    named: BTreeMap<(NodeId, u64), BTreeSet<NodeId>>,
+    /// The epochs in which two blocks of one height became final.
+    forked: BTreeSet<u64>,
+    /// Newcomers that have a ledger.
+    joined: BTreeSet<NodeId>,
+    /// Whether all was decided that the script has.
+    decided: bool,
     failures: Vec<String>,
 }
 
 impl Watch {
-    /// Watches a consortium in which `liars` may do as they like.
-    pub fn new(consortium: Arc<Consortium>, liars: BTreeSet<NodeId>, verbose: bool) -> Arc<Self> {
+    /// Watches a consortium in which the liars of the plan may do as they like.
+    pub fn new(consortium: Arc<Consortium>, plan: &Plan, verbose: bool) -> Arc<Self> {
         let sets = [(0, consortium.validators().clone())].into();
-        Arc::new(Self { consortium, liars, verbose, seen: Mutex::new(Seen { sets, ..Seen::default() }) })
+        let (hosts, liars) = (plan.hosts(), plan.liars.keys().copied().map(NodeId::new).collect());
+        Arc::new(Self { consortium, hosts, liars, verbose, seen: Mutex::new(Seen { sets, ..Seen::default() }) })
     }
 
-    /// The world's time since the start.
-    pub fn now(&self, now_ms: u64) {
-        self.seen().now_ms = now_ms;
+    /// The time since the start, and that of the world.
+    pub fn now(&self, now_ms: u64, clock_ms: u64) {
+        let mut seen = self.seen();
+        (seen.now_ms, seen.clock_ms) = (now_ms, clock_ms);
+    }
+
+    /// How long it is until a time since the start.
+    pub fn until(&self, ms: u64) -> Duration {
+        Duration::from_millis(ms.saturating_sub(self.seen().now_ms))
+    }
+
+    /// A newcomer has a ledger.
+    pub fn joins(&self, node: NodeId) {
+        self.seen().joined.insert(node);
+    }
+
+    /// Whether a newcomer has a ledger.
+    pub fn has_joined(&self, node: NodeId) -> bool {
+        self.seen().joined.contains(&node)
+    }
+
+    /// All was decided.
+    pub fn all_is_decided(&self) {
+        self.note(&"all is decided");
+        self.seen().decided = true;
+    }
+
+    /// Whether all was decided.
+    pub fn is_all_decided(&self) -> bool {
+        self.seen().decided
     }
 
     /// Something happened: it goes into the trace.
@@ -207,8 +244,11 @@ impl Watch {
         let known = self.seen().chain.get(&height).map(|(block, _)| block.header.digest());
         match known {
             Some(known) if known == digest => {}
-            Some(known) if self.may_fork() => {
-                self.forked(format_args!("node {node} forked at height {height}: {digest}, not {known}"));
+            // What comes after a fork is on either side of it.
+            Some(_) if self.has_forked() => {}
+            Some(known) if self.may_fork_in(block.header.epoch) => {
+                let what = format_args!("node {node} forked at height {height}: {digest}, not {known}");
+                self.forked(block.header.epoch, what);
             }
             Some(known) => {
                 self.fail(format_args!("height {height} has two final blocks: {known}, and {digest} at {node}"))
@@ -219,7 +259,9 @@ impl Watch {
                     block.header.view,
                     block.entries.len()
                 ));
-                if let Err(reason) = self.check_final(height, &block, carriers, &certificate) {
+                if let Err(reason) = self.check_final(height, &block, carriers, &certificate)
+                    && !self.has_forked()
+                {
                     self.fail(format_args!("node {node} shows height {height} as final: {reason}"));
                 }
                 self.seen().chain.insert(height, (block, certificate));
@@ -240,8 +282,8 @@ impl Watch {
         proof::check_parent(&self.consortium, &seen.sets, parent, block)?;
         // Of a quorum, at least one right clock agreed.
         let ahead_ms = self.consortium.parameters().clock_ahead_ms + SKEW_MAX_MS;
-        let latest = START_MS + seen.now_ms + TICK_MS + ahead_ms;
-        if block.header.time.get() > latest && !self.may_fork() {
+        let latest = seen.clock_ms + TICK_MS + ahead_ms;
+        if block.header.time.get() > latest && !seen.sets.values().any(|set| self.is_overcome(set)) {
             return Err(format!("its time {} is in the future", block.header.time));
         }
         let forged = block.entries.iter().find(|entry| {
@@ -255,7 +297,7 @@ impl Watch {
 
     /// Looks at the evidence that a node keeps: nobody honest may be named by it.
     pub fn look_at_evidence(&self, node: NodeId, disk: &Arc<MemoryDisk>) {
-        let folder = Disk::from(disk.clone()).join("evidence");
+        let folder = Disk::from(disk.clone()).join(LEDGER).join("evidence");
         for name in folder.names().unwrap_or_default() {
             if !self.seen().evidence.insert((node, name.clone())) {
                 continue;
@@ -269,8 +311,10 @@ impl Watch {
                 .map(|(_, culprits)| culprits);
             match named {
                 Ok(culprits) => {
-                    let nodes = culprits.iter().map(|culprit| culprit.node);
-                    self.seen().named.entry(node).or_default().extend(nodes);
+                    for culprit in &culprits {
+                        let of_node = (node, epoch_of(culprit.term));
+                        self.seen().named.entry(of_node).or_default().insert(culprit.node);
+                    }
                     for culprit in culprits.iter().filter(|culprit| self.is_honest(culprit.node)) {
                         self.fail(format_args!("evidence {name} names an honest node: {culprit:?}"));
                     }
@@ -282,26 +326,36 @@ impl Watch {
         }
     }
 
-    /// Whether more lie than the consortium bears: then it may fork, and evidence must say who did it.
-    pub fn may_fork(&self) -> bool {
-        self.liars.len() > (self.consortium.nodes().len() - 1) / 3
+    /// Whether more validators of an epoch lie than it bears: then it may fork, and evidence must say who did it.
+    pub fn may_fork_in(&self, epoch: u64) -> bool {
+        self.seen().sets.get(&epoch).is_some_and(|set| self.is_overcome(set))
     }
 
-    /// The chain forked, where it may: evidence must then show it.
-    pub fn forked(&self, what: impl Display) {
+    fn is_overcome(&self, set: &ValidatorSet) -> bool {
+        let liars = set.members.iter().filter(|(node, _)| self.liars.contains(node));
+        liars.count() > set.faults_max()
+    }
+
+    /// The chain forked in an epoch, where it may: evidence must then show it.
+    pub fn forked(&self, epoch: u64, what: impl Display) {
         self.note(&what);
-        self.seen().forked = true;
+        self.seen().forked.insert(epoch);
     }
 
     /// Whether the chain forked.
     pub fn has_forked(&self) -> bool {
-        self.seen().forked
+        !self.seen().forked.is_empty()
     }
 
-    /// Whether some node's evidence names as many liars as a fork takes.
+    /// Whether some node's evidence names as many liars as a fork takes, in the first epoch that forked. What comes later
+    /// builds on that, and evidence of it may name others.
     pub fn is_explained(&self) -> bool {
-        let least = (self.consortium.nodes().len() - 1) / 3 + 1;
-        self.seen().named.values().any(|named| named.len() >= least)
+        let seen = self.seen();
+        let Some((epoch, set)) = seen.forked.first().and_then(|epoch| Some((*epoch, seen.sets.get(epoch)?))) else {
+            return true;
+        };
+        let least = set.faults_max() + 1;
+        seen.named.iter().any(|((_, of), named)| *of == epoch && named.len() >= least)
     }
 
     /// The highest final block that any node showed.
@@ -336,7 +390,7 @@ impl Watch {
 
     /// The nodes that do not lie.
     pub fn honest(&self) -> BTreeSet<NodeId> {
-        (0..).map(NodeId::new).take(self.consortium.nodes().len()).filter(|node| self.is_honest(*node)).collect()
+        (0..self.hosts).map(NodeId::new).filter(|node| self.is_honest(*node)).collect()
     }
 
     /// Whether a node keeps the rules.

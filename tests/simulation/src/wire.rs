@@ -11,11 +11,15 @@ use std::{
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
-use ledger::shell::{
-    replica::Replica,
-    transport::{PeerReply, PeerRequest, Transport, TransportFault},
+use ledger::{
+    shell::{
+        replica::Replica,
+        transport::{PeerReply, PeerRequest, Transport, TransportFault},
+    },
+    snapshot::ChunkPath,
 };
 use liar::{Liar, Sending};
+use serde::{Deserialize, Serialize};
 use tokio::{
     sync::oneshot,
     time::{sleep, timeout},
@@ -39,8 +43,21 @@ pub struct Wire {
     replica: OnceLock<Replica>,
 }
 
-/// A datagram: the number of the call, whether it is a reply, and the message.
-type Frame = (u64, bool, Vec<u8>);
+/// A datagram: the number of the call, what it is, and the message.
+type Frame = (u64, Kind, Vec<u8>);
+
+/// What a message is.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Kind {
+    /// One replica asks another.
+    Request,
+    /// The answer.
+    Reply,
+    /// One that joins asks for an offer, or for the chunk of this path: over HTTP where nodes are real.
+    Ask,
+    /// The answer, or none.
+    Give,
+}
 
 impl Wire {
     /// Opens the node's socket and starts to receive.
@@ -68,14 +85,16 @@ impl Wire {
         loop {
             let Ok((length, origin)) = socket.recv_from(&mut buffer).await else { return };
             let Some(from) = turmoil::reverse_lookup(origin.ip()).as_deref().and_then(node_of) else { continue };
-            let Ok((call, is_reply, bytes)) = codec::decode::<Frame>(&buffer[..length]) else { continue };
-            if is_reply {
-                if let Some(waiting) = self.calls.lock().expect("lock").remove(&call) {
-                    // Nobody may wait any more.
-                    let _ = waiting.send(bytes);
+            let Ok((call, kind, bytes)) = codec::decode::<Frame>(&buffer[..length]) else { continue };
+            match kind {
+                Kind::Reply | Kind::Give => {
+                    if let Some(waiting) = self.calls.lock().expect("lock").remove(&call) {
+                        // Nobody may wait any more.
+                        let _ = waiting.send(bytes);
+                    }
                 }
-            } else {
-                tokio::spawn(self.clone().serve(from, call, bytes));
+                Kind::Request => drop(tokio::spawn(self.clone().serve(from, call, bytes))),
+                Kind::Ask => drop(tokio::spawn(self.clone().give(from, call, bytes))),
             }
         }
     }
@@ -97,7 +116,33 @@ impl Wire {
             None => reply,
         };
         self.node.watch.replied(self.node.id, &reply);
-        self.send(from, call, true, codec::encode(&reply));
+        self.send(from, call, Kind::Reply, codec::encode(&reply));
+    }
+
+    /// Hands out an offer or a chunk.
+    async fn give(self: Arc<Self>, to: NodeId, call: u64, path: Vec<u8>) {
+        let Some(replica) = self.replica.get() else { return };
+        let Ok(path) = String::from_utf8(path) else { return };
+        let path: Option<ChunkPath> = path.parse().ok();
+        let found = match path {
+            Some(path) => replica.chunk(path).await,
+            None => replica.offer().await.map(|offer| offer.map(|offer| codec::encode(&offer))),
+        };
+        let Ok(found) = found else { return };
+        let given = match &self.node.liar {
+            Some(_) => self.lie(|liar| liar.gives(to, path, found)).flatten(),
+            None => found,
+        };
+        self.send(to, call, Kind::Give, codec::encode(&given));
+    }
+
+    /// Asks for an offer, or for a chunk: what the answer was, if one came.
+    pub async fn ask(&self, to: NodeId, path: Option<ChunkPath>) -> Option<Option<Vec<u8>>> {
+        let call = self.next_call.fetch_add(1, Ordering::Relaxed);
+        let (sender, given) = oneshot::channel();
+        self.calls.lock().expect("lock").insert(call, sender);
+        self.send(to, call, Kind::Ask, path.map_or_else(String::new, |path| path.to_string()).into_bytes());
+        codec::decode(&given.await.ok()?).ok()
     }
 
     /// Lets the liar of this node act, and sends what it sends by itself.
@@ -110,7 +155,7 @@ impl Wire {
         }
         for (to, request) in liar.take_extra() {
             let call = self.next_call.fetch_add(1, Ordering::Relaxed);
-            self.send(to, call, false, codec::encode(&request));
+            self.send(to, call, Kind::Request, codec::encode(&request));
         }
         Some(result)
     }
@@ -123,14 +168,14 @@ impl Wire {
         }
     }
 
-    fn send(&self, to: NodeId, call: u64, is_reply: bool, bytes: Vec<u8>) {
+    fn send(&self, to: NodeId, call: u64, kind: Kind, bytes: Vec<u8>) {
         let Some(socket) = self.socket.upgrade() else { return };
         // A dead process sends nothing, even if its last step in the simulation is not over.
         if self.node.disk.is_dead() {
             return;
         }
-        self.node.watch.sent(self.node.id, to, is_reply, &bytes);
-        let frame: Frame = (call, is_reply, bytes);
+        self.node.watch.sent(self.node.id, to, matches!(kind, Kind::Reply | Kind::Give), &bytes);
+        let frame: Frame = (call, kind, bytes);
         // An error is a network that does not take it: the message is lost.
         let _ = socket.try_send_to(&codec::encode(&frame), (host_name(to), PORT));
     }
@@ -146,13 +191,13 @@ impl Wire {
         match sending {
             Sending::Request(request) => {
                 self.node.watch.requested(self.node.id, &request);
-                self.send(to, call, false, codec::encode(&*request));
+                self.send(to, call, Kind::Request, codec::encode(&*request));
             }
             Sending::Late(request, after) => {
                 sleep(after).await;
-                self.send(to, call, false, codec::encode(&*request));
+                self.send(to, call, Kind::Request, codec::encode(&*request));
             }
-            Sending::Bytes(bytes) => self.send(to, call, false, bytes),
+            Sending::Bytes(bytes) => self.send(to, call, Kind::Request, bytes),
             Sending::Nothing => {}
         }
         let reply = timeout(limit, reply).await;

@@ -24,10 +24,10 @@ use turmoil::Sim;
 use wallet::units::NodeId;
 
 use crate::{
-    changes::entries,
-    node::Node,
+    node::{LEDGER, Node, Role},
     panics,
     plan::{Event, Plan, Restored},
+    script::Script,
     watch::Watch,
     wire::host_name,
 };
@@ -35,8 +35,11 @@ use crate::{
 /// Simulated time of one step.
 pub const TICK_MS: u64 = 5;
 
-/// The world's time at its beginning, in ms since 1970: a little after the consortium's.
+/// The world's time at its beginning, if nothing else is planned, in ms since 1970: a little after the consortium's.
 pub const START_MS: u64 = testing::CREATED_MS + 1_000;
+
+/// Time in which something becomes of a proposal: as short as the rules allow.
+pub const PROPOSAL_LIFE_MS: u64 = 3_600_000;
 
 /// After the network healed and all processes run, every honest node makes entries final within this time.
 pub const BOUND_MS: u64 = 30_000;
@@ -47,6 +50,7 @@ pub struct World<'a> {
     plan: Plan,
     nodes: Vec<Arc<Node>>,
     watch: Arc<Watch>,
+    script: Option<Arc<Script>>,
     now_ms: u64,
     clock_ms: Arc<AtomicU64>,
     /// What is to be done when.
@@ -73,11 +77,9 @@ impl World<'_> {
     pub fn new(seed: u64, lies: &[Lie], verbose: bool) -> Self {
         ledger::shell::simulated::begin(seed);
         let plan = Plan::new(seed, lies);
-        let lock_ms = if plan.changes.is_empty() { parameters().proposal_lock_ms } else { 0 };
-        let parameters = Parameters { proposal_lock_ms: lock_ms, ..parameters() };
-        let consortium = testing::consortium_with(plan.nodes, parameters);
-        let watch = Watch::new(consortium.clone(), plan.liars.keys().copied().map(NodeId::new).collect(), verbose);
-        let clock_ms = Arc::new(AtomicU64::new(START_MS));
+        let consortium = testing::consortium_with(plan.nodes, parameters(&plan));
+        let watch = Watch::new(consortium.clone(), &plan, verbose);
+        let clock_ms = Arc::new(AtomicU64::new(plan.start_ms));
         let mut builder = turmoil::Builder::new();
         builder
             .rng_seed(seed)
@@ -90,13 +92,14 @@ impl World<'_> {
             .udp_capacity(1 << 14)
             .enable_random_order();
         let mut sim = builder.build();
-        let nodes: Vec<_> = (0..plan.nodes)
+        let script = Script::draw(seed, &plan, &consortium).map(Arc::new);
+        let nodes: Vec<_> = (0..plan.hosts())
             .map(|id| {
                 let lies = plan.liars.get(&id).cloned();
                 let liar = lies.map(|lies| Liar::new(consortium.clone(), testing::signer(id), lies, seed));
-                let governs = if id == plan.governs { entries(&consortium, &plan) } else { Vec::new() };
-                let id = NodeId::new(id);
-                Node::new(id, consortium.clone(), clock_ms.clone(), watch.clone(), liar, governs, seed)
+                let joins = id.checked_sub(plan.nodes).map(|number| plan.newcomers[number as usize].clone());
+                let role = Role { liar, joins, script: script.clone() };
+                Node::new(NodeId::new(id), consortium.clone(), clock_ms.clone(), watch.clone(), role, seed)
             })
             .collect();
         for (node, skew) in nodes.iter().zip(&plan.skew_ms) {
@@ -105,10 +108,13 @@ impl World<'_> {
             sim.host(host_name(node.id), move || host.clone().run());
         }
         watch.note(&format_args!("{plan:?}"));
+        for decision in script.iter().flat_map(|script| &script.decisions) {
+            watch.note(&format_args!("decision: {:?} {:?}", decision.end, decision.proposals));
+        }
         let begin = |(number, (at, event)): (u64, &(u64, Event))| ((*at, number), Action::Begin(event.clone()));
         let due = (0..).zip(&plan.events).map(begin).collect();
         let (down, backups, troubled) = Default::default();
-        Self { sim, plan, nodes, watch, now_ms: 0, clock_ms, due, down, backups, troubled }
+        Self { sim, plan, nodes, watch, script, now_ms: 0, clock_ms, due, down, backups, troubled }
     }
 
     /// Runs to the end, or to the first thing that must not happen.
@@ -118,7 +124,7 @@ impl World<'_> {
             self.step()?;
         }
         self.heal();
-        if self.watch.may_fork() {
+        if self.plan.has_too_many_liars() {
             return self.run_with_too_many_liars();
         }
         let (from, goal) = (self.now_ms, self.goal());
@@ -129,7 +135,18 @@ impl World<'_> {
             }
         }
         self.watch.audit();
+        self.check_decisions();
         self.watch.failure().map_or(Ok(self.watch), Err)
+    }
+
+    /// What was to be enacted was, once, and nothing else.
+    fn check_decisions(&self) {
+        let states = self.nodes.iter().filter_map(|node| node.replica()).map(|replica| replica.state());
+        let Some((script, last)) = self.script.as_ref().zip(states.max_by_key(|state| state.height)) else { return };
+        script
+            .contradicted_by(self.nodes[0].consortium.id(), &last)
+            .into_iter()
+            .for_each(|found| self.watch.fail(found));
     }
 
     /// The chain may fork or stand still. If it forked some honest node's evidence must name enough liars.
@@ -152,7 +169,7 @@ impl World<'_> {
         self.sim.step().map_err(|error| format!("a process ended: {error}"))?;
         self.now_ms += TICK_MS;
         self.clock_ms.fetch_add(TICK_MS, Ordering::Relaxed);
-        self.watch.now(self.now_ms);
+        self.watch.now(self.now_ms, self.clock_ms.load(Ordering::Relaxed));
         self.look();
         self.watch.failure().map_or(Ok(()), Err)
     }
@@ -178,8 +195,8 @@ impl World<'_> {
                 self.kill(id, "died at a write", 400);
             } else if let Some(fault) = node.fault() {
                 // A node that holds both blocks of a fork may be the first to know of it.
-                if !lies && matches!(*fault, Fault::Fork { .. }) && self.watch.may_fork() {
-                    self.watch.forked(format_args!("node {id} stopped: {fault}"));
+                if !lies && matches!(*fault, Fault::Fork { .. }) {
+                    self.stopped_at_fork(&node, &fault);
                 }
                 let expected = lies
                     || self.watch.has_forked()
@@ -189,6 +206,14 @@ impl World<'_> {
                 }
                 self.kill(id, &format!("stopped: {fault}"), 400);
             }
+        }
+    }
+
+    fn stopped_at_fork(&self, node: &Node, fault: &Fault) {
+        let epoch = node.replica().map_or(0, |replica| replica.state().state.epoch());
+        // An epoch that has just ended may be the one.
+        if let Some(epoch) = [epoch, epoch.saturating_sub(1)].into_iter().find(|epoch| self.watch.may_fork_in(*epoch)) {
+            self.watch.forked(epoch, format_args!("node {} stopped: {fault}", node.id));
         }
     }
 
@@ -208,13 +233,13 @@ impl World<'_> {
         let name = |node: u32| host_name(NodeId::new(node));
         match event {
             Event::Kill { node, down_ms } => self.kill(node, "killed", down_ms),
-            Event::Blackout { down_ms } => (0..self.plan.nodes).for_each(|node| self.kill(node, "killed", down_ms)),
+            Event::Blackout { down_ms } => (0..self.plan.hosts()).for_each(|node| self.kill(node, "killed", down_ms)),
             Event::Disk { node, skipped_writes, trouble, down_ms } => {
                 self.troubled.insert(node, down_ms);
                 self.nodes[node as usize].disk.plan(skipped_writes, trouble);
             }
             Event::Partition { side, for_ms } => {
-                let (here, there): (Vec<u32>, Vec<u32>) = (0..self.plan.nodes).partition(|node| side.contains(node));
+                let (here, there): (Vec<u32>, Vec<u32>) = (0..self.plan.hosts()).partition(|node| side.contains(node));
                 let lines: Vec<_> = here.iter().flat_map(|one| there.iter().map(|other| (*one, *other))).collect();
                 lines.iter().for_each(|(one, other)| self.sim.partition(name(*one), name(*other)));
                 self.later(for_ms, Action::Repair(lines));
@@ -239,7 +264,7 @@ impl World<'_> {
         let Some(backup) = self.backups.remove(&node) else { return };
         self.kill(node, "restored from a backup", down_ms);
         let host = &self.nodes[node as usize];
-        let votes = Path::new("votes");
+        let votes = &Path::new(LEDGER).join("votes");
         match what {
             Restored::Everything => {
                 host.disk.set_back(backup);
@@ -279,7 +304,7 @@ impl World<'_> {
     fn heal(&mut self) {
         self.watch.note(&"healed");
         self.sim.set_fail_rate(0.0);
-        for one in 0..self.plan.nodes {
+        for one in 0..self.plan.hosts() {
             let node = &self.nodes[one as usize];
             node.disk.plan(u64::MAX >> 1, Trouble::Fail);
             node.skew_ms.store(self.plan.skew_ms[one as usize], Ordering::Relaxed);
@@ -295,20 +320,31 @@ impl World<'_> {
         }
     }
 
-    /// What every honest node must reach: a height, and acknowledgements of its client.
+    /// What every honest node must reach that votes at the end: a height, and acknowledgements of its client.
     fn goal(&self) -> (u64, BTreeMap<NodeId, u64>) {
-        let honest = self.watch.honest();
+        let mut honest = self.watch.honest();
+        honest.retain(|node| self.script.as_ref().is_none_or(|script| script.validators.contains(node)));
         let clients = honest.iter().map(|node| (*node, self.watch.acknowledgements(*node) + 2));
         (self.watch.height() + 3, clients.collect())
     }
 
     fn reached(&self, (height, clients): &(u64, BTreeMap<NodeId, u64>)) -> bool {
-        clients.iter().all(|(node, acknowledgements)| {
+        let follows = |node: &NodeId| {
             let replica = self.nodes[node.get() as usize].replica();
-            let has_changed = |replica: &Replica| replica.state().state.epoch() == self.plan.changes.len() as u64;
-            replica.is_some_and(|replica| replica.state().height.get() >= *height && has_changed(&replica))
-                && self.watch.acknowledgements(*node) >= *acknowledgements
-        })
+            let is_there = |replica: Replica| {
+                let state = replica.state();
+                let is_last = |script: &Arc<Script>| state.state.epoch() == script.epoch;
+                state.height.get() >= *height && self.script.as_ref().is_none_or(is_last)
+            };
+            replica.is_some_and(is_there)
+        };
+        let is_decided = self.script.is_none() || self.watch.is_all_decided();
+        // Who takes part without a vote follows, too.
+        let honest = self.watch.honest();
+        let mut follows_only = self.script.iter().flat_map(|script| script.take_part.intersection(&honest));
+        is_decided
+            && clients.iter().all(|(node, goal)| follows(node) && self.watch.acknowledgements(*node) >= *goal)
+            && follows_only.all(follows)
     }
 
     fn describe(&self) -> String {
@@ -334,12 +370,16 @@ impl World<'_> {
 }
 
 /// Short times, so that much happens in a short run.
-fn parameters() -> Parameters {
-    Parameters {
+fn parameters(plan: &Plan) -> Parameters {
+    let usual = Parameters {
         block_interval_ms: 60,
         idle_block_ms: 1_500,
         heartbeat_ms: 200,
         leader_timeout_ms: 1_000,
         ..Parameters::default()
+    };
+    match plan.theme {
+        Some(_) => Parameters { proposal_lock_ms: 0, proposal_life_ms: PROPOSAL_LIFE_MS, ..usual },
+        None => usual,
     }
 }

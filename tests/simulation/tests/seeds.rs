@@ -97,6 +97,10 @@ const CAUGHT: &[Caught] = &[
     caught("AncestorsSkipped", 1, Some("FinalizeWithheld"), "lacks its final block"),
     caught("PointerNotWritten", 4, None, "and now shows"),
     caught("UnprovenLeader", 9, Some("ForgedAppend"), "no progress"),
+    caught("ClosingNotProven", 101, Some("ClosingForged"), "different signers are no quorum"),
+    caught("ClosedByNextSet", 113, None, "different signers are no quorum"),
+    caught("RemovedStillVote", 113, None, "names an honest node"),
+    caught("ExpiredEnacted", 112, None, "what comes too late was taken"),
 ];
 
 /// The other bugs that the model check finds, in `tests/model/tests/searches.rs`.

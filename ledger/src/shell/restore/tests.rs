@@ -1,3 +1,5 @@
+use std::{fs, io::ErrorKind};
+
 use genesis::Consortium;
 
 use super::*;
@@ -108,11 +110,11 @@ fn two_restores_at_once_do_not_write_into_one_folder() {
     let (archive, consortium) = sample();
     let parent = tempfile::tempdir().expect("tempdir");
     let folder = parent.path().join("ledger");
-    let other = Unfinished::begin(&folder).expect("nobody else");
-    fs::write(other.folder.join("of-the-other"), b"").expect("our own folder");
+    let other = Unfinished::begin(&folder.as_path().into()).expect("nobody else");
+    fs::write(other.folder().folder().join("of-the-other"), b"").expect("our own folder");
     let found = restored(&archive, &consortium, &folder);
     assert!(matches!(found, Err(RestoreFault::UnderWay { .. })), "{found:?}");
-    assert!(other.folder.join("of-the-other").exists() && !folder.exists());
+    assert!(other.folder().folder().join("of-the-other").exists() && !folder.exists());
     drop(other);
     assert_eq!(restored(&archive, &consortium, &folder).expect("the other has ended"), 1);
 }

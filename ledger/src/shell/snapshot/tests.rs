@@ -345,7 +345,8 @@ fn a_carrier_is_no_ledger_s_last_block() {
     for state_at in [tip.get(), tip.get() - 1, 0] {
         liar.offer.states = [state_at].into_iter().filter(|height| *height > 0).map(BlockHeight::new).collect();
         let place = folder.path().join("ledger");
-        let mut joining = Joining::begin(&place, liar.consortium.clone(), liar.extent()).expect("an empty folder");
+        let mut joining =
+            Joining::begin(&place.as_path().into(), liar.consortium.clone(), liar.extent()).expect("an empty folder");
         let extent = joining.plan().extent().clone();
         let wanted = joining.plan().ask(|_| true).expect("headers");
         let headers = liar.chunk(wanted.path()).expect("it has all");

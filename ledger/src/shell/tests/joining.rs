@@ -46,7 +46,7 @@ async fn offers(cluster: &Cluster, from: &[u32]) -> Vec<Verified> {
 /// Makes the ledger of `number`, of a key, with chunks of the nodes `from` in turn. Each one is damaged the first time.
 async fn joined(cluster: &Cluster, from: &[u32], number: u32, key: &SecretKey) -> Result<(Joined, Extent), JoinFault> {
     let extent = Extent::choose(&offers(cluster, from).await).expect("offers");
-    let mut joining = Joining::begin(cluster.dir(number), cluster.consortium.clone(), extent.clone())?;
+    let mut joining = Joining::begin(&cluster.dir(number).into(), cluster.consortium.clone(), extent.clone())?;
     let mut turn = from.iter().cycle();
     while let Some(wanted) = joining.plan().ask(|_| true) {
         let replica = cluster.replica(*turn.next().expect("endless"));

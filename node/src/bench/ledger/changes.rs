@@ -171,7 +171,7 @@ impl Changes {
         let order = joining::Order {
             consortium: self.consortium.clone(),
             key: key.public_key(),
-            folder: folder.clone(),
+            folder: folder.clone().into(),
             replays: false,
         };
         folder.parent().map_or(Ok(()), fs::create_dir_all)?;

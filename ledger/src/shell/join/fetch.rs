@@ -1,19 +1,23 @@
 //! Asking several nodes at once until everything came.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc, time::Duration};
 
-use ledger::{
-    shell::join::{JoinFault, Joining},
-    snapshot::{Checked, ChunkInvalid, ChunkPath, Extent, Verified, Wanted},
-};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
 };
 use wallet::units::BlockHeight;
 
-use super::{Dropped, Kept, Source, apart};
-use crate::cli::Failure;
+use super::{
+    Dropped, JoinFault, Joining,
+    asking::apart,
+    giver::{Giver, GiverFault, dropped},
+    kept::Kept,
+};
+use crate::{
+    shell::fault::Fault,
+    snapshot::{Checked, ChunkInvalid, ChunkPath, Extent, Verified, Wanted},
+};
 
 /// Chunks that are asked of one node at a time: while it sends one, the next is on its way.
 const IN_FLIGHT_MAX: usize = 2;
@@ -21,9 +25,6 @@ const IN_FLIGHT_MAX: usize = 2;
 const TRIES_MAX: u32 = 5;
 /// How long a node is left alone after it failed; after each further time for twice as long.
 const PAUSE: Duration = Duration::from_millis(500);
-/// The code of a chunk that is not there.
-const NOT_HERE: &str = "N-525";
-
 /// How it ended.
 pub(super) enum Fetched {
     /// Everything came.
@@ -50,11 +51,11 @@ pub(super) struct Fetching {
     peers: Vec<Peer>,
     kept: Kept,
     came: Came,
-    flights: JoinSet<Flight>,
+    flights: JoinSet<Result<Flight, Fault>>,
 }
 
 struct Peer {
-    source: Source,
+    giver: Arc<dyn Giver>,
     /// Up to there it proved that it has blocks.
     height: BlockHeight,
     has_state: bool,
@@ -120,7 +121,7 @@ fn pause(times: u32) -> Duration {
 struct Flight {
     peer: usize,
     wanted: Wanted,
-    landed: Result<Landed, Failure>,
+    landed: Landed,
 }
 
 enum Landed {
@@ -128,17 +129,21 @@ enum Landed {
     Right(Checked, u64),
     /// The node sent another.
     Wrong(ChunkInvalid),
+    /// The node says that it has none.
+    NotHere,
+    /// The node did not answer.
+    Failed(GiverFault),
 }
 
 impl Fetching {
     /// Asks these nodes, which made those offers. Some say that they have the state of height `state_at`.
     pub(super) fn new<'a>(
-        sources: impl Iterator<Item = (Source, &'a Verified)>,
+        givers: impl Iterator<Item = (Arc<dyn Giver>, &'a Verified)>,
         state_at: BlockHeight,
         kept: Kept,
     ) -> Self {
-        let peer = |(source, verified): (Source, &Verified)| Peer {
-            source,
+        let peer = |(giver, verified): (Arc<dyn Giver>, &Verified)| Peer {
+            giver,
             height: verified.offer().tip.height,
             has_state: verified.has_state(state_at),
             in_flight: 0,
@@ -148,7 +153,7 @@ impl Fetching {
             has_given: false,
             is_asked: true,
         };
-        Self { peers: sources.map(peer).collect(), kept, came: Came::default(), flights: JoinSet::new() }
+        Self { peers: givers.map(peer).collect(), kept, came: Came::default(), flights: JoinSet::new() }
     }
 
     /// Fetches everything that `joining` needs. `told` is told how many bytes came.
@@ -156,7 +161,7 @@ impl Fetching {
         mut self,
         mut joining: Joining,
         mut told: impl FnMut(u64),
-    ) -> Result<(Fetched, Came), Failure> {
+    ) -> Result<(Fetched, Came), Fault> {
         let extent = joining.plan().extent().clone();
         let is_complete = loop {
             if joining.plan().is_complete() {
@@ -174,8 +179,11 @@ impl Fetching {
                 () = sleep_until(wakes.unwrap_or(now)), if wakes.is_some() => continue,
                 else => break false,
             };
-            let Flight { peer, wanted, landed } =
-                flight.map_err(|error| Failure::new("N-154", error, "a chunk that was asked for"))?;
+            let Flight { peer, wanted, landed } = match flight {
+                Ok(flight) => flight?,
+                Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+                Err(_) => return Err(Fault::Stopped),
+            };
             match self.judge(peer, &wanted, landed) {
                 Some(checked) => {
                     told(self.came.bytes);
@@ -194,7 +202,7 @@ impl Fetching {
             }
         };
         let Self { peers, mut came, .. } = self;
-        came.givers = peers.iter().filter(|peer| peer.has_given).map(|peer| peer.source.url().to_owned()).collect();
+        came.givers = peers.iter().filter(|peer| peer.has_given).map(|peer| peer.giver.url().to_owned()).collect();
         if is_complete {
             return Ok((Fetched::All(Box::new(joining)), came));
         }
@@ -215,44 +223,51 @@ impl Fetching {
             });
             let Some((index, peer, wanted)) = next else { return };
             peer.in_flight += 1;
-            let (source, kept) = (peer.source.clone(), self.kept.clone());
-            self.flights.spawn(fly(index, source, kept, extent.clone(), wanted));
+            let (giver, kept) = (peer.giver.clone(), self.kept.clone());
+            self.flights.spawn(fly(index, giver, kept, extent.clone(), wanted));
         }
     }
 
     /// What a node is worth after what it did; the chunk if it is right.
-    fn judge(&mut self, peer: usize, wanted: &Wanted, landed: Result<Landed, Failure>) -> Option<Checked> {
+    fn judge(&mut self, peer: usize, wanted: &Wanted, landed: Landed) -> Option<Checked> {
         let peer = self.peers.get_mut(peer)?;
         peer.in_flight -= 1;
-        let now = Instant::now();
-        let dropped = match landed {
-            Ok(Landed::Right(checked, bytes)) => {
+        let (now, path) = (Instant::now(), wanted.path());
+        let fault = match landed {
+            Landed::Right(checked, bytes) => {
                 if bytes > 0 {
                     (peer.failures, peer.rests_until, peer.has_given) = (0, None, true);
                 }
                 self.came.bytes += bytes;
                 return Some(checked);
             }
-            Ok(Landed::Wrong(invalid)) => Some((true, format!("{}: {invalid}", wanted.path()))),
-            Err(failure) if failure.code == NOT_HERE && peer.lacks(wanted.path(), now) => None,
-            Err(failure) => peer.fails(now).then(|| (false, format!("{}: {failure}", wanted.path()))),
+            Landed::Wrong(invalid) => Some((true, format!("{path}: {invalid}"))),
+            Landed::NotHere if peer.lacks(path, now) => None,
+            Landed::NotHere => peer.fails(now).then(|| (false, format!("{path}: it says that it has none"))),
+            Landed::Failed(fault) => peer.fails(now).then(|| (false, format!("{path}: {fault}"))),
         };
-        if let Some((lied, reason)) = dropped
+        if let Some((lied, reason)) = fault
             && std::mem::take(&mut peer.is_asked)
         {
-            self.came.dropped.push(peer.source.dropped(lied, reason));
+            self.came.dropped.push(dropped(&peer.giver, lied, reason));
         }
         None
     }
 }
 
 /// Takes one chunk from where an earlier try kept it, or from a node.
-async fn fly(peer: usize, source: Source, kept: Kept, extent: Arc<Extent>, wanted: Wanted) -> Flight {
-    let landed = land(&source, kept, extent, wanted.clone()).await;
-    Flight { peer, wanted, landed }
+async fn fly(
+    peer: usize,
+    giver: Arc<dyn Giver>,
+    kept: Kept,
+    extent: Arc<Extent>,
+    wanted: Wanted,
+) -> Result<Flight, Fault> {
+    let landed = land(&*giver, kept, extent, wanted.clone()).await?;
+    Ok(Flight { peer, wanted, landed })
 }
 
-async fn land(source: &Source, kept: Kept, extent: Arc<Extent>, wanted: Wanted) -> Result<Landed, Failure> {
+async fn land(giver: &dyn Giver, kept: Kept, extent: Arc<Extent>, wanted: Wanted) -> Result<Landed, Fault> {
     let path = wanted.path();
     let known = apart({
         let (kept, extent, wanted) = (kept.clone(), extent.clone(), wanted.clone());
@@ -261,7 +276,11 @@ async fn land(source: &Source, kept: Kept, extent: Arc<Extent>, wanted: Wanted) 
     if let Some(checked) = known.await? {
         return Ok(Landed::Right(checked, 0));
     }
-    let bytes = source.chunk(path).await?;
+    let bytes = match giver.chunk(path).await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(Landed::NotHere),
+        Err(fault) => return Ok(Landed::Failed(fault)),
+    };
     apart(move || match wanted.check(&extent, &bytes) {
         Ok(checked) => {
             kept.write(&wanted, &bytes);
