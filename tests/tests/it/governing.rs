@@ -54,7 +54,7 @@ async fn what_operators_decide_takes_effect_at_every_node_and_what_they_do_not_h
     let offline = ["--operator", "eu-1", "--key", &key, "--out", &file];
     let proposed = succeeded(&[&["governance", "propose"], &action[..], &offline].concat());
     let suspended = proposed["proposal"].as_str().expect("a digest");
-    assert_eq!(failed(&words(&ballot(&cluster, "eu-2", AT, suspended, "--approve"))), "N-153", "no node has it yet");
+    assert_eq!(failed(&words(&ballot(&cluster, "eu-2", AT, suspended, "--approve"))), "N-159", "no node has it yet");
     succeeded(&words(&asked(&cluster, &["governance", "submit", &file], AT)));
     for operator in ["eu-2", "eu-3"] {
         succeeded(&words(&ballot(&cluster, operator, AT, suspended, "--approve")));
