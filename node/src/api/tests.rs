@@ -8,7 +8,7 @@ use ::ledger::{
     event::{DecisionAnchored, Entry, Event},
     governance::{Action, ProposalEnacted, ProposalMade, ProposalTerms},
     state::{Record, Stage, StateKey},
-    tlog::{CosignedCheckpoint, LogProof, Note},
+    tlog::{ConsistencyProof, CosignedCheckpoint, LogProof, Note},
     tree::{
         log::{LogTree, leaf_hash, verify_consistency, verify_inclusion},
         state::StateProof,
@@ -468,8 +468,9 @@ async fn the_log_is_served_in_tiles_that_give_the_root_of_the_checkpoint() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_entry_is_proven_under_the_checkpoint_and_every_tree_to_grow() {
-    let (alone, _, CosignedCheckpoint { checkpoint, .. }) = with_checkpoint().await;
-    let (size, consortium) = (checkpoint.size, alone.consortium());
+    let (alone, _, cosigned) = with_checkpoint().await;
+    let (checkpoint, consortium) = (&cosigned.checkpoint, alone.consortium());
+    let size = checkpoint.size;
     let json = async |path: &str| -> Value {
         alone.get(&format!("/ledger/v1/{path}"), Some(AUDITOR)).await.json().await.expect("JSON")
     };
@@ -497,6 +498,13 @@ async fn every_entry_is_proven_under_the_checkpoint_and_every_tree_to_grow() {
         assert_eq!(file.index, index);
         file.verify(&leaf, &consortium).expect("it is in the log");
     }
+    let earlier = cosigned.to_note(consortium.validators(), &consortium.id());
+    let file = alone.get(&format!("/ledger/v1/log/consistency-proof?old={size}"), Some(AUDITOR)).await;
+    assert_eq!(file.headers()["content-type"], "text/plain; charset=utf-8");
+    let file = ConsistencyProof::parse(&file.bytes().await.expect("a body")).expect("a proof");
+    let grown = file.verify(&earlier, &consortium).expect("it only grew");
+    assert_eq!((grown.earlier.checkpoint.size, grown.later.checkpoint.size >= size), (size, true));
+
     let far = u64::MAX;
     for (path, code) in [
         (format!("log/inclusion?index={size}&size={size}"), (400, "N-505")),
@@ -507,6 +515,9 @@ async fn every_entry_is_proven_under_the_checkpoint_and_every_tree_to_grow() {
         (format!("log/consistency?old=0&size={size}"), (400, "N-505")),
         (format!("log/consistency?old={}&size={size}", size + 1), (400, "N-505")),
         (format!("log/consistency?old=1&size={far}"), (404, "N-522")),
+        ("log/consistency-proof?old=0".to_owned(), (400, "N-505")),
+        (format!("log/consistency-proof?old={far}"), (400, "N-505")),
+        ("log/consistency-proof".to_owned(), (400, "N-509")),
         (format!("entries/{}/tlog-proof", Digest::ZERO), (404, "N-515")),
         (format!("entries/{}/leaf", Digest::ZERO), (404, "N-515")),
         ("entries/x/tlog-proof".to_owned(), (400, "N-509")),

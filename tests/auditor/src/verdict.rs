@@ -15,7 +15,7 @@ pub fn verdict(bytes: &[u8], genesis: &Digest) -> String {
         .ok()
         .filter(|decision| decision.moves(moved.wallet, moved.destination.0).is_ok());
     match subject {
-        Some(_) => format!("ok {}", report.assurance.class.code()),
+        Some(_) => format!("ok {}", report.attested.assurance.class.code()),
         None => Check::DecisionSubject.code().to_owned(),
     }
 }

@@ -19,6 +19,8 @@ use ledger::{
         terms::{Candidacy, Proof},
         transport::{Given, PeerRefusal, PeerReply, PeerRequest, SubmitReply, Word},
     },
+    state::StateKey,
+    state_proof,
     testing::{self, Chain, Session},
     vote::{Ballot, Grant, Nullify, Signed, SignedNullify, Vote, VoteKind},
 };
@@ -140,6 +142,24 @@ pub(crate) fn certificates() -> Vec<Vec<u8>> {
 
 pub(crate) fn bundles() -> Vec<Vec<u8>> {
     vec![LEDGER.bundle.clone(), LEDGER.later.clone()]
+}
+
+/// A chain with a record of each kind, and a key of each.
+pub(crate) fn recorded() -> &'static (Chain, Vec<StateKey>) {
+    static RECORDED: LazyLock<(Chain, Vec<StateKey>)> = LazyLock::new(testing::every_record);
+    &RECORDED
+}
+
+/// One for each kind of record, and of three keys under which there is none.
+pub(crate) fn state_proofs() -> Vec<Vec<u8>> {
+    static FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        let (chain, keys) = recorded();
+        let absent = [StateKey::Account(NodeId::new(3)), StateKey::Entry(Digest::ZERO), StateKey::Node(NodeId::new(9))];
+        let keys = keys.iter().chain(&absent);
+        let proof = |key: &StateKey| state_proof::build(&chain.consortium, chain, key.clone()).expect("provable");
+        keys.map(|key| proof(key).to_bytes()).collect()
+    });
+    FILES.clone()
 }
 
 pub(crate) fn archives() -> Vec<Vec<u8>> {
