@@ -23,7 +23,7 @@ pub use self::{
     check::{Check, Failure},
     decisions::{Link, decision_hash},
     members::{MemberProof, Subject},
-    verify::{Anchored, Attestation, Move, Report, verify},
+    verify::{Anchored, Attestation, Move, Report, judge, verify},
 };
 pub(crate) use self::{
     build::members_of,

@@ -1,5 +1,7 @@
 //! Checking a bundle: no network, no clock, no trust.
 
+use std::fmt;
+
 use genesis::{Consortium, Document, ValidatorSet};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wallet::{
@@ -56,7 +58,8 @@ pub struct Report {
     pub moved: Move,
     /// Where the source's word for its decisions stands.
     pub anchor: Anchored,
-    /// The checks that held, in order: all but [`Check::DecisionSubject`], for which a decision must be read.
+    /// The checks that held, in order: [`verify`] makes all but [`Check::DecisionSubject`], for which a decision must be
+    /// read.
     pub checks: Vec<Check>,
 }
 
@@ -163,6 +166,22 @@ pub fn verify(bytes: &[u8], genesis: &Digest) -> Result<Report, Failure> {
         anchor,
         checks: Check::ALL.into_iter().filter(|check| *check != Check::DecisionSubject).collect(),
     })
+}
+
+/// As [`verify`], and the last check: `read` is given the proven move, and gives the decision behind it, as far as whoever
+/// knows the rules has a word for it.
+///
+/// # Errors
+/// [`Failure`] names the first check that does not hold.
+pub fn judge<D, E: fmt::Display>(
+    bytes: &[u8],
+    genesis: &Digest,
+    read: impl FnOnce(&Move) -> Result<D, E>,
+) -> Result<(Report, D), Failure> {
+    let mut report = verify(bytes, genesis)?;
+    let decision = read(&report.moved).map_err(|other| Failure::new(Check::DecisionSubject, other))?;
+    report.checks.push(Check::DecisionSubject);
+    Ok((report, decision))
 }
 
 /// The value that a file of this version holds.

@@ -17,10 +17,14 @@ use std::{
 
 use clap::Subcommand;
 use ledger::{
-    bundle::{self, Anchored, Attestation, BUNDLE_BYTES_MAX, Check, Move, Report},
+    bundle::{self, Anchored, Attestation, BUNDLE_BYTES_MAX, Check, Move, Report, decision_hash, judge},
     state::StateKey,
 };
-use scheduler::{action::Action, decision::Decision, rules::RuleId};
+use scheduler::{
+    action::Action,
+    decision::{Cause, Decision, Follows},
+    rules::RuleId,
+};
 use serde::Serialize;
 use wallet::{
     digest::Digest,
@@ -150,20 +154,12 @@ fn verify(file: &Path, genesis: &Digest) -> Result<Output, Failure> {
         let title = format!("the bundle is not proven: {failure}");
         Failure { check: Some(failure.check.code()), ..Failure::new("N-151", title, file.display()) }
     };
-    let mut report = bundle::verify(&bytes, genesis).map_err(not_proven)?;
-    let decision = explain(&report.moved).map_err(not_proven)?;
-    report.checks.push(Check::DecisionSubject);
-    let Decision { at, rule, chosen, inputs, .. } = decision;
-    let decision = Decided { hash: bundle::decision_hash(&report.moved.decision), at, rule, chosen, inputs };
+    let (report, cause) =
+        judge(&bytes, genesis, |moved| Cause::of_move(&moved.decision, moved.wallet, moved.destination.0))
+            .map_err(not_proven)?;
+    let Cause { decision: Decision { at, rule, chosen, inputs, .. }, follows } = cause;
+    let decision = Decided { hash: decision_hash(&report.moved.decision), at, rule, chosen, inputs, follows };
     Ok(Output::new(&Verified::of(report, decision)))
-}
-
-/// The decision behind the move, which must be about this very move.
-fn explain(moved: &Move) -> Result<Decision, bundle::Failure> {
-    let other = |reason: &dyn fmt::Display| bundle::Failure::new(Check::DecisionSubject, reason);
-    let decision = Decision::decode(&moved.decision).map_err(|error| other(&error))?;
-    decision.moves(moved.wallet, moved.destination.0).map_err(|error| other(&error))?;
-    Ok(decision)
 }
 
 /// Reads no more than `bytes_max`, and one byte, by which the verifier sees that there is more.
@@ -215,6 +211,8 @@ struct Decided {
     rule: RuleId,
     chosen: Action,
     inputs: BTreeMap<String, i64>,
+    /// Whether the rules of this build decide the same on these inputs. That they were measured honestly it does not show.
+    follows: Follows,
 }
 
 impl Verified {
@@ -242,6 +240,7 @@ impl fmt::Display for Verified {
             "decided by   {:?}: {}, decision {}",
             self.decision.rule, self.decision.chosen, self.decision.hash
         )?;
+        writeln!(f, "replayed     it follows from its inputs: {}", self.decision.follows)?;
         writeln!(f, "anchored     log index {}, {} decisions of node {source}", anchor.index, anchor.decisions)?;
         write!(f, "{}", Worth(attested))
     }
@@ -301,9 +300,11 @@ mod tests {
         };
         let inputs = BTreeMap::from([("pressure".to_owned(), 5)]);
         let at = Timestamp::new(2);
-        let decision = Decided { hash: Digest::ZERO, at, rule: RuleId::R3, chosen: Action::Keep, inputs };
+        let decision =
+            Decided { hash: Digest::ZERO, at, rule: RuleId::R3, chosen: Action::Keep, inputs, follows: Follows::Yes };
         let json = serde_json::json!(Verified::of(report, decision));
         assert!(json["moved"].get("decision").is_none() && json["moved"]["confirmed_at"] == 9, "{json}");
+        assert_eq!(json["decision"]["follows"]["answer"], "yes");
         assert!(json["decision"]["inputs"]["pressure"] == 5 && json["checks"][0] == "decode", "{json}");
         assert!(json["assurance"]["class"] == "several-must-lie" && json["anchor"]["decisions"] == 8, "{json}");
     }
