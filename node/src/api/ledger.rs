@@ -13,7 +13,6 @@ use genesis::{Node, Operator, OperatorId};
 use ledger::{
     credits::Earned,
     event::Entry,
-    evidence::SignedPromise,
     shell::replica::{EntryStatus, FinalEntry, Submission},
     state::{NodeRecord, OperatorRecord},
 };
@@ -27,7 +26,8 @@ use wallet::{
 };
 
 use super::{
-    Api, auth::ByAuditor, limits::Body, path::WalletPath, problem::Problem, proofs::blocking, refusal::Refusal, tags,
+    Api, auth::ByAuditor, limits::Body, path::WalletPath, problem::Problem, promises, proofs::blocking,
+    refusal::Refusal, tags,
 };
 
 /// Entries in one answer at most.
@@ -103,24 +103,16 @@ async fn entries(
 }
 
 async fn entry_status(State(api): State<Api>, _: ByAuditor, Path(id): Path<Digest>) -> Answer {
+    let promised = |status: &str| json!({"id": id, "status": status, "promise": promises::shown(&api, id)});
     Ok(Json(match api.replica().status(id) {
-        EntryStatus::Submitted => {
-            let promise = api.replica().promise(id).map(|promise| promise_of(&api, &promise));
-            json!({"id": id, "status": "submitted", "promise": promise})
-        }
-        EntryStatus::Ordered => json!({"id": id, "status": "ordered"}),
-        EntryStatus::Final(place) => with_place(json!({"id": id, "status": "final"}), place),
+        EntryStatus::Submitted => promised("submitted"),
+        EntryStatus::Ordered => promised("ordered"),
+        EntryStatus::Final(place) => with_place(promised("final"), place),
         EntryStatus::Refused(refusal) => {
             json!({"id": id, "status": "refused", "code": refusal.code(), "title": refusal.to_string()})
         }
         EntryStatus::Unknown => json!({"id": id, "status": "unknown"}),
     }))
-}
-
-/// The leader's word that the entry stands in a block of its term, at the latest in the one with that number.
-fn promise_of(api: &Api, SignedPromise { statement, validator, signature }: &SignedPromise) -> Value {
-    let (term, through, entries) = (statement.term, statement.through, statement.entries);
-    json!({"leader": api.node_name(*validator), "term": term, "through": through, "entries": entries, "signature": signature})
 }
 
 #[derive(Deserialize)]
@@ -133,6 +125,7 @@ pub(super) struct Wait {
 #[serde(rename_all = "lowercase")]
 enum Until {
     Final,
+    Promise,
 }
 
 async fn submit(
@@ -145,15 +138,19 @@ async fn submit(
     submitted(&api, entry, wait).await
 }
 
-/// Sends an entry, and waits until it is final if that was asked for.
+/// Sends an entry, and waits for what was asked for.
 pub(super) async fn submitted(api: &Api, entry: Entry, Wait { wait }: Wait) -> Result<Response, Problem> {
     let Submission { id, .. } = api.replica().submit(entry)?;
-    if wait.is_none() {
-        return Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))).into_response());
-    }
-    let place = timeout(FINAL_PATIENCE, api.replica().wait_final(id)).await;
-    let place = place.map_err(|_| Refusal::NotFinalYet { id })??;
-    Ok(Json(with_place(json!({"id": id}), place)).into_response())
+    let body = match wait {
+        None => json!({"id": id}),
+        Some(Until::Promise) => json!({"id": id, "promise": promises::waited_for(api, id).await}),
+        Some(Until::Final) => {
+            let place = timeout(FINAL_PATIENCE, api.replica().wait_final(id)).await;
+            let place = place.map_err(|_| Refusal::NotFinalYet { id })??;
+            return Ok(Json(with_place(json!({"id": id}), place)).into_response());
+        }
+    };
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
 async fn block(

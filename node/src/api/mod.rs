@@ -20,6 +20,7 @@ mod openapi;
 mod path;
 mod places;
 pub mod problem;
+mod promises;
 mod proofs;
 mod rate;
 pub mod refusal;
@@ -231,6 +232,7 @@ fn public(api: Api) -> Router {
         evidence::router(),
         governance::router(),
         log::router(),
+        promises::router(),
         models::router(),
         snapshot::router(),
         state::router(),

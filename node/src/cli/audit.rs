@@ -4,6 +4,7 @@ mod blame;
 mod consistency;
 mod genesis;
 mod log;
+mod promise;
 mod replay;
 mod state;
 
@@ -121,6 +122,21 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         genesis: PathBuf,
     },
+    /// Verify a leader's promise to take up an entry.
+    ///
+    /// Needs the file (a node gives it at /ledger/v1/entries/ID/promise) and the genesis document or its hash, and nothing
+    /// else: no network, no clock, no node. Whether the promise was kept is in the log: `audit entry` shows that the entry is
+    /// there. A leader that left it out although no rule refused it broke a rule, and nodes keep evidence of that.
+    Promise {
+        /// The file.
+        file: PathBuf,
+        /// The genesis document that you trust: its hash of 64 hexadecimal digits, or its file.
+        #[arg(long, value_name = "HASH|FILE")]
+        genesis: genesis::Genesis,
+        /// The entry that it must name, as it was submitted. Without it the leaf hashes that it names are printed.
+        #[arg(long, value_name = "FILE")]
+        entry: Option<PathBuf>,
+    },
     /// Print the log's origin and the validators' keys as C2SP's verifier keys, for other tools.
     ///
     /// Without a proof these are the validators of genesis; with one, those who cosign its checkpoint.
@@ -143,6 +159,7 @@ impl Command {
             Self::Replay { archive, genesis } => replay::run(&archive, &genesis),
             Self::Entry { proof, entry, genesis } => log::entry(&proof, &entry, &genesis),
             Self::Consistency { checkpoint, proof, genesis } => consistency::run(&checkpoint, &proof, &genesis),
+            Self::Promise { file, genesis, entry } => promise::run(&file, &genesis, entry.as_deref()),
             Self::LogKeys { genesis, proof } => log::keys(&genesis, proof.as_deref()),
         }
     }

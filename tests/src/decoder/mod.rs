@@ -20,7 +20,7 @@ use ledger::{
     bundle::{self, Bundle},
     certificate::Certificate,
     event::Entry,
-    evidence::EvidenceFile,
+    evidence::{EvidenceFile, Receipt},
     hand_over::HandOver,
     shell::transport::{PeerReply, PeerRequest},
     snapshot::{Blocks, ChunkPath, HEADERS_MAX, Offer},
@@ -63,7 +63,7 @@ pub struct Decoder {
 }
 
 /// All of them.
-pub static DECODERS: [Decoder; 37] = [
+pub static DECODERS: [Decoder; 38] = [
     Decoder { name: "genesis_text", read: genesis_text, samples: samples::ledger::genesis_texts },
     Decoder { name: "genesis_bytes", read: genesis_bytes, samples: samples::ledger::genesis_bytes },
     Decoder { name: "config", read: files::config, samples: samples::ledger::configs },
@@ -74,6 +74,7 @@ pub static DECODERS: [Decoder; 37] = [
     Decoder { name: "bundle", read: bundle, samples: samples::ledger::bundles },
     Decoder { name: "state_proof", read: state_proof, samples: samples::ledger::state_proofs },
     Decoder { name: "evidence", read: evidence, samples: samples::ledger::evidence },
+    Decoder { name: "receipt", read: receipt, samples: samples::ledger::receipts },
     Decoder { name: "archive", read: archive, samples: samples::ledger::archives },
     Decoder { name: "snapshot_offer", read: canonical::<Offer>, samples: samples::snapshot::offers },
     Decoder { name: "snapshot_chunk", read: snapshot_chunk, samples: samples::snapshot::chunks },
@@ -199,6 +200,17 @@ fn evidence(bytes: &[u8]) -> bool {
             }
             Err(invalid) => assert!(!invalid.to_string().is_empty()),
         }
+    }
+    true
+}
+
+/// What a damaged receipt says is what the whole one said, or nothing.
+fn receipt(bytes: &[u8]) -> bool {
+    let Ok(receipt) = Receipt::from_bytes(bytes) else { return false };
+    assert_eq!(receipt.to_bytes(), bytes);
+    match receipt.verify(&samples::ledger::consortium().id(), None) {
+        Ok(_) => assert!(samples::ledger::receipts().iter().any(|whole| whole == bytes)),
+        Err(invalid) => assert!(!invalid.to_string().is_empty()),
     }
     true
 }

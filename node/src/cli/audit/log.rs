@@ -23,7 +23,7 @@ use super::read;
 use crate::cli::{Failure, Output, genesis};
 
 /// An entry has fewer bytes: its length stands in two bytes of a tile.
-const ENTRY_BYTES_MAX: usize = 1 << 16;
+pub(super) const ENTRY_BYTES_MAX: usize = 1 << 16;
 
 /// Checks that an entry is in the log of the consortium of `document`.
 pub(super) fn entry(proof: &Path, entry: &Path, document: &Path) -> Result<Output, Failure> {

@@ -9,7 +9,7 @@ use ledger::{
     block::{Block, FinalBlock, View},
     bundle,
     certificate::{Certificate, Leadership, Nullification},
-    evidence::EvidenceFile,
+    evidence::{EvidenceFile, Promised, Receipt},
     finality::Statements,
     governance::{Action, Member},
     hand_over::{ClosingProof, HandOver},
@@ -184,6 +184,15 @@ pub(crate) fn evidence() -> Vec<Vec<u8>> {
             .collect()
     });
     FILES.clone()
+}
+
+/// A promise of the first epoch, and one with hand-overs that lead further.
+pub(crate) fn receipts() -> Vec<Vec<u8>> {
+    let consortium = consortium();
+    let leaves: Vec<Digest> = LEDGER.chain.entries().take(3).map(|(_, entry)| entry.leaf_hash()).collect();
+    let promise = testing::evidence::promise(&consortium, 1, 2, 5, &leaves);
+    let promised = Promised { promise, leaves };
+    [&[][..], hand_overs()].map(|ended| Receipt::new(&consortium, ended.to_vec(), promised.clone()).to_bytes()).to_vec()
 }
 
 pub(crate) fn ledger_requests() -> Vec<Vec<u8>> {
