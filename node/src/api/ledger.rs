@@ -22,12 +22,21 @@ use tokio::time::timeout;
 use wallet::{
     codec,
     digest::Digest,
-    units::{BlockHeight, KeyEpoch, NodeId},
+    units::{BlockHeight, KeyEpoch, LogIndex, NodeId},
 };
 
 use super::{
-    Api, auth::ByAuditor, limits::Body, path::WalletPath, problem::Problem, promises, proofs::blocking,
-    refusal::Refusal, tags,
+    Api,
+    auth::ByAuditor,
+    final_log::FinalLog,
+    limits::Body,
+    paging::{Page, page as paged},
+    path::WalletPath,
+    problem::Problem,
+    promises,
+    proofs::blocking,
+    refusal::Refusal,
+    tags,
 };
 
 /// Entries in one answer at most.
@@ -47,6 +56,7 @@ pub(super) fn router() -> Router<Api> {
         .route("/ledger/v1/entries", get(entries).post(submit))
         .route("/ledger/v1/entries/{id}", get(entry_status))
         .route("/ledger/v1/blocks/{height}", get(block))
+        .route("/ledger/v1/wallets", get(wallets))
         .route("/ledger/v1/wallets/{address}", get(wallet))
         .route("/ledger/v1/wallets/{address}/bundle", get(bundle))
         .route("/ledger/v1/credits", get(credits))
@@ -170,18 +180,47 @@ async fn block(
     Ok(tags::unless_known(&headers, body.await?))
 }
 
-async fn wallet(State(api): State<Api>, _: ByAuditor, Path(WalletPath(address)): Path<WalletPath>) -> Answer {
-    let record = api.replica().state().state.wallet(address).ok_or(Refusal::WalletUnknown)?;
-    let (store, proofs) = (api.replica().store().clone(), api.proofs.clone());
-    let holder = api.node_name(record.holder);
+/// All wallets, in the order of their beginnings.
+async fn wallets(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page>) -> Answer {
+    let final_log = FinalLog::of(&api);
+    let scan = move || {
+        let (wallets, next) = final_log.batches(page, |_| true)?;
+        Ok(Json(paged("wallets", wallets, next, final_log.executed.log.size())))
+    };
+    api.asking.scan(scan).await
+}
+
+/// A wallet, and the entries about it in the page.
+async fn wallet(
+    State(api): State<Api>,
+    _: ByAuditor,
+    Path(WalletPath(address)): Path<WalletPath>,
+    Query(page): Query<Page>,
+) -> Answer {
+    let final_log = FinalLog::of(&api);
+    let record = final_log.executed.state.wallet(address).ok_or(Refusal::WalletUnknown)?;
+    let proofs = api.proofs.clone();
     blocking(move || {
+        let size = final_log.executed.log.size();
+        let range = page.range(size);
+        let mut indices = proofs.wallet_entries(address)?.into_iter().filter(|index| range.contains(&index.get()));
         let mut history = Vec::new();
-        for index in proofs.wallet_entries(address)? {
-            let kind = store.entry(index)?.map(|entry| entry.body.event.name());
-            history.push(json!({"index": index, "kind": kind}));
+        for index in indices.by_ref().take(page.count()) {
+            let Some(entry) = final_log.store.entry(index)? else { continue };
+            let place = final_log.executed.state.entry(entry.id());
+            history.push(json!({
+                "index": index,
+                "height": place.map(|place| place.height),
+                "time_ms": place.map(|place| place.time),
+                "author": final_log.members.name(entry.body.author),
+                "kind": entry.body.event.name(),
+            }));
         }
-        let rotations = &record.rotations;
-        Ok(Json(json!({"record": record, "holder": holder, "history": history, "rotations": rotations})))
+        let next = indices.next().map_or(size, LogIndex::get);
+        let mut body = paged("history", history, next, size);
+        body["holder"] = json!(final_log.members.name(record.holder));
+        body["record"] = json!(record);
+        Ok(Json(body))
     })
     .await
 }

@@ -195,4 +195,7 @@ refusals! {
         /// The entry.
         id: wallet::digest::Digest,
     }
+    /// As many archives are sent as may be at a time.
+    #[code("N-554", SERVICE_UNAVAILABLE, retry = true)] #[error("this node is sending as many archives as it may")]
+    ArchivesBusy
 }
