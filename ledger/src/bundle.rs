@@ -23,7 +23,12 @@ pub use self::{
     check::{Check, Failure},
     decisions::{Cause, Link, decision_hash},
     members::{MemberProof, Subject},
-    verify::{Anchored, Move, Report, verify},
+    verify::{Anchored, Attestation, Move, Report, judge, verify},
+};
+pub(crate) use self::{
+    build::members_of,
+    members::Members,
+    verify::{Foundation, decode},
 };
 use crate::{block::Header, certificate::Certificate, event::Entry, hand_over::HandOver};
 
@@ -31,7 +36,7 @@ use crate::{block::Header, certificate::Certificate, event::Entry, hand_over::Ha
 pub const VERSION: u32 = 3;
 /// The only lineage there is: no consortium has begun anew, and no format of a certificate for that exists.
 pub const LINEAGE: u32 = 1;
-/// A bundle has at most this many bytes.
+/// A bundle has at most this many bytes, and so has any other proof of this kind.
 pub const BUNDLE_BYTES_MAX: usize = 16 << 20;
 
 /// See the module.
@@ -81,6 +86,17 @@ impl Bundle {
     /// The file.
     pub fn to_bytes(&self) -> Vec<u8> {
         codec::encode(self)
+    }
+
+    fn foundation(&self) -> Foundation<'_> {
+        Foundation {
+            lineage: self.lineage,
+            consortium: &self.consortium,
+            hand_overs: &self.hand_overs,
+            header: &self.header,
+            certificate: &self.certificate,
+            carriers: &self.carriers,
+        }
     }
 }
 

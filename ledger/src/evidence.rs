@@ -14,6 +14,7 @@ mod file;
 mod fork;
 mod invalid;
 mod promise;
+pub mod receipt;
 
 use std::fmt;
 
@@ -31,6 +32,7 @@ pub use self::{
     fork::Fork,
     invalid::EvidenceInvalid,
     promise::{BrokenPromise, PROMISED_MAX, Promise, SignedPromise, entries_digest},
+    receipt::{Promised, Receipt},
 };
 use crate::{
     block::{Header, View},

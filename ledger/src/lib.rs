@@ -25,6 +25,7 @@ pub mod replay;
 pub mod shell;
 pub mod snapshot;
 pub mod state;
+pub mod state_proof;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tlog;

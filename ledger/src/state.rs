@@ -3,6 +3,7 @@
 //! [`State`] is a typed view over the sparse Merkle tree. A record stands under the SHA-256 of its [`StateKey`] as the
 //! canonical encoding of a [`Record`], so every record can be proven, and its absence too.
 
+mod key;
 mod membership;
 mod record;
 
@@ -18,6 +19,7 @@ use wallet::{
 };
 
 pub use self::{
+    key::NoStateKey,
     membership::{
         AuditorRecord, BallotRecord, GovernanceRecord, KeyRecord, KeyStatus, NodeRecord, OperatorRecord,
         ProposalRecord, Stage, Standing, ValidatorRecord,

@@ -6,6 +6,7 @@ pub mod changes;
 pub mod dice;
 pub mod evidence;
 mod governance;
+mod records;
 pub mod remembered;
 
 use std::{
@@ -26,7 +27,10 @@ use wallet::{
     units::{BlockHeight, LogIndex, Micros, NodeId, Timestamp, TokenPosition},
 };
 
-pub use self::governance::{joining_node, next_node_key, operator_id, operator_key};
+pub use self::{
+    governance::{joining_node, next_node_key, operator_id, operator_key},
+    records::every_record,
+};
 use crate::{
     block::{Block, FinalBlock, View},
     bundle::FinalView,

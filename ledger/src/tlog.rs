@@ -1,10 +1,11 @@
 //! The log in the forms of C2SP (`c2sp.org`), which tools that know nothing of this ledger read: signed checkpoints with
-//! the validators' cosignatures, paths of tiles, and offline proofs of one entry.
+//! the validators' cosignatures, paths of tiles, and offline proofs of one entry and of growth.
 //!
 //! The tree and its proofs are those of [`crate::tree`]; this module is about texts. Everything that reads one is bounded
 //! and refuses what has another spelling, so that what was read is written the same. See `docs/formats/checkpoint.md`.
 
 pub mod checkpoint;
+pub mod consistency;
 pub mod cosignature;
 pub mod note;
 pub mod proof;
@@ -15,6 +16,7 @@ use wallet::digest::Digest;
 
 pub use self::{
     checkpoint::Checkpoint,
+    consistency::ConsistencyProof,
     cosignature::{CheckpointInvalid, Cosignature, CosignedCheckpoint},
     note::Note,
     proof::LogProof,

@@ -4,6 +4,8 @@
 //! why. Its hash covers its predecessor's, so that an anchored head fixes the whole log. [`replay`] runs the same rules
 //! over the stored inputs and compares. The format is in `docs/formats/decision.md`.
 
+mod cause;
+
 use serde::{Deserialize, Serialize};
 use wallet::{
     codec::{self, DecodeError},
@@ -12,6 +14,7 @@ use wallet::{
     units::{NodeId, Timestamp},
 };
 
+pub use self::cause::{Cause, Follows, NoCause};
 use crate::{
     action::Action,
     inputs::{InputInvalid, Inputs},

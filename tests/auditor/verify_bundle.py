@@ -962,6 +962,21 @@ def check_subject(decision, wallet, destination):
     need(found == (wallet, destination), "decision-subject", "the decision is about something else")
 
 
+def check_foundation(file, genesis_hash):
+    """Makes the checks with which every proof begins; gives the genesis document and who the nodes are."""
+    need(file.lineage == 1, "lineage", "it follows a re-genesis, for which there is no certificate")
+    try:
+        genesis = genesis_of(file.consortium)
+    except Malformed as error:
+        raise Failed("genesis-document", error) from error
+    need(genesis.id == genesis_hash, "genesis-hash", f"the document's hash is {genesis.id.hex()}")
+    need(genesis.is_signed_by_all(), "genesis-signatures", "an operator did not sign the document")
+    members = Members(genesis, file)
+    check_header(file, genesis.id, members.sets[-1])
+    members.learn(file)
+    return genesis, members
+
+
 def verify(data, genesis_hash):
     """Makes the checks in their order; raises Failed at the first that does not hold."""
     need(4 <= len(data) <= 16 << 20, "decode", "no bundle has this size")
@@ -970,16 +985,7 @@ def verify(data, genesis_hash):
         bundle = Bundle(data)
     except Malformed as error:
         raise Failed("decode", error) from error
-    need(bundle.lineage == 1, "lineage", "it follows a re-genesis, for which there is no certificate")
-    try:
-        genesis = genesis_of(bundle.consortium)
-    except Malformed as error:
-        raise Failed("genesis-document", error) from error
-    need(genesis.id == genesis_hash, "genesis-hash", f"the document's hash is {genesis.id.hex()}")
-    need(genesis.is_signed_by_all(), "genesis-signatures", "an operator did not sign the document")
-    members = Members(genesis, bundle)
-    check_header(bundle, genesis.id, members.sets[-1])
-    members.learn(bundle)
+    genesis, members = check_foundation(bundle, genesis_hash)
     check_inclusion(bundle)
     check_authors(bundle, members)
     history = check_history(bundle, members)

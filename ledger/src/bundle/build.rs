@@ -60,6 +60,9 @@ fn matching(view: &(impl FinalView + ?Sized), are: impl Fn(&Entry) -> bool) -> V
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotProvable {
+    /// There is no block yet under which anything could be proven.
+    #[error("no block is final yet")]
+    NothingFinal,
     /// No such wallet in the final state.
     #[error("there is no final wallet {0:?}")]
     WalletUnknown(WalletAddress),
@@ -72,8 +75,8 @@ pub enum NotProvable {
     /// This node pruned what the proof needs.
     #[error("log entry {0} is not on this node any more")]
     EntryMissing(LogIndex),
-    /// No reader takes so large a bundle: there were too many changes of the validator set, or moves of the wallet.
-    #[error("the bundle would have {bytes} bytes, more than the {BUNDLE_BYTES_MAX} that readers take")]
+    /// No reader takes so large a file: there were too many changes of the validator set, or moves of the wallet.
+    #[error("the file would have {bytes} bytes, more than the {BUNDLE_BYTES_MAX} that readers take")]
     TooLarge {
         /// How many it would have.
         bytes: usize,
@@ -108,9 +111,7 @@ pub fn build(
     let places: Vec<LogIndex> = entries.iter().map(|placed| placed.index).collect();
     let last = places.last().copied().unwrap_or_default();
     let inclusion = view.inclusion(&places).ok_or(NotProvable::EntryMissing(last))?;
-    let hand_overs: Vec<HandOver> = (0..header.epoch).zip(view.hand_overs()).map(|(_, ended)| ended.clone()).collect();
-    let epochs = Epochs::proven(consortium, &hand_overs).map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
-    let members = members(consortium, view.state(), &epochs, &entries);
+    let (hand_overs, epochs, members) = members_of(consortium, view, header, &entries)?;
     let bundle = Bundle {
         version: VERSION,
         lineage: LINEAGE,
@@ -134,6 +135,19 @@ pub fn build(
     // The hand-overs were verified above, and their signatures cost most.
     verify_in(&bundle, consortium, epochs)?;
     Ok(bundle)
+}
+
+/// How the epochs before the header's ended, what that proves, and who its validators and the authors of `entries` are.
+pub(crate) fn members_of(
+    consortium: &Consortium,
+    view: &(impl FinalView + ?Sized),
+    header: &Header,
+    entries: &[PlacedEntry],
+) -> Result<(Vec<HandOver>, Epochs, Vec<MemberProof>), Failure> {
+    let hand_overs: Vec<HandOver> = (0..header.epoch).zip(view.hand_overs()).map(|(_, ended)| ended.clone()).collect();
+    let epochs = Epochs::proven(consortium, &hand_overs).map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
+    let members = members(consortium, view.state(), &epochs, entries);
+    Ok((hand_overs, epochs, members))
 }
 
 /// The records of nodes that joined after genesis, and of keys that no validator set names.

@@ -59,16 +59,16 @@ impl Subject {
 }
 
 /// See the module.
-pub(super) struct Members<'a> {
+pub(crate) struct Members<'a> {
     pub(super) consortium: &'a Consortium,
-    pub(super) epochs: Epochs,
+    pub(crate) epochs: Epochs,
     joined: BTreeMap<NodeId, Node>,
     keys: BTreeSet<(NodeId, PublicKey)>,
 }
 
 impl<'a> Members<'a> {
     /// What `proofs` add to the genesis document and the sets.
-    pub(super) fn proven(
+    pub(crate) fn proven(
         consortium: &'a Consortium,
         epochs: Epochs,
         state_root: &Digest,

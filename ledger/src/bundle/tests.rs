@@ -54,8 +54,8 @@ fn a_good_bundle_proves_the_move() {
     assert_eq!((moved.wallet, moved.epoch), (session.address, KeyEpoch::new(1)));
     assert_eq!((moved.source.0, moved.destination.0), (NodeId::new(0), NodeId::new(1)));
     assert_eq!(moved.decision, chained(1)[0]);
-    assert_eq!(report.assurance.class, AssuranceClass::SeveralMustLie);
-    assert_eq!(report.signers, [1, 2, 3].map(NodeId::new));
+    assert_eq!(report.attested.assurance.class, AssuranceClass::SeveralMustLie);
+    assert_eq!(report.attested.signers, [1, 2, 3].map(NodeId::new));
     let head = decision_hash(&chained(2)[1]);
     assert_eq!(report.anchor, Anchored { index: LogIndex::new(7), decisions: 2, log_head: head });
     assert_eq!(report.checks[..], Check::ALL[..22], "all but the one that needs to read the decision");

@@ -1,7 +1,9 @@
 //! Checking a bundle: no network, no clock, no trust.
 
+use std::fmt;
+
 use genesis::{Consortium, Document, ValidatorSet};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wallet::{
     codec,
     digest::Digest,
@@ -19,16 +21,18 @@ use super::{
     members::{Members, proven},
 };
 use crate::{
+    block::Header,
+    certificate::Certificate,
     epochs::Epochs,
     event::{DecisionAnchored, Event},
-    hand_over::closed_by,
+    hand_over::{HandOver, closed_by},
     state::{Record, StateKey},
     tree::several,
 };
 
-/// What a verified bundle proves.
+/// Whose word a proof is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub struct Attestation {
     /// Hash of the genesis document: the auditor's own.
     pub consortium: Digest,
     /// The consortium's name.
@@ -43,11 +47,19 @@ pub struct Report {
     pub time: Timestamp,
     /// Who signed that it is final.
     pub signers: Vec<NodeId>,
+}
+
+/// What a verified bundle proves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// By whose word.
+    pub attested: Attestation,
     /// Which move.
     pub moved: Move,
     /// Where the source's word for its decisions stands.
     pub anchor: Anchored,
-    /// The checks that held, in order: all but [`Check::DecisionSubject`], for which a decision must be read.
+    /// The checks that held, in order: [`verify`] makes all but [`Check::DecisionSubject`], for which a decision must be
+    /// read.
     pub checks: Vec<Check>,
 }
 
@@ -79,17 +91,62 @@ pub struct Anchored {
     pub log_head: Digest,
 }
 
+/// What every proof begins with: it leads from the genesis hash to a header that a quorum made final.
+pub(crate) struct Foundation<'a> {
+    pub(crate) lineage: u32,
+    pub(crate) consortium: &'a [u8],
+    pub(crate) hand_overs: &'a [HandOver],
+    pub(crate) header: &'a Header,
+    pub(crate) certificate: &'a Certificate,
+    pub(crate) carriers: &'a [Header],
+}
+
+impl Foundation<'_> {
+    /// The checks from [`Check::Lineage`] to [`Check::Certificate`].
+    pub(crate) fn verify(&self, genesis: &Digest) -> Result<(Consortium, Epochs), Failure> {
+        let (consortium, epochs) = self.epochs(genesis)?;
+        self.certified(&consortium, &epochs)?;
+        Ok((consortium, epochs))
+    }
+
+    /// Those up to [`Check::HandOvers`].
+    fn epochs(&self, genesis: &Digest) -> Result<(Consortium, Epochs), Failure> {
+        lineage(self.lineage)?;
+        let consortium = consortium(self.consortium, genesis)?;
+        let epochs =
+            Epochs::proven(&consortium, self.hand_overs).map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
+        Ok((consortium, epochs))
+    }
+
+    /// Those after it.
+    fn certified(&self, consortium: &Consortium, epochs: &Epochs) -> Result<(), Failure> {
+        header(self.header, consortium, epochs.last())?;
+        certificate(self, consortium, epochs.last())
+    }
+
+    /// Whose word it is, once it is verified, as far as `members` say who runs the validators.
+    pub(crate) fn attested(&self, members: &Members<'_>) -> Result<Attestation, Failure> {
+        let consortium = members.consortium;
+        Ok(Attestation {
+            consortium: consortium.id(),
+            name: consortium.name().to_owned(),
+            assurance: assurance(consortium, members)?,
+            epoch: members.epochs.last().epoch,
+            height: self.header.height,
+            time: self.header.time,
+            signers: self.certificate.signatures.iter().map(|(node, _)| *node).collect(),
+        })
+    }
+}
+
 /// Verifies a bundle against the hash of the genesis document that the auditor trusts: all checks but
 /// [`Check::DecisionSubject`].
 ///
 /// # Errors
 /// [`Failure`] names the first check that does not hold.
 pub fn verify(bytes: &[u8], genesis: &Digest) -> Result<Report, Failure> {
-    let bundle = decode(bytes)?;
-    lineage(bundle.lineage)?;
-    let consortium = consortium(&bundle.consortium, genesis)?;
-    let epochs =
-        Epochs::proven(&consortium, &bundle.hand_overs).map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
+    let bundle: Bundle = decode(bytes, VERSION)?;
+    let (consortium, epochs) = bundle.foundation().epochs(genesis)?;
     verify_in(&bundle, &consortium, epochs)
 }
 
@@ -98,11 +155,10 @@ pub fn verify(bytes: &[u8], genesis: &Digest) -> Result<Report, Failure> {
 /// # Errors
 /// [`Failure`] names the first check that does not hold.
 pub(super) fn verify_in(bundle: &Bundle, consortium: &Consortium, epochs: Epochs) -> Result<Report, Failure> {
-    let validators = epochs.last().clone();
-    header(bundle, consortium, &validators)?;
-    certificate(bundle, consortium, &validators)?;
+    let foundation = bundle.foundation();
+    foundation.certified(consortium, &epochs)?;
     let members = Members::proven(consortium, epochs, &bundle.header.state_root, &bundle.members)?;
-    let assurance = assurance(consortium, &members)?;
+    let attested = foundation.attested(&members)?;
     inclusion(bundle)?;
     for PlacedEntry { index, entry } in &bundle.entries {
         members
@@ -118,13 +174,7 @@ pub(super) fn verify_in(bundle: &Bundle, consortium: &Consortium, epochs: Epochs
         region.map(|region| (node, region.clone())).ok_or_else(|| Failure::new(Check::Continuity, "an unknown node"))
     };
     Ok(Report {
-        consortium: consortium.id(),
-        name: consortium.name().to_owned(),
-        assurance,
-        epoch: validators.epoch,
-        height: bundle.header.height,
-        time: bundle.header.time,
-        signers: bundle.certificate.signatures.iter().map(|(node, _)| *node).collect(),
+        attested,
         moved: Move {
             wallet: history.wallet,
             epoch: history.epoch,
@@ -138,14 +188,31 @@ pub(super) fn verify_in(bundle: &Bundle, consortium: &Consortium, epochs: Epochs
     })
 }
 
-fn decode(bytes: &[u8]) -> Result<Bundle, Failure> {
+/// As [`verify`], and the last check: `read` is given the proven move, and gives the decision behind it, as far as whoever
+/// knows the rules has a word for it.
+///
+/// # Errors
+/// [`Failure`] names the first check that does not hold.
+pub fn judge<D, E: fmt::Display>(
+    bytes: &[u8],
+    genesis: &Digest,
+    read: impl FnOnce(&Move) -> Result<D, E>,
+) -> Result<(Report, D), Failure> {
+    let mut report = verify(bytes, genesis)?;
+    let decision = read(&report.moved).map_err(|other| Failure::new(Check::DecisionSubject, other))?;
+    report.checks.push(Check::DecisionSubject);
+    Ok((report, decision))
+}
+
+/// The value that a file of this version holds.
+pub(crate) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], version: u32) -> Result<T, Failure> {
     if bytes.len() > BUNDLE_BYTES_MAX {
-        return Err(Failure::new(Check::Decode, format_args!("{} bytes are more than a bundle has", bytes.len())));
+        return Err(Failure::new(Check::Decode, format_args!("{} bytes are more than a proof has", bytes.len())));
     }
     // Another version has other fields.
-    match bytes.first_chunk().map(|version| u32::from_le_bytes(*version)) {
-        Some(VERSION) => codec::decode(bytes).map_err(|error| Failure::new(Check::Decode, error)),
-        Some(other) => Err(Failure::new(Check::Version, format_args!("version {other} is not {VERSION}"))),
+    match bytes.first_chunk().map(|found| u32::from_le_bytes(*found)) {
+        Some(found) if found == version => codec::decode(bytes).map_err(|error| Failure::new(Check::Decode, error)),
+        Some(found) => Err(Failure::new(Check::Version, format_args!("version {found} is not {version}"))),
         None => Err(Failure::new(Check::Decode, "it is too short")),
     }
 }
@@ -169,16 +236,15 @@ fn consortium(bytes: &[u8], genesis: &Digest) -> Result<Consortium, Failure> {
     document.verify().map_err(|error| Failure::new(Check::GenesisSignatures, error))
 }
 
-fn header(bundle: &Bundle, consortium: &Consortium, validators: &ValidatorSet) -> Result<(), Failure> {
-    let header = &bundle.header;
+fn header(header: &Header, consortium: &Consortium, validators: &ValidatorSet) -> Result<(), Failure> {
     let same = header.consortium == consortium.id()
         && header.epoch == validators.epoch
         && header.validators == validators.hash();
     require(same, Check::HeaderConsortium, "the header is of another consortium or validator set")
 }
 
-fn certificate(bundle: &Bundle, consortium: &Consortium, validators: &ValidatorSet) -> Result<(), Failure> {
-    let Bundle { header, certificate, carriers, .. } = bundle;
+fn certificate(on: &Foundation<'_>, consortium: &Consortium, validators: &ValidatorSet) -> Result<(), Failure> {
+    let Foundation { header, certificate, carriers, .. } = on;
     // Elsewhere nothing stands between a header and its certificate.
     let fits = if carriers.is_empty() { certificate.view == header.view } else { header.is_closing() };
     let same = fits && closed_by(certificate, carriers) == Some((header.height, header.digest()));

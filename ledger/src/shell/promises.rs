@@ -2,22 +2,30 @@
 //!
 //! A leader tries what it promised for a block before anything else in it, and promises no more for one block than half
 //! of it holds. So what it promised is in the block, or a rule of the ledger refused it. It begins each view once: a
-//! second proposal of one view would be evidence against it.
+//! second proposal of one view would be evidence against it. A leader promises to itself as to others, so that whoever
+//! brings entries to it gets a word of it, too.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use genesis::Consortium;
+use tokio::sync::watch;
 use wallet::{digest::Digest, units::NodeId};
 
-use super::{fault::Fault, shared::Shared, transport::Given};
+use super::{
+    fault::Fault,
+    shared::Shared,
+    transport::{Given, SubmitReply},
+};
 use crate::{
     block::{View, epoch_of},
     event::Entry,
     evidence::{
-        BrokenPromise, Evidence, Execution, PROMISED_MAX, Promise, SignedPromise, applies_throughout, entries_digest,
+        BrokenPromise, Evidence, Execution, PROMISED_MAX, Promise, Promised, SignedPromise, applies_throughout,
+        entries_digest,
     },
     execute::{BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, Executed},
     finality::Final,
@@ -40,6 +48,8 @@ pub(crate) struct Promises {
     signer: Mutex<Signer>,
     given: Mutex<Book>,
     kept: Mutex<VecDeque<Kept>>,
+    /// Raised with each that is kept.
+    pub(crate) news: watch::Sender<u64>,
 }
 
 /// What this node promised in the last term that it led.
@@ -62,6 +72,8 @@ struct Due {
 struct Kept {
     promise: SignedPromise,
     entries: Vec<Named>,
+    /// Whether the block that it names was compared with it, or is over. Then it is kept for who asks, and nothing else.
+    is_judged: bool,
 }
 
 /// How a promise names an entry, and how the author finds it.
@@ -79,7 +91,8 @@ impl From<&Entry> for Named {
 
 impl Promises {
     pub(crate) fn new(signer: Signer) -> Self {
-        Self { signer: Mutex::new(signer), given: Mutex::default(), kept: Mutex::default() }
+        let (given, kept, news) = Default::default();
+        Self { signer: Mutex::new(signer), given, kept, news }
     }
 
     /// The node's key was rotated.
@@ -143,30 +156,42 @@ impl Promises {
         if kept.len() >= KEPT_MAX {
             kept.pop_front();
         }
-        kept.push_back(Kept { promise, entries });
+        kept.push_back(Kept { promise, entries, is_judged: false });
+        drop(kept);
+        self.news.send_modify(|count| *count += 1);
     }
 
-    /// What a leader promised last for the entry `id`, while the block that it named is not final. Perhaps it did not sign
-    /// that.
-    pub(crate) fn for_entry(&self, id: &Digest) -> Option<SignedPromise> {
+    /// What a leader promised for the entry `id`, if that is not long ago: the last leader, and for the earliest block, if
+    /// it was sent the entry again. Perhaps it did not sign it.
+    pub(crate) fn for_entry(&self, id: &Digest) -> Option<Promised> {
         let kept = lock(&self.kept);
-        let latest = kept.iter().rev().find(|kept| kept.entries.iter().any(|named| named.id == *id));
-        latest.map(|kept| kept.promise)
+        let named = kept.iter().filter(|kept| kept.entries.iter().any(|named| named.id == *id));
+        let best = named.max_by_key(|kept| {
+            let Promise { term, through, .. } = kept.promise.statement;
+            (term, Reverse(through))
+        })?;
+        let leaves = best.entries.iter().map(|named| named.leaf).collect();
+        Some(Promised { promise: best.promise, leaves })
     }
 
     /// How many promises wait for their block, and in how many blocks after that of `tip` the first one of its term is due.
     pub(crate) fn kept(&self, tip: View) -> (usize, Option<u64>) {
         let kept = lock(&self.kept);
-        let of_term = kept.iter().map(|kept| &kept.promise.statement).filter(|promise| promise.term == tip.term);
-        (kept.len(), of_term.map(|promise| promise.through.saturating_sub(tip.number)).min())
+        let due = kept.iter().filter(|kept| !kept.is_judged).map(|kept| &kept.promise.statement);
+        let of_term = due.clone().filter(|promise| promise.term == tip.term);
+        (due.count(), of_term.map(|promise| promise.through.saturating_sub(tip.number)).min())
     }
 
-    /// The promises for the block of `view`. They are forgotten, with those of views before it.
+    /// The promises for the block of `view`, once. Those of views before it are not due any more either.
     fn for_view(&self, view: View) -> Vec<Kept> {
-        let mut kept = lock(&self.kept);
-        let of = |kept: &Kept| View { term: kept.promise.statement.term, number: kept.promise.statement.through };
-        let due = kept.iter().filter(|kept| of(kept) == view).cloned().collect();
-        kept.retain(|kept| of(kept) > view);
+        let mut due = Vec::new();
+        for kept in lock(&self.kept).iter_mut().filter(|kept| !kept.is_judged) {
+            let of = View { term: kept.promise.statement.term, number: kept.promise.statement.through };
+            if of == view {
+                due.push(kept.clone());
+            }
+            kept.is_judged = of <= view;
+        }
         due
     }
 }
@@ -189,11 +214,22 @@ impl Shared {
         self.promises.keep(&self.consortium, leader, given, entries, now);
     }
 
-    /// What a leader promised last for the entry `id`, and signed, while the block that it named is not final.
-    pub(crate) fn promise(&self, id: &Digest) -> Option<SignedPromise> {
-        let promise = self.promises.for_entry(id)?;
-        let validators = self.validators_of(promise.statement.epoch)?;
-        promise.verify(&validators, &self.consortium.id()).is_ok().then_some(promise)
+    /// Takes entries into the queue of this node, which leads, and promises them, if it is asked to.
+    pub(crate) fn take_as_leader(&self, entries: Vec<Entry>, promises: bool) -> SubmitReply {
+        let promised = self.leads().filter(|_| promises).map(|term| (term, entries.clone()));
+        match self.queue.push(entries) {
+            SubmitReply::Queued(_) => SubmitReply::Queued(
+                promised.and_then(|(term, entries)| self.promises.give(&self.consortium, term, &entries)),
+            ),
+            reply => reply,
+        }
+    }
+
+    /// What a leader promised for the entry `id`, and signed; see [`Promises::for_entry`].
+    pub(crate) fn promise(&self, id: &Digest) -> Option<Promised> {
+        let promised = self.promises.for_entry(id)?;
+        let validators = self.validators_of(promised.promise.statement.epoch)?;
+        promised.promise.verify(&validators, &self.consortium.id()).is_ok().then_some(promised)
     }
 
     /// Whether the block that became final keeps the promises for it. What does not is kept as evidence.
@@ -203,7 +239,9 @@ impl Shared {
             // Its leader owes nothing more.
             return Ok(());
         }
-        for Kept { promise, entries } in self.promises.for_view(header.view) {
+        // What this node promised to itself is no matter of evidence: the clients who have it may make it one.
+        let by_others = |kept: &Kept| kept.promise.validator != self.me;
+        for Kept { promise, entries, .. } in self.promises.for_view(header.view).into_iter().filter(by_others) {
             for Named { id, leaf } in entries.iter().filter(|named| after.state.entry(named.id).is_none()) {
                 // The same entry under another signature was not promised.
                 let Some(entry) = self.outbox.get(id).filter(|entry| entry.leaf_hash() == *leaf) else { continue };
@@ -298,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn an_author_forgets_promises_that_are_over() {
+    fn an_author_judges_each_promise_once_and_keeps_the_last_ones() {
         let consortium = consortium(4);
         let (leader, author) = (Promises::new(signer(0)), Promises::new(signer(1)));
         let entry = anchor(&consortium, 1);
@@ -312,7 +350,28 @@ mod tests {
         assert_eq!(author.for_view(view(1, 3)).len(), 1);
         assert!(author.for_view(view(1, 3)).is_empty());
         assert!(author.for_view(view(2, 1)).is_empty());
-        assert_eq!(lock(&author.kept).len(), 0, "the term is over");
+        assert!(lock(&author.kept).iter().all(|kept| kept.is_judged), "the term is over");
+        assert!(author.for_view(view(1, 4)).is_empty());
+        let kept = author.for_entry(&entry.id()).expect("who asks later is still told");
+        assert_eq!(kept.leaves, [entry.leaf_hash()]);
+        assert_eq!(lock(&author.kept).len(), KEPT_MAX);
+    }
+
+    #[test]
+    fn of_an_entry_that_was_sent_again_the_first_promise_of_the_last_leader_counts() {
+        let consortium = consortium(4);
+        let (author, entry) = (Promises::new(signer(1)), anchor(&consortium, 1));
+        let keep = |leader: u32, term: u64, through: u64| {
+            let signature = Signed::sign(promise(&consortium, term, through, &[entry.leaf_hash()]), &signer(leader));
+            let given = Given { term, through, signature: signature.signature };
+            author.keep(&consortium, NodeId::new(leader), given, vec![Named::from(&entry)], view(term, 1));
+        };
+        let kept = || author.for_entry(&entry.id()).expect("one was given").promise;
+        for (leader, term, through, expected) in [(2, 3, 5, 5), (2, 3, 7, 5), (0, 4, 9, 9), (0, 4, 12, 9)] {
+            keep(leader, term, through);
+            let statement = kept().statement;
+            assert_eq!((kept().validator, statement.term, statement.through), (NodeId::new(leader), term, expected));
+        }
     }
 
     #[test]

@@ -23,7 +23,13 @@ use super::{
     transport::{PeerReply, PeerRequest, Transport},
     validator::Message,
 };
-use crate::{block::FinalBlock, event::Entry, evidence::SignedPromise, execute::Executed, refusal::Refusal};
+use crate::{
+    block::FinalBlock,
+    event::Entry,
+    evidence::{Promised, Receipt},
+    execute::Executed,
+    refusal::Refusal,
+};
 
 /// What a replica needs to start.
 pub struct ReplicaOptions {
@@ -192,10 +198,37 @@ impl Replica {
         shared.outbox.refusal(&id).map_or(EntryStatus::Unknown, EntryStatus::Refused)
     }
 
-    /// What a leader promised for an entry that this node sent to it, while the block that it named is not final. It is
-    /// signed, so that it proves something if it is broken; see [`crate::evidence`].
-    pub fn promise(&self, id: Digest) -> Option<SignedPromise> {
+    /// What the last leader promised for an entry that this node sent to it, if that is not long ago, and for the earliest
+    /// block if it did so again. It is signed, so that it proves something if it is broken; see [`crate::evidence`].
+    pub fn promise(&self, id: Digest) -> Option<Promised> {
         self.shared.promise(&id)
+    }
+
+    /// That promise as a file which anybody can check.
+    ///
+    /// # Errors
+    /// [`Fault`] if the hand-overs that lead to its epoch cannot be read.
+    pub fn receipt(&self, id: Digest) -> Result<Option<Receipt>, Fault> {
+        let Some(promised) = self.shared.promise(&id) else { return Ok(None) };
+        let hand_overs = self.shared.store.hand_overs(promised.promise.statement.epoch)?;
+        Ok(Some(Receipt::new(&self.shared.consortium, hand_overs, promised)))
+    }
+
+    /// Waits until a leader promised something for an entry that was submitted here, or it is final or refused.
+    pub async fn wait_promised(&self, id: Digest) {
+        let mut news = self.shared.promises.news.subscribe();
+        let promised = async {
+            loop {
+                news.borrow_and_update();
+                if self.promise(id).is_some() || news.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = promised => {}
+            _ = self.wait_final(id) => {}
+        }
     }
 
     /// The final state.

@@ -67,13 +67,13 @@ fn due(shared: &Shared) -> (Vec<Entry>, Vec<Entry>) {
 /// Whether the leader took the entries.
 async fn send(shared: &Shared, leader: Option<NodeId>, entries: Vec<Entry>) -> bool {
     match leader {
-        Some(leader) if leader == shared.me => {
-            shared.queue.push(entries);
-            true
-        }
         Some(leader) => {
             let named = entries.iter().map(Named::from).collect();
-            match shared.transport.request(leader, PeerRequest::Submit(entries), SEND_AGAIN).await {
+            let reply = match leader == shared.me {
+                true => Ok(PeerReply::Submit(shared.take_as_leader(entries, true))),
+                false => shared.transport.request(leader, PeerRequest::Submit(entries), SEND_AGAIN).await,
+            };
+            match reply {
                 Ok(PeerReply::Submit(SubmitReply::Queued(given))) => {
                     if let Some(given) = given {
                         shared.keep_promise(leader, given, named);

@@ -94,13 +94,8 @@ impl Shared {
             return Ok(SubmitReply::NotLeader(leader));
         }
         // A promise is for all entries of a request, or for none.
-        let promised = self.leads().filter(|_| known.len() == whole).map(|term| (term, known.clone()));
-        Ok(match self.queue.push(known) {
-            SubmitReply::Queued(_) => SubmitReply::Queued(
-                promised.and_then(|(term, entries)| self.promises.give(&self.consortium, term, &entries)),
-            ),
-            reply => reply,
-        })
+        let is_whole = known.len() == whole;
+        Ok(self.take_as_leader(known, is_whole))
     }
 
     async fn certificates(&self, from: BlockHeight) -> Result<PeerReply, PeerRefusal> {

@@ -72,14 +72,8 @@ impl LogProof {
         checkpoint: Note,
         hand_overs: &[HandOver],
     ) -> Result<Self, LogProofTooLarge> {
-        let bytes = codec::encoded_size(hand_overs);
-        // What is too large by itself is not encoded.
-        if bytes > LOG_PROOF_BYTES_MAX {
-            return Err(LogProofTooLarge { bytes });
-        }
-        let extra = (!hand_overs.is_empty()).then(|| codec::encode(hand_overs));
-        let proof = Self { extra, index, path, checkpoint };
-        if proof.to_string().len() > LOG_PROOF_BYTES_MAX { Err(LogProofTooLarge { bytes }) } else { Ok(proof) }
+        let proof = Self { extra: extra_of(hand_overs)?, index, path, checkpoint };
+        bounded(proof, hand_overs)
     }
 
     /// Reads the file.
@@ -87,30 +81,12 @@ impl LogProof {
     /// # Errors
     /// [`Malformed`] if it is none, or has more than [`LOG_PROOF_BYTES_MAX`] bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        if bytes.len() > LOG_PROOF_BYTES_MAX {
-            return Err(malformed("it is longer than 16 MiB"));
-        }
-        let text = std::str::from_utf8(bytes).map_err(|_| malformed("it is not UTF-8"))?;
-        let (head, checkpoint) = text.split_once("\n\n").ok_or(malformed("no empty line ends the path"))?;
-        let mut lines = head.split('\n');
-        if lines.next() != Some(HEADING) {
+        let Lines { heading, extra, number, path, checkpoint } =
+            Lines::parse(bytes, "index ", PROOF_HASHES_MAX).map_err(malformed)?;
+        if heading != Some(HEADING) {
             return Err(malformed("it does not begin with c2sp.org/tlog-proof@v1"));
         }
-        let mut line = lines.next();
-        let extra = match line.and_then(|line| line.strip_prefix("extra ")) {
-            Some(encoded) => {
-                line = lines.next();
-                let bytes = from_base64(encoded).filter(|bytes| !bytes.is_empty());
-                Some(bytes.ok_or(malformed("its extra data is not base64"))?)
-            }
-            None => None,
-        };
-        let index = line.and_then(|line| number(line.strip_prefix("index ")?)).ok_or(malformed("it has no index"))?;
-        let path: Option<Vec<Digest>> = lines.by_ref().take(PROOF_HASHES_MAX).map(hash_from_base64).collect();
-        let path = path.filter(|_| lines.next().is_none()).ok_or(malformed("its path is not up to 64 hashes"))?;
-        let checkpoint = Note::parse(checkpoint.as_bytes())?;
-        Checkpoint::parse(&checkpoint.text)?;
-        Ok(Self { extra, index: LogIndex::new(index), path, checkpoint })
+        Ok(Self { extra, index: LogIndex::new(number), path, checkpoint })
     }
 
     /// The checkpoint, and the set of which a quorum cosigned it: that of its tree, by the hand-overs in the file. What
@@ -119,12 +95,10 @@ impl LogProof {
     /// # Errors
     /// [`LogProofInvalid`] says what is wrong.
     pub fn cosigned(&self, consortium: &Consortium) -> Result<(CosignedCheckpoint, ValidatorSet), LogProofInvalid> {
-        let hand_overs: Vec<HandOver> = self.extra.as_deref().map_or(Ok(Vec::new()), codec::decode)?;
-        let epochs = Epochs::proven(consortium, &hand_overs)?;
-        let checkpoint = Checkpoint::parse(&self.checkpoint.text).map_err(CheckpointInvalid::from)?;
-        let validators = epochs.of_size(checkpoint.size);
-        let cosigned = CosignedCheckpoint::from_note(&self.checkpoint, validators, &consortium.id())?;
-        Ok((cosigned, validators.clone()))
+        let epochs = epochs(self.extra.as_deref(), consortium)?;
+        let cosigned = cosigned_in(&epochs, &self.checkpoint, consortium)?;
+        let validators = epochs.of_size(cosigned.checkpoint.size).clone();
+        Ok((cosigned, validators))
     }
 
     /// Checks that the entry with this leaf hash is in the log of `consortium`, under a checkpoint that a quorum of its
@@ -143,13 +117,89 @@ impl LogProof {
 impl fmt::Display for LogProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{HEADING}")?;
-        if let Some(extra) = &self.extra {
-            writeln!(f, "extra {}", to_base64(extra))?;
-        }
-        writeln!(f, "index {}", self.index)?;
-        self.path.iter().try_for_each(|hash| writeln!(f, "{}", to_base64(hash.as_bytes())))?;
-        write!(f, "\n{}", self.checkpoint)
+        write_lines(f, self.extra.as_deref(), ("index", self.index.get()), &self.path, &self.checkpoint)
     }
+}
+
+/// The lines of a proof that ends with a checkpoint.
+pub(super) struct Lines<'a> {
+    pub(super) heading: Option<&'a str>,
+    pub(super) extra: Option<Vec<u8>>,
+    pub(super) number: u64,
+    pub(super) path: Vec<Digest>,
+    pub(super) checkpoint: Note,
+}
+
+impl<'a> Lines<'a> {
+    /// Reads them; the number stands after `named`, and what is above that and no extra data is a heading.
+    pub(super) fn parse(bytes: &'a [u8], named: &str, hashes_max: usize) -> Result<Self, &'static str> {
+        if bytes.len() > LOG_PROOF_BYTES_MAX {
+            return Err("it is longer than 16 MiB");
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
+        let (head, checkpoint) = text.split_once("\n\n").ok_or("no empty line ends the path")?;
+        let mut lines = head.split('\n').peekable();
+        let heading = lines.next_if(|line| !line.starts_with("extra ") && !line.starts_with(named));
+        let extra = lines.next_if(|line| line.starts_with("extra ")).map(|line| from_base64(&line["extra ".len()..]));
+        let extra = match extra {
+            Some(bytes) => Some(bytes.filter(|bytes| !bytes.is_empty()).ok_or("its extra data is not base64")?),
+            None => None,
+        };
+        let number = lines.next().and_then(|line| number(line.strip_prefix(named)?)).ok_or("it has no number")?;
+        let path: Option<Vec<Digest>> = lines.by_ref().take(hashes_max).map(hash_from_base64).collect();
+        let path = path.filter(|_| lines.next().is_none()).ok_or("its path is not hashes, or too many")?;
+        let checkpoint = Note::parse(checkpoint.as_bytes()).map_err(|malformed| malformed.reason)?;
+        Checkpoint::parse(&checkpoint.text).map_err(|malformed| malformed.reason)?;
+        Ok(Self { heading, extra, number, path, checkpoint })
+    }
+}
+
+/// Writes what [`Lines::parse`] reads, without a heading.
+pub(super) fn write_lines(
+    f: &mut fmt::Formatter<'_>,
+    extra: Option<&[u8]>,
+    (named, number): (&str, u64),
+    path: &[Digest],
+    checkpoint: &Note,
+) -> fmt::Result {
+    if let Some(extra) = extra {
+        writeln!(f, "extra {}", to_base64(extra))?;
+    }
+    writeln!(f, "{named} {number}")?;
+    path.iter().try_for_each(|hash| writeln!(f, "{}", to_base64(hash.as_bytes())))?;
+    write!(f, "\n{checkpoint}")
+}
+
+/// The sets to which the extra data lead.
+pub(super) fn epochs(extra: Option<&[u8]>, consortium: &Consortium) -> Result<Epochs, LogProofInvalid> {
+    let hand_overs: Vec<HandOver> = extra.map_or(Ok(Vec::new()), codec::decode)?;
+    Ok(Epochs::proven(consortium, &hand_overs)?)
+}
+
+/// A checkpoint that a quorum of the set of its tree cosigned.
+pub(super) fn cosigned_in(
+    epochs: &Epochs,
+    note: &Note,
+    consortium: &Consortium,
+) -> Result<CosignedCheckpoint, CheckpointInvalid> {
+    let size = Checkpoint::parse(&note.text)?.size;
+    CosignedCheckpoint::from_note(note, epochs.of_size(size), &consortium.id())
+}
+
+/// The extra data that lead to a set by `hand_overs`; none where there are none.
+pub(super) fn extra_of(hand_overs: &[HandOver]) -> Result<Option<Vec<u8>>, LogProofTooLarge> {
+    let bytes = codec::encoded_size(hand_overs);
+    // What is too large by itself is not encoded.
+    if bytes > LOG_PROOF_BYTES_MAX {
+        return Err(LogProofTooLarge { bytes });
+    }
+    Ok((!hand_overs.is_empty()).then(|| codec::encode(hand_overs)))
+}
+
+/// A file that readers take.
+pub(super) fn bounded<T: fmt::Display>(proof: T, hand_overs: &[HandOver]) -> Result<T, LogProofTooLarge> {
+    let is_small = proof.to_string().len() <= LOG_PROOF_BYTES_MAX;
+    if is_small { Ok(proof) } else { Err(LogProofTooLarge { bytes: codec::encoded_size(hand_overs) }) }
 }
 
 const fn malformed(reason: &'static str) -> Malformed {

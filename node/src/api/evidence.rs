@@ -11,7 +11,7 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::{HeaderMap, HeaderValue, header},
     response::Response,
     routing::get,
@@ -20,7 +20,16 @@ use genesis::Consortium;
 use ledger::evidence::EvidenceFile;
 use serde_json::{Value, json};
 
-use super::{Api, auth::ByAuditor, ledger::Answer, problem::Problem, proofs::blocking, refusal::Refusal, tags::Tag};
+use super::{
+    Api,
+    auth::ByAuditor,
+    ledger::Answer,
+    paging::{Page, page as paged},
+    problem::Problem,
+    proofs::blocking,
+    refusal::Refusal,
+    tags::Tag,
+};
 
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
@@ -46,10 +55,15 @@ impl Evidence {
         Self { folder: folder.into(), described: Arc::default() }
     }
 
-    fn list(&self, consortium: &Consortium) -> io::Result<Vec<Value>> {
+    /// The files of a page, by their names, where the next page begins, and how many there are.
+    fn list(&self, consortium: &Consortium, page: Page) -> io::Result<(Vec<Value>, u64, u64)> {
         let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut files = BTreeMap::new();
-        for (name, file) in names(&self.folder)? {
+        let names: Vec<_> = names(&self.folder)?.into_iter().collect();
+        let size = names.len() as u64;
+        // What was removed is forgotten.
+        described.retain(|known, _| names.binary_search_by(|(name, _)| name.cmp(known)).is_ok());
+        let ((names, next), mut listed) = (page.of(names), Vec::new());
+        for (name, file) in names {
             let written = (file.len(), file.modified().ok());
             let known = described.remove(&name).filter(|(known, _)| *known == written);
             let found = match known {
@@ -61,17 +75,20 @@ impl Evidence {
                     Err(error) => return Err(error),
                 },
             };
-            files.insert(name, (written, found));
+            listed.push(found.clone());
+            described.insert(name, (written, found));
         }
-        let listed = files.values().map(|(_, value)| value.clone()).collect();
-        *described = files;
-        Ok(listed)
+        Ok((listed, next, size))
     }
 }
 
-async fn list(State(api): State<Api>, _: ByAuditor) -> Answer {
+async fn list(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page>) -> Answer {
     let (evidence, consortium) = (api.evidence.clone(), api.sessions.context().consortium.clone());
-    blocking(move || Ok(Json(json!(evidence.list(&consortium).map_err(unreadable)?)))).await
+    blocking(move || {
+        let (files, next, size) = evidence.list(&consortium, page).map_err(unreadable)?;
+        Ok(Json(paged("files", files, next, size)))
+    })
+    .await
 }
 
 async fn file(

@@ -7,14 +7,17 @@ use axum::{
     response::Response,
     routing::get,
 };
-use ledger::governance::quorum;
+use ledger::{event::Event, governance::quorum};
 use serde_json::{Value, json};
+use wallet::digest::Digest;
 
 use super::{
     Api,
     auth::ByAuditor,
-    ledger::{Wait, submitted},
+    final_log::FinalLog,
+    ledger::{Answer, Wait, submitted},
     limits::Body,
+    paging::{Page, page as paged},
     problem::Problem,
     refusal::Refusal,
 };
@@ -22,7 +25,24 @@ use crate::governance;
 
 /// Its path.
 pub(super) fn router() -> Router<Api> {
-    Router::new().route("/ledger/v1/governance", get(show).post(submit))
+    Router::new()
+        .route("/ledger/v1/governance", get(show).post(submit))
+        .route("/ledger/v1/governance/proposals", get(proposals))
+}
+
+/// All that were ever made, in the order of the log, as they stand now.
+async fn proposals(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page>) -> Answer {
+    let final_log = FinalLog::of(&api);
+    let scan = move || {
+        let (made, next) = final_log.find(page, |event| match event {
+            Event::ProposalMade(made) => Some(made.terms.digest()),
+            _ => None,
+        })?;
+        let proposal = |(index, digest): (u64, Digest)| json!({"index": index, "digest": digest, "record": final_log.executed.state.proposal(digest)});
+        let proposals = made.into_iter().map(proposal).collect();
+        Ok(Json(paged("proposals", proposals, next, final_log.executed.log.size())))
+    };
+    api.asking.scan(scan).await
 }
 
 /// As the last final block leaves it. A proposal's stage says what its ballots made of it; that it expired or was

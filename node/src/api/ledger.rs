@@ -13,7 +13,6 @@ use genesis::{Node, Operator, OperatorId};
 use ledger::{
     credits::Earned,
     event::Entry,
-    evidence::SignedPromise,
     shell::replica::{EntryStatus, FinalEntry, Submission},
     state::{NodeRecord, OperatorRecord},
 };
@@ -23,11 +22,21 @@ use tokio::time::timeout;
 use wallet::{
     codec,
     digest::Digest,
-    units::{BlockHeight, KeyEpoch, NodeId},
+    units::{BlockHeight, KeyEpoch, LogIndex, NodeId},
 };
 
 use super::{
-    Api, auth::ByAuditor, limits::Body, path::WalletPath, problem::Problem, proofs::blocking, refusal::Refusal, tags,
+    Api,
+    auth::ByAuditor,
+    final_log::FinalLog,
+    limits::Body,
+    paging::{Page, page as paged},
+    path::WalletPath,
+    problem::Problem,
+    promises,
+    proofs::blocking,
+    refusal::Refusal,
+    tags,
 };
 
 /// Entries in one answer at most.
@@ -47,6 +56,7 @@ pub(super) fn router() -> Router<Api> {
         .route("/ledger/v1/entries", get(entries).post(submit))
         .route("/ledger/v1/entries/{id}", get(entry_status))
         .route("/ledger/v1/blocks/{height}", get(block))
+        .route("/ledger/v1/wallets", get(wallets))
         .route("/ledger/v1/wallets/{address}", get(wallet))
         .route("/ledger/v1/wallets/{address}/bundle", get(bundle))
         .route("/ledger/v1/credits", get(credits))
@@ -103,24 +113,16 @@ async fn entries(
 }
 
 async fn entry_status(State(api): State<Api>, _: ByAuditor, Path(id): Path<Digest>) -> Answer {
+    let promised = |status: &str| json!({"id": id, "status": status, "promise": promises::shown(&api, id)});
     Ok(Json(match api.replica().status(id) {
-        EntryStatus::Submitted => {
-            let promise = api.replica().promise(id).map(|promise| promise_of(&api, &promise));
-            json!({"id": id, "status": "submitted", "promise": promise})
-        }
-        EntryStatus::Ordered => json!({"id": id, "status": "ordered"}),
-        EntryStatus::Final(place) => with_place(json!({"id": id, "status": "final"}), place),
+        EntryStatus::Submitted => promised("submitted"),
+        EntryStatus::Ordered => promised("ordered"),
+        EntryStatus::Final(place) => with_place(promised("final"), place),
         EntryStatus::Refused(refusal) => {
             json!({"id": id, "status": "refused", "code": refusal.code(), "title": refusal.to_string()})
         }
         EntryStatus::Unknown => json!({"id": id, "status": "unknown"}),
     }))
-}
-
-/// The leader's word that the entry stands in a block of its term, at the latest in the one with that number.
-fn promise_of(api: &Api, SignedPromise { statement, validator, signature }: &SignedPromise) -> Value {
-    let (term, through, entries) = (statement.term, statement.through, statement.entries);
-    json!({"leader": api.node_name(*validator), "term": term, "through": through, "entries": entries, "signature": signature})
 }
 
 #[derive(Deserialize)]
@@ -133,6 +135,7 @@ pub(super) struct Wait {
 #[serde(rename_all = "lowercase")]
 enum Until {
     Final,
+    Promise,
 }
 
 async fn submit(
@@ -145,15 +148,19 @@ async fn submit(
     submitted(&api, entry, wait).await
 }
 
-/// Sends an entry, and waits until it is final if that was asked for.
+/// Sends an entry, and waits for what was asked for.
 pub(super) async fn submitted(api: &Api, entry: Entry, Wait { wait }: Wait) -> Result<Response, Problem> {
     let Submission { id, .. } = api.replica().submit(entry)?;
-    if wait.is_none() {
-        return Ok((StatusCode::ACCEPTED, Json(json!({"id": id}))).into_response());
-    }
-    let place = timeout(FINAL_PATIENCE, api.replica().wait_final(id)).await;
-    let place = place.map_err(|_| Refusal::NotFinalYet { id })??;
-    Ok(Json(with_place(json!({"id": id}), place)).into_response())
+    let body = match wait {
+        None => json!({"id": id}),
+        Some(Until::Promise) => json!({"id": id, "promise": promises::waited_for(api, id).await}),
+        Some(Until::Final) => {
+            let place = timeout(FINAL_PATIENCE, api.replica().wait_final(id)).await;
+            let place = place.map_err(|_| Refusal::NotFinalYet { id })??;
+            return Ok(Json(with_place(json!({"id": id}), place)).into_response());
+        }
+    };
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
 async fn block(
@@ -173,18 +180,47 @@ async fn block(
     Ok(tags::unless_known(&headers, body.await?))
 }
 
-async fn wallet(State(api): State<Api>, _: ByAuditor, Path(WalletPath(address)): Path<WalletPath>) -> Answer {
-    let record = api.replica().state().state.wallet(address).ok_or(Refusal::WalletUnknown)?;
-    let (store, proofs) = (api.replica().store().clone(), api.proofs.clone());
-    let holder = api.node_name(record.holder);
+/// All wallets, in the order of their beginnings.
+async fn wallets(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page>) -> Answer {
+    let final_log = FinalLog::of(&api);
+    let scan = move || {
+        let (wallets, next) = final_log.batches(page, |_| true)?;
+        Ok(Json(paged("wallets", wallets, next, final_log.executed.log.size())))
+    };
+    api.asking.scan(scan).await
+}
+
+/// A wallet, and the entries about it in the page.
+async fn wallet(
+    State(api): State<Api>,
+    _: ByAuditor,
+    Path(WalletPath(address)): Path<WalletPath>,
+    Query(page): Query<Page>,
+) -> Answer {
+    let final_log = FinalLog::of(&api);
+    let record = final_log.executed.state.wallet(address).ok_or(Refusal::WalletUnknown)?;
+    let proofs = api.proofs.clone();
     blocking(move || {
+        let size = final_log.executed.log.size();
+        let range = page.range(size);
+        let mut indices = proofs.wallet_entries(address)?.into_iter().filter(|index| range.contains(&index.get()));
         let mut history = Vec::new();
-        for index in proofs.wallet_entries(address)? {
-            let kind = store.entry(index)?.map(|entry| entry.body.event.name());
-            history.push(json!({"index": index, "kind": kind}));
+        for index in indices.by_ref().take(page.count()) {
+            let Some(entry) = final_log.store.entry(index)? else { continue };
+            let place = final_log.executed.state.entry(entry.id());
+            history.push(json!({
+                "index": index,
+                "height": place.map(|place| place.height),
+                "time_ms": place.map(|place| place.time),
+                "author": final_log.members.name(entry.body.author),
+                "kind": entry.body.event.name(),
+            }));
         }
-        let rotations = &record.rotations;
-        Ok(Json(json!({"record": record, "holder": holder, "history": history, "rotations": rotations})))
+        let next = indices.next().map_or(size, LogIndex::get);
+        let mut body = paged("history", history, next, size);
+        body["holder"] = json!(final_log.members.name(record.holder));
+        body["record"] = json!(record);
+        Ok(Json(body))
     })
     .await
 }

@@ -12,7 +12,7 @@ use axum::{
 use ledger::{
     shell::final_store::FinalStore,
     tlog::{
-        LogProof, TilePath,
+        ConsistencyProof, LogProof, TilePath,
         tile::{TileKind, entry_bundle},
     },
     tree::tiles::{self, Tiles as _},
@@ -36,6 +36,7 @@ pub(super) fn router() -> Router<Api> {
         .route("/ledger/v1/log/tile/{*path}", get(tile))
         .route("/ledger/v1/log/inclusion", get(inclusion))
         .route("/ledger/v1/log/consistency", get(consistency))
+        .route("/ledger/v1/log/consistency-proof", get(consistency_proof))
         .route("/ledger/v1/entries/{id}/leaf", get(leaf))
         .route("/ledger/v1/entries/{id}/tlog-proof", get(tlog_proof))
 }
@@ -103,15 +104,35 @@ async fn consistency(
     let size = size_of(&api, size)?;
     let store = api.replica().store().clone();
     blocking(move || {
-        let path = tiles::consistency_proof(&store, old, size)?;
-        let path = path.ok_or_else(|| Refusal::ParameterInvalid {
-            name: "old",
-            reason: format!("{old} is not in 1 to {size}, the size of the later tree"),
-        })?;
+        let path = consistency_path(&store, old, size)?;
         let (old_root, root) = (tiles::root(&store, old)?, tiles::root(&store, size)?);
         Ok(Json(json!({"old": old, "size": size, "old_root": old_root, "root": root, "path": path})))
     })
     .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Since {
+    old: u64,
+}
+
+/// The file that proves that the log only grew to the newest checkpoint.
+async fn consistency_proof(
+    State(api): State<Api>,
+    _: ByAuditor,
+    Query(Since { old }): Query<Since>,
+) -> Result<Response, Problem> {
+    let newest = api.checkpoints.newest().ok_or(Refusal::NoCheckpoint)?;
+    let store = api.replica().store().clone();
+    let proof = blocking(move || {
+        let path = consistency_path(&store, old, newest.size())?;
+        let hand_overs = store.hand_overs(newest.validators.epoch)?;
+        let proof = ConsistencyProof::new(old, path, newest.note(), &hand_overs);
+        Ok(proof.map_err(|large| Refusal::NotProvable { reason: large.to_string() })?.to_string())
+    });
+    let proof = proof.await?;
+    Ok(([(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, FRESH)], proof).into_response())
 }
 
 /// The bytes of one entry as they are hashed.
@@ -158,6 +179,14 @@ fn inclusion_path(store: &FinalStore, index: LogIndex, size: u64) -> Result<Vec<
     Ok(path.ok_or_else(|| Refusal::ParameterInvalid {
         name: "index",
         reason: format!("{index} is not below {size}, the size of the tree"),
+    })?)
+}
+
+fn consistency_path(store: &FinalStore, old: u64, size: u64) -> Result<Vec<Digest>, Problem> {
+    let path = tiles::consistency_proof(store, old, size)?;
+    Ok(path.ok_or_else(|| Refusal::ParameterInvalid {
+        name: "old",
+        reason: format!("{old} is not in 1 to {size}, the size of the later tree"),
     })?)
 }
 

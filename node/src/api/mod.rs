@@ -8,6 +8,7 @@ mod archive;
 pub(crate) mod auth;
 mod connection;
 mod evidence;
+mod final_log;
 mod governance;
 mod ledger;
 mod ledger_metrics;
@@ -18,9 +19,11 @@ mod metrics;
 mod models;
 mod openai;
 mod openapi;
+mod paging;
 mod path;
 mod places;
 pub mod problem;
+mod promises;
 mod proofs;
 mod rate;
 pub mod refusal;
@@ -151,6 +154,7 @@ struct Api {
     keys: Keys,
     shares: Shares,
     asking: models::Asking,
+    archives: archive::Turns,
     metrics: Metrics,
     model_name: Arc<str>,
 }
@@ -174,6 +178,7 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
         keys: Keys::new(tenants, context.replica.clone(), context.consortium.clone()),
         shares: Shares::new(&limits),
         asking: models::Asking::default(),
+        archives: archive::Turns::default(),
         metrics: Metrics::default(),
         model_name: model_name.into(),
         sessions,
@@ -232,6 +237,7 @@ fn public(api: Api) -> Router {
         evidence::router(),
         governance::router(),
         log::router(),
+        promises::router(),
         models::router(),
         snapshot::router(),
         state::router(),

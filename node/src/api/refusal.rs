@@ -189,4 +189,13 @@ refusals! {
     /// A chunk of the ledger that this node does not have, or does not keep any more.
     #[code("N-525", NOT_FOUND, retry = true)] #[error("this node does not have that part of the ledger, or not any more")]
     ChunkNotHere
+    /// No leader promised anything for the entry to this node, or that is long ago.
+    #[code("N-553", NOT_FOUND, retry = true)] #[error("this node has no promise for entry {id}, or not any more")]
+    NotPromised {
+        /// The entry.
+        id: wallet::digest::Digest,
+    }
+    /// As many archives are sent as may be at a time.
+    #[code("N-554", SERVICE_UNAVAILABLE, retry = true)] #[error("this node is sending as many archives as it may")]
+    ArchivesBusy
 }

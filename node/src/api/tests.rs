@@ -9,7 +9,7 @@ use ::ledger::{
     governance::{Action, ProposalEnacted, ProposalMade, ProposalTerms},
     shell::cause::Cause,
     state::{Record, Stage, StateKey},
-    tlog::{CosignedCheckpoint, LogProof, Note},
+    tlog::{ConsistencyProof, CosignedCheckpoint, LogProof, Note},
     tree::{
         log::{LogTree, leaf_hash, verify_consistency, verify_inclusion},
         state::StateProof,
@@ -488,8 +488,9 @@ async fn the_log_is_served_in_tiles_that_give_the_root_of_the_checkpoint() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_entry_is_proven_under_the_checkpoint_and_every_tree_to_grow() {
-    let (alone, _, CosignedCheckpoint { checkpoint, .. }) = with_checkpoint().await;
-    let (size, consortium) = (checkpoint.size, alone.consortium());
+    let (alone, _, cosigned) = with_checkpoint().await;
+    let (checkpoint, consortium) = (&cosigned.checkpoint, alone.consortium());
+    let size = checkpoint.size;
     let json = async |path: &str| -> Value {
         alone.get(&format!("/ledger/v1/{path}"), Some(AUDITOR)).await.json().await.expect("JSON")
     };
@@ -517,6 +518,13 @@ async fn every_entry_is_proven_under_the_checkpoint_and_every_tree_to_grow() {
         assert_eq!(file.index, index);
         file.verify(&leaf, &consortium).expect("it is in the log");
     }
+    let earlier = cosigned.to_note(consortium.validators(), &consortium.id());
+    let file = alone.get(&format!("/ledger/v1/log/consistency-proof?old={size}"), Some(AUDITOR)).await;
+    assert_eq!(file.headers()["content-type"], "text/plain; charset=utf-8");
+    let file = ConsistencyProof::parse(&file.bytes().await.expect("a body")).expect("a proof");
+    let grown = file.verify(&earlier, &consortium).expect("it only grew");
+    assert_eq!((grown.earlier.checkpoint.size, grown.later.checkpoint.size >= size), (size, true));
+
     let far = u64::MAX;
     for (path, code) in [
         (format!("log/inclusion?index={size}&size={size}"), (400, "N-505")),
@@ -527,6 +535,9 @@ async fn every_entry_is_proven_under_the_checkpoint_and_every_tree_to_grow() {
         (format!("log/consistency?old=0&size={size}"), (400, "N-505")),
         (format!("log/consistency?old={}&size={size}", size + 1), (400, "N-505")),
         (format!("log/consistency?old=1&size={far}"), (404, "N-522")),
+        ("log/consistency-proof?old=0".to_owned(), (400, "N-505")),
+        (format!("log/consistency-proof?old={far}"), (400, "N-505")),
+        ("log/consistency-proof".to_owned(), (400, "N-509")),
         (format!("entries/{}/tlog-proof", Digest::ZERO), (404, "N-515")),
         (format!("entries/{}/leaf", Digest::ZERO), (404, "N-515")),
         ("entries/x/tlog-proof".to_owned(), (400, "N-509")),
@@ -614,12 +625,14 @@ async fn every_answer_has_the_shape_that_the_openapi_document_gives_it() {
         ("/ledger/v1/entries", "?from=1&count=2".to_owned(), AUDITOR),
         ("/ledger/v1/entries/{id}", id, AUDITOR),
         ("/ledger/v1/blocks/{height}", "1".to_owned(), AUDITOR),
+        ("/ledger/v1/wallets", "?from=0&count=3".to_owned(), AUDITOR),
         ("/ledger/v1/wallets/{address}", wallet.clone(), AUDITOR),
         ("/ledger/v1/credits", String::new(), AUDITOR),
         ("/ledger/v1/operators", String::new(), AUDITOR),
         ("/ledger/v1/decisions", String::new(), AUDITOR),
         ("/ledger/v1/evidence", String::new(), AUDITOR),
         ("/ledger/v1/governance", String::new(), AUDITOR),
+        ("/ledger/v1/governance/proposals", String::new(), AUDITOR),
         ("/ledger/v1/log/inclusion", "?index=0".to_owned(), AUDITOR),
         ("/ledger/v1/log/consistency", "?old=1".to_owned(), AUDITOR),
         ("/ledger/v1/state/{key}", format!("wallet/{wallet}"), AUDITOR),
@@ -688,23 +701,69 @@ async fn a_block_and_a_leaf_are_not_sent_to_who_has_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn wallets_histories_and_proposals_come_in_pages_by_log_index() {
+    let (alone, wallet, _) = with_checkpoint().await;
+    let change = |to| Action::SetParameter { name: "credit_per_ms".into(), from: 1, to };
+    let made = [2, 3].map(|to| alone.proposal(vec![change(to)]));
+    let digests = [0, 1].map(|at: usize| json!(made[at].terms.digest()));
+    for made in made {
+        alone.order(Event::ProposalMade(Box::new(made))).await;
+    }
+    let page = async |path: String| -> Value {
+        alone.get(&format!("/ledger/v1/{path}"), Some(AUDITOR)).await.json().await.expect("JSON")
+    };
+    for (path, name, least) in [
+        ("wallets".to_owned(), "wallets", 1),
+        (format!("wallets/{wallet}"), "history", 1),
+        ("governance/proposals".to_owned(), "proposals", 2),
+    ] {
+        let all = page(path.clone()).await[name].as_array().expect("a list").clone();
+        assert!(all.len() >= least, "{path}");
+        let (mut from, mut found) = (0, Vec::new());
+        loop {
+            let one = page(format!("{path}?from={from}&count=1")).await;
+            let some = one[name].as_array().expect("a list").clone();
+            assert!(some.len() <= 1 && some.iter().all(|one| one["index"].as_u64() >= Some(from)), "{path}: {one}");
+            found.extend(some);
+            let next = one["next"].as_u64().expect("an index");
+            assert!(next > from || one["size"] == from, "{path}: {one}");
+            from = next;
+            if one["size"] == from {
+                break;
+            }
+        }
+        // The ledger may have grown meanwhile.
+        assert_eq!(found[..all.len()], all, "{path}");
+        if name == "proposals" {
+            assert_eq!([&all[0]["digest"], &all[1]["digest"]], [&digests[0], &digests[1]]);
+        }
+    }
+    alone.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn evidence_is_given_by_its_name_and_nothing_else_is() {
     let alone = Alone::start().await;
     let get = async |path: &str| alone.get(&format!("/ledger/v1/evidence{path}"), Some(AUDITOR)).await;
-    assert_eq!(get("").await.json::<Value>().await.expect("JSON"), json!([]));
+    let page = async |query: &str| get(query).await.json::<Value>().await.expect("JSON");
+    assert_eq!(page("").await, json!({"files": [], "next": 0, "size": 0}));
     let folder = alone.folder.path().join("data/ledger/evidence");
     fs::create_dir_all(folder.join("folder")).expect("our own folder");
     fs::write(folder.join("fork-9"), b"two certificates").expect("our own folder");
-    let listed: Value = get("").await.json().await.expect("JSON");
-    assert_eq!(listed, json!([{"name": "fork-9", "bytes": 16, "kind": null, "culprits": null}]));
+    let listed = json!([{"name": "fork-9", "bytes": 16, "kind": null, "culprits": null}]);
+    assert_eq!(page("").await, json!({"files": listed, "next": 1, "size": 1}));
     // What is being written is not there yet, and what is another file under a name is described as that.
     fs::write(folder.join("invalid-7.next"), b"half of").expect("our own folder");
     fs::write(folder.join("fork-9"), b"the two certificates").expect("our own folder");
     fs::write(folder.join("fork-10"), b"").expect("our own folder");
-    let listed: Value = get("").await.json().await.expect("JSON");
     let expected = [("fork-10", 0), ("fork-9", 20)];
     let expected = expected.map(|(name, bytes)| json!({"name": name, "bytes": bytes, "kind": null, "culprits": null}));
-    assert_eq!(listed, json!(expected));
+    assert_eq!(page("").await["files"], json!(expected));
+    for (from, one) in (0..).zip(&expected) {
+        let listed = page(&format!("?from={from}&count=1")).await;
+        assert_eq!(listed, json!({"files": [one], "next": from + 1, "size": 2}));
+    }
+    assert_eq!(page("?from=9").await, json!({"files": [], "next": 2, "size": 2}));
     fs::remove_file(folder.join("fork-10")).expect("our own folder");
     fs::write(folder.join("fork-9"), b"two certificates").expect("our own folder");
     assert_eq!(get("/fork-9").await.bytes().await.expect("a body"), "two certificates");

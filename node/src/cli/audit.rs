@@ -1,9 +1,12 @@
 //! `batchmind audit`: checking what operators claim.
 
 mod blame;
+mod consistency;
 mod genesis;
 mod log;
+mod promise;
 mod replay;
+mod state;
 
 use std::{
     collections::BTreeMap,
@@ -14,14 +17,21 @@ use std::{
 };
 
 use clap::Subcommand;
-use ledger::bundle::{self, Anchored, Assurance, BUNDLE_BYTES_MAX, Check, Move, Report};
-use scheduler::{action::Action, decision::Decision, rules::RuleId};
+use ledger::{
+    bundle::{self, Anchored, Attestation, BUNDLE_BYTES_MAX, Check, Move, Report, decision_hash, judge},
+    state::StateKey,
+};
+use scheduler::{
+    action::Action,
+    decision::{Cause, Decision, Follows},
+    rules::RuleId,
+};
 use serde::Serialize;
 use wallet::{
     digest::Digest,
     grant::WalletAddress,
     identity::RegionId,
-    units::{BlockHeight, KeyEpoch, LogIndex, NodeId, Timestamp},
+    units::{KeyEpoch, LogIndex, NodeId, Timestamp},
 };
 
 use super::{Failure, Output};
@@ -42,6 +52,22 @@ pub(super) enum Command {
         /// Hash of the genesis document, which is the consortium's id: 64 hexadecimal digits.
         #[arg(long, value_name = "HASH")]
         genesis: Digest,
+    },
+    /// Verify what the state holds under a key, or that it holds nothing.
+    ///
+    /// Needs the file, which a node gives at /ledger/v1/state/KEY/proof, and the genesis hash, and nothing else: no
+    /// network, no clock, no node. Prints the record, or that there is none: of a wallet, a spent prekey, an entry, credits,
+    /// a proposal or any other. It speaks of the state after one block, whose height and time are printed too.
+    State {
+        /// The file.
+        file: PathBuf,
+        /// The genesis document that you trust: its hash of 64 hexadecimal digits, or its file.
+        #[arg(long, value_name = "HASH|FILE")]
+        genesis: genesis::Genesis,
+        /// What you asked about, as in the path: wallet/HASH, prekey/HASH, entry/HASH, account/NODE, governance and so
+        /// on. A file about something else is refused. Without it, read in the output what the file is about.
+        #[arg(long, value_name = "KEY")]
+        key: Option<StateKey>,
     },
     /// Verify evidence, and name whose key broke which rule.
     ///
@@ -81,6 +107,36 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         genesis: PathBuf,
     },
+    /// Verify that the log only grew since a checkpoint.
+    ///
+    /// Needs a checkpoint that you kept, the proof (a node gives it at /ledger/v1/log/consistency-proof?old=SIZE, with the
+    /// size in the checkpoint's second line) and the genesis document that you trust, and nothing else: no network, no
+    /// clock, no node. The proof holds the later checkpoint, below its empty line: keep that for the next time. If the
+    /// validators have changed since genesis, the proof itself shows who they were and are.
+    Consistency {
+        /// The checkpoint that you kept.
+        checkpoint: PathBuf,
+        /// The proof.
+        proof: PathBuf,
+        /// The genesis document that you trust.
+        #[arg(long, value_name = "FILE")]
+        genesis: PathBuf,
+    },
+    /// Verify a leader's promise to take up an entry.
+    ///
+    /// Needs the file (a node gives it at /ledger/v1/entries/ID/promise) and the genesis document or its hash, and nothing
+    /// else: no network, no clock, no node. Whether the promise was kept is in the log: `audit entry` shows that the entry is
+    /// there. A leader that left it out although no rule refused it broke a rule, and nodes keep evidence of that.
+    Promise {
+        /// The file.
+        file: PathBuf,
+        /// The genesis document that you trust: its hash of 64 hexadecimal digits, or its file.
+        #[arg(long, value_name = "HASH|FILE")]
+        genesis: genesis::Genesis,
+        /// The entry that it must name, as it was submitted. Without it the leaf hashes that it names are printed.
+        #[arg(long, value_name = "FILE")]
+        entry: Option<PathBuf>,
+    },
     /// Print the log's origin and the validators' keys as C2SP's verifier keys, for other tools.
     ///
     /// Without a proof these are the validators of genesis; with one, those who cosign its checkpoint.
@@ -98,55 +154,57 @@ impl Command {
     pub(super) fn run(self) -> Result<Output, Failure> {
         match self {
             Self::Verify { file, genesis } => verify(&file, &genesis),
+            Self::State { file, genesis, key } => state::run(&file, &genesis, key.as_ref()),
             Self::Blame { file, genesis } => blame::run(&file, &genesis),
             Self::Replay { archive, genesis } => replay::run(&archive, &genesis),
             Self::Entry { proof, entry, genesis } => log::entry(&proof, &entry, &genesis),
+            Self::Consistency { checkpoint, proof, genesis } => consistency::run(&checkpoint, &proof, &genesis),
+            Self::Promise { file, genesis, entry } => promise::run(&file, &genesis, entry.as_deref()),
             Self::LogKeys { genesis, proof } => log::keys(&genesis, proof.as_deref()),
         }
     }
 }
 
 fn verify(file: &Path, genesis: &Digest) -> Result<Output, Failure> {
-    let bytes = read(file).map_err(|error| Failure::new("N-150", error, file.display()))?;
+    let bytes = read(file, BUNDLE_BYTES_MAX)?;
     let not_proven = |failure: bundle::Failure| {
         let title = format!("the bundle is not proven: {failure}");
         Failure { check: Some(failure.check.code()), ..Failure::new("N-151", title, file.display()) }
     };
-    let mut report = bundle::verify(&bytes, genesis).map_err(not_proven)?;
-    let decision = explain(&report.moved).map_err(not_proven)?;
-    report.checks.push(Check::DecisionSubject);
-    let Decision { at, rule, chosen, inputs, .. } = decision;
-    let decision = Decided { hash: bundle::decision_hash(&report.moved.decision), at, rule, chosen, inputs };
+    let (report, cause) =
+        judge(&bytes, genesis, |moved| Cause::of_move(&moved.decision, moved.wallet, moved.destination.0))
+            .map_err(not_proven)?;
+    let Cause { decision: Decision { at, rule, chosen, inputs, .. }, follows } = cause;
+    let decision = Decided { hash: decision_hash(&report.moved.decision), at, rule, chosen, inputs, follows };
     Ok(Output::new(&Verified::of(report, decision)))
 }
 
-/// The decision behind the move, which must be about this very move.
-fn explain(moved: &Move) -> Result<Decision, bundle::Failure> {
-    let other = |reason: &dyn fmt::Display| bundle::Failure::new(Check::DecisionSubject, reason);
-    let decision = Decision::decode(&moved.decision).map_err(|error| other(&error))?;
-    decision.moves(moved.wallet, moved.destination.0).map_err(|error| other(&error))?;
-    Ok(decision)
+/// Reads no more than `bytes_max`, and one byte, by which the verifier sees that there is more.
+fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = File::open(file).and_then(|open| open.take(bytes_max as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(|error| Failure::new("N-150", error, file.display()))?;
+    Ok(bytes)
 }
 
-/// Reads no more than a bundle may have, and one byte, by which the verifier sees that it is too large.
-fn read(file: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(file)?.take(BUNDLE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// How much a proof is worth, as a line.
+struct Worth<'a>(&'a Attestation);
+
+impl fmt::Display for Worth<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Attestation { assurance, epoch, .. } = self.0;
+        write!(f, "assurance    {assurance}")?;
+        // Who has seen no change need not know that there are epochs.
+        if *epoch == 0 { Ok(()) } else { write!(f, " (the validators of epoch {epoch})") }
+    }
 }
 
 #[derive(Serialize)]
 struct Verified {
     verified: bool,
     decision: Decided,
-    consortium: Digest,
-    name: String,
-    assurance: Assurance,
-    /// Which validator set signed.
-    epoch: u64,
-    height: BlockHeight,
-    time: Timestamp,
-    signers: Vec<NodeId>,
+    #[serde(flatten)]
+    attested: Attestation,
     moved: Moved,
     anchor: Anchored,
     checks: Vec<Check>,
@@ -170,21 +228,23 @@ struct Decided {
     rule: RuleId,
     chosen: Action,
     inputs: BTreeMap<String, i64>,
+    /// Whether the rules of this build decide the same on these inputs. That they were measured honestly it does not show.
+    follows: Follows,
 }
 
 impl Verified {
     fn of(report: Report, decision: Decided) -> Self {
-        let Report { consortium, name, assurance, epoch, height, time, signers, moved, anchor, checks } = report;
-        let Move { wallet, epoch: key_epoch, source, destination, confirmed_at, decision: _ } = moved;
-        let moved = Moved { wallet, epoch: key_epoch, source, destination, confirmed_at };
-        let verified = true;
-        Self { verified, decision, consortium, name, assurance, epoch, height, time, signers, moved, anchor, checks }
+        let Report { attested, moved, anchor, checks } = report;
+        let Move { wallet, epoch, source, destination, confirmed_at, decision: _ } = moved;
+        let moved = Moved { wallet, epoch, source, destination, confirmed_at };
+        Self { verified: true, decision, attested, moved, anchor, checks }
     }
 }
 
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { consortium, name, assurance, epoch, height, moved, anchor, checks, .. } = self;
+        let Self { attested, moved, anchor, checks, .. } = self;
+        let Attestation { consortium, name, height, .. } = attested;
         let ((source, source_region), (destination, destination_region)) = (&moved.source, &moved.destination);
         writeln!(f, "verified: {} checks held", checks.len())?;
         writeln!(f, "consortium   {name:?} {consortium}")?;
@@ -197,16 +257,16 @@ impl fmt::Display for Verified {
             "decided by   {:?}: {}, decision {}",
             self.decision.rule, self.decision.chosen, self.decision.hash
         )?;
+        writeln!(f, "replayed     it follows from its inputs: {}", self.decision.follows)?;
         writeln!(f, "anchored     log index {}, {} decisions of node {source}", anchor.index, anchor.decisions)?;
-        write!(f, "assurance    {assurance}")?;
-        // Who has seen no change need not know that there are epochs.
-        if *epoch == 0 { Ok(()) } else { write!(f, " (the validators of epoch {epoch})") }
+        write!(f, "{}", Worth(attested))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use ledger::bundle::AssuranceClass;
+    use ledger::bundle::{Assurance, AssuranceClass};
+    use wallet::units::BlockHeight;
 
     use super::*;
 
@@ -232,30 +292,36 @@ mod tests {
             confirmed_at: LogIndex::new(9),
             decision: vec![7; 4_000],
         };
-        let report = Report {
+        let assurance = Assurance {
+            class: AssuranceClass::SeveralMustLie,
+            operators: 4,
+            validators: 4,
+            quorum: 3,
+            faults: 1,
+            colluders: 2,
+        };
+        let attested = Attestation {
             consortium: Digest::ZERO,
             name: "Sample".to_owned(),
-            assurance: Assurance {
-                class: AssuranceClass::SeveralMustLie,
-                operators: 4,
-                validators: 4,
-                quorum: 3,
-                faults: 1,
-                colluders: 2,
-            },
+            assurance,
             epoch: 0,
             height: BlockHeight::new(3),
             time: Timestamp::new(4),
             signers: vec![NodeId::new(0)],
+        };
+        let report = Report {
+            attested,
             moved,
             anchor: Anchored { index: LogIndex::new(10), decisions: 8, log_head: Digest::ZERO },
             checks: vec![Check::Decode],
         };
         let inputs = BTreeMap::from([("pressure".to_owned(), 5)]);
         let at = Timestamp::new(2);
-        let decision = Decided { hash: Digest::ZERO, at, rule: RuleId::R3, chosen: Action::Keep, inputs };
+        let decision =
+            Decided { hash: Digest::ZERO, at, rule: RuleId::R3, chosen: Action::Keep, inputs, follows: Follows::Yes };
         let json = serde_json::json!(Verified::of(report, decision));
         assert!(json["moved"].get("decision").is_none() && json["moved"]["confirmed_at"] == 9, "{json}");
+        assert_eq!(json["decision"]["follows"]["answer"], "yes");
         assert!(json["decision"]["inputs"]["pressure"] == 5 && json["checks"][0] == "decode", "{json}");
         assert!(json["assurance"]["class"] == "several-must-lie" && json["anchor"]["decisions"] == 8, "{json}");
     }

@@ -1,21 +1,13 @@
-//! The judgement of the verifier in `ledger`, in the words of `verify_bundle.py --batch`.
+//! The judgement of `batchmind audit verify`, in the words of `verify_bundle.py --batch`.
 
-use ledger::bundle::{Check, verify};
-use scheduler::decision::Decision;
+use ledger::bundle::judge;
+use scheduler::decision::Cause;
 use wallet::digest::Digest;
 
-/// `ok CLASS`, or the code of the first check that fails: what `batchmind audit verify` finds.
+/// `ok CLASS`, or the code of the first check that fails.
 pub fn verdict(bytes: &[u8], genesis: &Digest) -> String {
-    let report = match verify(bytes, genesis) {
-        Ok(report) => report,
-        Err(failure) => return failure.check.code().to_owned(),
-    };
-    let moved = &report.moved;
-    let subject = Decision::decode(&moved.decision)
-        .ok()
-        .filter(|decision| decision.moves(moved.wallet, moved.destination.0).is_ok());
-    match subject {
-        Some(_) => format!("ok {}", report.assurance.class.code()),
-        None => Check::DecisionSubject.code().to_owned(),
+    match judge(bytes, genesis, |moved| Cause::of_move(&moved.decision, moved.wallet, moved.destination.0)) {
+        Ok((report, _)) => format!("ok {}", report.attested.assurance.class.code()),
+        Err(failure) => failure.check.code().to_owned(),
     }
 }

@@ -1,15 +1,12 @@
 //! Two verifiers, one verdict: on honest bundles, on hostile ones made by hand, and on bundles with one flipped bit.
 
 use std::{
-    fmt::Write as _,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     thread,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
-use auditor::{hostile, verdict::verdict};
+use auditor::{flips, hostile, second::says, verdict::verdict};
 use wallet::digest::{Digest, sha256};
 
 /// One line for the second verifier, and what the first one is to judge.
@@ -20,36 +17,13 @@ struct Case {
     bit: Option<usize>,
 }
 
-/// What the verifier in Python says of each case. It gets the cases in two halves, to use two cores.
+/// What the verifier in Python says of each case.
 fn python(folder: &Path, cases: &[Case]) -> Vec<String> {
-    let halves = cases.chunks(cases.len().div_ceil(2).max(1)).enumerate().map(|(half, cases)| {
-        let (list, said) = (folder.join(format!("list-{half}")), folder.join(format!("said-{half}")));
-        let lines = cases.iter().fold(String::new(), |mut lines, case| {
-            let bit = case.bit.map_or("-".to_owned(), |bit| bit.to_string());
-            writeln!(lines, "{} {} {bit}", case.file.display(), case.genesis).expect("a string");
-            lines
-        });
-        fs::write(&list, lines).expect("our own folder");
-        let verifier = Path::new(env!("CARGO_MANIFEST_DIR")).join("verify_bundle.py");
-        let child = Command::new("python3")
-            .arg("-B")
-            .arg(verifier)
-            .arg("--batch")
-            .stdin(File::open(&list).expect("just written"))
-            .stdout(File::create(&said).expect("our own folder"))
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("python3 is installed: scripts/setup does it");
-        (child, said, cases.len())
-    });
-    let mut verdicts = Vec::new();
-    for (mut child, said, count) in halves.collect::<Vec<_>>() {
-        assert!(child.wait().expect("our own child").success(), "the verifier in Python failed");
-        let said = fs::read_to_string(said).expect("just written");
-        assert_eq!(said.lines().count(), count, "one line for each case");
-        verdicts.extend(said.lines().map(str::to_owned));
-    }
-    verdicts
+    let line = |case: &Case| {
+        let bit = case.bit.map_or("-".to_owned(), |bit| bit.to_string());
+        format!("{} {} {bit}", case.file.display(), case.genesis)
+    };
+    says("verify_bundle.py", folder, &cases.iter().map(line).collect::<Vec<_>>())
 }
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
@@ -131,14 +105,12 @@ fn both_refuse_every_hostile_bundle_at_the_check_that_it_breaks() {
 #[test]
 fn both_refuse_every_bundle_with_a_flipped_bit_at_the_same_check() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let all = std::env::var_os("BATCHMIND_ALL_BITS").is_some();
-    let today = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
-    let seed = std::env::var("BATCHMIND_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(today);
+    let drawn = flips::Drawn::today();
     let bundles: Vec<_> = hostile::honest().into_iter().take(4).collect();
     let mut cases = Vec::new();
     for (name, bytes, genesis, _) in &bundles {
         let file = write(folder.path(), &cases.len().to_string(), bytes);
-        let bits = (0..bytes.len() * 8).filter(|bit| all || drawn(seed, name, *bit));
+        let bits = (0..bytes.len() * 8).filter(|bit| drawn.has(name, *bit));
         cases.extend(bits.map(|bit| Case {
             name: format!("{name}, bit {bit}"),
             file: file.clone(),
@@ -146,7 +118,7 @@ fn both_refuse_every_bundle_with_a_flipped_bit_at_the_same_check() {
             bit: Some(bit),
         }));
     }
-    println!("seed {seed}: {} bits of {} bundles; BATCHMIND_SEED={seed} repeats them", cases.len(), bundles.len());
+    println!("{drawn}: {} bits of {} bundles", cases.len(), bundles.len());
     let (first, second) = thread::scope(|scope| {
         let second = scope.spawn(|| python(folder.path(), &cases));
         let first: Vec<String> = cases.iter().map(flipped).collect();
@@ -158,17 +130,10 @@ fn both_refuse_every_bundle_with_a_flipped_bit_at_the_same_check() {
         .filter(|(_, (first, second))| first.starts_with("ok") || first != second)
         .map(|(case, (first, second))| format!("{}: in Rust {first}, in Python {second}", case.name))
         .collect();
-    assert!(wrong.is_empty(), "seed {seed}, {} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
-}
-
-fn drawn(seed: u64, name: &str, bit: usize) -> bool {
-    sha256("flipped bits", &[&seed.to_le_bytes(), name.as_bytes(), &bit.to_le_bytes()]).0[0] < 16
+    assert!(wrong.is_empty(), "{drawn}, {} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
 fn flipped(case: &Case) -> String {
-    let mut bytes = fs::read(&case.file).expect("just written");
-    if let Some(bit) = case.bit {
-        bytes[bit / 8] ^= 1 << (bit % 8);
-    }
-    verdict(&bytes, &case.genesis)
+    let bytes = fs::read(&case.file).expect("just written");
+    verdict(&flips::flipped(bytes, case.bit), &case.genesis)
 }

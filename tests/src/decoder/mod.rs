@@ -20,11 +20,12 @@ use ledger::{
     bundle::{self, Bundle},
     certificate::Certificate,
     event::Entry,
-    evidence::EvidenceFile,
+    evidence::{EvidenceFile, Receipt},
     hand_over::HandOver,
     shell::transport::{PeerReply, PeerRequest},
     snapshot::{Blocks, ChunkPath, HEADERS_MAX, Offer},
-    tlog::{Checkpoint, CosignedCheckpoint, LogProof, Note, TilePath},
+    state_proof::{self, StateProofFile},
+    tlog::{Checkpoint, ConsistencyProof, CosignedCheckpoint, LogProof, Note, TilePath},
     tree::parts::Part,
     vote::Vote,
 };
@@ -62,7 +63,7 @@ pub struct Decoder {
 }
 
 /// All of them.
-pub static DECODERS: [Decoder; 35] = [
+pub static DECODERS: [Decoder; 38] = [
     Decoder { name: "genesis_text", read: genesis_text, samples: samples::ledger::genesis_texts },
     Decoder { name: "genesis_bytes", read: genesis_bytes, samples: samples::ledger::genesis_bytes },
     Decoder { name: "config", read: files::config, samples: samples::ledger::configs },
@@ -71,13 +72,16 @@ pub static DECODERS: [Decoder; 35] = [
     Decoder { name: "vote", read: canonical::<Vote>, samples: samples::ledger::votes },
     Decoder { name: "certificate", read: canonical::<Certificate>, samples: samples::ledger::certificates },
     Decoder { name: "bundle", read: bundle, samples: samples::ledger::bundles },
+    Decoder { name: "state_proof", read: state_proof, samples: samples::ledger::state_proofs },
     Decoder { name: "evidence", read: evidence, samples: samples::ledger::evidence },
+    Decoder { name: "receipt", read: receipt, samples: samples::ledger::receipts },
     Decoder { name: "archive", read: archive, samples: samples::ledger::archives },
     Decoder { name: "snapshot_offer", read: canonical::<Offer>, samples: samples::snapshot::offers },
     Decoder { name: "snapshot_chunk", read: snapshot_chunk, samples: samples::snapshot::chunks },
     Decoder { name: "snapshot_path", read: snapshot_path, samples: samples::snapshot::paths },
     Decoder { name: "checkpoint", read: checkpoint, samples: samples::tlog::checkpoints },
     Decoder { name: "log_proof", read: log_proof, samples: samples::tlog::log_proofs },
+    Decoder { name: "consistency_proof", read: consistency_proof, samples: samples::tlog::consistency_proofs },
     Decoder { name: "tile_path", read: tile_path, samples: samples::tlog::tile_paths },
     Decoder { name: "peer_message", read: peer_message, samples: samples::peers::peer_messages },
     Decoder { name: "ledger_request", read: canonical::<PeerRequest>, samples: samples::ledger::ledger_requests },
@@ -155,6 +159,17 @@ fn bundle(bytes: &[u8]) -> bool {
     canonical::<Bundle>(bytes)
 }
 
+/// Whatever is changed of a proof, it says of no key what the whole one would not say.
+fn state_proof(bytes: &[u8]) -> bool {
+    assert!(state_proof::verify(bytes, &Digest::ZERO, None).is_err_and(|failure| !failure.to_string().is_empty()));
+    let (chain, _) = samples::ledger::recorded();
+    match state_proof::verify(bytes, &chain.consortium.id(), None) {
+        Ok(report) => assert_eq!(report.record, chain.tip.state.record(report.key)),
+        Err(failure) => assert!(!failure.to_string().is_empty()),
+    }
+    canonical::<StateProofFile>(bytes)
+}
+
 /// So must the one who is asked to blame somebody. What a damaged file says is what the whole one said, or nothing.
 /// All of it, with the hash of the document that the samples begin with.
 fn archive(bytes: &[u8]) -> bool {
@@ -189,6 +204,17 @@ fn evidence(bytes: &[u8]) -> bool {
     true
 }
 
+/// What a damaged receipt says is what the whole one said, or nothing.
+fn receipt(bytes: &[u8]) -> bool {
+    let Ok(receipt) = Receipt::from_bytes(bytes) else { return false };
+    assert_eq!(receipt.to_bytes(), bytes);
+    match receipt.verify(&samples::ledger::consortium().id(), None) {
+        Ok(_) => assert!(samples::ledger::receipts().iter().any(|whole| whole == bytes)),
+        Err(invalid) => assert!(!invalid.to_string().is_empty()),
+    }
+    true
+}
+
 /// A note with a checkpoint, as anybody may hand it to an auditor. Whoever cosigned it, it is the tree that they cosigned.
 fn checkpoint(bytes: &[u8]) -> bool {
     let Ok(note) = Note::parse(bytes) else { return false };
@@ -211,6 +237,17 @@ fn log_proof(bytes: &[u8]) -> bool {
         assert!(!invalid.to_string().is_empty());
     } else {
         panic!("nothing has the leaf hash zero");
+    }
+    true
+}
+
+fn consistency_proof(bytes: &[u8]) -> bool {
+    let Ok(proof) = ConsistencyProof::parse(bytes) else { return false };
+    assert_eq!(proof.to_string().as_bytes(), bytes);
+    let (earlier, consortium) = (samples::tlog::earlier(), samples::ledger::consortium());
+    match proof.verify(&earlier.to_note(consortium.validators(), &consortium.id()), &consortium) {
+        Ok(grown) => assert_eq!(grown.later.checkpoint, samples::tlog::cosigned().checkpoint),
+        Err(invalid) => assert!(!invalid.to_string().is_empty()),
     }
     true
 }

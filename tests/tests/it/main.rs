@@ -1,5 +1,6 @@
 //! What crosses crates, one module for each subject.
 
+mod auditing;
 mod backup;
 mod bad_input;
 mod c2sp;

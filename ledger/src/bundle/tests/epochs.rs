@@ -69,10 +69,13 @@ fn moves_of_every_epoch_are_proven_after_each_hand_over() {
             let bundle = built(chain, session, epoch);
             let report = verify(&bundle.to_bytes(), &chain.consortium.id()).expect("a good bundle");
             let header = &chain.blocks.last().expect("blocks").0.header;
-            assert_eq!((report.moved.epoch.get(), report.epoch), (epoch, header.epoch));
+            assert_eq!((report.moved.epoch.get(), report.attested.epoch), (epoch, header.epoch));
             assert_eq!((bundle.hand_overs.len() as u64, bundle.members.len()), (header.epoch, 0));
             let set = chain.tip.state.validators_of(header.epoch).expect("its set").set;
-            assert_eq!((report.assurance.validators, report.assurance.quorum), (set.members.len(), set.quorum()));
+            assert_eq!(
+                (report.attested.assurance.validators, report.attested.assurance.quorum),
+                (set.members.len(), set.quorum())
+            );
         }
     };
     moved(&mut chain, &session, 1);
@@ -83,7 +86,7 @@ fn moves_of_every_epoch_are_proven_after_each_hand_over() {
         let mut carried = chain.clone();
         carried.carry(carriers);
         let report = verify(&built(&carried, &session, 1).to_bytes(), &chain.consortium.id()).expect("a good bundle");
-        assert_eq!((report.epoch, report.height), (0, chain.tip.height));
+        assert_eq!((report.attested.epoch, report.attested.height), (0, chain.tip.height));
         moved(&mut carried, &session, 2);
         proves(&carried, &session, 2);
     }
@@ -169,7 +172,7 @@ fn a_node_that_joined_shows_its_record_under_the_state_root() {
     let (genesis, good) = (chain.consortium.id(), built(&chain, &session, 1));
     let report = verify(&good.to_bytes(), &genesis).expect("a good bundle");
     assert_eq!((report.moved.destination.0, report.moved.destination.1.as_str()), (NodeId::new(4), "eu"));
-    let Assurance { validators, operators, class, .. } = report.assurance;
+    let Assurance { validators, operators, class, .. } = report.attested.assurance;
     assert_eq!((validators, operators, class), (5, 4, AssuranceClass::SeveralMustLie));
     assert_eq!(good.members[..].iter().map(|proof| proof.subject).collect::<Vec<_>>(), [Subject::Node(NodeId::new(4))]);
     let refused = |change: &dyn Fn(&mut Bundle)| {

@@ -40,7 +40,7 @@ impl Default for Asking {
 
 impl Asking {
     /// Reads from the disk, once it is its turn.
-    pub(super) async fn scan<T: Send + 'static>(
+    pub(in crate::api) async fn scan<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {

@@ -185,15 +185,11 @@ async fn an_owner_is_told_of_an_eviction_although_the_node_that_decided_is_silen
     testbed.node(0).schedule().command(wallet, Action::Evict).await.expect("a parked session can be evicted");
     let mut state = testbed.node(1).sessions().context().replica.watch_state();
     let evicted = state.wait_for(|tip| {
-        let log = FinalLog {
-            store: testbed.node(1).sessions().context().replica.store().clone(),
-            executed: tip.clone(),
-            members: Members::from(tip.clone()),
-        };
-        let entries = log.store.wallet_entries(wallet, tip.log.size()).expect("it can be read");
+        let store = testbed.node(1).sessions().context().replica.store();
+        let entries = store.wallet_entries(wallet, tip.log.size()).expect("it can be read");
         entries.into_iter().any(|index| {
             matches!(
-                log.store.entry(index).expect("it can be read").expect("it is there").body.event,
+                store.entry(index).expect("it can be read").expect("it is there").body.event,
                 Event::BatchEvicted(_)
             )
         })

@@ -62,7 +62,7 @@ async fn any_node_proves_a_move_before_and_one_after_the_validators_changed() {
     testbed.until_created(0, &client).await;
     moved(&testbed, 0, &client, 1).await;
     let first = verify(&bundle(&testbed, 2, &client, 1).await, &genesis).expect("it is proven");
-    assert_eq!((first.epoch, first.assurance.validators), (0, 4));
+    assert_eq!((first.attested.epoch, first.attested.assurance.validators), (0, 4));
 
     let last = Member::Node(NodeId::new(3));
     testbed.decide(0, vec![Action::Suspend(last)]).await;
@@ -75,7 +75,10 @@ async fn any_node_proves_a_move_before_and_one_after_the_validators_changed() {
         let proven = verify(&bundle(&testbed, node, &client, epoch).await, &genesis).expect("it is proven");
         assert_eq!((proven.moved.source.0, proven.moved.epoch.get()), (NodeId::new(source), epoch));
         if epoch == 2 {
-            assert_eq!((proven.epoch, proven.assurance.validators, proven.assurance.quorum), (1, 3, 3));
+            assert_eq!(
+                (proven.attested.epoch, proven.attested.assurance.validators, proven.attested.assurance.quorum),
+                (1, 3, 3)
+            );
         }
     }
 }

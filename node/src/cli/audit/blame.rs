@@ -1,6 +1,6 @@
 //! `batchmind audit blame`: whose key broke which rule.
 
-use std::{fmt, fs::File, io::Read as _, path::Path};
+use std::{fmt, path::Path};
 
 use ledger::{
     block::epoch_of,
@@ -9,12 +9,12 @@ use ledger::{
 use serde::Serialize;
 use wallet::{digest::Digest, identity::PublicKey, units::NodeId};
 
-use super::genesis::Genesis;
+use super::{genesis::Genesis, read};
 use crate::cli::{Failure, Output};
 
 pub(super) fn run(file: &Path, genesis: &Genesis) -> Result<Output, Failure> {
     let genesis = genesis.hash()?;
-    let bytes = read(file).map_err(|error| Failure::new("N-150", error, file.display()))?;
+    let bytes = read(file, EVIDENCE_BYTES_MAX)?;
     let evidence = EvidenceFile::from_bytes(&bytes);
     let verdict = evidence.and_then(|evidence| Ok((evidence.evidence().kind(), evidence.verify(&genesis)?)));
     let (kind, (consortium, culprits)) = verdict.map_err(|invalid| {
@@ -23,13 +23,6 @@ pub(super) fn run(file: &Path, genesis: &Genesis) -> Result<Output, Failure> {
     let named = culprits.into_iter().map(|culprit| Named::of(&consortium, culprit)).collect();
     let (genesis, name) = (consortium.id(), consortium.name().to_owned());
     Ok(Output::new(&Blamed { kind, consortium: genesis, name, culprits: named }))
-}
-
-/// Reads no more than evidence may have, and one byte, by which the decoder sees that it is too large.
-fn read(file: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(file)?.take(EVIDENCE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[derive(Serialize)]

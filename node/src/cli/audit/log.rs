@@ -1,6 +1,6 @@
 //! `batchmind audit entry` and `audit log-keys`: the log in C2SP's forms, checked offline.
 
-use std::{fmt, fs::File, io::Read as _, path::Path};
+use std::{fmt, path::Path};
 
 use ::genesis::{Consortium, ValidatorSet};
 use ledger::{
@@ -19,10 +19,11 @@ use wallet::{
     units::{LogIndex, NodeId},
 };
 
+use super::read;
 use crate::cli::{Failure, Output, genesis};
 
 /// An entry has fewer bytes: its length stands in two bytes of a tile.
-const ENTRY_BYTES_MAX: usize = 1 << 16;
+pub(super) const ENTRY_BYTES_MAX: usize = 1 << 16;
 
 /// Checks that an entry is in the log of the consortium of `document`.
 pub(super) fn entry(proof: &Path, entry: &Path, document: &Path) -> Result<Output, Failure> {
@@ -75,17 +76,9 @@ fn validators(consortium: &Consortium, proof: Option<&Path>) -> Result<Validator
 }
 
 /// The consortium of a document that all its operators signed.
-fn trusted(document: &Path) -> Result<Consortium, Failure> {
+pub(super) fn trusted(document: &Path) -> Result<Consortium, Failure> {
     let read = genesis::read(document)?;
     read.verify().map_err(|error| Failure::new(error.code(), &error, document.display()))
-}
-
-/// Reads no more than `bytes_max`, and one byte, by which the decoder sees that there is more.
-fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let read = File::open(file).and_then(|open| open.take(bytes_max as u64 + 1).read_to_end(&mut bytes));
-    read.map_err(|error| Failure::new("N-150", error, file.display()))?;
-    Ok(bytes)
 }
 
 #[derive(Serialize)]

@@ -1,11 +1,13 @@
-//! Writes all bundles into a folder, for whoever writes another verifier: `cargo run -p auditor --bin vectors -- FOLDER`.
+//! Writes all bundles and state proofs into a folder, for whoever writes another verifier: `cargo run -p auditor --bin vectors -- FOLDER`.
 //!
 //! The file `list` has a line for each: its file, the hash of the genesis document to verify it with, and what a verifier
-//! must find, which is `ok` and the class of its assurance, or the code of the first check that fails; then its name.
+//! must find, which is `ok` and the class of its assurance, or the code of the first check that fails; then its name. The
+//! file `state-list` is the same for state proofs, with the key that was asked about behind the hash of the document, and
+//! `present` or `absent` in the place of `ok`.
 
 use std::{env, error::Error, fmt::Write as _, fs, path::PathBuf};
 
-use auditor::hostile;
+use auditor::{hostile, state_proofs};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder: PathBuf = env::args_os().nth(1).ok_or("usage: vectors FOLDER")?.into();
@@ -23,5 +25,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         writeln!(list, "{file}\t{genesis}\t{expected}\t{name}")?;
     }
     fs::write(folder.join("list"), list)?;
+    let mut list = String::new();
+    for (number, case) in state_proofs::honest().into_iter().chain(state_proofs::hostile()).enumerate() {
+        let state_proofs::Case { name, bytes, genesis, key, expected } = case;
+        let file = format!("{number:04}.state");
+        fs::write(folder.join(&file), bytes)?;
+        writeln!(list, "{file}\t{genesis}\t{key}\t{expected}\t{name}")?;
+    }
+    fs::write(folder.join("state-list"), list)?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use ledger::{
     block::{Block, FinalBlock, View},
     bundle::{self, Cause},
     certificate::{Certificate, Leadership, Nullification},
-    evidence::EvidenceFile,
+    evidence::{EvidenceFile, Promised, Receipt},
     finality::Statements,
     governance::{Action, Member},
     hand_over::{ClosingProof, HandOver},
@@ -19,6 +19,8 @@ use ledger::{
         terms::{Candidacy, Proof},
         transport::{Given, PeerRefusal, PeerReply, PeerRequest, SubmitReply, Word},
     },
+    state::StateKey,
+    state_proof,
     testing::{self, Chain, Session},
     vote::{Ballot, Grant, Nullify, Signed, SignedNullify, Vote, VoteKind},
 };
@@ -142,6 +144,24 @@ pub(crate) fn bundles() -> Vec<Vec<u8>> {
     vec![LEDGER.bundle.clone(), LEDGER.later.clone()]
 }
 
+/// A chain with a record of each kind, and a key of each.
+pub(crate) fn recorded() -> &'static (Chain, Vec<StateKey>) {
+    static RECORDED: LazyLock<(Chain, Vec<StateKey>)> = LazyLock::new(testing::every_record);
+    &RECORDED
+}
+
+/// One for each kind of record, and of three keys under which there is none.
+pub(crate) fn state_proofs() -> Vec<Vec<u8>> {
+    static FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        let (chain, keys) = recorded();
+        let absent = [StateKey::Account(NodeId::new(3)), StateKey::Entry(Digest::ZERO), StateKey::Node(NodeId::new(9))];
+        let keys = keys.iter().chain(&absent);
+        let proof = |key: &StateKey| state_proof::build(&chain.consortium, chain, key.clone()).expect("provable");
+        keys.map(|key| proof(key).to_bytes()).collect()
+    });
+    FILES.clone()
+}
+
 pub(crate) fn archives() -> Vec<Vec<u8>> {
     let chain = chain();
     let blocks = chain.blocks.iter().cloned().map(|(block, certificate)| FinalBlock {
@@ -164,6 +184,15 @@ pub(crate) fn evidence() -> Vec<Vec<u8>> {
             .collect()
     });
     FILES.clone()
+}
+
+/// A promise of the first epoch, and one with hand-overs that lead further.
+pub(crate) fn receipts() -> Vec<Vec<u8>> {
+    let consortium = consortium();
+    let leaves: Vec<Digest> = LEDGER.chain.entries().take(3).map(|(_, entry)| entry.leaf_hash()).collect();
+    let promise = testing::evidence::promise(&consortium, 1, 2, 5, &leaves);
+    let promised = Promised { promise, leaves };
+    [&[][..], hand_overs()].map(|ended| Receipt::new(&consortium, ended.to_vec(), promised.clone()).to_bytes()).to_vec()
 }
 
 pub(crate) fn ledger_requests() -> Vec<Vec<u8>> {

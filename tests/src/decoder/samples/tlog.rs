@@ -2,8 +2,11 @@
 
 use ledger::{
     testing,
-    tlog::{Checkpoint, Cosignature, CosignedCheckpoint, LogProof, Note},
-    tree::tiles::inclusion_proof,
+    tlog::{Checkpoint, ConsistencyProof, Cosignature, CosignedCheckpoint, LogProof, Note},
+    tree::{
+        log::LogTree,
+        tiles::{consistency_proof, inclusion_proof},
+    },
 };
 use wallet::{codec::encode, digest::Digest, units::LogIndex};
 
@@ -11,8 +14,21 @@ use super::ledger::{chain, hand_overs};
 
 /// Its head with the cosignatures of three of four validators.
 pub(crate) fn cosigned() -> CosignedCheckpoint {
-    let (consortium, log) = (&chain().consortium, &chain().tip.log);
-    let checkpoint = Checkpoint::new(&consortium.id(), log.size(), log.root());
+    cosigned_at(leaves().len())
+}
+
+/// That of its first three entries.
+pub(crate) fn earlier() -> CosignedCheckpoint {
+    cosigned_at(3)
+}
+
+fn leaves() -> Vec<Digest> {
+    chain().entries().map(|(_, entry)| entry.leaf_hash()).collect()
+}
+
+fn cosigned_at(size: usize) -> CosignedCheckpoint {
+    let root = LogTree::from_leaf_hashes(&leaves()[..size]).root();
+    let checkpoint = Checkpoint::new(&chain().consortium.id(), size as u64, root);
     let cosignatures = [0, 2, 3].map(|node| Cosignature::sign(&checkpoint, &testing::signer(node), 1_800_000_000));
     CosignedCheckpoint { checkpoint, cosignatures: cosignatures.to_vec() }
 }
@@ -31,11 +47,20 @@ pub(crate) fn checkpoints() -> Vec<Vec<u8>> {
 pub(crate) fn log_proofs() -> Vec<Vec<u8>> {
     let proof = |index: u64, extra: Option<Vec<u8>>| {
         let index = LogIndex::new(index);
-        let leaves: Vec<Digest> = chain().entries().map(|(_, entry)| entry.leaf_hash()).collect();
+        let leaves = leaves();
         let path = inclusion_proof(&leaves[..], index, leaves.len() as u64).expect("infallible").expect("within");
         LogProof { extra, index, path, checkpoint: note() }.to_string().into_bytes()
     };
     vec![proof(0, None), proof(3, Some(vec![1, 2, 3])), proof(1, Some(encode(&hand_overs().to_vec())))]
+}
+
+pub(crate) fn consistency_proofs() -> Vec<Vec<u8>> {
+    let proof = |old: u64, extra: Option<Vec<u8>>| {
+        let leaves = leaves();
+        let path = consistency_proof(&leaves[..], old, leaves.len() as u64).expect("infallible").expect("within");
+        ConsistencyProof { extra, old, path, checkpoint: note() }.to_string().into_bytes()
+    };
+    vec![proof(3, None), proof(2, Some(vec![1, 2, 3])), proof(1, Some(encode(&hand_overs().to_vec())))]
 }
 
 pub(crate) fn tile_paths() -> Vec<Vec<u8>> {
