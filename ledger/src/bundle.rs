@@ -21,7 +21,7 @@ pub use self::{
     assurance::{Assurance, AssuranceClass},
     build::{FinalView, NotProvable, anchored, build},
     check::{Check, Failure},
-    decisions::{Cause, Link, decision_hash},
+    decisions::{Grounds, Link, decision_hash},
     members::{MemberProof, Subject},
     verify::{Anchored, Attestation, Move, Report, judge, verify},
 };

@@ -384,8 +384,8 @@ impl Services {
     async fn answer(&self, from: NodeId, request: SessionRequest) -> SessionReply {
         let (wallet, ask) = match request {
             SessionRequest::Gossip(gossip) => return SessionReply::Gossip(self.routing.on_gossip(from, gossip)),
-            SessionRequest::Cause(request) => {
-                return SessionReply::Cause(self.schedule.on_cause(from, request).await);
+            SessionRequest::Grounds(request) => {
+                return SessionReply::Grounds(self.schedule.on_grounds(from, request).await);
             }
             SessionRequest::Cosign(request) => return SessionReply::Cosign(self.checkpoints.on_cosign(request)),
             SessionRequest::Generate(request) => {

@@ -14,7 +14,7 @@ use crate::{
     },
     network::{NetworkFault, message::SessionPeers},
     routing::messages::{Gossip, GossipReply},
-    schedule::messages::{CauseReply, CauseRequest},
+    schedule::messages::{GroundsReply, GroundsRequest},
     session::{
         request::{GenerateReply, GenerateRequest, ResumeSecret},
         tokens::{EmittedToken, End},
@@ -41,7 +41,7 @@ pub enum SessionRequest {
     /// Load and prefix-cache notices.
     Gossip(Gossip),
     /// A decision, the node's own or one that it kept.
-    Cause(CauseRequest),
+    Grounds(GroundsRequest),
     /// Start a session at the node that the grant names.
     Generate(Box<GenerateRequest>),
     /// Tokens that the node emitted.
@@ -65,8 +65,8 @@ pub enum SessionRequest {
 pub enum SessionReply {
     /// To [`SessionRequest::Gossip`].
     Gossip(GossipReply),
-    /// To [`SessionRequest::Cause`].
-    Cause(CauseReply),
+    /// To [`SessionRequest::Grounds`].
+    Grounds(GroundsReply),
     /// To [`SessionRequest::Generate`].
     Generate(GenerateReply),
     /// To [`SessionRequest::Tokens`].

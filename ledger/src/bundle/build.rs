@@ -11,7 +11,7 @@ use wallet::{
 };
 
 use super::{
-    BUNDLE_BYTES_MAX, Bundle, Cause, Failure, LINEAGE, MemberProof, PlacedEntry, Subject, VERSION, check::Check,
+    BUNDLE_BYTES_MAX, Bundle, Failure, Grounds, LINEAGE, MemberProof, PlacedEntry, Subject, VERSION, check::Check,
     decisions::LogEnd, verify::verify_in,
 };
 use crate::{
@@ -86,7 +86,7 @@ pub enum NotProvable {
     NotVerifiable(#[from] Failure),
 }
 
-/// The bundle of the hop by which `wallet` came to `epoch`. `cause` is the source's decision that the offer names, with
+/// The bundle of the hop by which `wallet` came to `epoch`. `grounds` is the source's decision that the offer names, with
 /// those after it as far as they are known; the bundle leads up to the first that is anchored.
 ///
 /// # Errors
@@ -96,7 +96,7 @@ pub fn build(
     view: &(impl FinalView + ?Sized),
     wallet: WalletAddress,
     epoch: KeyEpoch,
-    cause: &Cause,
+    grounds: &Grounds,
 ) -> Result<Bundle, NotProvable> {
     let (header, certificate) = view.tip().ok_or(NotProvable::WalletUnknown(wallet))?;
     let record = view.state().record(StateKey::Wallet(wallet)).ok_or(NotProvable::WalletUnknown(wallet))?;
@@ -105,7 +105,7 @@ pub fn build(
         return Err(NotProvable::HopUnknown(epoch));
     };
     let source = confirm.ticket.ticket.source;
-    let (anchor, Cause { decision, later }) = anchor(view, source, cause)?;
+    let (anchor, Grounds { decision, later }) = anchor(view, source, grounds)?;
     entries.push(anchor);
     entries.sort_by_key(|placed| placed.index);
     let places: Vec<LogIndex> = entries.iter().map(|placed| placed.index).collect();
@@ -196,23 +196,27 @@ fn history(
     Err(NotProvable::HopUnknown(epoch))
 }
 
-/// `cause` up to the first anchor of `by` that covers it.
+/// `grounds` up to the first anchor of `by` that covers it.
 ///
 /// # Errors
 /// [`NotProvable::NotAnchored`] if none does, and if it is no decision of that node's log.
-pub fn anchored(view: &(impl FinalView + ?Sized), by: NodeId, cause: &Cause) -> Result<Cause, NotProvable> {
-    anchor(view, by, cause).map(|(_, anchored)| anchored)
+pub fn anchored(view: &(impl FinalView + ?Sized), by: NodeId, grounds: &Grounds) -> Result<Grounds, NotProvable> {
+    anchor(view, by, grounds).map(|(_, anchored)| anchored)
 }
 
-fn anchor(view: &(impl FinalView + ?Sized), by: NodeId, cause: &Cause) -> Result<(PlacedEntry, Cause), NotProvable> {
-    let ends = cause.ends();
+fn anchor(
+    view: &(impl FinalView + ?Sized),
+    by: NodeId,
+    grounds: &Grounds,
+) -> Result<(PlacedEntry, Grounds), NotProvable> {
+    let ends = grounds.ends();
     for index in view.anchors(by) {
         let entry = view.entry(index).ok_or(NotProvable::EntryMissing(index))?;
         let Event::DecisionAnchored(event) = &entry.body.event else { continue };
         let named = LogEnd { decisions: event.decisions, hash: event.log_head };
         if let Some(count) = ends.iter().position(|end| *end == named) {
-            let cause = Cause { decision: cause.decision.clone(), later: cause.later[..count].to_vec() };
-            return Ok((PlacedEntry { index, entry }, cause));
+            let grounds = Grounds { decision: grounds.decision.clone(), later: grounds.later[..count].to_vec() };
+            return Ok((PlacedEntry { index, entry }, grounds));
         }
     }
     Err(NotProvable::NotAnchored(by))

@@ -23,7 +23,7 @@ pub struct Link {
 /// Why something was done: the decision that an entry names, and what leads from it to the end of the log that its node
 /// anchored. Whoever keeps this needs that node no more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cause {
+pub struct Grounds {
     /// The decision, canonically encoded.
     pub decision: Vec<u8>,
     /// The decisions after it, up to an anchored one.
@@ -53,7 +53,7 @@ fn hash(head: &[u8], reason: &Digest) -> Digest {
     sha256("batchmind/v2/decision", &[head, reason.as_bytes()])
 }
 
-impl Cause {
+impl Grounds {
     /// The first of `decisions`, which follow each other, and what is known of those after it; none of none.
     pub fn of(decisions: &[Vec<u8>]) -> Option<Self> {
         let (decision, later) = decisions.split_first()?;

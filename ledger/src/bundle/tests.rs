@@ -20,7 +20,7 @@ fn sample() -> (Chain, Session, Bundle) {
     chain.push(session.anchored(2, 1, Digest([7; 32]))).expect("valid");
     session.hop(&mut chain, 1, None).expect("valid");
     chain.push(session.anchored(0, 2, decision_hash(&decisions[1]))).expect("valid");
-    let bundle = build(&consortium, &chain, session.address, KeyEpoch::new(1), &cause(&decisions)).expect("provable");
+    let bundle = build(&consortium, &chain, session.address, KeyEpoch::new(1), &grounds(&decisions)).expect("provable");
     (chain, session, bundle)
 }
 
@@ -35,8 +35,8 @@ fn chained(count: u64) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn cause(decisions: &[Vec<u8>]) -> Cause {
-    Cause::of(decisions).expect("there is one")
+fn grounds(decisions: &[Vec<u8>]) -> Grounds {
+    Grounds::of(decisions).expect("there is one")
 }
 
 fn failing(change: impl FnOnce(&mut Bundle)) -> Check {
@@ -62,19 +62,19 @@ fn a_good_bundle_proves_the_move() {
 }
 
 #[test]
-fn a_cause_ends_at_the_first_anchor_that_covers_it_and_proves_as_much_as_all_decisions() {
+fn the_grounds_end_at_the_first_anchor_that_covers_them_and_prove_as_much_as_all_decisions() {
     let (chain, session, bundle) = sample();
     let by = NodeId::new(0);
-    let kept = anchored(&chain, by, &cause(&chained(3))).expect("anchored");
+    let kept = anchored(&chain, by, &grounds(&chained(3))).expect("anchored");
     assert_eq!((kept.hash(), kept.later.len()), (decision_hash(&chained(1)[0]), 1));
     let again = build(&chain.consortium, &chain, session.address, KeyEpoch::new(1), &kept);
     assert_eq!(again, Ok(bundle));
-    let alone = anchored(&chain, by, &cause(&chained(1)));
+    let alone = anchored(&chain, by, &grounds(&chained(1)));
     assert_eq!(alone, Err(NotProvable::NotAnchored(by)), "what leads to the anchor is missing");
-    let mut forged = cause(&chained(3));
+    let mut forged = grounds(&chained(3));
     forged.later[0].reason = Digest::ZERO;
     assert_eq!(anchored(&chain, by, &forged), Err(NotProvable::NotAnchored(by)));
-    assert_eq!(Cause::of(&[]), None);
+    assert_eq!(Grounds::of(&[]), None);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_bundle_of_an_earlier_hop_stays_good_when_the_wallet_moves_on() {
     let (mut chain, session, _) = sample();
     session.hop(&mut chain, 2, None).expect("valid");
     let bundle =
-        build(&chain.consortium, &chain, session.address, KeyEpoch::new(1), &cause(&chained(3))).expect("provable");
+        build(&chain.consortium, &chain, session.address, KeyEpoch::new(1), &grounds(&chained(3))).expect("provable");
     let report = verify(&bundle.to_bytes(), &chain.consortium.id()).expect("a good bundle");
     assert_eq!(report.moved.destination.0, NodeId::new(1));
 }
@@ -144,9 +144,9 @@ fn an_anchor_of_another_node_does_not_count() {
     chain.push(session.created()).expect("valid");
     session.hop(&mut chain, 1, None).expect("valid");
     chain.push(session.anchored(1, 1, decision_hash(&chained(1)[0]))).expect("valid");
-    let refusal = build(&consortium, &chain, session.address, KeyEpoch::new(1), &cause(&chained(1)));
+    let refusal = build(&consortium, &chain, session.address, KeyEpoch::new(1), &grounds(&chained(1)));
     assert_eq!(refusal, Err(NotProvable::NotAnchored(NodeId::new(0))));
-    let unknown = build(&consortium, &chain, session.address, KeyEpoch::new(2), &cause(&chained(1)));
+    let unknown = build(&consortium, &chain, session.address, KeyEpoch::new(2), &grounds(&chained(1)));
     assert_eq!(unknown, Err(NotProvable::HopUnknown(KeyEpoch::new(2))));
 }
 
@@ -179,7 +179,7 @@ fn no_bundle_is_made_that_no_reader_takes() {
     let end = LogEnd::after(&decisions[0]).expect("a decision begins with its position");
     let mut later = chain;
     later.push(session.anchored(0, end.decisions, end.hash)).expect("valid");
-    let built = build(&later.consortium, &later, session.address, KeyEpoch::new(1), &cause(&decisions[..1]));
+    let built = build(&later.consortium, &later, session.address, KeyEpoch::new(1), &grounds(&decisions[..1]));
     assert!(matches!(built, Err(NotProvable::TooLarge { bytes }) if bytes > BUNDLE_BYTES_MAX), "{built:?}");
 }
 
@@ -188,7 +188,7 @@ fn no_bundle_is_made_that_nobody_could_verify() {
     let (mut chain, session, _) = sample();
     let (_, certificate) = chain.blocks.last_mut().expect("blocks");
     certificate.signatures.truncate(2);
-    let built = build(&chain.consortium, &chain, session.address, KeyEpoch::new(1), &cause(&chained(3)));
+    let built = build(&chain.consortium, &chain, session.address, KeyEpoch::new(1), &grounds(&chained(3)));
     assert!(
         matches!(&built, Err(NotProvable::NotVerifiable(failure)) if failure.check == Check::Certificate),
         "{built:?}"

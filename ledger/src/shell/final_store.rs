@@ -1,6 +1,6 @@
 //! What is final, on RocksDB: one synced batch for each block, and read access for bundles, REST and catching up.
 
-mod causes;
+mod grounds;
 mod import;
 mod nodes;
 mod tiles;
@@ -53,10 +53,10 @@ const HAND_OVERS: &str = "hand_overs";
 /// Where the anchors of a node stand: its id and the index, no value.
 const ANCHORS: &str = "anchors";
 /// Decisions that entries name, by their hash. No header covers them, and no archive holds them.
-const CAUSES: &str = "causes";
+const GROUNDS: &str = "grounds";
 /// All of them.
 pub(super) const FAMILIES: [&str; 11] =
-    [HEADERS, CERTIFICATES, ENTRIES, LEAVES, TILES, STATE, META, WALLETS, ANCHORS, HAND_OVERS, CAUSES];
+    [HEADERS, CERTIFICATES, ENTRIES, LEAVES, TILES, STATE, META, WALLETS, ANCHORS, HAND_OVERS, GROUNDS];
 const POINTER: &[u8] = b"pointer";
 
 /// The final chain. Cheap to clone; all clones are one store.

@@ -39,7 +39,11 @@ pub(crate) type LetGo = mpsc::UnboundedReceiver<Arc<Executed>>;
 pub(crate) async fn free(mut let_go: LetGo) {
     while let Some(state) = let_go.recv().await {
         // It cannot fail: nothing is written.
-        let _ = blocking(move || Ok(drop(state))).await;
+        let _ = blocking(move || {
+            drop(state);
+            Ok(())
+        })
+        .await;
     }
 }
 

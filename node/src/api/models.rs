@@ -122,8 +122,8 @@ impl Eviction {
 
     /// The reason, which stands in the decision; none if nobody hands that out now.
     async fn why(&self, schedule: &Schedule, wallet: WalletAddress) -> Option<Value> {
-        let cause = schedule.cause(self.by, self.decision).await.ok()?;
-        let decision = Decision::decode(&cause.decision).ok()?;
+        let grounds = schedule.grounds(self.by, self.decision).await.ok()?;
+        let decision = Decision::decode(&grounds.decision).ok()?;
         let logged = Logged { hash: decision.hash(), decision };
         reason(self.decision, wallet, &logged)
     }

@@ -63,11 +63,11 @@ impl Proofs {
         let Some(Offered { source, decision }) = offered else {
             return Err(Refusal::NotProvable { reason: format!("no move to epoch {epoch} is final") }.into());
         };
-        let cause = schedule.cause(source, decision).await?;
+        let grounds = schedule.grounds(source, decision).await?;
         let proofs = self.clone();
         let built = blocking(move || {
             let view = proofs.replica.store().view(executed)?;
-            Ok::<_, Problem>(build(&proofs.consortium, &view, wallet, epoch, &cause)?)
+            Ok::<_, Problem>(build(&proofs.consortium, &view, wallet, epoch, &grounds)?)
         });
         built.await
     }

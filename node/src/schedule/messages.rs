@@ -1,6 +1,6 @@
 //! What nodes ask each other about decisions: those behind a move or an eviction.
 
-use ledger::bundle::Cause;
+use ledger::bundle::Grounds;
 use serde::{Deserialize, Serialize};
 use wallet::{digest::Digest, units::NodeId};
 
@@ -10,18 +10,18 @@ pub const DECISIONS_MAX: u32 = 4096;
 
 /// Asks a node for a decision, its own or one that it kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CauseRequest {
+pub struct GroundsRequest {
     /// Who made it.
     pub by: NodeId,
     /// Its hash: what an entry names.
     pub decision: Digest,
 }
 
-/// The answer to a [`CauseRequest`].
+/// The answer to a [`GroundsRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CauseReply {
+pub struct GroundsReply {
     /// The decision, up to an anchored end of its log if there is one by now. None if the asked node does not have it.
-    pub cause: Option<Cause>,
+    pub grounds: Option<Grounds>,
 }
 
 #[cfg(test)]
@@ -33,9 +33,9 @@ mod tests {
 
     #[test]
     fn the_encodings_are_pinned() {
-        let request = CauseRequest { by: NodeId::new(7), decision: Digest([1; 32]) };
+        let request = GroundsRequest { by: NodeId::new(7), decision: Digest([1; 32]) };
         let later = vec![Link { at: Timestamp::new(8), reason: Digest([2; 32]) }];
-        let reply = CauseReply { cause: Some(Cause { decision: vec![1, 2], later }) };
+        let reply = GroundsReply { grounds: Some(Grounds { decision: vec![1, 2], later }) };
         assert_eq!(sha256("golden", &[&encode(&request)]).to_string(), "");
         assert_eq!(sha256("golden", &[&encode(&reply)]).to_string(), "");
     }

@@ -6,7 +6,7 @@
 
 mod act;
 mod anchor;
-mod causes;
+mod grounds;
 pub mod log;
 pub mod messages;
 pub mod refusal;
@@ -24,7 +24,7 @@ use std::{
 };
 
 use ledger::{
-    bundle::Cause,
+    bundle::Grounds,
     shell::clock::{Clock as _, SystemClock},
 };
 use scheduler::{
@@ -46,7 +46,7 @@ use crate::{
     session::{Sessions, command::CommandReply, context::NodeContext},
 };
 use log::{DecisionFile, LogFault, Verified};
-use messages::{CauseReply, CauseRequest, DECISIONS_MAX};
+use messages::{DECISIONS_MAX, GroundsReply, GroundsRequest};
 use refusal::Refusal;
 use view::View;
 
@@ -125,7 +125,7 @@ impl Schedule {
         let mut tasks = JoinSet::new();
         tasks.spawn(tick_forever(shared.clone(), tick));
         tasks.spawn(anchor::run(shared.clone()));
-        tasks.spawn(causes::collect(shared.clone()));
+        tasks.spawn(grounds::collect(shared.clone()));
         Ok(Self { shared, tasks: Arc::new(Mutex::new(tasks)) })
     }
 
@@ -138,20 +138,20 @@ impl Schedule {
     }
 
     /// Answers another node that asks why something was done.
-    pub async fn on_cause(&self, from: NodeId, CauseRequest { by, decision }: CauseRequest) -> CauseReply {
-        let cause = self.shared.own_cause(by, decision).await.unwrap_or_else(|fault| {
+    pub async fn on_grounds(&self, from: NodeId, GroundsRequest { by, decision }: GroundsRequest) -> GroundsReply {
+        let grounds = self.shared.own_grounds(by, decision).await.unwrap_or_else(|fault| {
             tracing::error!(node = %from, %fault, "a decision cannot be handed out");
             None
         });
-        CauseReply { cause }
+        GroundsReply { grounds }
     }
 
     /// The decision of node `by` that an entry names, up to an anchored end of its log if there is one by now.
     ///
     /// # Errors
     /// [`Refusal`] if nobody hands it out now.
-    pub async fn cause(&self, by: NodeId, decision: Digest) -> Result<Cause, Refusal> {
-        self.shared.cause(by, decision).await
+    pub async fn grounds(&self, by: NodeId, decision: Digest) -> Result<Grounds, Refusal> {
+        self.shared.grounds(by, decision).await
     }
 
     /// The last decisions on a wallet, or on all, oldest first.

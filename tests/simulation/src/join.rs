@@ -36,7 +36,7 @@ impl Node {
         sleep(self.watch.until(newcomer.begins_ms)).await;
         while !self.ledger().exists() {
             let others = (0..self.consortium.nodes().len()).filter_map(|node| u32::try_from(node).ok());
-            let givers = others.map(NodeId::new).map(|to| Neighbour::new(to, wire.clone())).collect();
+            let givers = others.map(NodeId::new).map(|to| Neighbour::at(to, wire.clone())).collect();
             let (consortium, key) = (self.consortium.clone(), node_key(self.id.get()).public_key());
             let order = Order { consortium, key, folder: self.ledger(), replays: newcomer.replays };
             match join(givers, order, |_| {}).await {
@@ -69,7 +69,7 @@ struct Neighbour {
 }
 
 impl Neighbour {
-    fn new(node: NodeId, wire: Arc<Wire>) -> Arc<dyn Giver> {
+    fn at(node: NodeId, wire: Arc<Wire>) -> Arc<dyn Giver> {
         Arc::new(Self { node, name: host_name(node), wire })
     }
 

@@ -26,8 +26,8 @@ fn moved(chain: &mut Chain, session: &Session, receiver: u32) {
 }
 
 fn built(chain: &Chain, session: &Session, epoch: u32) -> Bundle {
-    let cause = Cause::of(&decisions()).expect("there is one");
-    build(&chain.consortium, chain, session.address, KeyEpoch::new(epoch), &cause).expect("provable")
+    let grounds = Grounds::of(&decisions()).expect("there is one");
+    build(&chain.consortium, chain, session.address, KeyEpoch::new(epoch), &grounds).expect("provable")
 }
 
 fn node(number: u32) -> Member {

@@ -9,7 +9,7 @@ use genesis::Consortium;
 use ledger::{
     apply::BlockContext,
     block::{Header, View},
-    bundle::{self, Cause, FinalView, build},
+    bundle::{self, FinalView, Grounds, build},
     certificate::Certificate,
     event::Entry,
     hand_over::HandOver,
@@ -119,8 +119,8 @@ impl Filled {
 
     fn bundle(&self) -> Result<Vec<u8>, BenchFault> {
         let (wallet, epoch) = (self.moves.wallet(), KeyEpoch::new(self.moves.count()));
-        let cause = Cause::of(self.moves.decisions()).ok_or_else(|| wrong("no decision"))?;
-        let bundle = build(&self.consortium, self, wallet, epoch, &cause).map_err(wrong)?;
+        let grounds = Grounds::of(self.moves.decisions()).ok_or_else(|| wrong("no decision"))?;
+        let bundle = build(&self.consortium, self, wallet, epoch, &grounds).map_err(wrong)?;
         Ok(bundle.to_bytes())
     }
 

@@ -7,7 +7,7 @@ use ledger::{
     archive,
     author::sign_batch,
     block::{Block, FinalBlock, View},
-    bundle::{self, Cause},
+    bundle::{self, Grounds},
     certificate::{Certificate, Leadership, Nullification},
     evidence::{EvidenceFile, Promised, Receipt},
     finality::Statements,
@@ -54,9 +54,9 @@ static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
     chain.push(baseline).expect("valid");
     session.hop(&mut chain, 1, Some(baseline_id)).expect("valid");
     chain.push(session.anchored(0, 1, testing::decision_hash(&decision))).expect("valid");
-    let cause = Cause { decision, later: Vec::new() };
+    let grounds = Grounds { decision, later: Vec::new() };
     let prove = |chain: &Chain| {
-        let bundle = bundle::build(&consortium, chain, session.address, KeyEpoch::new(1), &cause);
+        let bundle = bundle::build(&consortium, chain, session.address, KeyEpoch::new(1), &grounds);
         bundle.expect("provable").to_bytes()
     };
     let bundle = prove(&chain);

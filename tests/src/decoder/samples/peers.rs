@@ -1,7 +1,7 @@
 //! What nodes say to each other about sessions.
 
 use gpu::stream::{Accumulator, Page as StreamPage, StreamId};
-use ledger::{bundle::Cause, testing};
+use ledger::{bundle::Grounds, testing};
 use node::{
     checkpoint::messages::{CosignReply, CosignRequest},
     migration::messages::{Freeze, OfferRef, Reserve, Reserved},
@@ -14,7 +14,7 @@ use node::{
     },
     peer::{PeerRefused, SessionReply, SessionRequest, TokensReply, TokensRequest},
     routing::messages::{Gossip, GossipReply, LoadReport},
-    schedule::messages::{CauseReply, CauseRequest},
+    schedule::messages::{GroundsReply, GroundsRequest},
     session::{
         request::{GenerateReply, GenerateRequest, PrefixSalt, ResumeSecret, TenantGrant},
         tokens::{EmittedToken, End, Usage},
@@ -77,7 +77,7 @@ pub(crate) fn session_requests() -> Vec<Vec<u8>> {
     let requests = [
         SessionRequest::Generate(Box::new(generate)),
         SessionRequest::Gossip(gossip),
-        SessionRequest::Cause(CauseRequest { by: NodeId::new(7), decision: Digest([1; 32]) }),
+        SessionRequest::Grounds(GroundsRequest { by: NodeId::new(7), decision: Digest([1; 32]) }),
         SessionRequest::Tokens(tokens),
         SessionRequest::Reserve(Box::new(reserve)),
         SessionRequest::Envelope(offer),
@@ -100,7 +100,7 @@ pub(crate) fn session_replies() -> Vec<Vec<u8>> {
     let refused = PeerRefused { code: "N-301".to_owned(), title: "no".to_owned(), retry: false };
     let replies = [
         SessionReply::Gossip(GossipReply { boot: [1; 16] }),
-        SessionReply::Cause(CauseReply { cause: Some(Cause { decision: vec![1, 2], later: Vec::new() }) }),
+        SessionReply::Grounds(GroundsReply { grounds: Some(Grounds { decision: vec![1, 2], later: Vec::new() }) }),
         SessionReply::Generate(generated),
         SessionReply::Tokens(TokensReply { tokens: vec![token], end: None }),
         SessionReply::Tokens(TokensReply { tokens: Vec::new(), end: Some(End::Finished(FinishReason::Stop, used)) }),

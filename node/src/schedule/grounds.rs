@@ -10,7 +10,7 @@ use futures::{
 };
 use ledger::{
     block::FinalBlock,
-    bundle::{Cause, anchored},
+    bundle::{Grounds, anchored},
     event::Event,
     shell::fault::Fault,
 };
@@ -22,7 +22,7 @@ use wallet::{
 
 use super::{
     Shared, blocking,
-    messages::{CauseReply, CauseRequest, DECISIONS_MAX},
+    messages::{DECISIONS_MAX, GroundsReply, GroundsRequest},
     refusal::Refusal,
 };
 use crate::peer::{PeerFault, SessionReply, SessionRequest};
@@ -79,7 +79,7 @@ struct Collector {
 impl Collector {
     async fn run(shared: Arc<Shared>) -> Result<(), Fault> {
         let replica = shared.node.replica.clone();
-        let collected = replica.store().causes_collected()?;
+        let collected = replica.store().grounds_collected()?;
         let Some(from) = collected.next() else { return Ok(()) };
         let mut blocks = std::pin::pin!(replica.subscribe(from));
         let mut collector = Self { shared, wanted: Vec::new(), read: collected, collected };
@@ -116,10 +116,10 @@ impl Collector {
             async move { (wanted, shared.collected(wanted.by, wanted.decision).await) }
         });
         let answers: Vec<_> = answers.buffer_unordered(QUESTIONS_MAX).collect().await;
-        let mut causes = Vec::new();
+        let mut found = Vec::new();
         for (mut wanted, answer) in answers {
             match answer {
-                Ok(Some(Told::Anchored(cause))) => causes.push(cause),
+                Ok(Some(Told::Anchored(grounds))) => found.push(grounds),
                 Ok(None) => {}
                 Ok(Some(Told::Alone(_))) | Err(_) if wanted.tries + 1 < TRIES_MAX => {
                     wanted.tries += 1;
@@ -131,17 +131,17 @@ impl Collector {
                 }
             }
         }
-        self.keep(causes).await
+        self.keep(found).await
     }
 
-    async fn keep(&mut self, causes: Vec<Cause>) -> Result<(), Fault> {
+    async fn keep(&mut self, grounds: Vec<Grounds>) -> Result<(), Fault> {
         let collected = self.finished();
-        if causes.is_empty() && collected == self.collected {
+        if grounds.is_empty() && collected == self.collected {
             return Ok(());
         }
         self.collected = collected;
         let store = self.shared.node.replica.store().clone();
-        blocking(move || store.keep_causes(&causes, collected)).await
+        blocking(move || store.keep_grounds(&grounds, collected)).await
     }
 
     /// Up to there nothing is missing.
@@ -154,42 +154,42 @@ impl Collector {
 /// A decision that somebody handed out.
 pub(super) enum Told {
     /// With what leads to an anchored end of its log: this is what its node stands by for ever.
-    Anchored(Cause),
+    Anchored(Grounds),
     /// Not yet.
-    Alone(Cause),
+    Alone(Grounds),
 }
 
-impl From<Told> for Cause {
-    fn from((Told::Anchored(cause) | Told::Alone(cause)): Told) -> Self {
-        cause
+impl From<Told> for Grounds {
+    fn from((Told::Anchored(grounds) | Told::Alone(grounds)): Told) -> Self {
+        grounds
     }
 }
 
 impl Shared {
     /// The decision of node `by` with this hash: kept, from that node, or from another one that kept it.
-    pub(super) async fn cause(&self, by: NodeId, decision: Digest) -> Result<Cause, Refusal> {
-        if let Some(cause) = self.own_cause(by, decision).await? {
-            return Ok(cause);
+    pub(super) async fn grounds(&self, by: NodeId, decision: Digest) -> Result<Grounds, Refusal> {
+        if let Some(grounds) = self.own_grounds(by, decision).await? {
+            return Ok(grounds);
         }
         Ok(self.ask_for(by, decision).await?.into())
     }
 
     /// As far as it is in this node's own files.
-    pub(super) async fn own_cause(&self, by: NodeId, decision: Digest) -> Result<Option<Cause>, Refusal> {
+    pub(super) async fn own_grounds(&self, by: NodeId, decision: Digest) -> Result<Option<Grounds>, Refusal> {
         let replica = self.node.replica.clone();
-        if let Some(cause) = blocking(move || replica.store().cause(decision)).await? {
-            return Ok(Some(cause));
+        if let Some(grounds) = blocking(move || replica.store().grounds(decision)).await? {
+            return Ok(Some(grounds));
         }
         if by != self.node.me {
             return Ok(None);
         }
-        let Some(cause) = Cause::of(&self.own_decisions(decision, DECISIONS_MAX).await?) else { return Ok(None) };
-        Ok(Some(self.judge(by, cause).await?.into()))
+        let Some(grounds) = Grounds::of(&self.own_decisions(decision, DECISIONS_MAX).await?) else { return Ok(None) };
+        Ok(Some(self.judge(by, grounds).await?.into()))
     }
 
-    /// Like [`Self::cause`]; none if it is here already.
+    /// Like [`Self::grounds`]; none if it is here already.
     async fn collected(&self, by: NodeId, decision: Digest) -> Result<Option<Told>, Refusal> {
-        if self.own_cause(by, decision).await?.is_some() {
+        if self.own_grounds(by, decision).await?.is_some() {
             return Ok(None);
         }
         self.ask_for(by, decision).await.map(Some)
@@ -198,7 +198,7 @@ impl Shared {
     /// Asks the node that made it, then all others at once.
     async fn ask_for(&self, by: NodeId, decision: Digest) -> Result<Told, Refusal> {
         let silent = match self.ask_one(by, by, decision).await {
-            Ok(cause) => return Ok(self.judge(by, cause).await?),
+            Ok(grounds) => return Ok(self.judge(by, grounds).await?),
             Err(fault) => Refusal::SourceSilent { source_node: by, fault },
         };
         let others =
@@ -206,8 +206,8 @@ impl Shared {
         let mut answers: FuturesUnordered<_> = others.map(|node| self.ask_one(node, by, decision)).collect();
         while let Some(answer) = answers.next().await {
             // Without its anchor it is nobody's word but the maker's.
-            if let Ok(cause) = answer
-                && let told @ Told::Anchored(_) = self.judge(by, cause).await?
+            if let Ok(grounds) = answer
+                && let told @ Told::Anchored(_) = self.judge(by, grounds).await?
             {
                 return Ok(told);
             }
@@ -215,30 +215,30 @@ impl Shared {
         Err(silent)
     }
 
-    async fn ask_one(&self, node: NodeId, by: NodeId, decision: Digest) -> Result<Cause, PeerFault> {
+    async fn ask_one(&self, node: NodeId, by: NodeId, decision: Digest) -> Result<Grounds, PeerFault> {
         let nonsense = |reason: &str| PeerFault::Nonsense { from: node, reason: reason.to_owned() };
-        let request = SessionRequest::Cause(CauseRequest { by, decision });
+        let request = SessionRequest::Grounds(GroundsRequest { by, decision });
         let answer = timeout(ANSWER_WITHIN, self.node.link.ask(node, request, ANSWER_WITHIN)).await;
         match answer.map_err(|_| nonsense("it does not answer"))?? {
-            SessionReply::Cause(CauseReply { cause: Some(cause) }) => {
-                if cause.hash() != decision || cause.later.len() >= DECISIONS_MAX as usize {
+            SessionReply::Grounds(GroundsReply { grounds: Some(grounds) }) => {
+                if grounds.hash() != decision || grounds.later.len() >= DECISIONS_MAX as usize {
                     return Err(nonsense("it is another decision"));
                 }
-                Ok(cause)
+                Ok(grounds)
             }
-            SessionReply::Cause(CauseReply { cause: None }) => Err(nonsense("it does not have the decision")),
+            SessionReply::Grounds(GroundsReply { grounds: None }) => Err(nonsense("it does not have the decision")),
             _ => Err(PeerFault::unexpected(node)),
         }
     }
 
     /// What the ledger says of it.
-    async fn judge(&self, by: NodeId, cause: Cause) -> Result<Told, Fault> {
+    async fn judge(&self, by: NodeId, grounds: Grounds) -> Result<Told, Fault> {
         let replica = self.node.replica.clone();
         blocking(move || {
             let view = replica.store().view(replica.state())?;
-            Ok(match anchored(&view, by, &cause) {
+            Ok(match anchored(&view, by, &grounds) {
                 Ok(settled) => Told::Anchored(settled),
-                Err(_) => Told::Alone(Cause { later: Vec::new(), ..cause }),
+                Err(_) => Told::Alone(Grounds { later: Vec::new(), ..grounds }),
             })
         })
         .await
