@@ -87,9 +87,8 @@ fn open(file: &Path) -> Result<File, KeyFileFault> {
 pub fn read_secret(file: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, KeyFileFault> {
     let fault = |source| KeyFileFault::Io { file: file.to_owned(), source };
     let opened = open(file)?;
-    let length = usize::try_from(opened.metadata().map_err(fault)?.len()).unwrap_or(usize::MAX);
-    // With room for all of it, or it would be copied as it grows.
-    let mut text = Zeroizing::new(Vec::with_capacity(length.min(max) + 1));
+    // With room for all of it, or it would be copied as it grows; a pipe does not say how much comes.
+    let mut text = Zeroizing::new(Vec::with_capacity(max + 1));
     opened.take(max as u64 + 1).read_to_end(&mut text).map_err(fault)?;
     if text.len() > max {
         return Err(KeyFileFault::TooLarge { file: file.to_owned(), max });

@@ -90,6 +90,12 @@ impl Metrics {
         self.unheard_for.iter().filter(|(_, unheard)| **unheard > limit).map(|(node, _)| *node).collect()
     }
 
+    /// Whether more others than may lie say that they have at least two final blocks more.
+    fn is_behind(&self) -> bool {
+        let ahead = self.peers.values().filter(|height| height.get() > self.final_height.get().saturating_add(1));
+        ahead.count() > self.validators.faults_max()
+    }
+
     fn holds(&self, cause: Cause) -> bool {
         let finality = &self.finality;
         let quorum = self.validators.quorum();
@@ -104,7 +110,9 @@ impl Metrics {
             Cause::KeyDoubled => self.custody == Doubled,
             Cause::NoValidator => !is_validator || self.standing != Some(Standing::InForce),
             Cause::QuorumUnheard => self.unheard_for.len() - self.unheard().len() + usize::from(is_validator) < quorum,
-            Cause::Behind => self.peers.values().any(|height| height.get() > self.final_height.get() + 1),
+            Cause::Behind => self.is_behind(),
+            // The blocks that it catches up with are old.
+            Cause::ClockOff if self.is_behind() => false,
             Cause::ClockOff => {
                 let (ahead, behind) = self.clock_limits_ms;
                 let limit = if self.block_skew_ms > 0 { ahead } else { behind };
@@ -252,10 +260,18 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_behind_where_another_has_two_blocks_more_and_not_one() {
-        let ahead = |by: u64| found(|node| node.peers.extend([(NodeId::new(2), BlockHeight::new(7 + by))]));
-        assert_eq!(ahead(1), NONE);
-        assert_eq!(ahead(2), [Cause::Behind]);
+    fn a_node_is_behind_where_more_than_may_lie_have_two_blocks_more() {
+        let ahead = |count: u32, height: u64| {
+            found(|node| node.peers.extend((1..=count).map(|peer| (NodeId::new(peer), BlockHeight::new(height)))))
+        };
+        assert_eq!(ahead(3, 8), NONE);
+        assert_eq!(ahead(1, u64::MAX), NONE, "one of four may lie");
+        assert_eq!(ahead(2, 9), [Cause::Behind]);
+        let catching_up = found(|node| {
+            node.peers.extend((1..=2).map(|peer| (NodeId::new(peer), BlockHeight::new(9))));
+            node.block_skew_ms = -1_000_000;
+        });
+        assert_eq!(catching_up, [Cause::Behind], "what it catches up with is old, and its clock is right");
     }
 
     #[test]

@@ -71,6 +71,8 @@ struct Tail {
     cuts: Vec<u64>,
     /// Index of the last final entry: nothing at or below is ever cut.
     final_index: Option<u64>,
+    /// See [`LogStore::note_final`].
+    to_note: Option<RaftLogId>,
     /// See [`LogStore::refused_a_cut`].
     refused_a_cut: bool,
     /// The last entries as they are on the disk, at most [`RECENT_MAX`] and without a gap up to `last`.
@@ -162,6 +164,7 @@ impl LogStore {
             cuts_before,
             cuts: Vec::new(),
             final_index: None,
+            to_note: None,
             refused_a_cut: false,
             recent: VecDeque::new(),
         };
@@ -253,21 +256,15 @@ impl LogStore {
         Ok(())
     }
 
-    /// Notes in the log which block is final, once the final store has it, so that a final store that has gone back is
-    /// noticed at the next start. This is not waited for: the next entry takes it along to the disk.
-    ///
-    /// # Errors
-    /// [`Fault`] of the disk.
-    pub fn note_final(&self, log_id: RaftLogId) -> Result<(), Fault> {
-        if planted!(PointerNotWritten) {
-            return Ok(());
+    /// Lets the next write to the log note which block is final, so that a final store that has gone back is noticed at the
+    /// next start. The final store has it by then.
+    pub fn note_final(&self, log_id: RaftLogId) {
+        if !planted!(PointerNotWritten) {
+            self.0.tail().to_note = Some(log_id);
         }
-        let mut batch = Batch::default();
-        batch.put(META, FINAL, &log_id);
-        self.0.store.write_lazily(batch)
     }
 
-    /// What was noted last by [`Self::note_final`].
+    /// What was noted last, see [`Self::note_final`].
     ///
     /// # Errors
     /// [`Fault`] if it is damaged.
@@ -388,8 +385,9 @@ impl Inner {
                 written.pop_front();
             }
         }
+        tail.note_in(&mut batch);
         self.store.write(batch)?;
-        tail.last = last;
+        (tail.last, tail.to_note) = (last, None);
         tail.recent.extend(written);
         tail.forget_old();
         Ok(tail.flushed())
@@ -411,8 +409,9 @@ impl Inner {
             batch.delete(ENTRIES, &number_key(index));
         }
         batch.put(META, CUTS, &(tail.generation() + 1));
+        tail.note_in(&mut batch);
         self.store.write(batch)?;
-        tail.last = before;
+        (tail.last, tail.to_note) = (before, None);
         tail.recent.retain(|recent| recent.entry.log_id.index < from);
         tail.cuts.push(from);
         let flushed = tail.flushed();
@@ -504,6 +503,12 @@ impl Tail {
         let skipped =
             first.and_then(|first| index.checked_sub(first)).and_then(|skipped| usize::try_from(skipped).ok());
         self.recent.iter().skip(skipped.unwrap_or(usize::MAX))
+    }
+
+    fn note_in(&self, batch: &mut Batch) {
+        if let Some(log_id) = &self.to_note {
+            batch.put(META, FINAL, log_id);
+        }
     }
 
     fn generation(&self) -> u64 {

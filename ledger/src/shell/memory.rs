@@ -237,10 +237,9 @@ impl MemoryStore {
         Some((key.clone(), value.clone()))
     }
 
-    /// What nobody waits for goes wrong with a later write that somebody does wait for.
-    pub(super) fn write(&self, changes: Vec<Change>, sync: bool) -> Result<(), Fault> {
+    pub(super) fn write(&self, changes: Vec<Change>) -> Result<(), Fault> {
         let mut inner = self.disk.inner();
-        let (keep, result) = if sync { inner.write() } else { (!inner.dead, Ok(())) };
+        let (keep, result) = inner.write();
         for change in changes.into_iter().filter(|_| keep) {
             let store = inner.image.stores.entry(self.folder.clone()).or_default();
             match change {

@@ -93,9 +93,8 @@ impl Rocks {
         Ok(Some((key.to_vec(), value.to_vec())))
     }
 
-    /// Writes a batch. With `sync` it returns when that is on the disk; without, the next one that is synced takes it
-    /// along, and only a loss of power loses it.
-    pub(super) fn write(&self, changes: Vec<Change>, sync: bool) -> Result<(), Fault> {
+    /// Writes a batch and returns when it is on the disk.
+    pub(super) fn write(&self, changes: Vec<Change>) -> Result<(), Fault> {
         // Its buffer does not grow step by step then.
         let bytes = changes.iter().map(|change| change.size() + CHANGE_BYTES).sum();
         let mut batch = WriteBatch::with_capacity_bytes(bytes);
@@ -107,7 +106,7 @@ impl Rocks {
             }
         }
         let mut options = WriteOptions::default();
-        options.set_sync(sync);
+        options.set_sync(true);
         self.db.write_opt(batch, &options).map_err(|source| self.rocks(source))
     }
 

@@ -55,7 +55,10 @@ impl Validator {
                     let digest = block.header.digest();
                     let ids: Arc<[Digest]> = block.entries.iter().map(Entry::id).collect();
                     let is_timely = self.is_timely(&block);
-                    self.shared.observed.note_block_time(block.header.time, self.shared.clock.now());
+                    // What the log held at the start says nothing about today's clock.
+                    if Some(log_id.index) > self.log_at_start {
+                        self.shared.observed.note_block_time(block.header.time, self.shared.clock.now());
+                    }
                     self.open.insert(log_id.index, OpenBlock { log_id, digest, ids: ids.clone(), is_timely });
                     let term = log_id.leader_id.term;
                     // An id that no node has is of no leader either.

@@ -112,6 +112,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         votes,
         file: vote_file,
         open: BTreeMap::new(),
+        log_at_start: log.end().index(),
         next_index: tip.log_id.map_or(0, |at| at.index + 1),
         reread: None,
         generation: log.end().generation,

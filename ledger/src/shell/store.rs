@@ -146,19 +146,10 @@ impl Store {
 
     /// Writes a batch and returns when it is on the disk.
     pub(crate) fn write(&self, batch: Batch) -> Result<(), Fault> {
-        self.write_with(batch, true)
-    }
-
-    /// Writes a batch that reaches the disk with the next one, or before: a kill does not lose it, a loss of power may.
-    pub(crate) fn write_lazily(&self, batch: Batch) -> Result<(), Fault> {
-        self.write_with(batch, false)
-    }
-
-    fn write_with(&self, batch: Batch, sync: bool) -> Result<(), Fault> {
         match &self.backend {
-            Backend::Rocks(rocks) => rocks.write(batch.0, sync),
+            Backend::Rocks(rocks) => rocks.write(batch.0),
             #[cfg(any(test, feature = "testing"))]
-            Backend::Memory(memory) => memory.write(batch.0, sync),
+            Backend::Memory(memory) => memory.write(batch.0),
         }
     }
 

@@ -68,6 +68,8 @@ pub(crate) struct Validator {
     pub(crate) file: VoteFile,
     /// Blocks of the raft log that the voter knows and that are not final.
     pub(crate) open: BTreeMap<u64, OpenBlock>,
+    /// The last entry of the raft log when this process started.
+    pub(crate) log_at_start: Option<u64>,
     /// The first raft index that the voter has not been told of.
     pub(crate) next_index: u64,
     /// From where on it wants to be told once more.
@@ -308,7 +310,7 @@ impl Validator {
         // First of all, so that nobody cuts meanwhile what becomes final.
         shared.log.set_final(log_id)?;
         shared.store.commit(finalized, &before, log_id)?;
-        shared.log.note_final(log_id)?;
+        shared.log.note_final(log_id);
         self.open = self.open.split_off(&(log_id.index + 1));
         shared.ordered.forget_up_to(log_id.index);
         // In this order: who waits for the state may look at the log's final entry next.
