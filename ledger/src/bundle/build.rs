@@ -209,10 +209,24 @@ fn anchor(
     by: NodeId,
     grounds: &Grounds,
 ) -> Result<(PlacedEntry, Grounds), NotProvable> {
-    let ends = grounds.ends();
-    for index in view.anchors(by) {
+    let (ends, anchors) = (grounds.ends(), view.anchors(by));
+    let event = |index: LogIndex| {
         let entry = view.entry(index).ok_or(NotProvable::EntryMissing(index))?;
-        let Event::DecisionAnchored(event) = &entry.body.event else { continue };
+        let anchored = match &entry.body.event {
+            Event::DecisionAnchored(event) => Some(event.clone()),
+            _ => None,
+        };
+        Ok::<_, NotProvable>((entry, anchored))
+    };
+    // Each anchor is of a longer log than the one before, and there may be millions.
+    let shortest = ends.first().map_or(0, |end| end.decisions);
+    let is_too_short = |index: &LogIndex| matches!(event(*index), Ok((_, Some(event))) if event.decisions < shortest);
+    let longest = ends.last().map_or(0, |end| end.decisions);
+    for index in anchors[anchors.partition_point(is_too_short)..].iter().copied() {
+        let (entry, Some(event)) = event(index)? else { continue };
+        if event.decisions > longest {
+            break;
+        }
         let named = LogEnd { decisions: event.decisions, hash: event.log_head };
         if let Some(count) = ends.iter().position(|end| *end == named) {
             let grounds = Grounds { decision: grounds.decision.clone(), later: grounds.later[..count].to_vec() };

@@ -58,6 +58,8 @@ struct Inner {
     store: Store,
     /// Held while writing, so that writes happen one after the other.
     tail: Mutex<Tail>,
+    /// See [`LogStore::note_final`]. Apart from the tail, which a writer holds while it waits for the disk.
+    to_note: Mutex<Option<RaftLogId>>,
     flushed: watch::Sender<Flushed>,
 }
 
@@ -71,8 +73,7 @@ struct Tail {
     cuts: Vec<u64>,
     /// Index of the last final entry: nothing at or below is ever cut.
     final_index: Option<u64>,
-    /// See [`LogStore::note_final`].
-    to_note: Option<RaftLogId>,
+
     /// See [`LogStore::refused_a_cut`].
     refused_a_cut: bool,
     /// The last entries as they are on the disk, at most [`RECENT_MAX`] and without a gap up to `last`.
@@ -164,12 +165,16 @@ impl LogStore {
             cuts_before,
             cuts: Vec::new(),
             final_index: None,
-            to_note: None,
             refused_a_cut: false,
             recent: VecDeque::new(),
         };
         let flushed = tail.flushed();
-        Ok(Self(Arc::new(Inner { store, tail: Mutex::new(tail), flushed: watch::channel(flushed).0 })))
+        Ok(Self(Arc::new(Inner {
+            store,
+            tail: Mutex::new(tail),
+            to_note: Mutex::default(),
+            flushed: watch::channel(flushed).0,
+        })))
     }
 
     /// Tells of every append and every truncation that reached the disk.
@@ -260,7 +265,7 @@ impl LogStore {
     /// next start. The final store has it by then.
     pub fn note_final(&self, log_id: RaftLogId) {
         if !planted!(PointerNotWritten) {
-            self.0.tail().to_note = Some(log_id);
+            *self.0.to_note() = Some(log_id);
         }
     }
 
@@ -360,6 +365,17 @@ impl Inner {
         self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    fn to_note(&self) -> MutexGuard<'_, Option<RaftLogId>> {
+        self.to_note.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// What is final is noted once with each write, whether or not that is new.
+    fn note_in(&self, batch: &mut Batch) {
+        if let Some(log_id) = *self.to_note() {
+            batch.put(META, FINAL, &log_id);
+        }
+    }
+
     /// The entry at `index` on the disk.
     fn stored(&self, index: u64) -> Result<Option<Chained>, Fault> {
         let key = number_key(index);
@@ -385,9 +401,9 @@ impl Inner {
                 written.pop_front();
             }
         }
-        tail.note_in(&mut batch);
+        self.note_in(&mut batch);
         self.store.write(batch)?;
-        (tail.last, tail.to_note) = (last, None);
+        tail.last = last;
         tail.recent.extend(written);
         tail.forget_old();
         Ok(tail.flushed())
@@ -409,9 +425,9 @@ impl Inner {
             batch.delete(ENTRIES, &number_key(index));
         }
         batch.put(META, CUTS, &(tail.generation() + 1));
-        tail.note_in(&mut batch);
+        self.note_in(&mut batch);
         self.store.write(batch)?;
-        (tail.last, tail.to_note) = (before, None);
+        tail.last = before;
         tail.recent.retain(|recent| recent.entry.log_id.index < from);
         tail.cuts.push(from);
         let flushed = tail.flushed();
@@ -503,12 +519,6 @@ impl Tail {
         let skipped =
             first.and_then(|first| index.checked_sub(first)).and_then(|skipped| usize::try_from(skipped).ok());
         self.recent.iter().skip(skipped.unwrap_or(usize::MAX))
-    }
-
-    fn note_in(&self, batch: &mut Batch) {
-        if let Some(log_id) = &self.to_note {
-            batch.put(META, FINAL, log_id);
-        }
     }
 
     fn generation(&self) -> u64 {

@@ -162,14 +162,17 @@ impl Promises {
     }
 
     /// What a leader promised for the entry `id`, if that is not long ago: the last leader, and for the earliest block, if
-    /// it was sent the entry again. Perhaps it did not sign it.
-    pub(crate) fn for_entry(&self, id: &Digest) -> Option<Promised> {
+    /// it was sent the entry again.
+    pub(crate) fn for_entry(&self, id: &Digest, is_signed: impl Fn(&SignedPromise) -> bool) -> Option<Promised> {
         let kept = lock(&self.kept);
-        let named = kept.iter().filter(|kept| kept.entries.iter().any(|named| named.id == *id));
-        let best = named.max_by_key(|kept| {
+        let mut named: Vec<&Kept> =
+            kept.iter().filter(|kept| kept.entries.iter().any(|named| named.id == *id)).collect();
+        named.sort_by_key(|kept| {
             let Promise { term, through, .. } = kept.promise.statement;
-            (term, Reverse(through))
-        })?;
+            (Reverse(term), through)
+        });
+        // What a leader did not sign takes nothing away from what it did.
+        let best = named.into_iter().find(|kept| is_signed(&kept.promise))?;
         let leaves = best.entries.iter().map(|named| named.leaf).collect();
         Some(Promised { promise: best.promise, leaves })
     }
@@ -227,9 +230,11 @@ impl Shared {
 
     /// What a leader promised for the entry `id`, and signed; see [`Promises::for_entry`].
     pub(crate) fn promise(&self, id: &Digest) -> Option<Promised> {
-        let promised = self.promises.for_entry(id)?;
-        let validators = self.validators_of(promised.promise.statement.epoch)?;
-        promised.promise.verify(&validators, &self.consortium.id()).is_ok().then_some(promised)
+        let is_signed = |promise: &SignedPromise| {
+            let validators = self.validators_of(promise.statement.epoch);
+            validators.is_some_and(|validators| promise.verify(&validators, &self.consortium.id()).is_ok())
+        };
+        self.promises.for_entry(id, is_signed)
     }
 
     /// Whether the block that became final keeps the promises for it. What does not is kept as evidence.
@@ -352,7 +357,7 @@ mod tests {
         assert!(author.for_view(view(2, 1)).is_empty());
         assert!(lock(&author.kept).iter().all(|kept| kept.is_judged), "the term is over");
         assert!(author.for_view(view(1, 4)).is_empty());
-        let kept = author.for_entry(&entry.id()).expect("who asks later is still told");
+        let kept = author.for_entry(&entry.id(), |_| true).expect("who asks later is still told");
         assert_eq!(kept.leaves, [entry.leaf_hash()]);
         assert_eq!(lock(&author.kept).len(), KEPT_MAX);
     }
@@ -366,7 +371,7 @@ mod tests {
             let given = Given { term, through, signature: signature.signature };
             author.keep(&consortium, NodeId::new(leader), given, vec![Named::from(&entry)], view(term, 1));
         };
-        let kept = || author.for_entry(&entry.id()).expect("one was given").promise;
+        let kept = || author.for_entry(&entry.id(), |_| true).expect("one was given").promise;
         for (leader, term, through, expected) in [(2, 3, 5, 5), (2, 3, 7, 5), (0, 4, 9, 9), (0, 4, 12, 9)] {
             keep(leader, term, through);
             let statement = kept().statement;
@@ -392,7 +397,7 @@ mod tests {
             let author = Promises::new(signer(1));
             let given = Given { term, through, ..given };
             author.keep(&consortium, NodeId::ZERO, given, vec![Named::from(&entry)], now);
-            assert_eq!(author.for_entry(&entry.id()).is_some(), is_kept, "{term}.{through} at {now:?}");
+            assert_eq!(author.for_entry(&entry.id(), |_| true).is_some(), is_kept, "{term}.{through} at {now:?}");
         }
     }
 

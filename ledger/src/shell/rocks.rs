@@ -49,6 +49,7 @@ impl Rocks {
 
     /// Opens some families of a database that is there, beside whoever has it open, and writes nothing.
     pub(super) fn open_to_read(dir: &Path, store: &'static str, families: &[&'static str]) -> Result<Self, Fault> {
+        record_file::check_all(dir)?;
         let db = DB::open_cf_for_read_only(&strict(), dir, families, false);
         Ok(Self { db: db.map_err(|source| Fault::Rocks { store, source })?, store })
     }

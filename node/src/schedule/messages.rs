@@ -6,7 +6,10 @@ use wallet::{digest::Digest, units::NodeId};
 
 /// A decision leads over fewer others than this to the end of a log. Logs are anchored so often that a proof needs far
 /// fewer.
-pub const DECISIONS_MAX: u32 = 4096;
+pub const DECISIONS_MAX: u32 = 512;
+
+/// The most bytes of a decision of another node that is kept, with what leads to its anchor.
+pub const GROUNDS_BYTES_MAX: usize = 64 << 10;
 
 /// Asks a node for a decision, its own or one that it kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +39,13 @@ mod tests {
         let request = GroundsRequest { by: NodeId::new(7), decision: Digest([1; 32]) };
         let later = vec![Link { at: Timestamp::new(8), reason: Digest([2; 32]) }];
         let reply = GroundsReply { grounds: Some(Grounds { decision: vec![1, 2], later }) };
-        assert_eq!(sha256("golden", &[&encode(&request)]).to_string(), "");
-        assert_eq!(sha256("golden", &[&encode(&reply)]).to_string(), "");
+        assert_eq!(
+            sha256("golden", &[&encode(&request)]).to_string(),
+            "2f3f90bb74473c2cb467bb29dd42e2aa58bc0fd14d7b5d228d3ea8f358717e5c"
+        );
+        assert_eq!(
+            sha256("golden", &[&encode(&reply)]).to_string(),
+            "d985fb93a2ee915f3771b770c4ac563acc45187e4d02a5976a4dcaca1e0252b9"
+        );
     }
 }

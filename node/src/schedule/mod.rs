@@ -54,7 +54,7 @@ use view::View;
 const FILE: &str = "decisions";
 
 /// Bytes of decisions that are read for one answer at most.
-const DECISION_BYTES_MAX: usize = 8 << 20;
+const DECISION_BYTES_MAX: usize = 2 << 20;
 /// How long a command waits for a wallet whose creation is not final yet; an election fits in.
 const CREATION_PATIENCE: Duration = Duration::from_secs(10);
 

@@ -1,4 +1,5 @@
-//! Writes what each decoder takes as a seed corpus, into a folder of its name: `corpus FOLDER`. See `scripts/fuzz`.
+//! Writes what each decoder takes as a seed corpus, into a folder of its name, and prints the names: `corpus FOLDER`. See
+//! `scripts/fuzz`.
 
 use std::{env, fs, io, path::PathBuf};
 
@@ -12,6 +13,7 @@ fn main() -> io::Result<()> {
         for (i, sample) in (decoder.samples)().iter().enumerate() {
             fs::write(folder.join(format!("sample-{i}")), sample)?;
         }
+        println!("{}", decoder.name);
     }
     Ok(())
 }

@@ -115,7 +115,7 @@ async fn a_move_stays_provable_when_its_source_is_gone() {
 async fn until_kept(testbed: &Testbed, node: u32, decision: Digest) {
     let store = testbed.node(node).sessions().context().replica.store().clone();
     let kept = async {
-        while store.grounds(decision).expect("it can be read").is_none() {
+        while store.grounds(NodeId::ZERO, decision).expect("it can be read").is_none() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

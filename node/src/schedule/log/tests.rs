@@ -1,13 +1,6 @@
 use std::fs;
 
-use scheduler::{
-    action::Action,
-    load::{Load, ServedModel},
-    thresholds::Thresholds,
-    tick::Snapshot,
-    tick::{Scheduler, TickView},
-};
-use wallet::units::{Micros, NodeId, Timestamp};
+use scheduler::{thresholds::Thresholds, tick::Scheduler};
 
 use super::*;
 use crate::schedule::samples;
@@ -16,34 +9,9 @@ use crate::schedule::samples;
 fn logged(path: &Path, count: u32) -> (DecisionFile, Vec<Logged>) {
     let mut file = DecisionFile::open(path).expect("opens");
     let mut scheduler = Scheduler::new(Thresholds::default(), file.head());
-    let made: Vec<Logged> = (0..count).map(|i| command(&mut scheduler, i)).collect();
+    let made: Vec<Logged> = (0..count).map(|i| samples::command(&mut scheduler, i)).collect();
     made.iter().for_each(|logged| file.append(logged).expect("appends"));
     (file, made)
-}
-
-/// The operator moves batch `i % 2` to node 1.
-fn command(scheduler: &mut Scheduler, i: u32) -> Logged {
-    let now = Timestamp::new(1_000 * u64::from(i) + 1);
-    let load = Load {
-        measured_at: now,
-        serves: [ServedModel { model: Digest([2; 32]), numerics: Digest([3; 32]) }].into(),
-        blocks_total: 100,
-        blocks_free: 90,
-        queue: Micros::ZERO,
-        prefill_tokens_per_s: None,
-        round_trip: Micros::ZERO,
-        link_bytes_per_s: None,
-    };
-    let record = samples::record(Digest([u8::try_from(i % 2).expect("0 or 1"); 32]));
-    let (allowed, to) = ([NodeId::new(1)].into(), NodeId::new(1));
-    let snapshot = Snapshot {
-        own: &load,
-        host_tier: false,
-        batches: vec![TickView::new(&record, &allowed)],
-        peers: &[(to, load.clone())].into(),
-        hops: &[],
-    };
-    scheduler.command(now, &snapshot, record.identity.wallet, Action::Migrate { to }).expect("allowed")
 }
 
 fn path(folder: &tempfile::TempDir) -> PathBuf {
@@ -76,7 +44,7 @@ fn pages_by_position_give_each_decision_once_and_stay_as_they_were() {
         assert_eq!((page(&file, None, beyond), page(&file, Some(wallet), beyond)), (Vec::new(), Vec::new()));
     }
     let mut scheduler = Scheduler::new(Thresholds::default(), file.head());
-    file.append(&command(&mut scheduler, 5)).expect("appends");
+    file.append(&samples::command(&mut scheduler, 5)).expect("appends");
     assert_eq!(page(&file, None, 0), made[..2]);
 }
 
