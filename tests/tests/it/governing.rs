@@ -73,7 +73,7 @@ async fn what_operators_decide_takes_effect_at_every_node_and_what_they_do_not_h
     let stolen = succeeded(&["keys", "show", &deciding::key(&cluster, "eu-3")]);
     let action = format!("revoke-key,key={}", stolen["public_key"].as_str().expect("a key"));
     decide_by(&cluster, &["eu-1", "eu-2", "eu-3"], AT, &action);
-    until("the node is out of force", async || standings(&cluster, "eu-3") == ["InForce", "Suspended"]).await;
+    until("the node is out of force", async || standings(&cluster, "eu-3") == ["InForce", "Keyless"]).await;
     say(&cluster, "eu-1", "Are we two?").await;
     for node in cluster.nodes() {
         assert_no_evidence(&cluster.folder().join(node));
