@@ -43,6 +43,16 @@ impl View {
         Self::start_of(epoch).term.saturating_add(1)
     }
 
+    /// Where a re-genesis stands that ends an epoch: in the last of its terms. Nobody proposes or votes there.
+    pub const fn re_genesis(epoch: u64) -> Self {
+        Self { term: Self::start_of(epoch).term.saturating_add(TERMS_PER_EPOCH - 1), number: 1 }
+    }
+
+    /// Whether it is in a term that is kept for a re-genesis.
+    pub const fn is_re_genesis(self) -> bool {
+        is_kept(self.term)
+    }
+
     /// Which validator set votes in this view.
     pub const fn epoch(self) -> u64 {
         epoch_of(self.term)
@@ -67,6 +77,11 @@ impl View {
 /// Which validator set votes in a term.
 pub const fn epoch_of(term: u64) -> u64 {
     term / TERMS_PER_EPOCH
+}
+
+/// Whether a term is the last one of its epoch: in it a re-genesis may stand, and nothing that is voted on.
+pub const fn is_kept(term: u64) -> bool {
+    term % TERMS_PER_EPOCH == TERMS_PER_EPOCH - 1
 }
 
 /// What is signed for. Its digest is the block's digest.
@@ -122,9 +137,10 @@ impl Header {
         leader.sign(context::LEDGER_PROPOSAL, self.digest().as_bytes())
     }
 
-    /// Whether `leader` signed this header as its proposal.
+    /// Whether `leader` signed this header as its proposal. Nobody proposes a re-genesis: it is its operators' word alone.
     pub fn is_proposed_by(&self, leader: &PublicKey, proposal: &Signature) -> bool {
-        verify(leader, context::LEDGER_PROPOSAL, self.digest().as_bytes(), proposal).is_ok()
+        !self.view.is_re_genesis()
+            && verify(leader, context::LEDGER_PROPOSAL, self.digest().as_bytes(), proposal).is_ok()
     }
 }
 
@@ -133,7 +149,7 @@ impl Header {
 pub struct Block {
     /// What is signed for.
     pub header: Header,
-    /// By the leader's key, over the header's digest.
+    /// By the leader's key, over the header's digest; zero in a re-genesis.
     pub proposal: Signature,
     /// A quorum's word for the parent, notarized or final; none at height 1.
     pub parent_certificate: Option<Certificate>,

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A quorum of equal ballots. Of kind `Finalize`: the block and its ancestors are final. Of kind `Notarize`: it may be
-/// built on.
+/// built on. Of a re-genesis: its operators' signatures, see [`crate::re_genesis`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
     /// Which round.
@@ -27,7 +27,7 @@ pub struct Certificate {
     pub height: BlockHeight,
     /// The block's digest.
     pub block: Digest,
-    /// Who signed, in ascending order, each once.
+    /// Who signed, in ascending order, each once. Of a re-genesis: for whom its operator did.
     pub signatures: Vec<(NodeId, Signature)>,
 }
 
@@ -188,11 +188,23 @@ pub enum CertificateInvalid {
         /// Who signed.
         signer: NodeId,
     },
+    /// The term is kept for a re-genesis.
+    #[error("nobody votes in term {term}, which is kept for a re-genesis")]
+    KeptTerm {
+        /// Which.
+        term: u64,
+    },
     /// The signature does not verify.
     #[error("the signature of node {signer} does not verify")]
     BadSignature {
         /// Who is said to have signed.
         signer: NodeId,
+    },
+    /// A re-genesis that an operator did not sign who has to.
+    #[error("the operator of node {node} did not sign")]
+    SignerMissing {
+        /// A node that it runs.
+        node: NodeId,
     },
     /// Signers must ascend, which also makes them distinct.
     #[error("the signers are not in ascending order")]

@@ -14,6 +14,7 @@ use crate::{
     event::Entry,
     hand_over::closed_by,
     planted::planted,
+    re_genesis::Signatories,
     refusal::Refusal,
     state::State,
     tree::log::LogTree,
@@ -66,6 +67,18 @@ impl Executed {
     /// where nobody voted, the first one.
     pub fn voted_by(&self) -> ValidatorSet {
         self.state.validator_record(self.view.epoch()).set
+    }
+
+    /// Checks that a certificate of this block, or of a carrier above it, makes it final: by a quorum of its epoch, or of
+    /// a re-genesis by its operators.
+    ///
+    /// # Errors
+    /// [`CertificateInvalid`] says what is wrong.
+    pub fn verify_final(&self, certificate: &Certificate, consortium: &Digest) -> Result<(), CertificateInvalid> {
+        match self.view.is_re_genesis() {
+            true => Signatories::of(self).verify(certificate, consortium),
+            false => certificate.verify_final(&self.voted_by(), consortium),
+        }
     }
 
     /// Whether this block changed the validator set, and so is the last of its epoch.
@@ -216,14 +229,58 @@ pub fn execute_with(
     block: &Block,
     checks: &dyn Checks,
 ) -> Result<Executed, BlockInvalid> {
-    let header = &block.header;
     check_place(consortium, parent, block)?;
-    if header.time <= parent.time {
-        return Err(BlockInvalid::TimeNotAfterParent { time: header.time, parent: parent.time });
+    check_time(parent, block)?;
+    match checks.executed(block) {
+        Some(executed) => Ok(executed),
+        None => run(consortium, parent, block, checks),
     }
-    if let Some(executed) = checks.executed(block) {
-        return Ok(executed);
+}
+
+/// Executes a block of the form of a re-genesis: all but whether its operators signed it.
+///
+/// # Errors
+/// [`BlockInvalid`] names the first claim that does not hold.
+pub(crate) fn execute_re_genesis(
+    consortium: &Consortium,
+    parent: &Executed,
+    block: &Block,
+    checks: &dyn Checks,
+) -> Result<Executed, BlockInvalid> {
+    let header = &block.header;
+    check_chain(consortium, parent, block)?;
+    let validators = parent.validators();
+    let view = View::re_genesis(validators.epoch);
+    if header.view != view {
+        return Err(BlockInvalid::View { found: header.view, parent: parent.view });
     }
+    if header.epoch != validators.epoch || header.validators != validators.hash() {
+        return Err(BlockInvalid::Validators);
+    }
+    if header.parent_certificate != certificate_digest(block.parent_certificate.as_ref()) {
+        return Err(BlockInvalid::ParentCertificateDigest);
+    }
+    let fits = |certificate: &&Certificate| {
+        let is_its_own = block.carriers.is_empty() && certificate.view == parent.view;
+        shows_closing(parent, block) && (is_its_own || parent.is_closing())
+    };
+    let certificate = block.parent_certificate.as_ref().filter(fits).ok_or(BlockInvalid::ParentNotCertified)?;
+    parent.verify_final(certificate, &consortium.id()).map_err(BlockInvalid::ParentCertificate)?;
+    if block.skipped.is_some() || header.skipped != Digest::ZERO {
+        return Err(BlockInvalid::SkippedDigest);
+    }
+    check_time(parent, block)?;
+    run(consortium, parent, block, checks)
+}
+
+/// Executes the entries of a block that stands in place, and compares what they give with what its header names.
+fn run(
+    consortium: &Consortium,
+    parent: &Executed,
+    block: &Block,
+    checks: &dyn Checks,
+) -> Result<Executed, BlockInvalid> {
+    let header = &block.header;
     check_size(&block.entries)?;
     if is_carrier(parent, header.epoch) && !block.entries.is_empty() {
         return Err(BlockInvalid::CarriesEntries { entries: block.entries.len() });
@@ -280,18 +337,10 @@ pub(crate) fn is_bound(parent: &Executed, block: &Block) -> bool {
 fn check_place(consortium: &Consortium, parent: &Executed, block: &Block) -> Result<(), BlockInvalid> {
     let header = &block.header;
     let epoch = header.view.epoch();
-    if header.consortium != consortium.id() {
-        return Err(BlockInvalid::ForeignConsortium { found: header.consortium });
-    }
-    if header.height != next_height(parent) {
-        return Err(BlockInvalid::Height { found: header.height, parent: parent.height });
-    }
-    if header.parent != parent.digest {
-        return Err(BlockInvalid::Parent { found: header.parent, expected: parent.digest });
-    }
+    check_chain(consortium, parent, block)?;
     let voters = parent.voters_in(epoch).filter(|_| {
         let is_next = parent.stands_in(epoch).next_in(header.view.term) == Some(header.view);
-        is_next && header.view.term >= View::first_term(epoch)
+        is_next && header.view.term >= View::first_term(epoch) && !header.view.is_re_genesis()
     });
     let validators = voters.ok_or(BlockInvalid::View { found: header.view, parent: parent.view })?;
     if header.epoch != validators.epoch || header.validators != validators.hash() {
@@ -306,6 +355,26 @@ fn check_place(consortium: &Consortium, parent: &Executed, block: &Block) -> Res
     }
     check_parent(consortium, parent, block)?;
     check_skipped(consortium, parent, block, &validators)
+}
+
+/// Whether the header names its consortium, height and parent rightly.
+fn check_chain(consortium: &Consortium, parent: &Executed, block: &Block) -> Result<(), BlockInvalid> {
+    let header = &block.header;
+    if header.consortium != consortium.id() {
+        return Err(BlockInvalid::ForeignConsortium { found: header.consortium });
+    }
+    if header.height != next_height(parent) {
+        return Err(BlockInvalid::Height { found: header.height, parent: parent.height });
+    }
+    if header.parent != parent.digest {
+        return Err(BlockInvalid::Parent { found: header.parent, expected: parent.digest });
+    }
+    Ok(())
+}
+
+fn check_time(parent: &Executed, block: &Block) -> Result<(), BlockInvalid> {
+    let (time, parent) = (block.header.time, parent.time);
+    if time > parent { Ok(()) } else { Err(BlockInvalid::TimeNotAfterParent { time, parent }) }
 }
 
 /// Whether a block of `epoch` on `parent` can do nothing but make the end of that epoch final.
@@ -326,7 +395,7 @@ fn check_parent(consortium: &Consortium, parent: &Executed, block: &Block) -> Re
         None if parent.height == BlockHeight::ZERO && block.carriers.is_empty() => Ok(()),
         // Nothing of the new set may build on what the old one can still take back.
         Some(certificate) if block.header.epoch > parent.view.epoch() && shows_closing(parent, block) => {
-            certificate.verify_final(&parent.voted_by(), &consortium.id()).map_err(BlockInvalid::ParentCertificate)
+            parent.verify_final(certificate, &consortium.id()).map_err(BlockInvalid::ParentCertificate)
         }
         Some(certificate)
             if block.header.epoch == parent.view.epoch()
@@ -395,7 +464,8 @@ pub(crate) fn append(
     entry: &Entry,
     checks: &dyn Checks,
 ) -> Result<Applied, Refusal> {
-    let at = BlockContext { height: executed.height, time: executed.time, log_index: executed.log.next_index() };
+    let Executed { height, time, view, .. } = *executed;
+    let at = BlockContext { height, time, log_index: executed.log.next_index(), is_re_genesis: view.is_re_genesis() };
     let applied = executed.state.apply_with(consortium, entry, at, checks)?;
     executed.log.append(if planted!(LeafHashSkipped) { Digest::ZERO } else { entry.leaf_hash() });
     Ok(applied)

@@ -23,6 +23,7 @@ use crate::{
     checks::Checks,
     execute::{BlockInvalid, Executed, execute_with},
     hand_over::closed_by,
+    re_genesis::{self, ReGenesisInvalid},
     vote::VoteKind,
 };
 
@@ -48,6 +49,8 @@ pub struct Replay {
     certificate: Option<Certificate>,
     /// Up to there the chain is final and not only certified.
     final_height: BlockHeight,
+    /// The re-geneses that it takes.
+    named: Vec<Digest>,
     checks: Deferred,
     verifiers: Option<Verifiers>,
 }
@@ -82,9 +85,17 @@ impl Replay {
             executed,
             consortium,
             certificate: None,
+            named: Vec::new(),
             checks: Deferred::default(),
             verifiers,
         }
+    }
+
+    /// With the re-geneses that it takes: those that whoever asks was told of.
+    #[must_use]
+    pub fn naming(mut self, re_geneses: &[Digest]) -> Self {
+        self.named = re_geneses.to_vec();
+        self
     }
 
     /// Where it stands.
@@ -101,10 +112,15 @@ impl Replay {
         let FinalBlock { block, certificate, .. } = next;
         let height = block.header.height;
         let invalid = |reason| ReplayInvalid { height, reason };
-        check_certificate(next, &self.validators, &self.consortium.id()).map_err(invalid)?;
-        let executed = execute_with(&self.consortium, &self.executed, block, &self.checks);
+        let executed = match block.header.view.is_re_genesis() {
+            true => re_genesis::verify(&self.consortium, &self.executed, next, &self.named, &self.checks)
+                .map_err(|error| Reason::ReGenesis(Box::new(error))),
+            false => check_certificate(next, &self.validators, &self.consortium.id()).and_then(|()| {
+                execute_with(&self.consortium, &self.executed, block, &self.checks).map_err(Reason::Block)
+            }),
+        };
         let claims = self.checks.take();
-        let executed = executed.map_err(|error| invalid(Reason::Block(error)))?;
+        let executed = executed.map_err(invalid)?;
         if let Some(verifiers) = &mut self.verifiers {
             verifiers.verify(height, claims)?;
         }
@@ -197,6 +213,9 @@ pub enum Reason {
     /// The block does not give what its header names.
     #[error("{0}")]
     Block(#[source] BlockInvalid),
+    /// A re-genesis that cannot be taken.
+    #[error("{0}")]
+    ReGenesis(#[source] Box<ReGenesisInvalid>),
     /// An author's or a holder's signature is bad.
     #[error("a signature under {context} does not verify with the key {key}")]
     Signature {

@@ -15,7 +15,7 @@ use wallet::{
 };
 
 use crate::{
-    block::{Header, View, epoch_of},
+    block::{Header, View, epoch_of, is_kept},
     certificate::CertificateInvalid,
 };
 
@@ -221,6 +221,9 @@ impl<S: Statement> Signed<S> {
         }
         if let Some(term) = statement.terms().into_iter().find(|term| epoch_of(*term) != validators.epoch) {
             return Err(CertificateInvalid::OtherEpoch { found: epoch_of(term), expected: validators.epoch });
+        }
+        if let Some(term) = statement.terms().into_iter().find(|term| is_kept(*term)) {
+            return Err(CertificateInvalid::KeptTerm { term });
         }
         let key = validators.key(signer).ok_or(CertificateInvalid::NotAValidator { signer })?;
         verify(&key, S::CONTEXT, &codec::encode(statement), &self.signature)

@@ -11,7 +11,7 @@ use wallet::{
 };
 
 use super::{
-    BUNDLE_BYTES_MAX, Bundle, Failure, LINEAGE, Link, MemberProof, PlacedEntry, Subject, VERSION, check::Check,
+    BUNDLE_BYTES_MAX, Bundle, Failure, Link, MemberProof, PlacedEntry, Subject, VERSION, check::Check,
     decisions::LogEnd, verify,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     certificate::Certificate,
     epochs::Epochs,
     event::{Entry, Event},
-    hand_over::HandOver,
+    hand_over::{HandOver, re_geneses},
     state::{State, StateKey},
 };
 
@@ -109,11 +109,13 @@ pub fn build(
     let last = places.last().copied().unwrap_or_default();
     let inclusion = view.inclusion(&places).ok_or(NotProvable::EntryMissing(last))?;
     let hand_overs: Vec<HandOver> = (0..header.epoch).zip(view.hand_overs()).map(|(_, ended)| ended.clone()).collect();
-    let epochs = Epochs::proven(consortium, &hand_overs).map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
+    let named = re_geneses(&hand_overs);
+    let epochs =
+        Epochs::proven(consortium, &hand_overs, &named).map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
     let members = members(consortium, view.state(), &epochs, &entries);
     let bundle = Bundle {
         version: VERSION,
-        lineage: LINEAGE,
+        lineage: epochs.sets().lineage(),
         consortium: consortium.to_bytes(),
         hand_overs,
         header: header.clone(),
@@ -131,7 +133,7 @@ pub fn build(
     if bytes > BUNDLE_BYTES_MAX {
         return Err(NotProvable::TooLarge { bytes });
     }
-    verify(&bundle.to_bytes(), &consortium.id())?;
+    verify(&bundle.to_bytes(), &consortium.id(), &named)?;
     Ok(bundle)
 }
 

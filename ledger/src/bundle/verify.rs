@@ -11,7 +11,7 @@ use wallet::{
 };
 
 use super::{
-    Assurance, BUNDLE_BYTES_MAX, Bundle, LINEAGE, PlacedEntry, VERSION,
+    Assurance, BUNDLE_BYTES_MAX, Bundle, PlacedEntry, VERSION,
     check::{Check, Failure, require},
     decision_hash,
     decisions::LogEnd,
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     epochs::Epochs,
     event::{DecisionAnchored, Event},
-    hand_over::closed_by,
+    hand_over::{HandOver, closed_by, re_geneses},
     state::{Record, StateKey},
     tree::several,
 };
@@ -35,6 +35,9 @@ pub struct Report {
     pub name: String,
     /// How much the quorum is worth.
     pub assurance: Assurance,
+    /// How often the ledger began anew without a quorum, the first ones first: each one is in the chain by the word of
+    /// those that signed it, and because the auditor named it.
+    pub re_geneses: Vec<Begun>,
     /// Which validator set signed: 0 is that of genesis.
     pub epoch: u64,
     /// The final height under which all was proven.
@@ -49,6 +52,25 @@ pub struct Report {
     pub anchor: Anchored,
     /// The checks that held, in order: all but [`Check::DecisionSubject`], for which a decision must be read.
     pub checks: Vec<Check>,
+}
+
+/// A re-genesis that lies between the genesis document and what is proven.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// Its digest: the auditor's own.
+    pub digest: Digest,
+    /// The lineage that began.
+    pub lineage: u32,
+    /// Its height.
+    pub height: BlockHeight,
+    /// Its block time.
+    pub time: Timestamp,
+    /// For which nodes their operators signed.
+    pub signers: Vec<NodeId>,
+    /// Who was lost, by their word.
+    pub lost: Vec<String>,
+    /// Why, by their word.
+    pub reason: String,
 }
 
 /// The proven move.
@@ -79,17 +101,17 @@ pub struct Anchored {
     pub log_head: Digest,
 }
 
-/// Verifies a bundle against the hash of the genesis document that the auditor trusts: all checks but
-/// [`Check::DecisionSubject`].
+/// Verifies a bundle against the hash of the genesis document that the auditor trusts, and the digests of the re-geneses
+/// that it was told of: all checks but [`Check::DecisionSubject`].
 ///
 /// # Errors
 /// [`Failure`] names the first check that does not hold.
-pub fn verify(bytes: &[u8], genesis: &Digest) -> Result<Report, Failure> {
+pub fn verify(bytes: &[u8], genesis: &Digest, re_geneses: &[Digest]) -> Result<Report, Failure> {
     let bundle = decode(bytes)?;
-    lineage(bundle.lineage)?;
+    lineage(&bundle, re_geneses)?;
     let consortium = consortium(&bundle.consortium, genesis)?;
-    let epochs =
-        Epochs::proven(&consortium, &bundle.hand_overs).map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
+    let epochs = Epochs::proven(&consortium, &bundle.hand_overs, re_geneses)
+        .map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
     let validators = epochs.last().clone();
     header(&bundle, &consortium, &validators)?;
     certificate(&bundle, &consortium, &validators)?;
@@ -113,6 +135,7 @@ pub fn verify(bytes: &[u8], genesis: &Digest) -> Result<Report, Failure> {
         consortium: consortium.id(),
         name: consortium.name().to_owned(),
         assurance,
+        re_geneses: bundle.hand_overs.iter().filter_map(begun).collect(),
         epoch: validators.epoch,
         height: bundle.header.height,
         time: bundle.header.time,
@@ -142,12 +165,34 @@ fn decode(bytes: &[u8]) -> Result<Bundle, Failure> {
     }
 }
 
-fn lineage(found: u32) -> Result<(), Failure> {
-    if found == LINEAGE {
+/// Before anything is believed: the auditor takes no re-genesis that it does not know of. What leads to each one it named
+/// is checked with the hand-overs.
+fn lineage(bundle: &Bundle, named: &[Digest]) -> Result<(), Failure> {
+    let found = re_geneses(&bundle.hand_overs);
+    if let Some(digest) = found.iter().find(|digest| !named.contains(digest)) {
+        let detail = format_args!("the ledger begins anew with the re-genesis {digest}, which was not named");
+        return Err(Failure::new(Check::Lineage, detail));
+    }
+    if u64::from(bundle.lineage) == found.len() as u64 + 1 {
         return Ok(());
     }
-    let detail = format_args!("lineage {found} is not {LINEAGE}: no certificate of a re-genesis can be checked");
+    let detail = format_args!("it says lineage {}, and holds {} re-geneses", bundle.lineage, found.len());
     Err(Failure::new(Check::Lineage, detail))
+}
+
+/// What is to be said of a hand-over that was checked, if it is a re-genesis.
+fn begun(hand_over: &HandOver) -> Option<Begun> {
+    let HandOver { closing, proof, re_genesis, .. } = hand_over;
+    let decided = re_genesis.as_ref()?.decided()?;
+    Some(Begun {
+        digest: closing.digest(),
+        lineage: decided.lineage,
+        height: closing.height,
+        time: closing.time,
+        signers: proof.certificate.signatures.iter().map(|(node, _)| *node).collect(),
+        lost: decided.lost.iter().map(ToString::to_string).collect(),
+        reason: decided.reason.clone(),
+    })
 }
 
 /// Reads the document; a wrong hash counts before bad signatures.

@@ -150,7 +150,7 @@ impl Execution {
                 if !parent.is_closing() {
                     return Err(EvidenceInvalid::NotBound("the parent does not close its epoch"));
                 }
-                Ok(certificate.verify_final(sets.of(parent.view.epoch())?, &sets.consortium())?)
+                Ok(sets.verify_final(parent.view.epoch(), certificate)?)
             }
             (Some(parent), Some(certificate)) => {
                 if (certificate.block, certificate.height, certificate.view)

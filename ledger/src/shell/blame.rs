@@ -8,7 +8,7 @@ use crate::{
     certificate::Certificate,
     evidence::{Culprit, EVIDENCE_BYTES_MAX, Evidence, EvidenceFile, Fork},
     finality::Conflict,
-    hand_over::{CARRIERS_MAX, ValidatorSets},
+    hand_over::{CARRIERS_MAX, ValidatorSets, re_geneses},
     vote::VoteKind,
 };
 
@@ -19,8 +19,12 @@ impl Shared {
     /// Keeps evidence that verifies, unless there is such a file already: the first of a kind and culprit is proof
     /// enough.
     pub(crate) fn keep_proof(&self, evidence: &Evidence) -> Result<(), Fault> {
-        let state = self.tip.borrow().state.clone();
-        let sets = ValidatorSets::of_state(&self.consortium, &state);
+        let epoch = self.tip.borrow().state.epoch();
+        let hand_overs = self.store.hand_overs(epoch)?;
+        let sets = match ValidatorSets::proven(&self.consortium, &hand_overs, &re_geneses(&hand_overs)) {
+            Ok(sets) => sets,
+            Err(invalid) => return Err(Fault::Impossible(format!("the own hand-overs: {invalid}"))),
+        };
         let culprits = match evidence.verify_in(&self.consortium, &sets) {
             Ok(culprits) => culprits,
             Err(invalid) => {

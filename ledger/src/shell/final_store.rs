@@ -30,6 +30,7 @@ use crate::{
     finality::Final,
     hand_over::{ClosingProof, HandOver, closed_by},
     planted::planted,
+    re_genesis::ReGenesisProof,
     state::State,
     tree::{log::LogTree, several, state::StateTree, tiles::Tiles as _},
 };
@@ -78,6 +79,13 @@ struct Pointer {
     log_id: RaftLogId,
 }
 
+/// What follows a block that closes its epoch.
+struct Ended {
+    next: ValidatorSet,
+    /// What leads to it, if it is a re-genesis.
+    anew: Option<ReGenesisProof>,
+}
+
 /// A header as stored, with what its block carries beside the entries.
 #[derive(Serialize, Deserialize)]
 struct StoredHeader {
@@ -110,8 +118,11 @@ impl FinalStore {
         let Final { block, certificate, carriers, executed, .. } = finalized;
         let header = &block.header;
         let mut batch = Batch::default();
-        let next = header.is_closing().then(|| executed.validators());
-        let leaves = Self::put_block(&mut batch, block, certificate, carriers, next);
+        let ended = match header.is_closing() {
+            true => Some(self.ended(block, before, executed)?),
+            false => None,
+        };
+        let leaves = Self::put_block(&mut batch, block, certificate, carriers, ended);
         self.put_completed(&mut batch, before.log.size(), &leaves)?;
         // What genesis put into the state is stored with the first block.
         let empty = StateTree::default();
@@ -129,13 +140,24 @@ impl FinalStore {
         self.0.write(batch)
     }
 
-    /// Adds a block and what made it final, and gives its leaves. `next` is the set after it if it closes its epoch.
+    /// What follows a block that closes its epoch, and was executed on `before`.
+    fn ended(&self, block: &Block, before: &Executed, executed: &Executed) -> Result<Ended, Fault> {
+        let next = executed.validators();
+        if !block.header.view.is_re_genesis() {
+            return Ok(Ended { next, anew: None });
+        }
+        let last = self.header(before.height)?.ok_or_else(|| missing(format!("header {}", before.height)))?;
+        let anew = ReGenesisProof::of(last, &before.state, before.log.clone(), block, &next);
+        Ok(Ended { next, anew })
+    }
+
+    /// Adds a block and what made it final, and gives its leaves. `ended` says what follows it if it closes its epoch.
     fn put_block(
         batch: &mut Batch,
         block: &Block,
         certificate: &Certificate,
         above: &[Header],
-        next: Option<ValidatorSet>,
+        ended: Option<Ended>,
     ) -> Vec<Digest> {
         let Block { header, proposal, parent_certificate, carriers, skipped, entries } = block;
         let height = number_key(header.height.get());
@@ -150,9 +172,10 @@ impl FinalStore {
         };
         batch.put(HEADERS, &height, &header_value);
         batch.put(CERTIFICATES, &height, certificate);
-        if let Some(next) = next {
+        if let Some(Ended { next, anew }) = ended {
             let proof = ClosingProof { certificate: certificate.clone(), carriers: above.to_vec() };
-            batch.put(HAND_OVERS, &number_key(header.epoch), &HandOver { closing: header.clone(), proof, next });
+            let (closing, re_genesis) = (header.clone(), anew.map(Box::new));
+            batch.put(HAND_OVERS, &number_key(header.epoch), &HandOver { closing, proof, next, re_genesis });
         }
         let mut leaves = Vec::with_capacity(entries.len());
         for (entry, index) in entries.iter().zip(first..) {

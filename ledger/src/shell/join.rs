@@ -152,7 +152,8 @@ fn fill(
             store.adopt(consortium, block.header.height, place_of(&block, index_of(&block)).log_id)?
         }
     };
-    let mut replay = Replay::after(consortium.clone(), executed.clone(), Signatures::Certified);
+    let replay = Replay::after(consortium.clone(), executed.clone(), Signatures::Certified);
+    let mut replay = replay.naming(extent.sets().named());
     for height in executed.height.get() + 1..=tip.height.get() {
         let next = stored(height)?;
         replay.step(&next)?;

@@ -21,7 +21,9 @@ pub(crate) fn must_return(log: &LogStore, tip: &Tip, votes: &Votes) -> bool {
     let may_return = validators.key(votes.node).is_none() || validators.quorum() < validators.members.len();
     // One that joins has nothing to come back from.
     let has_voted = votes.record != VoteRecord::default() || was_validator(&tip.executed.state, votes.node);
-    is_restored && may_return && has_voted
+    // In the epoch that a re-genesis begins nobody has voted yet, and nobody could make anybody's return final.
+    let begins_anew = tip.executed.view.is_re_genesis();
+    is_restored && may_return && has_voted && !begins_anew
 }
 
 impl Validator {

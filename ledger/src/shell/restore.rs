@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     archive::{ArchiveInvalid, ArchiveReader},
-    block::{Block, FinalBlock},
+    block::{Block, FinalBlock, View},
     execute::Executed,
     finality::Final,
     replay::{Replay, ReplayInvalid, Signatures},
@@ -43,17 +43,18 @@ pub struct Restored {
 }
 
 /// Makes a node's ledger folder from an archive: what is final, and a raft log that begins after it. The folder appears
-/// when all of it is on the disk. `progress` is told each height.
+/// when all of it is on the disk. `named` are the re-geneses that may be in it; `progress` is told each height.
 ///
 /// # Errors
 /// [`RestoreFault`]; there is no folder then. What ended in the midst leaves `FOLDER.restoring`, which the next try removes.
 pub fn restore(
     archive: &mut ArchiveReader<impl Read>,
     folder: &Path,
+    named: &[Digest],
     mut progress: impl FnMut(BlockHeight),
 ) -> Result<Restored, RestoreFault> {
     let unfinished = Unfinished::begin(folder)?;
-    let restored = fill(archive, unfinished.folder(), &mut progress).inspect_err(|_| unfinished.remove())?;
+    let restored = fill(archive, unfinished.folder(), named, &mut progress).inspect_err(|_| unfinished.remove())?;
     unfinished.publish()?;
     Ok(restored)
 }
@@ -141,11 +142,12 @@ fn file(path: &Path) -> impl FnOnce(io::Error) -> RestoreFault + use<> {
 fn fill(
     archive: &mut ArchiveReader<impl Read>,
     folder: &Path,
+    named: &[Digest],
     progress: &mut dyn FnMut(BlockHeight),
 ) -> Result<Restored, RestoreFault> {
     let consortium = archive.consortium().clone();
     let (store, tip) = FinalStore::open(folder.join("final"), &consortium)?;
-    let mut replay = Replay::new(consortium.clone(), Signatures::Certified);
+    let mut replay = Replay::new(consortium.clone(), Signatures::Certified).naming(named);
     // Only of the last block is the place in the raft log known, and only at the archive's end.
     let (mut waiting, mut parent): (Option<Final>, Option<Block>) = (None, None);
     let mut before = tip.executed;
@@ -189,7 +191,9 @@ pub(super) fn proves_place(
         Some(parent) => place_of(parent, index).chain,
         None => chain_hash(Digest::ZERO, &first_entry(consortium)),
     };
-    let parent = parent.map(|parent| parent.header.view).filter(|parent| parent.term == header.view.term);
+    // A re-genesis is put just after the last final block.
+    let follows = |parent: &View| parent.term == header.view.term || header.view.is_re_genesis();
+    let parent = parent.map(|parent| parent.header.view).filter(follows);
     let chain = if parent.is_some() {
         log_until_parent(index - 1)
     } else {
@@ -197,7 +201,7 @@ pub(super) fn proves_place(
         let began = RaftEntry { log_id: RaftLogId::new(leader, index - 1), payload: EntryPayload::Blank };
         chain_hash(log_until_parent(index.saturating_sub(2)), &began)
     };
-    let is_next = parent.is_some_and(|parent| parent.next() == Some(header.view));
+    let is_next = parent.is_some_and(|parent| parent.next() == Some(header.view)) || header.view.is_re_genesis();
     match chain == header.after {
         true => Ok(true),
         false if is_next => Err(wrong),

@@ -133,7 +133,12 @@ impl Shared {
     fn next(&self) -> (State, BlockContext) {
         let tip = self.tip.borrow().clone();
         let height = tip.height.next().unwrap_or(tip.height);
-        let at = BlockContext { height, time: self.clock.now().max(tip.time), log_index: tip.log.next_index() };
+        let at = BlockContext {
+            height,
+            time: self.clock.now().max(tip.time),
+            log_index: tip.log.next_index(),
+            is_re_genesis: false,
+        };
         (tip.state.clone(), at)
     }
 

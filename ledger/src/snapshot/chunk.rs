@@ -12,6 +12,7 @@ use crate::{
     block::{FinalBlock, Header},
     execute::{certificate_digest, skipped_digest},
     hand_over::{ValidatorSets, closed_by},
+    re_genesis::NOBODYS_PROPOSAL,
     replay::{Reason, check_certificate},
     tree::{
         log::LogTree,
@@ -217,8 +218,17 @@ fn check_bodies(sets: &ValidatorSets, mut log: LogTree, blocks: &[FinalBlock]) -
         if !is_named || !parent.map_or(block.carriers.is_empty(), stands) {
             return Err(wrong(BodyInvalid::Parent));
         }
-        let voters =
-            sets.of(header.view.epoch()).map_err(|error| wrong(BodyInvalid::Quorum(Reason::Certificate(error))))?;
+        let uncertified = |error| wrong(BodyInvalid::Quorum(Reason::Certificate(error)));
+        if header.view.is_re_genesis() {
+            let is_it = next.carriers.is_empty()
+                && (next.certificate.height, next.certificate.block) == (header.height, header.digest());
+            if !is_it || block.proposal != NOBODYS_PROPOSAL {
+                return Err(wrong(BodyInvalid::Proposal));
+            }
+            sets.verify_final(header.epoch, &next.certificate).map_err(uncertified)?;
+            continue;
+        }
+        let voters = sets.of(header.view.epoch()).map_err(uncertified)?;
         if !voters.key(header.leader).is_some_and(|key| header.is_proposed_by(&key, &block.proposal)) {
             return Err(wrong(BodyInvalid::Proposal));
         }
@@ -264,7 +274,7 @@ pub enum BodyInvalid {
     /// What the block carries for its parent and the views between is not what the header names.
     #[error("what it carries for its parent is not what the header names")]
     Parent,
-    /// The leader did not sign it.
+    /// The leader did not sign it, or it is a re-genesis and somebody did.
     #[error("the leader's signature does not verify")]
     Proposal,
     /// The certificate beside it does not make it final.

@@ -48,7 +48,7 @@ impl Offer {
         if !tip.is_closing() && !self.proof.carriers.is_empty() {
             return Err(OfferInvalid::Carriers);
         }
-        self.proof.verify(voters, &sets.consortium()).map_err(OfferInvalid::NotFinal)?;
+        sets.verify_final(tip.epoch, &self.proof.certificate).map_err(OfferInvalid::NotFinal)?;
         let within = states.last().is_none_or(|last| *last <= tip.height) && states.first() != Some(&BlockHeight::ZERO);
         if states.len() > STATES_MAX || !within || !states.is_sorted_by(|one, next| one < next) {
             return Err(OfferInvalid::States);

@@ -113,14 +113,18 @@ impl LogProof {
         Ok(Self { extra, index: LogIndex::new(index), path, checkpoint })
     }
 
-    /// The checkpoint, and the set of which a quorum cosigned it: that of its tree, by the hand-overs in the file. What
-    /// is in the tree is not checked.
+    /// The checkpoint, and the set of which a quorum cosigned it: that of its tree, by the hand-overs in the file, and by
+    /// the re-geneses among them that are `named`. What is in the tree is not checked.
     ///
     /// # Errors
     /// [`LogProofInvalid`] says what is wrong.
-    pub fn cosigned(&self, consortium: &Consortium) -> Result<(CosignedCheckpoint, ValidatorSet), LogProofInvalid> {
+    pub fn cosigned(
+        &self,
+        consortium: &Consortium,
+        named: &[Digest],
+    ) -> Result<(CosignedCheckpoint, ValidatorSet), LogProofInvalid> {
         let hand_overs: Vec<HandOver> = self.extra.as_deref().map_or(Ok(Vec::new()), codec::decode)?;
-        let epochs = Epochs::proven(consortium, &hand_overs)?;
+        let epochs = Epochs::proven(consortium, &hand_overs, named)?;
         let checkpoint = Checkpoint::parse(&self.checkpoint.text).map_err(CheckpointInvalid::from)?;
         let validators = epochs.of_size(checkpoint.size);
         let cosigned = CosignedCheckpoint::from_note(&self.checkpoint, validators, &consortium.id())?;
@@ -132,8 +136,13 @@ impl LogProof {
     ///
     /// # Errors
     /// [`LogProofInvalid`] says what is wrong.
-    pub fn verify(&self, leaf: &Digest, consortium: &Consortium) -> Result<CosignedCheckpoint, LogProofInvalid> {
-        let (cosigned, _) = self.cosigned(consortium)?;
+    pub fn verify(
+        &self,
+        leaf: &Digest,
+        consortium: &Consortium,
+        named: &[Digest],
+    ) -> Result<CosignedCheckpoint, LogProofInvalid> {
+        let (cosigned, _) = self.cosigned(consortium, named)?;
         let (root, size) = (&cosigned.checkpoint.root, cosigned.checkpoint.size);
         verify_inclusion(root, size, self.index, leaf, &self.path).map_err(|_| LogProofInvalid::NotIncluded)?;
         Ok(cosigned)

@@ -3,7 +3,7 @@
 use genesis::{Consortium, ValidatorSet};
 use wallet::{digest::Digest, units::BlockHeight};
 
-use super::{FinalStore, META, POINTER, Pointer, STATE};
+use super::{Ended, FinalStore, META, POINTER, Pointer, STATE};
 use crate::{
     block::FinalBlock,
     execute::Executed,
@@ -24,7 +24,8 @@ impl FinalStore {
                 true => Some(next_set(sets, header.epoch)?),
                 false => None,
             };
-            Self::put_block(&mut batch, &block.block, &block.certificate, &block.carriers, next.cloned());
+            let ended = next.cloned().map(|next| Ended { next, anew: sets.re_genesis_of(header.epoch).cloned() });
+            Self::put_block(&mut batch, &block.block, &block.certificate, &block.carriers, ended);
         }
         self.0.write(batch)
     }

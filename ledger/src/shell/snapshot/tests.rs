@@ -97,7 +97,7 @@ impl Holder {
 }
 
 fn sets(consortium: &Consortium, hand_overs: &[HandOver]) -> ValidatorSets {
-    ValidatorSets::proven(consortium, hand_overs).expect("they lead from genesis on")
+    ValidatorSets::proven(consortium, hand_overs, &[]).expect("they lead from genesis on")
 }
 
 /// A chain of two epochs, the first of which a carrier ended, with some entries in each block.

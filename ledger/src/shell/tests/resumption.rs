@@ -27,7 +27,7 @@ pub fn no_evidence(cluster: &Cluster, nodes: u32) {
         let Ok(files) = fs::read_dir(cluster.dir(node).join("evidence")) else { continue };
         let verdict = |path: &Path| {
             let file = EvidenceFile::from_bytes(&fs::read(path).expect("readable"));
-            file.map(|file| file.verify(&cluster.consortium.id()))
+            file.map(|file| file.verify(&cluster.consortium.id(), &[]))
         };
         let paths: Vec<_> = files.map(|file| file.expect("readable").path()).collect();
         let found: Vec<_> = paths.iter().map(|path| (path, verdict(path))).collect();
