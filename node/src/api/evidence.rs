@@ -17,8 +17,9 @@ use axum::{
     routing::get,
 };
 use genesis::Consortium;
-use ledger::evidence::EvidenceFile;
+use ledger::{evidence::EvidenceFile, hand_over::re_geneses};
 use serde_json::{Value, json};
+use wallet::digest::Digest;
 
 use super::{Api, auth::ByAuditor, ledger::Answer, problem::Problem, proofs::blocking, refusal::Refusal, tags::Tag};
 
@@ -46,7 +47,7 @@ impl Evidence {
         Self { folder: folder.into(), described: Arc::default() }
     }
 
-    fn list(&self, consortium: &Consortium) -> io::Result<Vec<Value>> {
+    fn list(&self, consortium: &Consortium, re_geneses: &[Digest]) -> io::Result<Vec<Value>> {
         let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
         let mut files = BTreeMap::new();
         for (name, file) in names(&self.folder)? {
@@ -55,7 +56,7 @@ impl Evidence {
             let found = match known {
                 Some((_, value)) => value,
                 None => match fs::read(self.folder.join(&name)) {
-                    Ok(bytes) => self::described(&name, &bytes, consortium),
+                    Ok(bytes) => self::described(&name, &bytes, consortium, re_geneses),
                     // Removed since.
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
                     Err(error) => return Err(error),
@@ -71,7 +72,13 @@ impl Evidence {
 
 async fn list(State(api): State<Api>, _: ByAuditor) -> Answer {
     let (evidence, consortium) = (api.evidence.clone(), api.sessions.context().consortium.clone());
-    blocking(move || Ok(Json(json!(evidence.list(&consortium).map_err(unreadable)?)))).await
+    let (store, epoch) = (api.replica().store().clone(), api.replica().state().state.epoch());
+    blocking(move || {
+        // This node took each of them when it was told to.
+        let taken = re_geneses(&store.hand_overs(epoch)?);
+        Ok(Json(json!(evidence.list(&consortium, &taken).map_err(unreadable)?)))
+    })
+    .await
 }
 
 async fn file(
@@ -118,9 +125,9 @@ fn names(folder: &FilePath) -> io::Result<BTreeMap<String, Metadata>> {
 }
 
 /// Kind and culprits are null where the file proves nothing by itself.
-fn described(name: &str, bytes: &[u8], consortium: &Consortium) -> Value {
+fn described(name: &str, bytes: &[u8], consortium: &Consortium, re_geneses: &[Digest]) -> Value {
     let proven = EvidenceFile::from_bytes(bytes).and_then(|file| {
-        let (_, culprits) = file.verify(&consortium.id())?;
+        let (_, culprits) = file.verify(&consortium.id(), re_geneses)?;
         let culprits = culprits.into_iter().map(
             |culprit| json!({"node": culprit.node, "key": culprit.key, "rule": culprit.rule, "term": culprit.term}),
         );

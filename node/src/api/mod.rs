@@ -22,6 +22,7 @@ mod places;
 pub mod problem;
 mod proofs;
 mod rate;
+mod re_geneses;
 pub mod refusal;
 pub(crate) mod snapshot;
 mod state;
@@ -232,6 +233,7 @@ fn public(api: Api) -> Router {
         governance::router(),
         log::router(),
         models::router(),
+        re_geneses::router(),
         snapshot::router(),
         state::router(),
     ];
@@ -321,6 +323,7 @@ impl Api {
             "role": if ledger.leader == Some(context.me) { "leader" } else { "follower" },
             "term": ledger.term,
             "leader": ledger.leader.map(|leader| self.node_name(leader)),
+            "lineage": executed.state.lineage(),
             "final_height": executed.height,
             "final_time_ms": executed.time,
             "log_size": executed.log.size(),

@@ -495,7 +495,7 @@ async fn every_entry_is_proven_under_the_checkpoint_and_every_tree_to_grow() {
         assert_eq!(file.headers()["content-type"], "text/plain; charset=utf-8");
         let file = LogProof::parse(&file.bytes().await.expect("a body")).expect("a proof");
         assert_eq!(file.index, index);
-        file.verify(&leaf, &consortium).expect("it is in the log");
+        file.verify(&leaf, &consortium, &[]).expect("it is in the log");
     }
     let far = u64::MAX;
     for (path, code) in [

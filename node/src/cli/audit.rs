@@ -14,7 +14,7 @@ use std::{
 };
 
 use clap::Subcommand;
-use ledger::bundle::{self, Anchored, Assurance, BUNDLE_BYTES_MAX, Check, Move, Report};
+use ledger::bundle::{self, Anchored, Assurance, BUNDLE_BYTES_MAX, Begun, Check, Move, Report};
 use scheduler::{action::Action, decision::Decision, rules::RuleId};
 use serde::Serialize;
 use wallet::{
@@ -24,7 +24,7 @@ use wallet::{
     units::{BlockHeight, KeyEpoch, LogIndex, NodeId, Timestamp},
 };
 
-use super::{Failure, Output};
+use super::{Failure, Output, re_geneses::ReGeneses};
 
 /// Check proofs without trusting anybody.
 #[derive(Debug, Subcommand)]
@@ -35,13 +35,15 @@ pub(super) enum Command {
     /// source that you trust, such as the operators' signed copies of the genesis document, not from whoever gave you
     /// the bundle. The first check that fails is named, and then nothing in the bundle is to be believed. What holds says
     /// how much it is worth: a consortium of one has only its own operator's word. A bundle from after a re-genesis is
-    /// refused.
+    /// refused unless that is named.
     Verify {
         /// The bundle.
         file: PathBuf,
         /// Hash of the genesis document, which is the consortium's id: 64 hexadecimal digits.
         #[arg(long, value_name = "HASH")]
         genesis: Digest,
+        #[command(flatten)]
+        named: ReGeneses,
     },
     /// Verify evidence, and name whose key broke which rule.
     ///
@@ -53,6 +55,8 @@ pub(super) enum Command {
         /// The genesis document that you trust: its file, or its hash of 64 hexadecimal digits.
         #[arg(long, value_name = "HASH|FILE")]
         genesis: genesis::Genesis,
+        #[command(flatten)]
+        named: ReGeneses,
     },
     /// Execute a whole ledger again.
     ///
@@ -65,6 +69,8 @@ pub(super) enum Command {
         /// The genesis document that you trust: its file, or its hash of 64 hexadecimal digits.
         #[arg(long, value_name = "HASH|FILE")]
         genesis: genesis::Genesis,
+        #[command(flatten)]
+        named: ReGeneses,
     },
     /// Verify that an entry is in the log.
     ///
@@ -80,6 +86,8 @@ pub(super) enum Command {
         /// The genesis document that you trust.
         #[arg(long, value_name = "FILE")]
         genesis: PathBuf,
+        #[command(flatten)]
+        named: ReGeneses,
     },
     /// Print the log's origin and the validators' keys as C2SP's verifier keys, for other tools.
     ///
@@ -91,28 +99,30 @@ pub(super) enum Command {
         /// The proof of any entry, as a node gives it at /ledger/v1/entries/ID/tlog-proof.
         #[arg(long, value_name = "FILE")]
         proof: Option<PathBuf>,
+        #[command(flatten)]
+        named: ReGeneses,
     },
 }
 
 impl Command {
     pub(super) fn run(self) -> Result<Output, Failure> {
         match self {
-            Self::Verify { file, genesis } => verify(&file, &genesis),
-            Self::Blame { file, genesis } => blame::run(&file, &genesis),
-            Self::Replay { archive, genesis } => replay::run(&archive, &genesis),
-            Self::Entry { proof, entry, genesis } => log::entry(&proof, &entry, &genesis),
-            Self::LogKeys { genesis, proof } => log::keys(&genesis, proof.as_deref()),
+            Self::Verify { file, genesis, named } => verify(&file, &genesis, named.digests()),
+            Self::Blame { file, genesis, named } => blame::run(&file, &genesis, named.digests()),
+            Self::Replay { archive, genesis, named } => replay::run(&archive, &genesis, named.digests()),
+            Self::Entry { proof, entry, genesis, named } => log::entry(&proof, &entry, &genesis, named.digests()),
+            Self::LogKeys { genesis, proof, named } => log::keys(&genesis, proof.as_deref(), named.digests()),
         }
     }
 }
 
-fn verify(file: &Path, genesis: &Digest) -> Result<Output, Failure> {
+fn verify(file: &Path, genesis: &Digest, named: &[Digest]) -> Result<Output, Failure> {
     let bytes = read(file).map_err(|error| Failure::new("N-150", error, file.display()))?;
     let not_proven = |failure: bundle::Failure| {
         let title = format!("the bundle is not proven: {failure}");
         Failure { check: Some(failure.check.code()), ..Failure::new("N-151", title, file.display()) }
     };
-    let mut report = bundle::verify(&bytes, genesis).map_err(not_proven)?;
+    let mut report = bundle::verify(&bytes, genesis, named).map_err(not_proven)?;
     let decision = explain(&report.moved).map_err(not_proven)?;
     report.checks.push(Check::DecisionSubject);
     let Decision { at, rule, chosen, inputs, .. } = decision;
@@ -142,6 +152,9 @@ struct Verified {
     consortium: Digest,
     name: String,
     assurance: Assurance,
+    /// 1, and one more for each re-genesis.
+    lineage: usize,
+    re_geneses: Vec<Begun>,
     /// Which validator set signed.
     epoch: u64,
     height: BlockHeight,
@@ -174,17 +187,33 @@ struct Decided {
 
 impl Verified {
     fn of(report: Report, decision: Decided) -> Self {
-        let Report { consortium, name, assurance, epoch, height, time, signers, moved, anchor, checks } = report;
+        let Report { consortium, name, assurance, re_geneses, epoch, height, time, signers, moved, anchor, checks } =
+            report;
         let Move { wallet, epoch: key_epoch, source, destination, confirmed_at, decision: _ } = moved;
         let moved = Moved { wallet, epoch: key_epoch, source, destination, confirmed_at };
-        let verified = true;
-        Self { verified, decision, consortium, name, assurance, epoch, height, time, signers, moved, anchor, checks }
+        let (verified, lineage) = (true, 1 + re_geneses.len());
+        Self {
+            verified,
+            decision,
+            consortium,
+            name,
+            assurance,
+            lineage,
+            re_geneses,
+            epoch,
+            height,
+            time,
+            signers,
+            moved,
+            anchor,
+            checks,
+        }
     }
 }
 
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { consortium, name, assurance, epoch, height, moved, anchor, checks, .. } = self;
+        let Self { consortium, name, assurance, lineage, re_geneses, epoch, height, moved, anchor, checks, .. } = self;
         let ((source, source_region), (destination, destination_region)) = (&moved.source, &moved.destination);
         writeln!(f, "verified: {} checks held", checks.len())?;
         writeln!(f, "consortium   {name:?} {consortium}")?;
@@ -200,7 +229,17 @@ impl fmt::Display for Verified {
         writeln!(f, "anchored     log index {}, {} decisions of node {source}", anchor.index, anchor.decisions)?;
         write!(f, "assurance    {assurance}")?;
         // Who has seen no change need not know that there are epochs.
-        if *epoch == 0 { Ok(()) } else { write!(f, " (the validators of epoch {epoch})") }
+        if *epoch != 0 {
+            write!(f, " (the validators of epoch {epoch})")?;
+        }
+        if *lineage > 1 {
+            write!(f, "\nlineage      {lineage}: what follows a re-genesis is worth the word of those that signed it")?;
+        }
+        re_geneses.iter().try_for_each(|Begun { digest, lineage, height, signers, lost, reason, .. }| {
+            let signers: Vec<_> = signers.iter().map(ToString::to_string).collect();
+            write!(f, "\nre-genesis   {digest}: lineage {lineage} began at height {height}, ")?;
+            write!(f, "signed for nodes {}; lost: {}; reason: {reason:?}", signers.join(", "), lost.join(", "))
+        })
     }
 }
 
@@ -215,7 +254,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("move.bundle");
         std::fs::write(&file, b"not a bundle").expect("our own folder");
-        let failure = Command::Verify { file, genesis: Digest::ZERO }.run().expect_err("not a bundle");
+        let failure = Command::Verify { file, genesis: Digest::ZERO, named: ReGeneses::default() }
+            .run()
+            .expect_err("not a bundle");
         assert_eq!(failure.code, "N-151");
         assert!(failure.title.starts_with("the bundle is not proven: check version failed"), "{failure}");
         assert_eq!(failure.check, Some("version"));
@@ -243,6 +284,7 @@ mod tests {
                 faults: 1,
                 colluders: 2,
             },
+            re_geneses: Vec::new(),
             epoch: 0,
             height: BlockHeight::new(3),
             time: Timestamp::new(4),
@@ -262,7 +304,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let command = Command::Verify { file: "no-such.bundle".into(), genesis: Digest::ZERO };
+        let named = ReGeneses::default();
+        let command = Command::Verify { file: "no-such.bundle".into(), genesis: Digest::ZERO, named };
         let failure = command.run().expect_err("no such file");
         assert_eq!((failure.code.as_str(), failure.detail.as_str()), ("N-150", "no-such.bundle"));
     }

@@ -25,7 +25,7 @@ use ledger::{
     },
     snapshot::{Extent, Offer, Verified},
 };
-use wallet::{identity::PublicKey, units::BlockHeight};
+use wallet::{digest::Digest, identity::PublicKey, units::BlockHeight};
 
 pub use self::source::Source;
 use self::{
@@ -37,8 +37,10 @@ use crate::cli::Failure;
 /// What is to be made.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// Whose ledger: all that is trusted.
+    /// Whose ledger: all that is trusted, with the re-geneses.
     pub consortium: Arc<Consortium>,
+    /// Those that are taken.
+    pub re_geneses: Vec<Digest>,
     /// The key of the node that joins.
     pub key: PublicKey,
     /// Where the ledger will stand.
@@ -92,14 +94,14 @@ pub async fn join(
     order: Order,
     mut told: impl FnMut(Step) + Send + 'static,
 ) -> Result<Made, Failure> {
-    let Order { consortium, key, folder, replays } = order;
+    let Order { consortium, re_geneses, key, folder, replays } = order;
     let kept = Kept::beside(&folder);
     if folder.exists() {
         // A join that was killed when its ledger had just appeared leaves it.
         kept.remove();
         return Err(refused(RestoreFault::FolderExists { folder: folder.clone() }.into(), &folder));
     }
-    let asked = join_all(sources.iter().map(|source| source.offer(&consortium))).await;
+    let asked = join_all(sources.iter().map(|source| source.offer(&consortium, &re_geneses))).await;
     let (mut offering, mut dropped) = (Vec::new(), Vec::new());
     for (source, answer) in sources.into_iter().zip(asked) {
         match answer {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use genesis::Consortium;
 use ledger::{
-    hand_over::{HandOver, ValidatorSets},
+    hand_over::{HandOver, HandOverInvalid, ValidatorSets},
     snapshot::{CHUNK_BYTES_MAX, ChunkPath, Offer, Verified},
 };
 use reqwest::Method;
 use tokio::time::timeout;
-use wallet::codec;
+use wallet::{codec, digest::Digest};
 use zeroize::Zeroizing;
 
 use super::Dropped;
@@ -48,17 +48,17 @@ impl Source {
     }
 
     /// What it has, proven from genesis on.
-    pub(super) async fn offer(&self, consortium: &Consortium) -> Result<Verified, Dropped> {
+    pub(super) async fn offer(&self, consortium: &Consortium, re_geneses: &[Digest]) -> Result<Verified, Dropped> {
         let late = |_| self.dropped(false, format!("no whole offer within {} s", OFFER_PATIENCE.as_secs()));
-        timeout(OFFER_PATIENCE, self.proven_offer(consortium)).await.map_err(late)?
+        timeout(OFFER_PATIENCE, self.proven_offer(consortium, re_geneses)).await.map_err(late)?
     }
 
-    async fn proven_offer(&self, consortium: &Consortium) -> Result<Verified, Dropped> {
+    async fn proven_offer(&self, consortium: &Consortium, re_geneses: &[Digest]) -> Result<Verified, Dropped> {
         let silent = |failure: Failure| self.dropped(false, failure);
         let lied = |what: &dyn std::fmt::Display| self.dropped(true, format!("its offer: {what}"));
         let bytes = self.get(PATH.to_owned()).await.map_err(silent)?;
         let offer: Offer = codec::decode(&bytes).map_err(|error| lied(&error))?;
-        let mut sets = ValidatorSets::genesis(consortium);
+        let mut sets = ValidatorSets::genesis(consortium).naming(re_geneses);
         while sets.last().epoch < offer.hand_overs() {
             let bytes = self.chunk(ChunkPath::HandOvers { from: sets.last().epoch }).await.map_err(silent)?;
             let hand_overs: Vec<HandOver> = codec::decode(&bytes).map_err(|error| lied(&error))?;
@@ -70,7 +70,11 @@ impl Source {
                 if sets.last().epoch == offer.hand_overs() {
                     break;
                 }
-                sets.take(hand_over).map_err(|error| lied(&error))?;
+                // A ledger that began anew is no lie; but whoever joins was not told of that.
+                sets.take(hand_over).map_err(|error| match error {
+                    HandOverInvalid::NotNamed { .. } => self.dropped(false, format!("its offer: {error}")),
+                    error => lied(&error),
+                })?;
             }
         }
         offer.verify(sets).map_err(|error| lied(&error))

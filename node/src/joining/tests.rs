@@ -85,7 +85,8 @@ fn newcomer() -> SecretKey {
 
 fn order(testbed: &Testbed, folder: &Path) -> Order {
     let consortium = testbed.node(0).sessions().context().consortium.clone();
-    Order { consortium, key: newcomer().public_key(), folder: folder.join("ledger"), replays: false }
+    let (key, re_geneses) = (newcomer().public_key(), Vec::new());
+    Order { consortium, re_geneses, key, folder: folder.join("ledger"), replays: false }
 }
 
 /// Two nodes; unless it is a stranger, they have let the newcomer in.

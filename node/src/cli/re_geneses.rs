@@ -1,0 +1,20 @@
+//! The re-geneses that whoever gives a command was told of.
+
+use clap::Args;
+use wallet::digest::Digest;
+
+/// `--re-genesis`: without it no ledger is taken that began anew.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ReGeneses {
+    /// Take the re-genesis with this digest, if the ledger began anew; may be repeated. Get it from the operators that
+    /// signed it, or others that you trust, and not from whoever gave you the file.
+    #[arg(long = "re-genesis", value_name = "HASH")]
+    named: Vec<Digest>,
+}
+
+impl ReGeneses {
+    /// Their digests.
+    pub(super) fn digests(&self) -> &[Digest] {
+        &self.named
+    }
+}
