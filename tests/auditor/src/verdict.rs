@@ -5,8 +5,8 @@ use scheduler::decision::Decision;
 use wallet::digest::Digest;
 
 /// `ok CLASS`, or the code of the first check that fails: what `batchmind audit verify` finds.
-pub fn verdict(bytes: &[u8], genesis: &Digest) -> String {
-    let report = match verify(bytes, genesis) {
+pub fn verdict(bytes: &[u8], genesis: &Digest, re_geneses: &[Digest]) -> String {
+    let report = match verify(bytes, genesis, re_geneses) {
         Ok(report) => report,
         Err(failure) => return failure.check.code().to_owned(),
     };
@@ -18,4 +18,10 @@ pub fn verdict(bytes: &[u8], genesis: &Digest) -> String {
         Some(_) => format!("ok {}", report.assurance.class.code()),
         None => Check::DecisionSubject.code().to_owned(),
     }
+}
+
+/// Digests as `verify_bundle.py --batch` reads them.
+pub fn names(re_geneses: &[Digest]) -> String {
+    let names: Vec<String> = re_geneses.iter().map(Digest::to_string).collect();
+    if names.is_empty() { "-".to_owned() } else { names.join(",") }
 }

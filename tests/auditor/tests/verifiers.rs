@@ -9,7 +9,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use auditor::{hostile, verdict::verdict};
+use auditor::{
+    hostile,
+    verdict::{names, verdict},
+};
 use wallet::digest::{Digest, sha256};
 
 /// One line for the second verifier, and what the first one is to judge.
@@ -17,6 +20,7 @@ struct Case {
     name: String,
     file: PathBuf,
     genesis: Digest,
+    named: Vec<Digest>,
     bit: Option<usize>,
 }
 
@@ -26,7 +30,8 @@ fn python(folder: &Path, cases: &[Case]) -> Vec<String> {
         let (list, said) = (folder.join(format!("list-{half}")), folder.join(format!("said-{half}")));
         let lines = cases.iter().fold(String::new(), |mut lines, case| {
             let bit = case.bit.map_or("-".to_owned(), |bit| bit.to_string());
-            writeln!(lines, "{} {} {bit}", case.file.display(), case.genesis).expect("a string");
+            let named = names(&case.named);
+            writeln!(lines, "{} {} {bit} {named}", case.file.display(), case.genesis).expect("a string");
             lines
         });
         fs::write(&list, lines).expect("our own folder");
@@ -62,16 +67,17 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
 fn both_take_every_honest_bundle_and_say_how_much_it_is_worth() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let honest = hostile::honest();
-    let case = |(i, (name, bytes, genesis, _)): (usize, &(&str, Vec<u8>, Digest, &str))| Case {
+    let case = |(i, (name, bytes, genesis, named, _)): (usize, &(&str, Vec<u8>, Digest, Vec<Digest>, &str))| Case {
         name: (*name).to_owned(),
         file: write(folder.path(), &i.to_string(), bytes),
         genesis: *genesis,
+        named: named.clone(),
         bit: None,
     };
     let cases: Vec<Case> = honest.iter().enumerate().map(case).collect();
-    for ((name, bytes, genesis, class), second) in honest.iter().zip(python(folder.path(), &cases)) {
+    for ((name, bytes, genesis, named, class), second) in honest.iter().zip(python(folder.path(), &cases)) {
         let expected = format!("ok {class}");
-        assert_eq!((verdict(bytes, genesis), second), (expected.clone(), expected), "{name}");
+        assert_eq!((verdict(bytes, genesis, named), second), (expected.clone(), expected), "{name}");
     }
 }
 
@@ -80,7 +86,7 @@ fn both_take_every_honest_bundle_and_say_how_much_it_is_worth() {
 fn the_bytes_of_bundles_are_pinned() {
     let found: Vec<_> = hostile::honest()
         .into_iter()
-        .take(4)
+        .take(5)
         .map(|(name, bytes, ..)| (name, bytes.len(), sha256("golden", &[&bytes]).to_string()))
         .collect();
     let pinned = [
@@ -104,6 +110,7 @@ fn both_refuse_every_hostile_bundle_at_the_check_that_it_breaks() {
         name: vector.name.clone(),
         file: write(folder.path(), &i.to_string(), &vector.bytes),
         genesis: vector.genesis,
+        named: vector.named.clone(),
         bit: None,
     };
     let cases: Vec<Case> = vectors.iter().enumerate().map(case).collect();
@@ -111,7 +118,7 @@ fn both_refuse_every_hostile_bundle_at_the_check_that_it_breaks() {
     let wrong: Vec<String> = vectors
         .iter()
         .zip(second)
-        .map(|(vector, second)| (vector, verdict(&vector.bytes, &vector.genesis), second))
+        .map(|(vector, second)| (vector, verdict(&vector.bytes, &vector.genesis, &vector.named), second))
         .filter(|(vector, first, second)| *first != vector.expected.code() || first != second)
         .map(|(vector, first, second)| {
             format!("{}: expected {}, in Rust {first}, in Python {second}", vector.name, vector.expected)
@@ -134,15 +141,16 @@ fn both_refuse_every_bundle_with_a_flipped_bit_at_the_same_check() {
     let all = std::env::var_os("BATCHMIND_ALL_BITS").is_some();
     let today = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
     let seed = std::env::var("BATCHMIND_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(today);
-    let bundles: Vec<_> = hostile::honest().into_iter().take(4).collect();
+    let bundles: Vec<_> = hostile::honest().into_iter().take(5).collect();
     let mut cases = Vec::new();
-    for (name, bytes, genesis, _) in &bundles {
+    for (name, bytes, genesis, named, _) in &bundles {
         let file = write(folder.path(), &cases.len().to_string(), bytes);
         let bits = (0..bytes.len() * 8).filter(|bit| all || drawn(seed, name, *bit));
         cases.extend(bits.map(|bit| Case {
             name: format!("{name}, bit {bit}"),
             file: file.clone(),
             genesis: *genesis,
+            named: named.clone(),
             bit: Some(bit),
         }));
     }
@@ -170,5 +178,5 @@ fn flipped(case: &Case) -> String {
     if let Some(bit) = case.bit {
         bytes[bit / 8] ^= 1 << (bit % 8);
     }
-    verdict(&bytes, &case.genesis)
+    verdict(&bytes, &case.genesis, &case.named)
 }
