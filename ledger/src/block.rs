@@ -127,6 +127,12 @@ impl Header {
         self.next_validators != Digest::ZERO
     }
 
+    /// Of a closing block: how many entries of the log are the word of its epoch. That of a re-genesis is none of the old
+    /// set's.
+    pub const fn ends_at(&self) -> u64 {
+        self.log_size.saturating_sub(self.view.is_re_genesis() as u64)
+    }
+
     /// The block's digest: what votes name.
     pub fn digest(&self) -> Digest {
         sha256("batchmind/v1/ledger/header", &[&codec::encode(self)])

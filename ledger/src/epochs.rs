@@ -28,12 +28,7 @@ impl Epochs {
     /// [`HandOverInvalid`] for the first of them that proves nothing.
     pub fn proven(consortium: &Consortium, hand_overs: &[HandOver], named: &[Digest]) -> Result<Self, HandOverInvalid> {
         let sets = ValidatorSets::proven(consortium, hand_overs, named)?;
-        // The entry of a re-genesis is no word of the old set.
-        let end = |HandOver { closing, .. }: &HandOver| match closing.view.is_re_genesis() {
-            true => closing.log_size.saturating_sub(1),
-            false => closing.log_size,
-        };
-        Ok(Self { sets, ends: hand_overs.iter().map(end).collect() })
+        Ok(Self { sets, ends: hand_overs.iter().map(|hand_over| hand_over.closing.ends_at()).collect() })
     }
 
     /// All sets.

@@ -76,7 +76,7 @@ impl Executed {
     /// [`CertificateInvalid`] says what is wrong.
     pub fn verify_final(&self, certificate: &Certificate, consortium: &Digest) -> Result<(), CertificateInvalid> {
         match self.view.is_re_genesis() {
-            true => Signatories::of(self).verify(certificate, consortium),
+            true => Signatories::of(self).ok_or(CertificateInvalid::NotFinal)?.verify(certificate, consortium),
             false => certificate.verify_final(&self.voted_by(), consortium),
         }
     }

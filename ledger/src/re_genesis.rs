@@ -123,7 +123,7 @@ pub fn verify(
     if !carriers.is_empty() || (certificate.height, certificate.block) != (block.header.height, found) {
         return Err(ReGenesisInvalid::OtherCertificate);
     }
-    Signatories::of(&executed).verify(certificate, &consortium.id())?;
+    executed.verify_final(certificate, &consortium.id())?;
     Ok(executed)
 }
 
@@ -178,11 +178,12 @@ pub struct Signatories {
 }
 
 impl Signatories {
-    /// Those of the re-genesis that led to `executed`.
-    pub fn of(executed: &Executed) -> Self {
-        let key = |node| executed.state.operator_key_of(node).expect("each node has an operator, whose record stays");
-        let members = executed.validators().members;
-        Self { epoch: executed.view.epoch(), keys: members.into_iter().map(|(node, _)| (node, key(node))).collect() }
+    /// Those of the re-genesis that led to `executed`; none if its state does not say who runs a validator, as no state
+    /// does that was executed.
+    pub fn of(executed: &Executed) -> Option<Self> {
+        let members = executed.validators().members.into_iter();
+        let keys = members.map(|(node, _)| Some((node, executed.state.operator_key_of(node)?)));
+        Some(Self { epoch: executed.view.epoch(), keys: keys.collect::<Option<_>>()? })
     }
 
     /// Their certificate, from what each of them signed.

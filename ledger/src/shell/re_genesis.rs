@@ -177,6 +177,8 @@ fn begin_votes(folder: &Path, consortium: &Consortium, me: NodeId, executed: &Ex
     }
     // What it finalized is dropped, and what it waited for cannot come.
     (votes.finalized_at, votes.best, votes.silent) = (None, None, None);
+    // Nor do signatures of before silence it that its record does not know any more: it makes no more there.
+    votes.record.resume(executed.view);
     // One that came back before is not taken for another process.
     let came_back = executed.state.resumption(me).map(|record| record.nonce);
     votes.drawn.extend(came_back.filter(|nonce| !votes.drawn.contains(nonce)));

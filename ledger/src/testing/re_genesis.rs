@@ -38,7 +38,8 @@ impl Chain {
             let key = keys.iter().find(|key| key.public_key() == *public)?;
             Some(re_genesis::sign(&block.header, key))
         };
-        Signatories::of(executed).certify(&block.header, signature).expect("the sample has their keys")
+        let signatories = Signatories::of(executed).expect("it was executed");
+        signatories.certify(&block.header, signature).expect("the sample has their keys")
     }
 
     /// Goes on from the final state by the word of those that are left, the first of whom runs node `author`. Gives the

@@ -279,10 +279,11 @@ fn candidates(
 /// that size, which may be the one before the header's.
 fn tree(store: &FinalStore, state: &State, header: Header) -> Result<Tree, Fault> {
     let missing = |epoch: u64| Fault::Missing { store: "final", what: format!("the validators of epoch {epoch}") };
-    let mut record = state.validators_of(header.epoch).ok_or_else(|| missing(header.epoch))?;
+    let epoch = header.epoch + u64::from(header.view.is_re_genesis());
+    let mut record = state.validators_of(epoch).ok_or_else(|| missing(epoch))?;
     while let Some(before) = record.set.epoch.checked_sub(1) {
         let closing = store.header(record.since)?.ok_or_else(|| missing(before))?;
-        if closing.log_size < header.log_size {
+        if closing.ends_at() < header.log_size {
             break;
         }
         record = state.validators_of(before).ok_or_else(|| missing(before))?;
