@@ -127,8 +127,8 @@ fn certificates(all: &mut Vectors) {
         });
     }
     let lies: Lies<HandOver, 9> = [
-        ("the first signer missing", |h| drop(h.proof.certificate.signatures.remove(0))),
-        ("the last signer missing", |h| drop(h.proof.certificate.signatures.pop())),
+        ("the first signer missing", |h| _ = h.proof.certificate.signatures.remove(0)),
+        ("the last signer missing", |h| _ = h.proof.certificate.signatures.pop()),
         ("nobody's signature", |h| h.proof.certificate.signatures.clear()),
         ("a signer too many", |h| {
             let (_, signature) = h.proof.certificate.signatures[0];
@@ -202,7 +202,7 @@ fn proofs(all: &mut Vectors) {
     all.anew("without what leads to it", Check::HandOvers, |b| b.hand_overs[0].re_genesis = None);
     let lies: Lies<ReGenesisProof, 13> = [
         ("another last block", |p| p.last.height = BlockHeight::new(9)),
-        ("a last block without a quorum", |p| drop(p.proof.certificate.signatures.pop())),
+        ("a last block without a quorum", |p| _ = p.proof.certificate.signatures.pop()),
         ("a last block that is notarized", |p| p.proof.certificate.kind = VoteKind::Notarize),
         ("another block's certificate", |p| p.proof.certificate.block = Digest([1; 32])),
         ("carriers above the last block", |p| p.proof.carriers = vec![p.last.clone()]),
@@ -213,7 +213,7 @@ fn proofs(all: &mut Vectors) {
         ("an operator's record missing", |p| drop(p.operators.pop())),
         ("an operator's record twice", |p| p.operators.push(p.operators[0].clone())),
         ("the operators' records exchanged", |p| p.operators.swap(0, 1)),
-        ("a path cut short", |p| drop(p.operators[0].path.pop())),
+        ("a path cut short", |p| _ = p.operators[0].path.pop()),
     ];
     for (name, lie) in lies {
         all.anew(&format!("with {name}"), Check::HandOvers, |b| {
