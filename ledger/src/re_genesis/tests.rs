@@ -10,7 +10,7 @@ use crate::{
     hand_over::{HandOver, HandOverInvalid, ValidatorSets, re_geneses},
     replay::{Reason, Replay, ReplayInvalid, Signatures},
     state::{Standing, StateKey},
-    testing::{Chain, Session, certify, consortium, node_key, operator_id, operator_key, signer},
+    testing::{Chain, Session, certify, consortium, node_key, operator_id, operator_key},
     tree::log::LogTree,
 };
 
@@ -316,11 +316,9 @@ fn operators_cannot_bring_a_validator_in_by_a_re_genesis() {
         h.closing.next_validators = h.next.hash();
         sign_again(h);
     });
-    let reason = HandOverInvalid::ReGenesis("somebody is in the next set who was not in the one before");
+    let reason = HandOverInvalid::ReGenesis("it is not proven who runs the validators that stay");
     assert_eq!(stranger, reason);
-    let late = unproven(|chain, h| {
-        let signers = chain.consortium.validators().members.iter().map(|(node, _)| signer(node.get()));
-        assert_eq!(signers.count(), 4);
+    let late = unproven(|_, h| {
         h.closing.time = proof(h).last.time;
         sign_again(h);
     });

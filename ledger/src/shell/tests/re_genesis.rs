@@ -2,10 +2,7 @@
 
 use std::fs;
 
-use wallet::{
-    digest::Digest,
-    units::{NodeId, Timestamp},
-};
+use wallet::{digest::Digest, units::NodeId};
 
 use super::{
     backup::archive,
@@ -20,6 +17,7 @@ use crate::{
     re_genesis::{ReGenesisFile, ReGenesisInvalid},
     refusal::Refusal,
     shell::{
+        clock::{Clock as _, SystemClock},
         re_genesis::{Order, ReGenesisFault, apply, draft},
         restore::{RestoreFault, restore},
     },
@@ -31,8 +29,8 @@ fn lost(operators: &[u32]) -> Vec<Member> {
 }
 
 fn drafted(cluster: &Cluster, node: u32, lost: Vec<Member>) -> Result<ReGenesisFile, ReGenesisFault> {
-    let now = Timestamp::new(crate::testing::CREATED_MS * 2);
-    let order = Order { author: signer(node), lost, reason: "they are gone".to_owned(), nonce: [9; 16], now };
+    let (reason, nonce, now) = ("they are gone".to_owned(), [9; 16], SystemClock.now());
+    let order = Order { author: signer(node), lost, reason, nonce, now };
     draft(cluster.dir(node), &cluster.consortium, order)
 }
 

@@ -37,7 +37,7 @@ use crate::{config::LedgerConfig, keys, session::context::random};
 /// Only operators can do this, and only openly: whoever reads the ledger sees that it began anew, what was dropped and who
 /// signed, and takes it only by its name. Stop the nodes that are left first. See docs/operating/re-genesis.md.
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(in crate::cli) enum Command {
     /// Draft a re-genesis, on the stopped node whose last final block is the highest.
     Draft {
         /// The configuration of that node, which stays.
