@@ -112,9 +112,7 @@ fn drafted(config: &LedgerConfig, lost: Vec<Member>, reason: String, out: &Path)
         Some(Signer { node, key: config.keys.named(key)?.clone() })
     });
     let author = author.ok_or_else(|| refused(ReGenesisFault::NoNode, &folder))?;
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = Timestamp::new(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX));
-    let order = Order { author, lost, reason, nonce: random(), now };
+    let order = Order { author, lost, reason, nonce: random(), now: now() };
     let file = draft(&folder, &config.consortium, order).map_err(|fault| refused(fault, &folder))?;
     write(out, &file)?;
     Ok(Output::new(&Shown::of(&file, Some(out))))
@@ -150,12 +148,23 @@ fn applied(files: &[PathBuf], config: &LedgerConfig, named: Digest) -> Result<Ou
         let title = format!("no signature of {}", missing.join(", "));
         return Err(Failure::new("N-177", title, named));
     }
+    // Each block is later than the one before: nobody would vote for one until the clocks are there.
+    let (time, clock) = (all.header().time, now());
+    if time.get() > clock.get().saturating_add(config.consortium.parameters().clock_ahead_ms) {
+        let title = format!("its time {time} ms is ahead of this machine's clock at {clock} ms");
+        return Err(Failure::new("N-178", title, named));
+    }
     let folder = config.data_dir.join("ledger");
     let executed = apply(&folder, &config.consortium, |executed| own_node(executed, config), &all, named);
     let executed = executed.map_err(|fault| refused(fault, &folder))?;
     let votes = own_node(&executed, config).is_some_and(|node| executed.validators().key(node).is_some());
     let (re_genesis, lineage, height) = (named, executed.state.lineage(), executed.height);
     Ok(Output::new(&Applied { folder, re_genesis, lineage, height, votes }))
+}
+
+fn now() -> Timestamp {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::new(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The final state of a stopped node.
