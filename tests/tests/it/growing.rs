@@ -51,7 +51,7 @@ async fn what_one_operator_founded_others_join_until_it_goes_on_without_the_foun
         })
         .await;
         members.push(name);
-        say(&cluster, name, "Am I one of you?").await;
+        until_heard(&cluster, name, "Am I one of you?").await;
     }
 
     let moving = ask("Where do I go?", 60, 7, 25);
@@ -64,7 +64,7 @@ async fn what_one_operator_founded_others_join_until_it_goes_on_without_the_foun
 
     // Three of four are a quorum.
     cluster.kill(FOUNDER).await.expect("it ran");
-    say(&cluster, "eu-2", "Is anybody missing?").await;
+    until_heard(&cluster, "eu-2", "Is anybody missing?").await;
     let auditor = cluster.auditor("us-1");
     let mut bundle = Vec::new();
     until("the move is proven", async || match auditor.bundle(&stream.wallet).await {
@@ -82,6 +82,15 @@ async fn what_one_operator_founded_others_join_until_it_goes_on_without_the_foun
     for node in members {
         assert_no_evidence(&cluster.folder().join(node));
     }
+}
+
+/// Waits until a session at `node` goes to its end. A node that just came does not know at once who has room.
+async fn until_heard(cluster: &Cluster, node: &str, words: &str) {
+    until("a session goes to its end", async || match cluster.tenant(node).ask(&ask(words, 4, 7, 0)).await {
+        Ok(mut stream) => stream.read_to_end().await.is_ok(),
+        Err(_) => false,
+    })
+    .await;
 }
 
 /// A consortium of one, and places for those who join it.
