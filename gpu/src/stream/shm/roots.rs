@@ -28,12 +28,13 @@ impl Roots {
         }
     }
 
-    /// Adds the head that the writer is about to publish, if all before it are there.
-    pub fn push(&mut self, head: &PageHead) {
+    /// Adds the head that the writer is about to publish, if all before it are there. What the other side trimmed goes.
+    pub fn push(&mut self, memory: &Memory, head: &PageHead) {
         if let Self::Kept(log) = self
             && log.tail() == head.position
         {
             log.push(head);
+            log.trim(memory.header().earliest.0.load(Ordering::SeqCst).min(head.position));
         }
     }
 

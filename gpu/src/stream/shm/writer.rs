@@ -203,7 +203,7 @@ impl StreamWriter for ShmWriter {
             return Err(damaged("no head has these values"));
         }
         memory.entry(tail)?.write(start, bytes, &encoded);
-        self.side.roots.lock().unwrap_or_else(PoisonError::into_inner).push(&head);
+        self.side.roots.lock().unwrap_or_else(PoisonError::into_inner).push(memory, &head);
         ahead.next = Geometry::after(start, bytes);
         // From here on it is there.
         memory.header().tail.0.store(tail.saturating_add(1), Ordering::Release);
