@@ -8,8 +8,8 @@ use std::{fs, path::Path, sync::Arc};
 use gpu::{
     Engine, EngineOptions, Model, SamplingParams, SequenceId, Session, TailPage,
     continuation::{
-        Body, Bound, DecodeBody, Flags, Journal, SignedContinuation, Standing, Status, Tail, Terms, journal_descriptor,
-        kv_descriptor, v1,
+        Body, Bound, DecodeBody, Flags, Journal, SCHEMA, SignedContinuation, Standing, Status, Tail, Terms,
+        journal_descriptor, kv_descriptor, v1,
     },
     numerics_id,
     stream::{Appended, Descriptor, Draft, Expect, RingOptions, RingStream, Stream, StreamWriter},
@@ -240,6 +240,23 @@ fn a_session_of_schema_2_goes_on_with_its_tokens() {
         let tail = rows.expect("a body").map(|Tail { rows, .. }| TailPage { rows, payload });
         let streams = Streams { journal, kv, tail };
         assert_eq!(resume(&mut engine, &golden.continuation, &streams), golden.expected, "{name}");
+    }
+}
+
+#[test]
+fn every_schema_has_its_golden_files_and_they_never_change() {
+    let pinned = [
+        "fd9b79e6607719bbdd6be7895e765356e1abd4e2ebdcb6566529c493ef721588",
+        "fded9135a64e1ff11555372afd7a3bce7186205703395344d3889788e4990254",
+    ];
+    assert_eq!(pinned.len(), usize::from(SCHEMA), "a schema without golden files");
+    for (schema, pinned) in (1..).zip(pinned) {
+        let mut hash = blake3::Hasher::new();
+        for name in NAMES {
+            let file = folder(&format!("goldens/continuation/v{schema}")).join(name).with_extension("bin");
+            hash.update(&fs::read(file).expect("readable"));
+        }
+        assert_eq!(hash.finalize().to_hex().as_str(), pinned, "schema {schema}");
     }
 }
 
