@@ -8,9 +8,12 @@ use gpu::{
 };
 use wallet::units::TokenCount;
 
-use super::{Figures, rounds::quantile};
+use super::{
+    Figures,
+    rounds::{median, quantile},
+};
 use crate::bench::{
-    BenchFault,
+    BenchFault, ROUNDS,
     sessions::{At, Chance, Place, Plan, Point, Session, SessionFault, Turn, World},
 };
 
@@ -28,9 +31,9 @@ struct Nowhere;
 pub fn figures(figures: &mut Figures, model: &Arc<Model>, seed: u64, dir: &Path) -> Result<(), BenchFault> {
     figures.set("continuation_bytes_decode", largest(model, seed, dir)?);
     // Suspending and resuming; and signing and checking a signature in their place, after every other token.
-    let mut times: [Vec<f64>; 4] = Default::default();
+    let mut rounds: [[Vec<f64>; 4]; ROUNDS] = Default::default();
     for number in 0..SESSIONS {
-        // From short ones to those that fill the model's context.
+        // From short ones to those that fill the model's context, in each round.
         let tokens = 2 * SUSPENDS;
         let room = model.config().positions_max as u64 - u64::from(tokens) - 2;
         let plan = long(seed, number, 1 + room * number / SESSIONS, tokens + 1, model);
@@ -41,23 +44,25 @@ pub fn figures(figures: &mut Figures, model: &Arc<Model>, seed: u64, dir: &Path)
             let resume = session.resume(&parked)?;
             next_token(&mut session)?;
             let [sign, verify] = session.sign_and_verify(&mut Nowhere)?;
-            for (times, took) in times.iter_mut().zip([suspend, resume, sign, verify]) {
+            let round = &mut rounds[number as usize % ROUNDS];
+            for (times, took) in round.iter_mut().zip([suspend, resume, sign, verify]) {
                 times.push(took.as_secs_f64() * 1e6);
             }
         }
     }
-    figures.set("suspends_timed", times[0].len());
-    for (names, times) in [
+    figures.set("suspends_timed", rounds.iter().map(|round| round[0].len()).sum::<usize>());
+    for (at, names) in [
         ["suspend_us_p50", "suspend_us_p99"],
         ["resume_us_p50", "resume_us_p99"],
         ["suspend_limit_us_p50", "suspend_limit_us_p99"],
         ["resume_limit_us_p50", "resume_limit_us_p99"],
     ]
     .into_iter()
-    .zip(&mut times)
+    .enumerate()
     {
-        figures.set(names[0], quantile(times, 0.5));
-        figures.set(names[1], quantile(times, 0.99));
+        for (name, share) in names.into_iter().zip([0.5, 0.99]) {
+            figures.set(name, median(&mut rounds.each_mut().map(|round| quantile(&mut round[at], share))));
+        }
     }
     Ok(())
 }
