@@ -13,7 +13,8 @@ mod streams;
 mod tests;
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
@@ -147,6 +148,12 @@ impl SessionDir {
     }
 }
 
+/// Makes a folder that is there after a loss of power, if what is in it is synced.
 fn make_dir(dir: &Path) -> Result<(), DiskFault> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_fault(dir))
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_fault(dir))?;
+    let parent = dir.parent().unwrap_or(dir);
+    File::open(parent).and_then(|folder| folder.sync_all()).map_err(io_fault(parent))
 }
