@@ -252,7 +252,7 @@ impl Shared {
                     let _ = line.send(EngineEvent {
                         position: token.position,
                         token: token.token,
-                        finish: token.finish.map(Into::into),
+                        finish: token.finish,
                         step_start_ns: start_ns,
                         step_end_ns: end_ns,
                     });

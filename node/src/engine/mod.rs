@@ -73,7 +73,7 @@ pub struct EngineEvent {
     /// The token.
     pub token: u32,
     /// Set with the last token.
-    pub finish: Option<FinishReason>,
+    pub finish: Option<gpu::FinishReason>,
     /// When the step began.
     pub step_start_ns: u64,
     /// When it ended.

@@ -23,6 +23,7 @@ use super::{
     evidence::Evidence,
     held::Held,
     ledger::Submissions,
+    rebuild::Again,
     refusal::Refusal,
     request::{GenerateReply, GenerateRequest},
     start::{SessionStart, SessionTerms},
@@ -72,6 +73,8 @@ pub(crate) struct Actor {
     /// See the view.
     pub(crate) recomputed: Option<TokenCount>,
     pub(crate) failed: Option<String>,
+    /// When it is brought back into the engine.
+    pub(super) again: Again,
     effects: VecDeque<Effect>,
     facts: mpsc::UnboundedReceiver<Arc<FinalFact>>,
     height: BlockHeight,
@@ -206,6 +209,7 @@ impl Actor {
             suspended: false,
             recomputed: None,
             failed: None,
+            again: Again::default(),
             effects: VecDeque::new(),
             facts: context.feed.subscribe(wallet),
             height: BlockHeight::ZERO,
@@ -306,7 +310,7 @@ impl Actor {
                     self.cut_ticket(head, epoch, receiver, next_token).await;
                 }
                 Effect::DecodeAhead { .. } => self.go_on().await,
-                Effect::Emit { from } => self.serve(from).await,
+                Effect::Emit { .. } => self.serve().await,
                 Effect::Stop { why } => self.stop(why).await,
                 Effect::EraseKeys { epoch } => self.erase(epoch),
             }

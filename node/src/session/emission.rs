@@ -1,16 +1,13 @@
 //! From the engine's tokens to emitted ones: the journal first, and nothing before the session may serve.
 
+use gpu::FinishReason;
 use ledger::event::CloseReason;
-use wallet::{
-    handoff::{Input, Mode},
-    units::TokenPosition,
-};
+use wallet::handoff::{Input, Mode};
 
 use super::{
     actor::Actor,
     refusal::Refusal,
     tokens::{EmittedToken, End},
-    view::FinishReason,
 };
 use crate::engine::EngineEvent;
 
@@ -34,8 +31,8 @@ impl Actor {
         }
     }
 
-    /// Serves from `from` on: what was decoded ahead first, then whatever the engine chooses.
-    pub(super) async fn serve(&mut self, from: TokenPosition) {
+    /// Serves: what was decoded ahead first, then whatever the engine chooses.
+    pub(super) async fn serve(&mut self) {
         self.session.tokens.end(None);
         self.emit_missing();
         for event in std::mem::take(&mut self.held_back) {
@@ -47,9 +44,8 @@ impl Actor {
         }
         if self.sequence.is_some() {
             self.go_on().await;
-        } else if let Err(refusal) = self.rebuild().await {
-            tracing::warn!(wallet = %self.wallet.0, %from, code = refusal.code(), %refusal, "the session cannot be rebuilt");
-            self.give_up(CloseReason::Unrecoverable, &refusal);
+        } else {
+            self.bring_back().await;
         }
     }
 
@@ -72,7 +68,7 @@ impl Actor {
     pub(super) async fn end(&mut self, reason: CloseReason) -> Result<(), Refusal> {
         let held = self.held.as_mut().ok_or(Refusal::Unknown)?;
         if held.finished.is_none() {
-            self.finish(FinishReason::Closed).await;
+            self.finish(None).await;
         }
         self.close = Some(reason);
         Ok(())
@@ -101,18 +97,22 @@ impl Actor {
         if held.finished.is_some() || event.position != held.next() {
             return;
         }
+        // What is not in the journal is not emitted.
         let emitted = match held.push(event) {
             Ok(emitted) => emitted,
-            // What is not in the journal is not emitted, so the session cannot go on here.
-            Err(refusal) => {
-                self.give_up(CloseReason::Unrecoverable, &refusal);
+            Err(fault) if fault.may_be_whole() => return self.put_down(fault),
+            Err(fault) => {
+                self.give_up(CloseReason::Unrecoverable, &fault.into());
                 return self.release();
             }
         };
-        self.session.tokens.push(emitted);
+        // Where the disk failed, what was shown may stand there no longer: it is chosen again, and not shown again.
+        if emitted.position >= self.session.tokens.next() {
+            self.session.tokens.push(emitted);
+        }
         self.note_first_step(event);
         if let Some(reason) = event.finish {
-            self.finish(reason).await;
+            self.finish(Some(reason)).await;
         } else if let Err(refusal) = self.keep_pages().await {
             // They can be computed again; only a restart takes longer.
             tracing::warn!(wallet = %self.wallet.0, %refusal, "full pages were not kept");
@@ -120,7 +120,8 @@ impl Actor {
         self.fill_hop().await;
     }
 
-    async fn finish(&mut self, reason: FinishReason) {
+    /// No token follows. Without a reason of the engine's, the session is closed from outside.
+    pub(super) async fn finish(&mut self, reason: Option<FinishReason>) {
         if let Some(held) = &mut self.held
             && let Err(refusal) = held.finish(reason)
         {

@@ -190,9 +190,12 @@ impl Held {
     }
 
     /// Takes the next token in: the journal first, then everything else.
-    pub(crate) fn push(&mut self, event: &EngineEvent) -> Result<EmittedToken, Refusal> {
+    ///
+    /// # Errors
+    /// [`DiskFault`]; see [`DiskFault::may_be_whole`].
+    pub(crate) fn push(&mut self, event: &EngineEvent) -> Result<EmittedToken, DiskFault> {
         let chosen = Chosen { token: Some(event.token), finish: None };
-        self.program.chose(&mut self.journal, chosen).map_err(DiskFault::from)?;
+        self.program.chose(&mut self.journal, chosen)?;
         self.active_at = now();
         if let Some(before) = self.last_step_end_ns.replace(event.step_end_ns)
             && self.intervals.len() < SAMPLES_KEPT
@@ -208,16 +211,13 @@ impl Held {
         Ok(EmittedToken { position: event.position, id: event.token, text })
     }
 
-    /// Notes how generation ended. What was closed from outside is no result of the program: the journal itself is.
-    pub(crate) fn finish(&mut self, reason: FinishReason) -> Result<(), Refusal> {
-        self.finished = Some(reason);
-        let reason = match reason {
-            FinishReason::Stop => gpu::FinishReason::EndToken,
-            FinishReason::Length => gpu::FinishReason::MaxTokens,
-            FinishReason::Closed => {
-                self.journal.stream().close(self.epoch).map_err(journal_fault)?;
-                return Ok(());
-            }
+    /// Notes how generation ended. What was closed from outside, without a reason, is no result of the program: the
+    /// journal itself is closed.
+    pub(crate) fn finish(&mut self, reason: Option<gpu::FinishReason>) -> Result<(), Refusal> {
+        self.finished = Some(reason.map_or(FinishReason::Closed, FinishReason::from));
+        let Some(reason) = reason else {
+            self.journal.stream().close(self.epoch).map_err(journal_fault)?;
+            return Ok(());
         };
         let chosen = Chosen { token: None, finish: Some(reason) };
         self.program.chose(&mut self.journal, chosen).map_err(DiskFault::from)?;
@@ -295,8 +295,11 @@ impl Held {
             // Without them everything is computed again.
             self.kv = dir.open_kv(keys, stream.hash()).ok().flatten();
         }
-        while let Some(page) = self.kv.as_ref().map(|kv| read_page(kv, &self.content, keys, stream)) {
-            match page {
+        // The last token has no row yet. After a loss of power the stream of pages may know more than the journal does.
+        let rows = self.next().get().saturating_sub(1);
+        let most = u64::from(rows / u32::from(stream.block));
+        while let Some(kv) = self.kv.as_ref().filter(|_| self.content.pages() < most) {
+            match read_page(kv, &self.content, keys, stream) {
                 Ok(Some(page)) => {
                     self.content.push(&page.head().hash);
                     take(&page);

@@ -17,6 +17,7 @@ pub(crate) mod held;
 mod ledger;
 mod parking;
 mod program;
+mod rebuild;
 mod record;
 pub mod refusal;
 pub mod relay;

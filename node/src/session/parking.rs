@@ -1,20 +1,17 @@
-//! A session that leaves the engine and comes back at the same node: suspended, evicted, or rebuilt after a restart.
+//! A session that leaves the engine and comes back when somebody says so: suspended, resumed, evicted.
 
-use std::time::Duration;
-
-use ledger::event::{BatchEvicted, CloseReason, Event};
+use ledger::event::{BatchEvicted, Event};
 use wallet::{digest::Digest, handoff::Mode};
 use zeroize::Zeroizing;
 
 use super::{
     actor::Actor,
-    continuation::{Stand, engine_tail},
+    continuation::Stand,
     disk::{HolderKeys, SessionDir},
     held::Held,
     refusal::Refusal,
-    view::FinishReason,
 };
-use crate::engine::{Arrival, EngineRefusal, Parked};
+use crate::engine::{EngineRefusal, Parked};
 
 impl Actor {
     /// Parks the session: continuation, journal and pages are on the disk, sealed, and its sequence is
@@ -45,9 +42,10 @@ impl Actor {
     }
 
     /// Does what waits for the disk, off the runtime's own threads: other sessions decode meanwhile.
-    async fn on_disk<W>(&mut self, work: W) -> Result<(), Refusal>
+    pub(super) async fn on_disk<W, T>(&mut self, work: W) -> Result<T, Refusal>
     where
-        W: FnOnce(&mut Held, &SessionDir, &HolderKeys) -> Result<(), Refusal> + Send + 'static,
+        W: FnOnce(&mut Held, &SessionDir, &HolderKeys) -> Result<T, Refusal> + Send + 'static,
+        T: Send + 'static,
     {
         let (dir, keys) = (self.dir.clone(), self.keys.clone().ok_or(Refusal::Unknown)?);
         let mut held = self.held.take().ok_or(Refusal::Unknown)?;
@@ -94,60 +92,6 @@ impl Actor {
         let event = BatchEvicted { wallet, head: view.head, epoch: view.epoch, decision };
         self.submit_evidence(Event::BatchEvicted(event));
         Ok(())
-    }
-
-    /// Brings the session into the engine from its tokens and the pages that survived.
-    pub(super) async fn rebuild(&mut self) -> Result<(), Refusal> {
-        let (Some(held), Some(keys)) = (&mut self.held, &self.keys) else { return Err(Refusal::Disk) };
-        held.may_go_on()?;
-        let start = &held.start;
-        let generated = held.next().get().saturating_sub(start.prompt_tokens.get());
-        if generated >= start.sampling.max_tokens.get() {
-            // The last token was written down, and the end after it was not.
-            held.finish(FinishReason::Length)?;
-            self.close.get_or_insert(CloseReason::Finished);
-            self.emit_end();
-            return Ok(());
-        }
-        let stream = self.context.engine.stream();
-        let pages = held.surviving_pages(&self.dir, keys, &stream);
-        let tail = Zeroizing::new(held.parked_tail(&self.dir, keys, &stream, pages.len() as u64));
-        let arrival = Arrival {
-            tokens: held.tokens().to_vec(),
-            prompt_tokens: held.start.prompt_tokens,
-            sampling: held.start.sampling.clone(),
-            pages,
-            tail: engine_tail(&tail),
-            salt: keys.prefix_salt.clone(),
-            pace: Duration::from_millis(u64::from(held.start.terms.pace_ms)),
-        };
-        let (sequence, started) = self.context.engine.start(arrival, false).await?;
-        let known = held.next().get();
-        self.sequence = Some(sequence);
-        self.note_recomputed(known, &started);
-        if let Some(reason) = started.finish {
-            if let Some(held) = &mut self.held {
-                held.finish(reason.into())?;
-            }
-            self.close.get_or_insert(CloseReason::Finished);
-            self.emit_end();
-            self.release();
-        }
-        Ok(())
-    }
-
-    /// Brings a session back that its engine has lost. Its pages are a cache miss; it reads none of its prompt again
-    /// beyond what they do not cover.
-    pub(super) async fn watch_engine(&mut self) {
-        let is_open = self.held.as_ref().is_some_and(|held| held.finished.is_none()) && self.close.is_none();
-        let is_lost = self.sequence.is_none() && !self.suspended && self.outbound.is_none();
-        let is_back = !self.context.engine.is_lost();
-        if self.handoff.mode() != Mode::Serving || !is_open || !is_lost || !is_back {
-            return;
-        }
-        if let Err(refusal) = self.rebuild().await {
-            tracing::debug!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the engine is not back yet");
-        }
     }
 
     fn may_park(&self) -> Result<(), Refusal> {

@@ -40,15 +40,8 @@ impl Actor {
         let handoff = Handoff::restart(context.me, wallet, context.boot_nonce, next, now());
         let mut actor = Self::new(sessions, wallet, handoff);
         actor.held = held;
-        if let (Some(held), Some(keys)) = (&mut actor.held, &keys) {
-            let in_doubt = held.may_go_on().err();
-            if let Some(refusal) = &in_doubt {
-                tracing::warn!(wallet = %wallet.0, code = refusal.code(), %refusal, "the session stands until somebody decides");
-            }
-            if held.is_parked() || in_doubt.is_some() {
-                actor.suspended = true;
-                held.count_pages(&actor.dir, keys, &context.engine.stream());
-            }
+        if let Some(keys) = &keys {
+            actor.stand_if_parked(keys);
         }
         actor.close = match &actor.held {
             // Not before the ledger said that this node holds it.

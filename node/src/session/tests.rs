@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A request of a tenant whose policy allows the node's region.
-fn request(testbed: &Testbed, sampling: Sampling, pace_ms: u32, secret: &ResumeSecret) -> GenerateRequest {
+pub(super) fn request(testbed: &Testbed, sampling: Sampling, pace_ms: u32, secret: &ResumeSecret) -> GenerateRequest {
     let context = testbed.node(0).sessions().context();
     let regions = BTreeSet::from([RegionId::try_from("eu".to_owned()).expect("a region name")]);
     let master = TenantMaster::from_bytes([8; 32]);

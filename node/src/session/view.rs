@@ -40,7 +40,7 @@ pub struct SessionView {
     pub pace_ms: u32,
     /// The move that is under way.
     pub hop: Option<HopView>,
-    /// Why the session ended without its last token; a refusal's code and words.
+    /// Why the session ended without its last token, or waits for the disk; a refusal's code and words.
     pub failed: Option<String>,
 }
 

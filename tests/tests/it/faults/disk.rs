@@ -1,9 +1,13 @@
 //! A disk that is full, and one that does not sync any more: the node stops and says why, and comes back when it can.
 
 use super::{SOME, Storm};
+use crate::consortium::{ask, assert_gapless, control};
 
 /// Long enough for some blocks, and short of what a storm writes.
 const ROOM: u32 = 200_000;
+/// A session that decodes meanwhile: long enough not to end before.
+const TOKENS: u32 = 280;
+const PACE_MS: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_disk_does_not_sync_stops_says_so_and_comes_back() {
@@ -27,13 +31,20 @@ async fn a_node_whose_disk_does_not_sync_stops_says_so_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_whose_disk_is_full_stops_says_so_and_comes_back() {
+async fn a_node_whose_disk_is_full_stops_says_so_and_comes_back_with_its_sessions() {
     let mut storm = Storm::start().await;
-    for full in [storm.follower().await, storm.leader().await] {
+    for (full, seed) in [storm.follower().await, storm.leader().await].into_iter().zip(40..) {
+        let request = ask("What goes on where there was no room?", TOKENS, seed, PACE_MS);
+        let expected = control(&storm, full, &request).await;
+        let mut cut = storm.tenant(full).ask(&request).await.expect("a session");
+        assert_eq!(cut.served_by, full, "a node serves its own clients while it has room");
+        cut.read_until(5).await.expect("its first tokens");
         let said = storm.log(full).len();
         storm.switch(full).space_left(Some(ROOM));
         assert_stops(&mut storm, full, said, "N-551", "No space left on device").await;
         assert!(storm.switch(full).writes_refused() > 0, "{full} stopped for another reason");
+        cut.read_while_open().await;
+        assert!(!cut.done, "the session ended before the disk was full; nothing was shown");
         storm.load.until_more(SOME, &format!("with {full} full")).await;
 
         let said = storm.log(full).len();
@@ -42,6 +53,11 @@ async fn a_node_whose_disk_is_full_stops_says_so_and_comes_back() {
         storm.switch(full).space_left(None);
         storm.restart(full).await.expect("it starts on its own files");
         storm.until_even().await;
+        let last = cut.seen.last().expect("tokens").position;
+        let mut rest = storm.tenant(full).resume(&cut.wallet, &cut.resume_secret, last).await.expect("it is there");
+        rest.read_to_end().await.expect("it goes to its end");
+        assert_gapless(&[&cut, &rest]);
+        assert_eq!([cut.ids(), rest.ids()].concat(), expected, "{full} went on with other tokens");
     }
     storm.end().await;
 }

@@ -1,0 +1,161 @@
+//! A session that is brought into the engine from what is on the disk: when it begins to serve, when it is resumed, and
+//! when the engine lost it or the disk failed.
+
+use std::time::Duration;
+
+use gpu::FinishReason;
+use ledger::event::CloseReason;
+use tokio::time::Instant;
+use wallet::handoff::Mode;
+use zeroize::Zeroizing;
+
+use super::{
+    actor::Actor,
+    continuation::engine_tail,
+    disk::{DiskFault, HolderKeys},
+    held::Held,
+    refusal::Refusal,
+};
+use crate::engine::Arrival;
+
+/// The wait before a session is rebuilt again that could not be; doubles up to [`AGAIN_AFTER_MAX`]. To try reads all of its
+/// pages.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(5);
+
+/// When a session is tried again that could not be rebuilt.
+#[derive(Debug, Default)]
+pub(crate) struct Again {
+    /// None: at once.
+    at: Option<Instant>,
+    after: Duration,
+}
+
+impl Again {
+    fn is_due(&self) -> bool {
+        self.at.is_none_or(|at| Instant::now() >= at)
+    }
+
+    fn later(&mut self) {
+        self.after = (self.after * 2).clamp(AGAIN_AFTER, AGAIN_AFTER_MAX);
+        self.at = Some(Instant::now() + self.after);
+    }
+}
+
+impl Actor {
+    /// Brings a session back that should decode and is not in the engine. Its pages are a cache miss; it reads none of its
+    /// prompt again beyond what they do not cover.
+    pub(super) async fn watch_engine(&mut self) {
+        // Without what is held, it is to be read from the disk again.
+        let is_open = self.keys.is_some() && self.held.as_ref().is_none_or(|held| held.finished.is_none());
+        let is_out = self.sequence.is_none() && !self.suspended && self.outbound.is_none();
+        let may = self.handoff.mode() == Mode::Serving && self.close.is_none() && !self.context.engine.is_lost();
+        if may && is_open && is_out && self.again.is_due() {
+            self.bring_back().await;
+        }
+    }
+
+    /// Rebuilds the session, or tries again later if only the moment is wrong: no room in the engine, an engine that is
+    /// being started, a disk that does not answer. Nothing may be concluded from that, and least of all that the session is
+    /// lost: what it goes on from is on the disk.
+    pub(super) async fn bring_back(&mut self) {
+        let rebuilt = match self.reopen().await {
+            Ok(()) if self.suspended => return,
+            Ok(()) => self.rebuild().await,
+            Err(fault) if fault.may_be_whole() => {
+                tracing::warn!(wallet = %self.wallet.0, %fault, "what is kept of the session cannot be read now");
+                return self.again.later();
+            }
+            Err(fault) => Err(fault.into()),
+        };
+        match rebuilt {
+            Ok(()) => (self.again, self.failed) = (Again::default(), None),
+            Err(refusal) if refusal.retry() => {
+                tracing::debug!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the session is rebuilt later");
+                self.again.later();
+            }
+            Err(refusal) => {
+                tracing::warn!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the session cannot be rebuilt");
+                self.give_up(CloseReason::Unrecoverable, &refusal);
+            }
+        }
+    }
+
+    /// The disk did not take what the session wrote. It leaves the engine, and goes on from the disk once that answers: what
+    /// stands there may be whole.
+    pub(super) fn put_down(&mut self, fault: DiskFault) {
+        tracing::warn!(wallet = %self.wallet.0, %fault, "the session waits for the disk");
+        self.release();
+        // Its streams take nothing any more before they are opened again.
+        self.held = None;
+        self.failed = Some(Refusal::from(fault).to_peer().to_string());
+        self.again.later();
+    }
+
+    /// Reads what is kept of the session, if it was put down.
+    async fn reopen(&mut self) -> Result<(), DiskFault> {
+        let (None, Some(keys)) = (&self.held, &self.keys) else { return Ok(()) };
+        let (dir, keys, engine) = (self.dir.clone(), keys.clone(), self.context.engine.clone());
+        let reading = tokio::task::spawn_blocking(move || (Held::reopen(&dir, &keys, &engine), keys));
+        // It is not cancelled while it runs, and disk work does not panic.
+        let Ok((held, keys)) = reading.await else { return Ok(()) };
+        self.held = held?;
+        self.stand_if_parked(&keys);
+        self.emit_missing();
+        Ok(())
+    }
+
+    /// A session that is parked, or of which somebody has to decide something, stays out of the engine.
+    pub(super) fn stand_if_parked(&mut self, keys: &HolderKeys) {
+        let Some(held) = &mut self.held else { return };
+        let in_doubt = held.may_go_on().err();
+        if let Some(refusal) = &in_doubt {
+            tracing::warn!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the session stands until somebody decides");
+        }
+        if held.is_parked() || in_doubt.is_some() {
+            self.suspended = true;
+            held.count_pages(&self.dir, keys, &self.context.engine.stream());
+        }
+    }
+
+    /// Brings the session into the engine from its tokens and the pages that survived.
+    pub(super) async fn rebuild(&mut self) -> Result<(), Refusal> {
+        let held = self.held.as_ref().ok_or(Refusal::Disk)?;
+        held.may_go_on()?;
+        let start = &held.start;
+        let generated = held.next().get().saturating_sub(start.prompt_tokens.get());
+        if generated >= start.sampling.max_tokens.get() {
+            // The last token was written down, and the end after it was not.
+            self.finish(Some(FinishReason::MaxTokens)).await;
+            return Ok(());
+        }
+        let stream = self.context.engine.stream();
+        let salt = self.keys.as_ref().ok_or(Refusal::Disk)?.prefix_salt.clone();
+        let arrival = self
+            .on_disk(move |held, dir, keys| {
+                let pages = held.surviving_pages(dir, keys, &stream);
+                let tail = Zeroizing::new(held.parked_tail(dir, keys, &stream, pages.len() as u64));
+                Ok(Arrival {
+                    tokens: held.tokens().to_vec(),
+                    prompt_tokens: held.start.prompt_tokens,
+                    sampling: held.start.sampling.clone(),
+                    pages,
+                    tail: engine_tail(&tail),
+                    salt,
+                    pace: Duration::from_millis(u64::from(held.start.terms.pace_ms)),
+                })
+            })
+            .await?;
+        let known = u32::try_from(arrival.tokens.len()).unwrap_or(u32::MAX);
+        let (sequence, started) = self.context.engine.start(arrival, false).await?;
+        self.sequence = Some(sequence);
+        self.note_recomputed(known, &started);
+        if let Some(reason) = started.finish {
+            self.finish(Some(reason)).await;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

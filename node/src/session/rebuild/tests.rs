@@ -1,0 +1,146 @@
+use std::{io, path::Path};
+
+use gpu::stream::Stream as _;
+use wallet::{
+    page::StreamDescriptor,
+    units::{TokenCount, TokenPosition},
+};
+
+use super::super::{
+    context::random,
+    continuation::NO_PARENT,
+    disk::{SessionDir, SessionsDir},
+    request::{ResumeSecret, Sampling},
+    start::SessionStart,
+    tests::request,
+};
+use super::*;
+use crate::testbed::{PATIENCE, Testbed, control, ids, prompt};
+
+/// A session of a node whose engine has `blocks` blocks, in the hands of the test.
+async fn begin(blocks: u32, sampling: Sampling) -> (Testbed, Actor) {
+    let mut testbed = Testbed::prepare(&["eu"]);
+    testbed.config(0).engine.block_count = blocks;
+    testbed.start_node(0, crate::node::Seams::default()).await;
+    testbed.until_final().await;
+    let request = request(&testbed, sampling, 0, &ResumeSecret(random()));
+    let wallet = request.tenant.grant.verify().expect("the tenant's");
+    let actor = Actor::create(testbed.node(0).sessions(), wallet, request).await.expect("it begins");
+    (testbed, actor)
+}
+
+/// Takes `count` tokens of the engine in.
+async fn take(actor: &mut Actor, count: usize) {
+    for _ in 0..count {
+        let events = &mut actor.sequence.as_mut().expect("it decodes").events;
+        let event =
+            tokio::time::timeout(PATIENCE, events.recv()).await.expect("a token comes").expect("the engine runs");
+        actor.on_engine(event).await;
+    }
+}
+
+async fn until_back(actor: &mut Actor) {
+    let back = async {
+        while actor.sequence.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            actor.watch_engine().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, back).await.expect("it comes back");
+}
+
+fn emitted(actor: &Actor) -> Vec<u32> {
+    let first = TokenPosition::new(prompt().len() as u32);
+    actor.session.tokens.peek(first, usize::MAX).0.iter().map(|token| token.id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_for_which_the_engine_has_no_room_waits_and_is_not_closed() {
+    let (sampling, expected) = control(48);
+    // Room for one.
+    let (_testbed, mut actor) = begin(9, sampling.clone()).await;
+    take(&mut actor, 20).await;
+    // The engine loses it, and takes another one in its place.
+    actor.release();
+    let arrival = Arrival {
+        tokens: prompt().iter().map(|token| token + 1).collect(),
+        prompt_tokens: TokenCount::new(prompt().len() as u32),
+        sampling: sampling.to_engine().expect("valid"),
+        pages: Vec::new(),
+        tail: None,
+        salt: actor.keys.as_ref().expect("it is held").prefix_salt.clone(),
+        pace: Duration::ZERO,
+    };
+    let (other, _) = actor.context.engine.start(arrival, true).await.expect("room");
+    actor.serve().await;
+    assert!(actor.sequence.is_none(), "there was room");
+    assert_eq!((actor.close, &actor.failed), (None, &None), "it is only to wait");
+
+    actor.context.engine.release(other.id);
+    until_back(&mut actor).await;
+    take(&mut actor, 28).await;
+    assert_eq!(emitted(&actor), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_disk_failed_goes_on_from_the_disk_with_the_same_tokens() {
+    let (sampling, expected) = control(48);
+    let (_testbed, mut actor) = begin(256, sampling).await;
+    take(&mut actor, 20).await;
+    let file = Path::new("journal").to_owned();
+    actor.put_down(DiskFault::Io { file, source: io::ErrorKind::StorageFull.into() });
+    assert!(actor.sequence.is_none() && actor.held.is_none());
+    assert!(actor.close.is_none(), "what it goes on from is on the disk");
+    assert!(actor.failed.is_some(), "who looks is told");
+
+    until_back(&mut actor).await;
+    assert_eq!(actor.failed, None);
+    take(&mut actor, 28).await;
+    assert_eq!(emitted(&actor), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_tokens_that_the_journal_has_lost_are_not_given_to_the_engine() {
+    let (sampling, expected) = control(60);
+    let testbed = Testbed::start(&["eu"]).await;
+    let client = testbed.create(0, &["eu"], &sampling, 10).await;
+    let (_, _stream) = ids(testbed.follow(0, &client, prompt().len() as u32), prompt().len() as u32, 40).await;
+    let context = testbed.node(0).sessions().context();
+    let dir = context.disk.session(client.reply.wallet);
+    let keys = dir.load_keys().expect("readable").expect("it is held here");
+    let kept = super::super::continuation::load(&dir, &keys).expect("readable").expect("it is kept");
+    let (start, _) = SessionStart::read(&kept).expect("a session's");
+
+    // The pages as they are, beside a journal that ends earlier.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let sessions = SessionsDir::open(folder.path(), &context.keys).expect("writable");
+    let elsewhere = sessions.session(client.reply.wallet);
+    let cut = [&prompt()[..], &expected[..17]].concat();
+    let mut held = Held::begin(&elsewhere, &keys, start.clone(), &cut, NO_PARENT, &context.engine).expect("writable");
+    copy_pages(&testbed.session_dir(0, &client), folder.path(), &elsewhere, &keys, &context.engine.stream());
+    let stream = context.engine.stream();
+    let pages = held.surviving_pages(&elsewhere, &keys, &stream);
+    assert_eq!(pages.len(), (cut.len() - 1) / stream.block as usize);
+    let arrival = Arrival {
+        tokens: cut,
+        prompt_tokens: start.prompt_tokens,
+        sampling: start.sampling.clone(),
+        pages,
+        tail: None,
+        salt: keys.prefix_salt.clone(),
+        pace: Duration::ZERO,
+    };
+    context.engine.start(arrival, true).await.expect("the engine takes them");
+}
+
+/// Copies a session's pages. They are more than four.
+fn copy_pages(from: &Path, folder: &Path, to: &SessionDir, keys: &HolderKeys, stream: &StreamDescriptor) {
+    let to_folder = folder.join("sessions").join(from.file_name().expect("the wallet's")).join("kv");
+    std::fs::create_dir(&to_folder).expect("writable");
+    for file in std::fs::read_dir(from.join("kv")).expect("they are kept") {
+        let file = file.expect("readable").path();
+        std::fs::copy(&file, to_folder.join(file.file_name().expect("a file"))).expect("writable");
+    }
+    let pages = to.open_kv(keys, stream.hash()).expect("whole").expect("there").state().tail;
+    assert!(pages > 4, "only {pages} are there");
+}
