@@ -14,6 +14,7 @@ mod forger;
 mod governing;
 mod growing;
 mod joining;
+mod killing;
 mod leader;
 mod moves;
 mod needles;

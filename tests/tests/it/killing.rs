@@ -1,0 +1,138 @@
+//! A node is killed (SIGKILL) at a random moment of a session's life: while it decodes, is parked, goes on, or moves. The
+//! node is the session's holder, or the one to which it moves. Whatever came of that, the client gets each token once, and
+//! the tokens of a run that nothing disturbed.
+
+use std::time::{Duration, Instant};
+
+use node::{
+    bench::sessions::Chance,
+    demo::{
+        client::{Admin, TokenStream},
+        cluster::Cluster,
+    },
+};
+
+use crate::{
+    consortium::{EU, PATIENCE, Running, ask, assert_gapless, assert_no_evidence, control},
+    crash, program,
+};
+
+const ROUNDS: u64 = 16;
+/// Long enough not to end before the kill.
+const TOKENS: u32 = 150;
+const PACE_MS: u64 = 20;
+/// The kill comes within this time, in milliseconds, after what it is to cut off was begun. A move takes about so long.
+const WITHIN_MS: u64 = 400;
+/// How long a client waits for a token before it asks again.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// What is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    Decode,
+    Park,
+    Resume,
+    /// The holder dies.
+    MoveFrom,
+    /// The other one dies.
+    MoveTo,
+}
+
+const ACTS: [Act; 5] = [Act::Decode, Act::Park, Act::Resume, Act::MoveFrom, Act::MoveTo];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_killed_at_any_moment_of_a_session_costs_its_client_no_token() {
+    let seed = crash::seed();
+    let mut chance = Chance::new(seed, 1);
+    let mut cluster = Running::start("warn,node=info").await;
+    for round in 0..ROUNDS {
+        // Each comes up.
+        let act = ACTS[(round as usize) % ACTS.len()];
+        let request = ask("What does a session lose when its node dies?", TOKENS, chance.below(1 << 30), PACE_MS);
+        let expected = control(&cluster, "eu-3", &request).await;
+        let door = EU[chance.below(3) as usize];
+        let mut stream = cluster.tenant(door).ask(&request).await.expect("a session");
+        stream.read_until(5).await.expect("its first tokens");
+        let victim = cut_off(&mut cluster, &stream, act, &mut chance).await;
+        println!("round {round}: {act:?}, {victim} dies, the client is at {door}");
+        cluster.restart(victim).await.expect("it starts on its own files");
+        let parts = read_to_end(&cluster, stream, door).await;
+        let parts: Vec<&TokenStream> = parts.iter().collect();
+        assert_gapless(&parts);
+        let ids: Vec<u32> = parts.iter().flat_map(|part| part.ids()).collect();
+        assert_eq!(ids, expected, "seed {seed}, round {round}: {act:?} with {victim} killed gives other tokens");
+    }
+    cluster.kill_all().await.expect("all four run");
+    for node in cluster.nodes() {
+        assert_no_evidence(&cluster.folder().join(node));
+    }
+}
+
+/// Begins what is to be cut off, and kills the node. Its name.
+async fn cut_off(cluster: &mut Running, stream: &TokenStream, act: Act, chance: &mut Chance) -> &'static str {
+    let holder = EU.into_iter().find(|node| *node == stream.served_by).expect("a node of the region");
+    let others: Vec<&str> = EU.into_iter().filter(|node| *node != holder).collect();
+    let other = others[chance.below(2) as usize];
+    let (wallet, admin) = (stream.wallet.clone(), cluster.admin(holder).expect("its socket"));
+    let begun = match act {
+        Act::Decode => None,
+        Act::Park => Some(command(cluster, holder, "suspend", &wallet)),
+        Act::Resume => {
+            // It may be refused, if the session ended; the end of the round says so.
+            let _ = command(cluster, holder, "suspend", &wallet).await;
+            Some(command(cluster, holder, "resume", &wallet))
+        }
+        // What came of it shows at the end.
+        Act::MoveFrom | Act::MoveTo => Some(tokio::spawn(async move { drop(admin.migrate(&wallet, other).await) })),
+    };
+    tokio::time::sleep(Duration::from_millis(chance.below(WITHIN_MS))).await;
+    let victim = if act == Act::MoveTo { other } else { holder };
+    cluster.kill(victim).await.expect("it ran");
+    if let Some(begun) = begun {
+        begun.await.expect("it does not panic");
+    }
+    victim
+}
+
+/// `batchmind wallet` for one session, at a node that may die meanwhile.
+fn command(cluster: &Cluster, node: &str, word: &'static str, wallet: &str) -> tokio::task::JoinHandle<()> {
+    let folder = cluster.folder().join(node).to_str().expect("a path of our own").to_owned();
+    let wallet = wallet.to_owned();
+    tokio::task::spawn_blocking(move || drop(program::run(&["wallet", word, &wallet, "--data-dir", &folder])))
+}
+
+/// The client reads on until it has the last token: all parts of its stream.
+async fn read_to_end(cluster: &Cluster, first: TokenStream, door: &str) -> Vec<TokenStream> {
+    let begun = Instant::now();
+    let (wallet, secret) = (first.wallet.clone(), first.resume_secret.clone());
+    let mut parts = vec![first];
+    while let Some(part) = parts.last_mut().filter(|part| !part.done) {
+        // An error means that it stands: parked, or at a node that is not back yet.
+        let _ = tokio::time::timeout(STALLED, part.read_while_open()).await;
+        if part.done {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the client is not served to the end");
+        wake(cluster, &wallet).await;
+        let last = parts.iter().flat_map(|part| &part.seen).last().expect("its first tokens").position;
+        match cluster.tenant(door).resume(&wallet, &secret, last).await {
+            Ok(next) => parts.push(next),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+    parts
+}
+
+/// Lets a session go on that is parked somewhere.
+async fn wake(cluster: &Cluster, wallet: &str) {
+    for node in EU {
+        if mode(&cluster.admin(node).expect("its socket"), wallet).await.is_some_and(|mode| mode == "suspended") {
+            command(cluster, node, "resume", wallet).await.expect("it does not panic");
+        }
+    }
+}
+
+async fn mode(admin: &Admin, wallet: &str) -> Option<String> {
+    let view = admin.get(&format!("sessions/{wallet}")).await.ok()?;
+    Some(view["mode"].as_str()?.to_owned())
+}
