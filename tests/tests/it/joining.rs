@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     consortium::{Running, ask, assert_no_evidence, say, until},
-    deciding::{api_key, consent, decide, key, text},
+    deciding::{consent, decide, key, text},
     moves::migrate,
     program::{self, failed, succeeded},
 };
@@ -22,7 +22,7 @@ async fn a_node_that_genesis_does_not_name_joins_by_vote_and_is_then_one_of_the_
     let [peer, api] = free_addresses(2).expect("free ports")[..] else { panic!("two addresses") };
     cluster.add(NEW, &Place { announced: peer, listens: peer, api }).expect("files of our own");
     say(&cluster, "eu-1", "Who is here?").await;
-    assert_eq!(join(&cluster, failed), "N-112", "nobody let it in");
+    assert_eq!(join(&cluster, failed), "N-113", "nobody let it in");
 
     let action = |consent: &str| {
         let (key, url) = (key(&cluster, NEW), cluster.api_url(NEW));
@@ -105,5 +105,5 @@ fn with_key_of(cluster: &Cluster, other: &str) -> String {
 /// Makes the newcomer's ledger, as `run` says how it ends.
 fn join<T>(cluster: &Cluster, run: fn(&[&str]) -> T) -> T {
     let config = text(&cluster.folder().join(format!("{NEW}.toml")));
-    run(&["join", "--config", &config, "--url", cluster.api_url("eu-3"), "--api-key-file", &api_key(cluster)])
+    run(&["join", "--config", &config, "--url", cluster.api_url("eu-3")])
 }
