@@ -86,14 +86,28 @@ struct Pointer {
 }
 
 /// A header as stored, with what its block carries beside the entries.
-#[derive(Serialize, Deserialize)]
-struct StoredHeader {
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StoredHeader {
     header: Header,
     proposal: Signature,
     parent_certificate: Option<Certificate>,
     carriers: Vec<Header>,
     skipped: Option<Nullification>,
     entries: u64,
+}
+
+impl From<&Block> for StoredHeader {
+    fn from(block: &Block) -> Self {
+        let Block { header, proposal, parent_certificate, carriers, skipped, entries } = block;
+        Self {
+            header: header.clone(),
+            proposal: *proposal,
+            parent_certificate: parent_certificate.clone(),
+            carriers: carriers.clone(),
+            skipped: skipped.clone(),
+            entries: entries.len() as u64,
+        }
+    }
 }
 
 impl FinalStore {
@@ -154,18 +168,10 @@ impl FinalStore {
         above: &[Header],
         next: Option<ValidatorSet>,
     ) -> Vec<Digest> {
-        let Block { header, proposal, parent_certificate, carriers, skipped, entries } = block;
+        let Block { header, entries, .. } = block;
         let height = number_key(header.height.get());
         let first = header.log_size.saturating_sub(entries.len() as u64);
-        let header_value = StoredHeader {
-            header: header.clone(),
-            proposal: *proposal,
-            parent_certificate: parent_certificate.clone(),
-            carriers: carriers.clone(),
-            skipped: skipped.clone(),
-            entries: entries.len() as u64,
-        };
-        batch.put(HEADERS, &height, &header_value);
+        batch.put(HEADERS, &height, &StoredHeader::from(block));
         batch.put(CERTIFICATES, &height, certificate);
         if let Some(next) = next {
             let proof = ClosingProof { certificate: certificate.clone(), carriers: above.to_vec() };
