@@ -19,7 +19,7 @@ use wallet::{codec, digest::Digest, units::LogIndex};
 
 pub use self::{
     assurance::{Assurance, AssuranceClass},
-    build::{FinalView, NotProvable, anchored, build},
+    build::{FinalView, NotProvable, Unreadable, anchored, build},
     check::{Check, Failure},
     decisions::{Grounds, Link, decision_hash},
     members::{MemberProof, Subject},

@@ -33,7 +33,7 @@ pub use self::{
 };
 use crate::{
     block::{Block, FinalBlock, View},
-    bundle::FinalView,
+    bundle::{FinalView, Unreadable},
     certificate::Certificate,
     event::{
         AbortReason, BaselineCommitted, BatchClosed, CloseReason, DecisionAnchored, Entry, EntryBody, Event,
@@ -264,13 +264,14 @@ impl FinalView for Chain {
         &self.tip.state
     }
 
-    fn inclusion(&self, places: &[LogIndex]) -> Option<Vec<Digest>> {
+    fn inclusion(&self, places: &[LogIndex]) -> Result<Option<Vec<Digest>>, Unreadable> {
         let leaves = self.leaf_hashes.as_slice();
-        several::prove(leaves, leaves.len() as u64, places).unwrap_or_else(|never| match never {})
+        Ok(several::prove(leaves, leaves.len() as u64, places).unwrap_or_else(|never| match never {}))
     }
 
-    fn entry(&self, index: LogIndex) -> Option<Entry> {
-        self.entries().nth(usize::try_from(index.get()).ok()?).map(|(_, entry)| entry.clone())
+    fn entry(&self, index: LogIndex) -> Result<Option<Entry>, Unreadable> {
+        let at = usize::try_from(index.get()).ok();
+        Ok(at.and_then(|at| self.entries().nth(at)).map(|(_, entry)| entry.clone()))
     }
 }
 

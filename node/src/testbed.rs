@@ -99,7 +99,7 @@ impl Testbed {
                 peer_listen: consortium.nodes()[index as usize].peer,
                 consortium: consortium.clone(),
                 keys: NodeKeys::new(key, None),
-                api_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+                api_listen: address_of(&consortium.nodes()[index as usize].api),
                 tls: None,
                 limits: Limits::default(),
                 model_dir: model_dir(),
@@ -292,11 +292,20 @@ fn region(name: &str) -> RegionId {
     RegionId::try_from(name.to_owned()).expect("a region name")
 }
 
+/// Free for as long as the listener is held.
+fn free_address() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").expect("loopback has free ports")
+}
+
+/// Where the node listens that the ledger has under this URL.
+fn address_of(api: &str) -> SocketAddr {
+    api.trim_start_matches("http://").parse().expect("an address of loopback")
+}
+
 fn consortium(regions: &[&str]) -> (Document, Vec<SecretKey>) {
-    let held: Vec<TcpListener> =
-        regions.iter().map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback has free ports")).collect();
+    let held = regions.iter().map(|_| [free_address(), free_address()]).collect::<Vec<_>>();
     let (mut operators, mut nodes, mut signers, mut keys) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for ((home, index), listener) in regions.iter().zip(0_u8..).zip(&held) {
+    for ((home, index), [peer, api]) in regions.iter().zip(0_u8..).zip(&held) {
         let id: OperatorId = format!("op-{index}").parse().expect("an operator's id");
         let (operator_key, key) = (SecretKey::from_seed(&[index + 100; 32]), SecretKey::from_seed(&[index + 1; 32]));
         operators.push(Operator { id: id.clone(), name: format!("Operator {index}"), key: operator_key.public_key() });
@@ -305,8 +314,8 @@ fn consortium(regions: &[&str]) -> (Document, Vec<SecretKey>) {
             operator: id.clone(),
             region: region(home),
             key: key.public_key(),
-            peer: listener.local_addr().expect("bound"),
-            api: format!("http://127.0.0.1:{}", 9 + u16::from(index)),
+            peer: peer.local_addr().expect("bound"),
+            api: format!("http://{}", api.local_addr().expect("bound")),
         });
         signers.push((id, operator_key));
         keys.push(key);

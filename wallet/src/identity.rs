@@ -54,6 +54,8 @@ pub mod context {
     pub const GATE_PACKAGE: &str = "batchmind/v1/wallet/gate/package";
     /// A gate's member says what it released.
     pub const GATE_RELEASE: &str = "batchmind/v1/wallet/gate/release";
+    /// A node asks another one for the ledger.
+    pub const NODE_REQUEST: &str = "batchmind/v1/node/request";
     /// The holder's epoch key signs a suspended session.
     pub const GPU_CONTINUATION: &str = "batchmind/v1/gpu/continuation";
 }

@@ -35,26 +35,44 @@ pub trait FinalView {
     fn state(&self) -> &State;
     /// One proof that the leaves at `places`, which ascend, are in the log up to it: [`crate::tree::several`]; none
     /// beyond its end.
-    fn inclusion(&self, places: &[LogIndex]) -> Option<Vec<Digest>>;
-    /// One leaf.
-    fn entry(&self, index: LogIndex) -> Option<Entry>;
+    ///
+    /// # Errors
+    /// [`Unreadable`] where a part of it is damaged.
+    fn inclusion(&self, places: &[LogIndex]) -> Result<Option<Vec<Digest>>, Unreadable>;
+    /// One leaf; none beyond the end, and where it was pruned.
+    ///
+    /// # Errors
+    /// [`Unreadable`] where it is damaged.
+    fn entry(&self, index: LogIndex) -> Result<Option<Entry>, Unreadable>;
 
     /// Where the entries about `wallet` stand, ascending. A node with an index answers without reading the log.
-    fn wallet_entries(&self, wallet: WalletAddress) -> Vec<LogIndex> {
+    ///
+    /// # Errors
+    /// [`Unreadable`] where index or log is damaged.
+    fn wallet_entries(&self, wallet: WalletAddress) -> Result<Vec<LogIndex>, Unreadable> {
         matching(self, |entry| entry.body.event.wallet() == Some(wallet))
     }
 
     /// Where the anchors of `node` stand, ascending.
-    fn anchors(&self, node: NodeId) -> Vec<LogIndex> {
+    ///
+    /// # Errors
+    /// [`Unreadable`] where index or log is damaged.
+    fn anchors(&self, node: NodeId) -> Result<Vec<LogIndex>, Unreadable> {
         matching(self, |entry| entry.body.author == node && matches!(entry.body.event, Event::DecisionAnchored(_)))
     }
 }
 
 /// Where the entries stand that `are`.
-fn matching(view: &(impl FinalView + ?Sized), are: impl Fn(&Entry) -> bool) -> Vec<LogIndex> {
+fn matching(view: &(impl FinalView + ?Sized), are: impl Fn(&Entry) -> bool) -> Result<Vec<LogIndex>, Unreadable> {
     let all = 0..view.tip().map_or(0, |(header, _)| header.log_size);
-    all.map(LogIndex::new).filter(|index| view.entry(*index).is_some_and(|entry| are(&entry))).collect()
+    let place = |index| view.entry(index).map(|entry| entry.is_some_and(|entry| are(&entry)).then_some(index));
+    all.map(LogIndex::new).filter_map(|index| place(index).transpose()).collect()
 }
+
+/// What a node has of the final chain is damaged, which is not the same as not being there; in the words of the fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(pub String);
 
 /// Why there is no bundle.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +99,9 @@ pub enum NotProvable {
         /// How many it would have.
         bytes: usize,
     },
+    /// What it needs is damaged on this node.
+    #[error("what this node has cannot be read: {0}")]
+    Unreadable(#[from] Unreadable),
     /// What this node has makes a bundle that nobody could verify.
     #[error("what this node has proves nothing: {0}")]
     NotVerifiable(#[from] Failure),
@@ -110,7 +131,7 @@ pub fn build(
     entries.sort_by_key(|placed| placed.index);
     let places: Vec<LogIndex> = entries.iter().map(|placed| placed.index).collect();
     let last = places.last().copied().unwrap_or_default();
-    let inclusion = view.inclusion(&places).ok_or(NotProvable::EntryMissing(last))?;
+    let inclusion = view.inclusion(&places)?.ok_or(NotProvable::EntryMissing(last))?;
     let (hand_overs, epochs, members) = members_of(consortium, view, header, &entries)?;
     let bundle = Bundle {
         version: VERSION,
@@ -181,8 +202,8 @@ fn history(
     epoch: KeyEpoch,
 ) -> Result<Vec<PlacedEntry>, NotProvable> {
     let mut history = Vec::new();
-    for index in view.wallet_entries(wallet) {
-        let entry = view.entry(index).ok_or(NotProvable::EntryMissing(index))?;
+    for index in view.wallet_entries(wallet)? {
+        let entry = view.entry(index)?.ok_or(NotProvable::EntryMissing(index))?;
         if entry.body.event.swaps_head().is_none() {
             continue;
         }
@@ -209,9 +230,9 @@ fn anchor(
     by: NodeId,
     grounds: &Grounds,
 ) -> Result<(PlacedEntry, Grounds), NotProvable> {
-    let (ends, anchors) = (grounds.ends(), view.anchors(by));
+    let (ends, anchors) = (grounds.ends(), view.anchors(by)?);
     let event = |index: LogIndex| {
-        let entry = view.entry(index).ok_or(NotProvable::EntryMissing(index))?;
+        let entry = view.entry(index)?.ok_or(NotProvable::EntryMissing(index))?;
         let anchored = match &entry.body.event {
             Event::DecisionAnchored(event) => Some(event.clone()),
             _ => None,

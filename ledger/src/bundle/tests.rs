@@ -127,7 +127,7 @@ fn what_is_left_out_of_the_history_is_missed() {
         let (chain, _, mut bundle) = sample();
         bundle.entries.remove(at);
         let places: Vec<LogIndex> = bundle.entries.iter().map(|placed| placed.index).collect();
-        bundle.inclusion = chain.inclusion(&places).expect("they are there");
+        bundle.inclusion = chain.inclusion(&places).expect("reads").expect("they are there");
         verify(&bundle.to_bytes(), &chain.consortium.id()).expect_err("an entry is missing").check
     };
     let (_, _, bundle) = sample();

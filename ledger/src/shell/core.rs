@@ -88,7 +88,7 @@ impl Shared {
             .map_err(|error| Fault::Raft(error.to_string()))?;
         self.set_raft(raft);
         // A replica that was stopped meanwhile did not see this core.
-        if self.fault.borrow().is_some()
+        if self.alarm.raised().is_some()
             && let Some(raft) = self.take_raft()
         {
             let _ = raft.shutdown().await;
@@ -101,7 +101,7 @@ impl Shared {
         &self,
         change: impl FnOnce(&LogStore) -> Result<(), Fault> + Send + 'static,
     ) -> Result<(), Fault> {
-        if self.fault.borrow().is_some() {
+        if self.alarm.raised().is_some() {
             return Ok(());
         }
         if let Some(raft) = self.take_raft() {

@@ -133,7 +133,7 @@ pub(crate) async fn cut_on_demand(shared: Arc<Shared>, mut cuts: mpsc::Unbounded
 
 /// Stops openraft when something else stopped the replica: a node that cannot vote must not order either.
 pub(crate) async fn stop_core_on_fault(shared: Arc<Shared>) {
-    let mut fault = shared.fault.subscribe();
+    let mut fault = shared.alarm.subscribe();
     if fault.wait_for(Option::is_some).await.is_ok()
         && let Some(raft) = shared.take_raft()
     {

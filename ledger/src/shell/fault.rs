@@ -1,11 +1,11 @@
 //! What stops a replica: its disk, or something that no honest run can produce.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use wallet::{codec::DecodeError, digest::Digest, units::BlockHeight};
 
 /// Why the shell cannot go on. A fault is for the operator, never for a peer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
     /// RocksDB failed.
@@ -88,7 +88,7 @@ pub enum Fault {
         /// The file.
         path: PathBuf,
         /// The system's own words.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// The consensus core stopped or refused to start.
     #[error("raft: {0}")]
@@ -128,6 +128,10 @@ pub enum Fault {
 }
 
 impl Fault {
+    pub(crate) fn file(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::File { path: path.into(), source: Arc::new(source) }
+    }
+
     pub(crate) fn damaged(store: &'static str, family: &'static str, key: &[u8], reason: impl ToString) -> Self {
         Self::Damaged { store, family, key: wallet::digest::to_hex(key), reason: reason.to_string() }
     }

@@ -17,6 +17,7 @@ use wallet::{
 };
 
 use super::{
+    alarm::Alarm,
     disk::Disk,
     fault::Fault,
     raft::RaftLogId,
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     block::{Block, FinalBlock, Header},
-    bundle::FinalView,
+    bundle::{FinalView, Unreadable},
     certificate::{Certificate, Nullification},
     event::{Entry, Event},
     execute::Executed,
@@ -85,14 +86,28 @@ struct Pointer {
 }
 
 /// A header as stored, with what its block carries beside the entries.
-#[derive(Serialize, Deserialize)]
-struct StoredHeader {
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StoredHeader {
     header: Header,
     proposal: Signature,
     parent_certificate: Option<Certificate>,
     carriers: Vec<Header>,
     skipped: Option<Nullification>,
     entries: u64,
+}
+
+impl From<&Block> for StoredHeader {
+    fn from(block: &Block) -> Self {
+        let Block { header, proposal, parent_certificate, carriers, skipped, entries } = block;
+        Self {
+            header: header.clone(),
+            proposal: *proposal,
+            parent_certificate: parent_certificate.clone(),
+            carriers: carriers.clone(),
+            skipped: skipped.clone(),
+            entries: entries.len() as u64,
+        }
+    }
 }
 
 impl FinalStore {
@@ -105,6 +120,11 @@ impl FinalStore {
         let store = Self(Arc::new(Store::open(&dir.into(), STORE, &FAMILIES)?));
         let tip = store.load(consortium)?;
         Ok((store, tip))
+    }
+
+    /// From now on `alarm` is raised when somebody reads what is not what was written.
+    pub(crate) fn watch_by(&self, alarm: &Alarm) {
+        self.0.watch_by(alarm);
     }
 
     /// Makes a block final on the disk. `before` is the state that it was executed on.
@@ -148,18 +168,10 @@ impl FinalStore {
         above: &[Header],
         next: Option<ValidatorSet>,
     ) -> Vec<Digest> {
-        let Block { header, proposal, parent_certificate, carriers, skipped, entries } = block;
+        let Block { header, entries, .. } = block;
         let height = number_key(header.height.get());
         let first = header.log_size.saturating_sub(entries.len() as u64);
-        let header_value = StoredHeader {
-            header: header.clone(),
-            proposal: *proposal,
-            parent_certificate: parent_certificate.clone(),
-            carriers: carriers.clone(),
-            skipped: skipped.clone(),
-            entries: entries.len() as u64,
-        };
-        batch.put(HEADERS, &height, &header_value);
+        batch.put(HEADERS, &height, &StoredHeader::from(block));
         batch.put(CERTIFICATES, &height, certificate);
         if let Some(next) = next {
             let proof = ClosingProof { certificate: certificate.clone(), carriers: above.to_vec() };
@@ -397,29 +409,27 @@ impl FinalView for StoredView {
         &self.executed.state
     }
 
-    fn inclusion(&self, places: &[LogIndex]) -> Option<Vec<Digest>> {
-        or_none(several::prove(&self.store, self.executed.log.size(), places))
+    fn inclusion(&self, places: &[LogIndex]) -> Result<Option<Vec<Digest>>, Unreadable> {
+        Ok(several::prove(&self.store, self.executed.log.size(), places)?)
     }
 
-    fn entry(&self, index: LogIndex) -> Option<Entry> {
-        or_none(self.store.entry(index))
+    fn entry(&self, index: LogIndex) -> Result<Option<Entry>, Unreadable> {
+        Ok(self.store.entry(index)?)
     }
 
-    fn wallet_entries(&self, wallet: WalletAddress) -> Vec<LogIndex> {
-        or_none(self.store.wallet_entries(wallet, self.executed.log.size()).map(Some)).unwrap_or_default()
+    fn wallet_entries(&self, wallet: WalletAddress) -> Result<Vec<LogIndex>, Unreadable> {
+        Ok(self.store.wallet_entries(wallet, self.executed.log.size())?)
     }
 
-    fn anchors(&self, node: NodeId) -> Vec<LogIndex> {
-        or_none(self.store.anchors(node, self.executed.log.size()).map(Some)).unwrap_or_default()
+    fn anchors(&self, node: NodeId) -> Result<Vec<LogIndex>, Unreadable> {
+        Ok(self.store.anchors(node, self.executed.log.size())?)
     }
 }
 
-/// A bundle cannot be built from what the disk does not give; the builder then says what is not provable.
-fn or_none<T>(read: Result<Option<T>, Fault>) -> Option<T> {
-    read.unwrap_or_else(|fault| {
-        tracing::error!(%fault, "the final store cannot be read");
-        None
-    })
+impl From<Fault> for Unreadable {
+    fn from(fault: Fault) -> Self {
+        Self(fault.to_string())
+    }
 }
 
 fn node_key(node: NodeId) -> [u8; 4] {

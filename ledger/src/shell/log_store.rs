@@ -23,6 +23,7 @@ use wallet::{
 };
 
 use super::{
+    alarm::Alarm,
     disk::Disk,
     fault::Fault,
     raft::{RaftEntry, RaftLogId, RaftVote, TypeConfig},
@@ -175,6 +176,11 @@ impl LogStore {
             to_note: Mutex::default(),
             flushed: watch::channel(flushed).0,
         })))
+    }
+
+    /// From now on `alarm` is raised when something of it cannot be read.
+    pub(crate) fn watch_by(&self, alarm: &Alarm) {
+        self.0.store.watch_by(alarm);
     }
 
     /// Tells of every append and every truncation that reached the disk.

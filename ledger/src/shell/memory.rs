@@ -254,7 +254,7 @@ impl MemoryStore {
                 }
             }
         }
-        result.map_err(|source| Fault::File { path: self.folder.clone(), source })
+        result.map_err(|source| Fault::file(&self.folder, source))
     }
 }
 

@@ -125,7 +125,7 @@ impl Shared {
             stalled: self.stalled(&finality, raft_entries_not_final),
             validators,
             finality,
-            fault: self.fault.borrow().clone(),
+            fault: self.alarm.raised(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! it from its own log, before raft commits it, and votes. [`Replica`](replica::Replica) is the way in.
 
 mod adoption;
+mod alarm;
 pub mod backup;
 mod blame;
 mod catch_up;

@@ -5,16 +5,18 @@
 //! second proposal of one view would be evidence against it. A leader promises to itself as to others, so that whoever
 //! brings entries to it gets a word of it, too.
 
+mod kept;
+
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use genesis::Consortium;
 use tokio::sync::watch;
 use wallet::{digest::Digest, units::NodeId};
 
+use self::kept::{Kept, KeptPromises};
 use super::{
     fault::Fault,
     shared::Shared,
@@ -40,14 +42,12 @@ const PROMISED_BYTES_MAX: usize = BLOCK_BYTES_MAX / 2;
 const AHEAD_MAX: u64 = 16;
 /// And an author may be so many blocks behind the leader that promises.
 const LAG_MAX: u64 = 64;
-/// Promises that an author keeps at most.
-const KEPT_MAX: usize = 4096;
 
 /// See the module.
 pub(crate) struct Promises {
     signer: Mutex<Signer>,
     given: Mutex<Book>,
-    kept: Mutex<VecDeque<Kept>>,
+    kept: Mutex<KeptPromises>,
     /// Raised with each that is kept.
     pub(crate) news: watch::Sender<u64>,
 }
@@ -65,15 +65,6 @@ struct Book {
 struct Due {
     entries: Vec<Entry>,
     bytes: usize,
-}
-
-/// A promise that this node got, with the entries that it names.
-#[derive(Clone)]
-struct Kept {
-    promise: SignedPromise,
-    entries: Vec<Named>,
-    /// Whether the block that it names was compared with it, or is over. Then it is kept for who asks, and nothing else.
-    is_judged: bool,
 }
 
 /// How a promise names an entry, and how the author finds it.
@@ -152,25 +143,15 @@ impl Promises {
         }
         let leaves: Vec<Digest> = entries.iter().map(|named| named.leaf).collect();
         let promise = Signed { statement: promise(consortium, term, through, &leaves), validator: leader, signature };
-        let mut kept = lock(&self.kept);
-        if kept.len() >= KEPT_MAX {
-            kept.pop_front();
-        }
-        kept.push_back(Kept { promise, entries, is_judged: false });
-        drop(kept);
+        lock(&self.kept).add(Kept { promise, entries });
         self.news.send_modify(|count| *count += 1);
     }
 
     /// What a leader promised for the entry `id`, if that is not long ago: the last leader, and for the earliest block, if
     /// it was sent the entry again.
     pub(crate) fn for_entry(&self, id: &Digest, is_signed: impl Fn(&SignedPromise) -> bool) -> Option<Promised> {
-        let kept = lock(&self.kept);
-        let mut named: Vec<&Kept> =
-            kept.iter().filter(|kept| kept.entries.iter().any(|named| named.id == *id)).collect();
-        named.sort_by_key(|kept| {
-            let Promise { term, through, .. } = kept.promise.statement;
-            (Reverse(term), through)
-        });
+        // Whoever makes blocks final waits for no signature that is verified here.
+        let named = lock(&self.kept).of_entry(id);
         // What a leader did not sign takes nothing away from what it did.
         let best = named.into_iter().find(|kept| is_signed(&kept.promise))?;
         let leaves = best.entries.iter().map(|named| named.leaf).collect();
@@ -179,23 +160,13 @@ impl Promises {
 
     /// How many promises wait for their block, and in how many blocks after that of `tip` the first one of its term is due.
     pub(crate) fn kept(&self, tip: View) -> (usize, Option<u64>) {
-        let kept = lock(&self.kept);
-        let due = kept.iter().filter(|kept| !kept.is_judged).map(|kept| &kept.promise.statement);
-        let of_term = due.clone().filter(|promise| promise.term == tip.term);
-        (due.count(), of_term.map(|promise| promise.through.saturating_sub(tip.number)).min())
+        let (count, first) = lock(&self.kept).waiting(tip.term);
+        (count, first.map(|through| through.saturating_sub(tip.number)))
     }
 
-    /// The promises for the block of `view`, once. Those of views before it are not due any more either.
-    fn for_view(&self, view: View) -> Vec<Kept> {
-        let mut due = Vec::new();
-        for kept in lock(&self.kept).iter_mut().filter(|kept| !kept.is_judged) {
-            let of = View { term: kept.promise.statement.term, number: kept.promise.statement.through };
-            if of == view {
-                due.push(kept.clone());
-            }
-            kept.is_judged = of <= view;
-        }
-        due
+    /// The promises for the block of `view`, once; see [`KeptPromises::take_due`].
+    fn for_view(&self, view: View) -> Vec<Arc<Kept>> {
+        lock(&self.kept).take_due(view)
     }
 }
 
@@ -245,8 +216,9 @@ impl Shared {
             return Ok(());
         }
         // What this node promised to itself is no matter of evidence: the clients who have it may make it one.
-        let by_others = |kept: &Kept| kept.promise.validator != self.me;
-        for Kept { promise, entries, .. } in self.promises.for_view(header.view).into_iter().filter(by_others) {
+        let by_others = |kept: &Arc<Kept>| kept.promise.validator != self.me;
+        for kept in self.promises.for_view(header.view).into_iter().filter(by_others) {
+            let Kept { promise, entries } = &*kept;
             for Named { id, leaf } in entries.iter().filter(|named| after.state.entry(named.id).is_none()) {
                 // The same entry under another signature was not promised.
                 let Some(entry) = self.outbox.get(id).filter(|entry| entry.leaf_hash() == *leaf) else { continue };
@@ -265,7 +237,7 @@ impl Shared {
                     }
                 };
                 let leaves = entries.iter().map(|named| named.leaf).collect();
-                let broken = BrokenPromise { promise, leaves, entry, execution };
+                let broken = BrokenPromise { promise: *promise, leaves, entry, execution };
                 self.keep_proof(&Evidence::BrokenPromise(Box::new(broken)))?;
                 break;
             }
@@ -286,7 +258,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{kept::KEPT_MAX, *};
     use crate::testing::{Chain, Session, consortium, evidence::anchor, signer};
 
     fn view(term: u64, number: u64) -> View {
@@ -355,11 +327,42 @@ mod tests {
         assert_eq!(author.for_view(view(1, 3)).len(), 1);
         assert!(author.for_view(view(1, 3)).is_empty());
         assert!(author.for_view(view(2, 1)).is_empty());
-        assert!(lock(&author.kept).iter().all(|kept| kept.is_judged), "the term is over");
-        assert!(author.for_view(view(1, 4)).is_empty());
+        assert!(author.for_view(view(1, 4)).is_empty(), "the term is over");
+        assert_eq!(author.kept(view(2, 1)), (0, None));
         let kept = author.for_entry(&entry.id(), |_| true).expect("who asks later is still told");
         assert_eq!(kept.leaves, [entry.leaf_hash()]);
         assert_eq!(lock(&author.kept).len(), KEPT_MAX);
+    }
+
+    #[test]
+    fn what_is_kept_of_promises_is_bounded_in_all_its_parts() {
+        let consortium = consortium(4);
+        let (leader, author) = (Promises::new(signer(0)), Promises::new(signer(1)));
+        let signature = leader.give(&consortium, 1, &[anchor(&consortium, 1)]).expect("little").signature;
+        for number in 0..KEPT_MAX as u64 + 100 {
+            let given = Given { term: 1, through: number + 2, signature };
+            let named = [2 * number, 2 * number + 1].map(|id| Named { id: digest(id), leaf: digest(id) });
+            author.keep(&consortium, NodeId::ZERO, given, named.to_vec(), view(1, number + 1));
+        }
+        assert_eq!(lock(&author.kept).rows(), (2 * KEPT_MAX, KEPT_MAX));
+        assert!(author.for_entry(&digest(199), |_| true).is_none(), "the oldest are gone");
+        assert!(author.for_entry(&digest(200), |_| true).is_some());
+        assert_eq!(author.kept(view(1, 100)), (KEPT_MAX, Some(2)));
+    }
+
+    fn digest(number: u64) -> Digest {
+        wallet::digest::sha256("test", &[&number.to_be_bytes()])
+    }
+
+    /// The final block must not wait for whoever asks.
+    #[test]
+    fn a_signature_is_verified_without_the_lock() {
+        let consortium = consortium(4);
+        let (leader, author) = (Promises::new(signer(0)), Promises::new(signer(1)));
+        let entry = anchor(&consortium, 1);
+        let given = leader.give(&consortium, 1, std::slice::from_ref(&entry)).expect("little was promised");
+        author.keep(&consortium, NodeId::ZERO, given, vec![Named::from(&entry)], view(1, 1));
+        assert!(author.for_entry(&entry.id(), |_| author.kept.try_lock().is_ok()).is_some());
     }
 
     #[test]

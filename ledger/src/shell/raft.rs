@@ -59,7 +59,7 @@ pub(crate) fn block_of(entry: RaftEntry) -> Option<Block> {
 
 /// The entry with which every log begins, as raft wants one: it names all nodes of genesis. Equal on every node, so that
 /// each can write it for itself. Who replicates later is not said in the log: see [`membership`].
-pub(crate) fn first_entry(consortium: &Consortium) -> RaftEntry {
+pub fn first_entry(consortium: &Consortium) -> RaftEntry {
     let nodes: BTreeSet<u64> = (0..consortium.nodes().len() as u64).collect();
     let membership = openraft::Membership::new(vec![nodes], ());
     RaftEntry { log_id: RaftLogId::default(), payload: openraft::EntryPayload::Membership(membership) }

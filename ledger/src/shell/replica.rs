@@ -165,7 +165,7 @@ impl Replica {
     pub async fn wait_final(&self, id: Digest) -> Result<FinalEntry, SubmitError> {
         let shared = &self.shared;
         let (mut tip, mut refusals, mut fault) =
-            (shared.tip.subscribe(), shared.outbox.refusals.subscribe(), shared.fault.subscribe());
+            (shared.tip.subscribe(), shared.outbox.refusals.subscribe(), shared.alarm.subscribe());
         loop {
             refusals.borrow_and_update();
             if let Some(record) = tip.borrow_and_update().state.entry(id) {
@@ -287,17 +287,13 @@ impl Replica {
 
     /// Set when the replica stopped for a reason that an operator must see.
     pub fn fault(&self) -> watch::Receiver<Option<Arc<Fault>>> {
-        self.shared.fault.subscribe()
+        self.shared.alarm.subscribe()
     }
 
     /// Ends everything and returns when the files are no longer written to. Clones then answer as stopped.
     pub async fn shutdown(&self) {
         let raft = self.shared.take_raft();
-        self.shared.fault.send_if_modified(|fault| {
-            let running = fault.is_none();
-            fault.get_or_insert_with(|| Arc::new(Fault::Stopped));
-            running
-        });
+        self.shared.alarm.end();
         if let Some(raft) = raft {
             // An error means that the core has ended by itself.
             let _ = raft.shutdown().await;

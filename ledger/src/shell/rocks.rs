@@ -42,7 +42,7 @@ impl Rocks {
             options.set_write_buffer_size(16 << 20);
             ColumnFamilyDescriptor::new(*name, options)
         });
-        std::fs::create_dir_all(dir).map_err(|source| Fault::File { path: dir.to_owned(), source })?;
+        std::fs::create_dir_all(dir).map_err(|source| Fault::file(dir, source))?;
         let db = DB::open_cf_descriptors(&options, dir, families).map_err(|source| Fault::Rocks { store, source })?;
         Ok(Self { db, store })
     }

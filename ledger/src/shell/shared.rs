@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use wallet::units::{BlockHeight, NodeId};
 
 use super::{
+    alarm::Alarm,
     clock::Clock,
     core::Cut,
     disk::Disk,
@@ -81,7 +82,7 @@ pub(crate) struct Shared {
     /// The raft entry of the highest block that this node signed `Finalize` for.
     pub(crate) finalized_at: watch::Sender<Option<RaftLogId>>,
     pub(crate) status: watch::Sender<Status>,
-    pub(crate) fault: watch::Sender<Option<Arc<Fault>>>,
+    pub(crate) alarm: Alarm,
     pub(crate) outbox: Outbox,
     pub(crate) queue: Queue,
     pub(crate) promises: Promises,
@@ -210,25 +211,17 @@ impl Shared {
 
     /// Stops the replica's work and says why.
     pub(crate) fn fail(&self, fault: Fault) {
-        tracing::error!(%fault, "the replica stops");
-        self.fault.send_if_modified(|first| {
-            let is_first = first.is_none();
-            first.get_or_insert_with(|| Arc::new(fault));
-            is_first
-        });
+        self.alarm.raise(fault);
     }
 
     pub(crate) fn check_running(&self) -> Result<(), SubmitError> {
-        match &*self.fault.borrow() {
-            Some(fault) => Err(SubmitError::Stopped(fault.clone())),
-            None => Ok(()),
-        }
+        self.alarm.raised().map_or(Ok(()), |fault| Err(SubmitError::Stopped(fault)))
     }
 
     /// Writes a file into the folder `evidence`, once for each name: whether it was written now.
     pub(crate) fn keep_evidence(&self, name: &str, bytes: &[u8]) -> Result<bool, Fault> {
         let dir = self.dir.join("evidence");
-        let fault = |source| Fault::File { path: dir.path(name), source };
+        let fault = |source| Fault::file(dir.path(name), source);
         if dir.read(name).map_err(fault)?.is_some() {
             return Ok(false);
         }

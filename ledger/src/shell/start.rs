@@ -14,6 +14,7 @@ use tokio::{
 use wallet::identity::PublicKey;
 
 use super::{
+    alarm::Alarm,
     election, errands,
     fault::Fault,
     files::Files,
@@ -46,6 +47,9 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         blocking(move || Files::open(&dir, &consortium, me)).await?
     };
     let Files { log, store, tip, vote_file, votes, may_vote } = files;
+    let alarm = Alarm::default();
+    store.watch_by(&alarm);
+    log.watch_by(&alarm);
     let own = [Some(node_key), next_key].into_iter().flatten();
     let keys: Vec<Signer> = own.map(|key| Signer { node: me, key }).collect();
     let named = tip.executed.state.node(me).map(|record| record.node.key);
@@ -92,7 +96,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         final_at: watch::Sender::new(tip.log_id),
         finalized_at: watch::Sender::new(votes.finalized_at),
         status: watch::Sender::new(voter.status()),
-        fault: watch::Sender::new(None),
+        alarm,
         outbox: Default::default(),
         queue: Default::default(),
         promises: Promises::new(key),
@@ -182,6 +186,6 @@ fn start_validator(
                 shared.fail(Fault::Impossible("the voting thread panicked".to_owned()));
             }
         })
-        .map_err(|source| Fault::File { path: "the voting thread".into(), source })?;
+        .map_err(|source| Fault::file("the voting thread", source))?;
     Ok(Some(thread))
 }

@@ -3,12 +3,12 @@
 //! RocksDB checks its blocks; our checksum also covers the way from there to here and catches a value that was copied
 //! to another key's place, because the key is part of what is summed.
 
-use std::path::Path;
+use std::{path::Path, sync::OnceLock};
 
 use serde::{Serialize, de::DeserializeOwned};
 use wallet::codec;
 
-use super::{disk::Disk, fault::Fault, rocks::Rocks};
+use super::{alarm::Alarm, disk::Disk, fault::Fault, rocks::Rocks};
 use crate::planted::planted;
 
 #[cfg(any(test, feature = "testing"))]
@@ -19,6 +19,8 @@ pub(crate) struct Store {
     backend: Backend,
     /// The folder's name, for messages.
     name: &'static str,
+    /// What is raised when a value cannot be read.
+    alarm: OnceLock<Alarm>,
 }
 
 /// What holds the bytes.
@@ -87,12 +89,19 @@ impl Store {
             #[cfg(any(test, feature = "testing"))]
             Disk::Memory(memory, folder) => Backend::Memory(memory.store(folder)),
         };
-        Ok(Self { backend, name })
+        Ok(Self { backend, name, alarm: OnceLock::new() })
     }
 
     /// Opens some families of the database in `folder`, which somebody may be writing, and writes nothing.
     pub(crate) fn open_to_read(folder: &Path, name: &'static str, families: &[&'static str]) -> Result<Self, Fault> {
-        Ok(Self { backend: Backend::Rocks(Rocks::open_to_read(folder, name, families)?), name })
+        let backend = Backend::Rocks(Rocks::open_to_read(folder, name, families)?);
+        Ok(Self { backend, name, alarm: OnceLock::new() })
+    }
+
+    /// From now on `alarm` is raised when a value cannot be read, or is not what was written: whoever asked for it gets the
+    /// fault as well, and need not tell anybody. A store has one alarm, the first.
+    pub(crate) fn watch_by(&self, alarm: &Alarm) {
+        self.alarm.get_or_init(|| alarm.clone());
     }
 
     /// Reads and decodes one value.
@@ -102,21 +111,22 @@ impl Store {
         key: &[u8],
     ) -> Result<Option<T>, Fault> {
         let Some(bytes) = self.get_bytes(family, key)? else { return Ok(None) };
-        codec::decode(&bytes).map(Some).map_err(|error| Fault::undecodable(self.name, family, key, error))
+        self.noted(codec::decode(&bytes).map(Some).map_err(|error| Fault::undecodable(self.name, family, key, error)))
     }
 
     /// Reads one value as it was stored.
     pub(crate) fn get_bytes(&self, family: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         let unseal = |value: &[u8]| self.unseal(family, key, value).map(<[u8]>::to_vec);
-        match &self.backend {
-            Backend::Rocks(rocks) => rocks.get(family, key, unseal)?,
+        let read = match &self.backend {
+            Backend::Rocks(rocks) => rocks.get(family, key, unseal),
             #[cfg(any(test, feature = "testing"))]
-            Backend::Memory(memory) => memory.get(family, key, unseal),
-        }
-        .transpose()
+            Backend::Memory(memory) => Ok(memory.get(family, key, unseal)),
+        };
+        self.noted(read.and_then(Option::transpose))
     }
 
-    /// Visits the values with `from <= key < to` in the order of their keys, until `visit` says to stop.
+    /// Visits the values with `from <= key < to` in the order of their keys, until `visit` says to stop or that a value is
+    /// not what was written.
     pub(crate) fn scan(
         &self,
         family: &'static str,
@@ -125,22 +135,22 @@ impl Store {
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<Scan, Fault>,
     ) -> Result<(), Fault> {
         let visit = |key: &[u8], value: &[u8]| visit(key, self.unseal(family, key, value)?);
-        match &self.backend {
+        self.noted(match &self.backend {
             Backend::Rocks(rocks) => rocks.scan(family, from, to, visit),
             #[cfg(any(test, feature = "testing"))]
             Backend::Memory(memory) => memory.scan(family, from, to, visit),
-        }
+        })
     }
 
     /// The last key and value of a family.
     pub(crate) fn last(&self, family: &'static str) -> Result<Option<KeyValue>, Fault> {
         let pair = match &self.backend {
-            Backend::Rocks(rocks) => rocks.last(family)?,
+            Backend::Rocks(rocks) => rocks.last(family),
             #[cfg(any(test, feature = "testing"))]
-            Backend::Memory(memory) => memory.last(family),
+            Backend::Memory(memory) => Ok(memory.last(family)),
         };
-        let Some((key, value)) = pair else { return Ok(None) };
-        let value = self.unseal(family, &key, &value)?.to_vec();
+        let Some((key, value)) = self.noted(pair)? else { return Ok(None) };
+        let value = self.noted(self.unseal(family, &key, &value))?.to_vec();
         Ok(Some((key, value)))
     }
 
@@ -151,6 +161,15 @@ impl Store {
             #[cfg(any(test, feature = "testing"))]
             Backend::Memory(memory) => memory.write(batch.0),
         }
+    }
+
+    /// What was read. A fault raises the alarm, so that no reader can take damage for absence.
+    fn noted<T>(&self, read: Result<T, Fault>) -> Result<T, Fault> {
+        read.inspect_err(|fault| {
+            if let Some(alarm) = self.alarm.get() {
+                alarm.raise(fault.clone());
+            }
+        })
     }
 
     fn unseal<'a>(&self, family: &'static str, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Fault> {
@@ -197,7 +216,10 @@ fn checksum(key: &[u8], bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::shell::memory::MemoryDisk;
 
     fn open(dir: &Path) -> Store {
         Store::open(&dir.into(), "test", &["values"]).expect("a fresh folder opens")
@@ -223,6 +245,31 @@ mod tests {
         put_raw(&store, b"k", value);
         let fault = store.get::<u64>("values", b"k").expect_err("damaged");
         assert_eq!(fault.to_string(), "test: the value at values/6b is damaged: its checksum does not match");
+    }
+
+    /// Whether a reader of the key `b` is told of a fault, for each way to read.
+    const WAYS: [fn(&Store) -> bool; 4] = [
+        |store| store.get::<u64>("values", b"b").is_err(),
+        |store| store.get_bytes("values", b"b").is_err(),
+        |store| store.scan("values", b"a", None, |_, _| Ok(Scan::More)).is_err(),
+        |store| store.last("values").is_err(),
+    ];
+
+    #[test]
+    fn damage_raises_the_alarm_however_it_is_read_and_what_is_not_there_does_not() {
+        let disk = Arc::new(MemoryDisk::default());
+        let open = || Store::open(&disk.clone().into(), "test", &["values"]).expect("opens");
+        let outcomes = || {
+            WAYS.map(|reads| {
+                let (store, alarm) = (open(), Alarm::default());
+                store.watch_by(&alarm);
+                (reads(&store), alarm.raised().is_some())
+            })
+        };
+        put(&open(), b"a", 7);
+        assert_eq!(outcomes(), [(false, false); 4], "it is not there");
+        put_raw(&open(), b"b", seal(b"a", codec::encode_after(&ROOM, &7_u64)));
+        assert_eq!(outcomes(), [(true, true); 4]);
     }
 
     #[test]

@@ -140,8 +140,11 @@ impl Validator {
         }
     }
 
-    /// Handles one message: false if it was the last one.
+    /// Handles one message: false if it was the last one. Nothing is signed once somebody said why this replica stops.
     fn go_on(&mut self, message: Message) -> bool {
+        if self.shared.alarm.raised().is_some() {
+            return false;
+        }
         self.handle(message).unwrap_or_else(|fault| {
             self.shared.fail(fault);
             false

@@ -78,7 +78,7 @@ impl VoteFile {
     }
 
     fn fault(&self, source: std::io::Error) -> Fault {
-        Fault::File { path: self.dir.path(FILE), source }
+        Fault::file(self.dir.path(FILE), source)
     }
 }
 

@@ -1,19 +1,27 @@
-//! Who is asking: a tenant by the API key of this node's configuration, an auditor by one that the ledger grants, or
-//! the owner of a model by the one of the genesis document.
+//! Who is asking: a tenant by the API key of this node's configuration, an auditor by one that the ledger grants, the
+//! owner of a model by the one of the genesis document, or a node by its signature.
 
 use std::{hint::black_box, sync::Arc};
 
 use axum::{
     extract::{FromRef, FromRequestParts},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, Uri, header, request::Parts},
 };
 use genesis::{Consortium, Model};
-use ledger::{shell::replica::Replica, state::State};
+use ledger::{
+    governance::Member,
+    shell::replica::Replica,
+    state::{KeyStatus, State},
+};
 use sha2::{Digest as _, Sha256};
-use wallet::digest::Digest;
+use wallet::{digest::Digest, identity::PublicKey};
 
 use super::{problem::Problem, refusal::Refusal};
-use crate::routing::tenants::{Tenant, Tenants};
+use crate::{
+    joining::request::{Asked, RequestInvalid, SignedRequest},
+    routing::tenants::{Tenant, Tenants},
+    session::context::now,
+};
 
 /// The longest API key that is hashed.
 const KEY_BYTES_MAX: usize = 512;
@@ -26,6 +34,8 @@ struct Known {
     tenants: Tenants,
     replica: Replica,
     consortium: Arc<Consortium>,
+    /// Where this node is asked, as the ledger has it.
+    api: String,
 }
 
 /// A request with a tenant's key.
@@ -33,6 +43,9 @@ pub struct ByTenant(pub Arc<Tenant>);
 
 /// A request with an auditor's key.
 pub struct ByAuditor;
+
+/// A request that a node of the ledger signed.
+pub struct ByNode;
 
 /// A request about models: with an auditor's key, or with that of the owner of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +67,16 @@ impl ByOwner {
 }
 
 impl Keys {
-    /// The keys of these tenants, of the auditors of this ledger's final state, and of the owners of the models.
-    pub fn new(tenants: Tenants, replica: Replica, consortium: Arc<Consortium>) -> Self {
-        Self(Arc::new(Known { tenants, replica, consortium }))
+    /// The keys of these tenants, of the auditors and nodes of this ledger's final state, and of the owners of the models.
+    /// `api` is the address under which the ledger has this node: who asks signs for it.
+    pub fn new(tenants: Tenants, replica: Replica, consortium: Arc<Consortium>, api: String) -> Self {
+        Self(Arc::new(Known { tenants, replica, consortium, api }))
     }
 
-    /// The hash of the key that a request shows, if the key opens something here.
-    pub(super) fn known(&self, headers: &HeaderMap) -> Option<Digest> {
-        key_hash(headers).ok().filter(|key| self.opens_something(key))
+    /// The key that a request shows, if it opens something here: an API key by its hash, a node's as it is.
+    pub(super) fn known(&self, headers: &HeaderMap, uri: &Uri) -> Option<Digest> {
+        let of_node = || self.node(headers, uri).ok().map(|key| Digest(key.0));
+        key_hash(headers).ok().filter(|key| self.opens_something(key)).or_else(of_node)
     }
 
     fn opens_something(&self, key: &Digest) -> bool {
@@ -84,6 +99,21 @@ impl Keys {
         self.0.consortium.models().iter().any(|model| ByOwner::Of(*key).reads(model))
     }
 
+    /// The key of the node that signed this request.
+    fn node(&self, headers: &HeaderMap, uri: &Uri) -> Result<PublicKey, Refusal> {
+        let Known { replica, consortium, api, .. } = &*self.0;
+        let unsigned = |reason: RequestInvalid| Refusal::RequestUnsigned { api: api.clone(), reason };
+        let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let request: SignedRequest = header.parse().map_err(unsigned)?;
+        // Before the signature, which costs more: nobody makes this node verify but those who take part.
+        if !takes_part(&replica.state().state, request.key) {
+            return Err(Refusal::NodeUnknown { key: request.key });
+        }
+        let asked = Asked { consortium: consortium.id(), api, path: uri.path() };
+        request.verify(&asked, now()).map_err(unsigned)?;
+        Ok(request.key)
+    }
+
     /// Why a key that is not that of `needed` opens nothing.
     fn refusal(&self, key: &Digest, needed: &'static str) -> Problem {
         let known = self.opens_something(key);
@@ -95,6 +125,13 @@ impl Keys {
 /// a lookup says of them is no secret.
 fn is_granted(state: &State, key_hash: &Digest) -> bool {
     state.auditor(*key_hash).is_some_and(|record| record.granted)
+}
+
+/// Whether it is the key of a node that is in force, or let in and not reinstated yet.
+fn takes_part(state: &State, key: PublicKey) -> bool {
+    let record = state.key(key).filter(|record| record.status == KeyStatus::InForce);
+    let Some(Member::Node(node)) = record.and_then(|record| record.member) else { return false };
+    state.node(node).is_some_and(|record| record.standing.takes_part())
 }
 
 impl<S> FromRequestParts<S> for ByTenant
@@ -120,6 +157,19 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let (keys, key) = (Keys::from_ref(state), key_hash(&parts.headers)?);
         keys.is_auditor(&key).then_some(Self).ok_or_else(|| keys.refusal(&key, "an auditor"))
+    }
+}
+
+impl<S> FromRequestParts<S> for ByNode
+where
+    Keys: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Keys::from_ref(state).node(&parts.headers, &parts.uri)?;
+        Ok(Self)
     }
 }
 

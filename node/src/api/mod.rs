@@ -55,7 +55,11 @@ use crate::{
     config::Limits,
     routing::{Routing, front_door::FrontDoor, tenants::Tenants},
     schedule::Schedule,
-    session::{Sessions, context::now, view::SessionMode},
+    session::{
+        Sessions,
+        context::{NodeContext, now},
+        view::SessionMode,
+    },
     tls::server::{TlsFault, TlsFiles},
 };
 use auth::Keys;
@@ -175,7 +179,7 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
     let proofs = Proofs::new(context.replica.clone(), context.consortium.clone());
     let api = Api {
         front_door: FrontDoor::new(sessions.clone(), routing.clone()),
-        keys: Keys::new(tenants, context.replica.clone(), context.consortium.clone()),
+        keys: Keys::new(tenants, context.replica.clone(), context.consortium.clone(), own_api(&context)),
         shares: Shares::new(&limits),
         asking: models::Asking::default(),
         archives: archive::Turns::default(),
@@ -223,6 +227,11 @@ impl Serving {
         // It may have been removed already.
         let _ = std::fs::remove_file(&self.socket);
     }
+}
+
+/// The address under which the ledger has this node.
+fn own_api(context: &NodeContext) -> String {
+    context.members().node(context.me).map(|node| node.api).unwrap_or_default()
 }
 
 /// The TCP listener's paths.

@@ -94,6 +94,10 @@ impl From<NotProvable> for Problem {
         let words = reason.to_string();
         match reason {
             NotProvable::NotAnchored(_) => Refusal::NotAnchored { reason: words }.into(),
+            NotProvable::Unreadable(fault) => {
+                tracing::error!(%fault, "the ledger cannot be read");
+                Refusal::Failed.into()
+            }
             NotProvable::NothingFinal => Refusal::NotReady { reason: words }.into(),
             _ => Refusal::NotProvable { reason: words }.into(),
         }

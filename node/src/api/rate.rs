@@ -1,6 +1,6 @@
 //! How many requests one client may make.
 //!
-//! Who shows a key that opens something has the key's own share, wherever it asks from. Everybody else has that of its
+//! Who shows a key that opens something, or signs with one, has the key's own share, wherever it asks from. Everybody else has that of its
 //! address; so has who guesses keys. A share is a leaky bucket (GCRA).
 
 use std::{
@@ -41,7 +41,7 @@ const WATCH: Rate = Rate { per_s: 20, burst: 100 };
 /// Whose request it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asker {
-    /// Who has the key of this hash, which opens something here.
+    /// Who has this key, or that of this hash, which opens something here.
     Key(Digest),
     /// Whoever asks from there.
     Address(IpAddr),
@@ -113,7 +113,7 @@ pub(super) async fn limit(
     let asker = match path {
         Some(FREE) => return next.run(request).await,
         Some(path) if WATCHED.contains(&path) => Asker::Watch(address),
-        _ => api.keys.known(request.headers()).map_or(Asker::Address(address), Asker::Key),
+        _ => api.keys.known(request.headers(), request.uri()).map_or(Asker::Address(address), Asker::Key),
     };
     let Err(wait) = api.shares.take(asker) else { return next.run(request).await };
     let whom = match asker {

@@ -195,6 +195,21 @@ refusals! {
         /// The entry.
         id: wallet::digest::Digest,
     }
+    /// No signature of a node, or one that is not good for this path of this node now.
+    #[code("N-533", UNAUTHORIZED, retry = false)]
+    #[error("a node that joins signs its requests, here for {api} and this path: {reason}")]
+    RequestUnsigned {
+        /// The address under which the ledger has this node.
+        api: String,
+        /// What is wrong with it.
+        reason: crate::joining::request::RequestInvalid,
+    }
+    /// The key is that of no node, or of one that does not take part.
+    #[code("N-534", FORBIDDEN, retry = true)] #[error("here no node that takes part has the key {key}")]
+    NodeUnknown {
+        /// The key.
+        key: wallet::identity::PublicKey,
+    }
     /// As many archives are sent as may be at a time.
     #[code("N-554", SERVICE_UNAVAILABLE, retry = true)] #[error("this node is sending as many archives as it may")]
     ArchivesBusy

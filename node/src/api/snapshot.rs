@@ -1,4 +1,5 @@
-//! `/ledger/v1/snapshot/...`: what a node that joins takes from this one, in chunks. `docs/formats/snapshot.md` has the form.
+//! `/ledger/v1/snapshot/...`: what a node that joins takes from this one, in chunks, with requests that it signs.
+//! `docs/formats/snapshot.md` has the form.
 
 use axum::{
     Router,
@@ -15,7 +16,7 @@ use wallet::codec;
 
 use super::{
     Api,
-    auth::{ByAuditor, Keys},
+    auth::{ByNode, Keys},
     problem::Problem,
     refusal::Refusal,
 };
@@ -63,12 +64,12 @@ impl FromRef<Api> for Replica {
     }
 }
 
-async fn offer(State(replica): State<Replica>, _: ByAuditor) -> Result<Response, Problem> {
+async fn offer(State(replica): State<Replica>, _: ByNode) -> Result<Response, Problem> {
     let offer = replica.offer().await?.ok_or(Refusal::ChunkNotHere)?;
     Ok(answer(codec::encode(&offer)))
 }
 
-async fn chunk(State(replica): State<Replica>, _: ByAuditor, Path(path): Path<String>) -> Result<Response, Problem> {
+async fn chunk(State(replica): State<Replica>, _: ByNode, Path(path): Path<String>) -> Result<Response, Problem> {
     let malformed = |error: NotAPath| Refusal::PlaceInvalid { name: "path", reason: error.to_string() };
     let path: ChunkPath = path.parse().map_err(malformed)?;
     Ok(answer(replica.chunk(path).await?.ok_or(Refusal::ChunkNotHere)?))

@@ -1,5 +1,7 @@
 //! The interfaces of a whole node that is alone in its consortium, over real sockets.
 
+mod damage;
+
 use std::{collections::BTreeSet, fs, net::TcpListener, path::Path, time::Duration};
 
 use ::ledger::{

@@ -13,19 +13,33 @@ use zeroize::Zeroizing;
 use super::Failure;
 use crate::tls::client::{self as tls, Roots, Way};
 
-/// Where the node is and who is asking.
+/// Where the node is, and who vouches for it.
 #[derive(Clone, Debug, Args)]
-pub struct ClientArguments {
+pub struct NodeArguments {
     /// The node's HTTP interface.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8001")]
     pub url: String,
-    /// A file that holds the API key. It is not taken from the command line, where other users could read it.
-    #[arg(long, value_name = "FILE")]
-    pub api_key_file: Option<PathBuf>,
     /// PEM certificates of the only authorities that may vouch for the node; without it, those that this machine
     /// trusts.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+}
+
+impl NodeArguments {
+    /// Whose word is believed for who a node is.
+    pub fn roots(&self) -> Roots {
+        self.ca_file.clone().map_or(Roots::System, Roots::File)
+    }
+}
+
+/// Where the node is and who is asking.
+#[derive(Clone, Debug, Args)]
+pub struct ClientArguments {
+    #[command(flatten)]
+    node: NodeArguments,
+    /// A file that holds the API key. It is not taken from the command line, where other users could read it.
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
 }
 
 impl ClientArguments {
@@ -40,11 +54,6 @@ impl ClientArguments {
             Ok(Zeroizing::new(text.trim_end().to_owned()))
         };
         self.api_key_file.as_ref().map(read).transpose()
-    }
-
-    /// Whose word is believed for who a node is.
-    pub fn roots(&self) -> Roots {
-        self.ca_file.clone().map_or(Roots::System, Roots::File)
     }
 }
 
@@ -103,7 +112,7 @@ impl Client {
     /// # Errors
     /// N-150 if the API key cannot be read, and those of [`Self::trusting`].
     pub fn open(arguments: &ClientArguments) -> Result<Self, Failure> {
-        Self::trusting(&arguments.roots(), &arguments.url, arguments.api_key()?)
+        Self::trusting(&arguments.node.roots(), &arguments.node.url, arguments.api_key()?)
     }
 
     /// A client of the node at `url` (scheme, host and port) with an API key, which believes whom this machine
@@ -121,20 +130,34 @@ impl Client {
     /// N-150 and N-173 if there are no roots, N-172 if the key would cross a network in the clear, N-160 if no client
     /// can be made.
     pub fn trusting(roots: &Roots, url: &str, api_key: Option<Zeroizing<String>>) -> Result<Self, Failure> {
-        let base = url.trim_end_matches('/').to_owned();
-        let way = Way::of(&base);
-        if api_key.is_some() && way == Way::Clear {
-            let reason = "an API key is sent over https://, or to a loopback address alone";
-            return Err(Failure::new("N-172", reason, base));
+        match api_key {
+            Some(_) => Ok(Self { api_key, ..Self::private(roots, url)? }),
+            None => Self::at(roots, url),
         }
-        let builder = match way {
+    }
+
+    /// A client of the node at `url` for what nobody else may read, without an API key.
+    ///
+    /// # Errors
+    /// Those of [`Self::trusting`].
+    pub fn private(roots: &Roots, url: &str) -> Result<Self, Failure> {
+        if Way::of(url) == Way::Clear {
+            let reason = "API keys and ledgers go over https://, or to and from a loopback address alone";
+            return Err(Failure::new("N-172", reason, url.trim_end_matches('/')));
+        }
+        Self::at(roots, url)
+    }
+
+    fn at(roots: &Roots, url: &str) -> Result<Self, Failure> {
+        let base = url.trim_end_matches('/').to_owned();
+        let builder = match Way::of(&base) {
             Way::Tls => tls::trusting(roots).map_err(|fault| Failure::new(fault.code(), &fault, &base))?,
             Way::Loopback | Way::Clear => tls::plain(),
         };
         // A redirect to another operator must not take the key along unseen.
         let http = builder.redirect(reqwest::redirect::Policy::none()).build();
         let http = http.map_err(|error| unreachable(&base, &error))?;
-        Ok(Self { http, base, api_key })
+        Ok(Self { http, base, api_key: None })
     }
 
     /// A client of the node that listens on the Unix socket `path`. Who may open the socket needs no key.

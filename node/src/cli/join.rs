@@ -9,15 +9,16 @@ use wallet::{
     units::{BlockHeight, NodeId},
 };
 
-use super::{Failure, Output, client::ClientArguments, progress::Progress};
+use super::{Failure, Output, client::NodeArguments, progress::Progress};
 use crate::{
     config::LedgerConfig,
-    joining::{Dropped, Made, Order, Source, Step, join},
+    joining::{Asker, Dropped, Made, Order, Source, Step, join},
 };
 
 /// Make the ledger of a node that the operators let in, from running nodes.
 ///
-/// Asks the node at --url and those of the genesis document, several at a time. What a quorum made final is proven from the
+/// Asks the node at --url and those of the genesis document, several at a time, with requests that it signs with the node's
+/// key: the operators let that in first. What a quorum made final is proven from the
 /// genesis document on; blocks, entries and one state below it are checked by their hashes, and what came after that state
 /// is executed. Then `batchmind node run` follows the ledger, and once the operators reinstate the node it votes. A join
 /// that was stopped goes on with what came.
@@ -27,8 +28,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     #[command(flatten)]
-    client: ClientArguments,
-    /// Also ask this node; may be repeated. It gets the API key.
+    node: NodeArguments,
+    /// Also ask this node, by the address that the ledger has for it; may be repeated.
     #[arg(long, value_name = "URL")]
     peer: Vec<String>,
     /// Execute every block instead of taking a state that a quorum certified.
@@ -39,13 +40,13 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) async fn run(self) -> Result<Output, Failure> {
         let LedgerConfig { consortium, keys, data_dir } = LedgerConfig::load(&self.config)?;
-        let (api_key, roots) = (self.client.api_key()?, self.client.roots());
-        // Of nodes that genesis does not name nobody vouches for the address, and the key goes there.
+        let asker = Asker { consortium: consortium.id(), key: keys.key().clone() };
+        let roots = self.node.roots();
         let named = consortium.nodes().iter().map(|node| node.api.as_str());
-        let given = [self.client.url.as_str()].into_iter().chain(self.peer.iter().map(String::as_str));
+        let given = [self.node.url.as_str()].into_iter().chain(self.peer.iter().map(String::as_str));
         let mut urls = BTreeSet::new();
         let all = given.chain(named).map(|url| url.trim_end_matches('/')).filter(|url| urls.insert(*url));
-        let sources = all.map(|url| Source::new(&roots, url, api_key.clone())).collect::<Result<Vec<_>, Failure>>()?;
+        let sources = all.map(|url| Source::new(&roots, url, asker.clone())).collect::<Result<Vec<_>, Failure>>()?;
         let folder = data_dir.join("ledger");
         let (key, consortium, replays) = (keys.key().public_key(), Arc::new(consortium), self.replay);
         let order = Order { consortium, key, folder: folder.clone().into(), replays };

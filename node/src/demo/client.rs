@@ -236,10 +236,22 @@ impl Auditor {
         Ok(checked(request.send().await?).await?.json().await?)
     }
 
+    /// Any resource under `/ledger/v1/` as it is.
+    pub async fn bytes(&self, path: &str) -> Result<Vec<u8>, StepFailed> {
+        let request = self.http.get(format!("{}/ledger/v1/{path}", self.base)).bearer_auth(&self.api_key);
+        Ok(checked(request.send().await?).await?.bytes().await?.to_vec())
+    }
+
     /// The proof bundle of a wallet's last hop.
     pub async fn bundle(&self, wallet: &str) -> Result<Vec<u8>, StepFailed> {
-        let request = self.http.get(format!("{}/ledger/v1/wallets/{wallet}/bundle", self.base));
-        Ok(checked(request.bearer_auth(&self.api_key).send().await?).await?.bytes().await?.to_vec())
+        self.bytes(&format!("wallets/{wallet}/bundle")).await
+    }
+
+    /// Brings an entry, and returns when it is final.
+    pub async fn submit(&self, entry: Vec<u8>) -> Result<(), StepFailed> {
+        let request = self.http.post(format!("{}/ledger/v1/entries?wait=final", self.base)).bearer_auth(&self.api_key);
+        checked(request.body(entry).send().await?).await?;
+        Ok(())
     }
 
     /// Height of the last final block.

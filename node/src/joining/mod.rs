@@ -1,6 +1,7 @@
 //! The ledger of a node that joins, fetched from several running nodes at once over HTTP: `ledger::shell::join` asks,
 //! checks and stores.
 
+pub mod request;
 mod source;
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use ledger::shell::{
     restore::RestoreFault,
 };
 
-pub use self::source::Source;
+pub use self::source::{Asker, Source};
 pub use join::{Dropped, Made, Order, Step};
 
 use crate::cli::Failure;

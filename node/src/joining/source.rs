@@ -7,12 +7,14 @@ use ledger::{
     shell::join::{Giver, GiverFault},
     snapshot::{CHUNK_BYTES_MAX, ChunkPath},
 };
-use reqwest::Method;
+use reqwest::{Method, header};
 use tokio::time::timeout;
-use zeroize::Zeroizing;
+use wallet::{digest::Digest, identity::SecretKey};
 
+use super::request::{Asked, SignedRequest};
 use crate::{
     cli::{Failure, client::Client},
+    session::context::now,
     tls::client::Roots,
 };
 
@@ -30,21 +32,34 @@ const PATH: &str = "/ledger/v1/snapshot";
 pub struct Source {
     url: String,
     client: Client,
+    asker: Asker,
+}
+
+/// Who asks for a ledger.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// Of which consortium.
+    pub consortium: Digest,
+    /// The key of the node that asks.
+    pub key: SecretKey,
 }
 
 impl Source {
-    /// The node at `url`, asked with an auditor's API key. Who it is, it is believed by the word of `roots`.
+    /// The node that the ledger has under the address `url`. Who it is, it is believed by the word of `roots`.
     ///
     /// # Errors
-    /// Those of [`Client::trusting`].
-    pub fn new(roots: &Roots, url: &str, api_key: Option<Zeroizing<String>>) -> Result<Self, Failure> {
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), client: Client::trusting(roots, url, api_key)? })
+    /// Those of [`Client::private`].
+    pub fn new(roots: &Roots, url: &str, asker: Asker) -> Result<Self, Failure> {
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), client: Client::private(roots, url)?, asker })
     }
 
     async fn get(&self, path: String) -> Result<Vec<u8>, Failure> {
         let broken = |title: String| Failure::new("N-160", title, &self.url);
         let read = async {
-            let mut response = self.client.send(self.client.request(Method::GET, &path)).await?;
+            let asked = Asked { consortium: self.asker.consortium, api: &self.url, path: &path };
+            let signed = SignedRequest::sign(&asked, now(), &self.asker.key).to_string();
+            let request = self.client.request(Method::GET, &path).header(header::AUTHORIZATION, signed);
+            let mut response = self.client.send(request).await?;
             let mut bytes = Vec::new();
             loop {
                 let piece = response.chunk().await.map_err(|error| broken(error.without_url().to_string()))?;

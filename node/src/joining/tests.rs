@@ -1,12 +1,29 @@
 //! Joining from whole nodes over real sockets, and from some that lie or fail.
 
+mod requests;
+
 use std::{
     fs,
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use axum::{Router, body::Bytes, extract::Request, http::StatusCode, response::IntoResponse as _};
+use super::{
+    request::{Asked, SignedRequest},
+    *,
+};
+use crate::{
+    session::context::now,
+    testbed::Testbed,
+    tls::client::{Roots, plain},
+};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::Request,
+    http::{StatusCode, header},
+    response::IntoResponse as _,
+};
 use genesis::Node;
 use ledger::{
     block::Header,
@@ -20,24 +37,27 @@ use wallet::{
     identity::{RegionId, SecretKey},
     units::{BlockHeight, NodeId},
 };
-use zeroize::Zeroizing;
-
-use super::*;
-use crate::{
-    testbed::{AUDITOR, Testbed},
-    tls::client::{Roots, plain},
-};
 
 /// What stands between a node and the one that joins does with an answer. No bytes stand for a chunk that is not there.
 type Meddler = fn(u32, &str, Bytes) -> Option<Bytes>;
 
-fn source(url: &str) -> Source {
-    Source::new(&Roots::System, url, Some(Zeroizing::new(AUDITOR.to_owned()))).expect("a client")
+/// The key of a node that takes part from the beginning: whether the newcomer does is what some tests are about.
+fn asker(testbed: &Testbed) -> Asker {
+    let context = testbed.node(0).sessions().context();
+    Asker { consortium: context.consortium.id(), key: context.keys.key().clone() }
+}
+
+fn source(testbed: &Testbed, url: &str) -> Source {
+    Source::new(&Roots::System, url, asker(testbed)).expect("a client")
+}
+
+fn url(testbed: &Testbed, node: u32) -> String {
+    format!("http://{}", testbed.node(node).api_address())
 }
 
 /// A node of the testbed as it is.
 fn honest(testbed: &Testbed, node: u32) -> Source {
-    source(&format!("http://{}", testbed.node(node).api_address()))
+    source(testbed, &url(testbed, node))
 }
 
 /// A node that changes its answers, of which it is told number and path; or says that it failed.
@@ -46,12 +66,15 @@ async fn meddled(
     node: u32,
     meddler: impl Fn(u32, &str, Bytes) -> Option<Bytes> + Clone + Send + Sync + 'static,
 ) -> Source {
-    let to = format!("http://{}", testbed.node(node).api_address());
+    let (to, Asker { consortium, key }) = (url(testbed, node), asker(testbed));
     let (http, number) = (plain().build().expect("a client"), Arc::new(AtomicU32::new(0)));
     let app = Router::new().fallback(move |request: Request| {
         let (http, number, path) =
             (http.clone(), number.fetch_add(1, Ordering::Relaxed), request.uri().path().to_owned());
-        let (asked, meddler) = (http.get(format!("{to}{path}")).bearer_auth(AUDITOR), meddler.clone());
+        // It is asked in its own name, and asks in that of another node.
+        let asked = Asked { consortium, api: &to, path: &path };
+        let signed = SignedRequest::sign(&asked, now(), &key).to_string();
+        let (asked, meddler) = (http.get(format!("{to}{path}")).header(header::AUTHORIZATION, signed), meddler.clone());
         async move {
             let answer = asked.send().await.expect("the node answers");
             let bytes = match answer.status() == StatusCode::NOT_FOUND {
@@ -68,7 +91,7 @@ async fn meddled(
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     tokio::spawn(async move { axum::serve(listener, app).await });
-    source(&url)
+    source(testbed, &url)
 }
 
 const NOT_HERE: &str = r#"{"code":"N-525","title":"a chunk of the ledger is not here"}"#;
@@ -125,7 +148,7 @@ async fn a_node_that_lies_and_one_that_fails_are_named_and_the_ledger_comes_from
         false => Some(bytes),
     });
     let dying = meddled(&testbed, 1, |number, _, bytes| (number < 2).then_some(bytes));
-    let (liar, dying, gone) = (liar.await, dying.await, source("http://127.0.0.1:9"));
+    let (liar, dying, gone) = (liar.await, dying.await, source(&testbed, "http://127.0.0.1:9"));
     let sources = vec![liar.clone(), gone.clone(), dying.clone(), honest(&testbed, 0), honest(&testbed, 1)];
     let made = join(sources, order(&testbed, folder.path()), |_| {}).await.expect("two of them are honest");
     assert_eq!(made.joined.node, NodeId::new(2));
@@ -174,7 +197,7 @@ async fn without_an_honest_node_there_is_no_ledger() {
     let testbed = testbed(true).await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let all = meddled(&testbed, 0, |_, _, bytes| flipped(&bytes)).await;
-    let failed = join(vec![all, source("http://127.0.0.1:9")], order(&testbed, folder.path()), |_| {}).await;
+    let failed = join(vec![all, source(&testbed, "http://127.0.0.1:9")], order(&testbed, folder.path()), |_| {}).await;
     assert_eq!(failed.expect_err("no offer is good").code, "N-113");
     let blocks: Meddler = |_, path, bytes| match path.contains("/blocks/") {
         true => flipped(&bytes),

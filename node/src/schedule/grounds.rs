@@ -277,6 +277,7 @@ impl Shared {
             let view = replica.store().view(replica.state())?;
             Ok(match anchored(&view, by, &grounds) {
                 Ok(settled) => Told::Anchored(settled),
+                // Where the ledger is damaged its alarm stops the node.
                 Err(_) => Told::Alone(Grounds { later: Vec::new(), ..grounds }),
             })
         })

@@ -48,7 +48,7 @@ impl Node {
                 }
                 Err(JoinFault::Restore(RestoreFault::Store(fault))) => return Err(fault),
                 Err(JoinFault::Restore(RestoreFault::File { path, source })) => {
-                    return Err(Fault::File { path, source });
+                    return Err(Fault::File { path, source: source.into() });
                 }
                 Err(fault) => {
                     self.watch.note(&format_args!("node {} did not join: {fault}", self.id));

@@ -22,7 +22,12 @@ use ledger::{
     event::Entry,
     evidence::{EvidenceFile, Receipt},
     hand_over::HandOver,
-    shell::transport::{PeerReply, PeerRequest},
+    shell::{
+        final_store::StoredHeader,
+        log_store::Chained,
+        transport::{PeerReply, PeerRequest},
+        vote_record::Votes,
+    },
     snapshot::{Blocks, ChunkPath, HEADERS_MAX, Offer},
     state_proof::{self, StateProofFile},
     tlog::{Checkpoint, ConsistencyProof, CosignedCheckpoint, LogProof, Note, TilePath},
@@ -30,6 +35,8 @@ use ledger::{
     vote::Vote,
 };
 use node::{
+    checkpoint::messages::CosignReply,
+    joining::request::{Asked, SignedRequest},
     network::{
         message::PeerMessage,
         stream::message::{StreamReply, StreamRequest},
@@ -50,6 +57,7 @@ use wallet::{
     policy::PolicyTree,
     seal::envelope::{OfferSecrets, TailContents},
     ticket::SignedTicket,
+    units::Timestamp,
 };
 
 /// A decoder under test.
@@ -63,11 +71,12 @@ pub struct Decoder {
 }
 
 /// All of them.
-pub static DECODERS: [Decoder; 38] = [
+pub static DECODERS: [Decoder; 44] = [
     Decoder { name: "genesis_text", read: genesis_text, samples: samples::ledger::genesis_texts },
     Decoder { name: "genesis_bytes", read: genesis_bytes, samples: samples::ledger::genesis_bytes },
     Decoder { name: "config", read: files::config, samples: samples::ledger::configs },
     Decoder { name: "entry", read: canonical::<Entry>, samples: samples::ledger::entries },
+    Decoder { name: "governance_event", read: canonical::<ledger::event::Event>, samples: samples::ledger::events },
     Decoder { name: "block", read: canonical::<Block>, samples: samples::ledger::blocks },
     Decoder { name: "vote", read: canonical::<Vote>, samples: samples::ledger::votes },
     Decoder { name: "certificate", read: canonical::<Certificate>, samples: samples::ledger::certificates },
@@ -76,6 +85,10 @@ pub static DECODERS: [Decoder; 38] = [
     Decoder { name: "evidence", read: evidence, samples: samples::ledger::evidence },
     Decoder { name: "receipt", read: receipt, samples: samples::ledger::receipts },
     Decoder { name: "archive", read: archive, samples: samples::ledger::archives },
+    Decoder { name: "vote_record", read: canonical::<Votes>, samples: samples::stored::vote_records },
+    Decoder { name: "raft_log", read: canonical::<Chained>, samples: samples::stored::raft_log },
+    Decoder { name: "stored_header", read: canonical::<StoredHeader>, samples: samples::stored::stored_headers },
+    Decoder { name: "node_request", read: node_request, samples: samples::snapshot::requests },
     Decoder { name: "snapshot_offer", read: canonical::<Offer>, samples: samples::snapshot::offers },
     Decoder { name: "snapshot_chunk", read: snapshot_chunk, samples: samples::snapshot::chunks },
     Decoder { name: "snapshot_path", read: snapshot_path, samples: samples::snapshot::paths },
@@ -88,6 +101,7 @@ pub static DECODERS: [Decoder; 38] = [
     Decoder { name: "ledger_reply", read: canonical::<PeerReply>, samples: samples::ledger::ledger_replies },
     Decoder { name: "session_request", read: canonical::<SessionRequest>, samples: samples::peers::session_requests },
     Decoder { name: "session_reply", read: canonical::<SessionReply>, samples: samples::peers::session_replies },
+    Decoder { name: "cosign_reply", read: cosign_reply, samples: samples::peers::cosign_replies },
     Decoder { name: "stream_request", read: canonical::<StreamRequest>, samples: samples::peers::stream_requests },
     Decoder { name: "stream_reply", read: stream_reply, samples: samples::peers::stream_replies },
     Decoder { name: "page", read: page, samples: samples::batch::pages },
@@ -280,6 +294,31 @@ fn snapshot_path(bytes: &[u8]) -> bool {
         assert!(first.get() > 0 && first <= last && last.get() - first.get() < HEADERS_MAX);
     }
     true
+}
+
+/// A changed request asks for nothing.
+fn node_request(bytes: &[u8]) -> bool {
+    let Some(request) = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<SignedRequest>().ok()) else {
+        return false;
+    };
+    assert_eq!(request.to_string().as_bytes(), bytes);
+    let Asked { consortium, api, path } = samples::snapshot::asked();
+    let is_whole = samples::snapshot::requests().iter().any(|whole| whole == bytes);
+    for now in [samples::snapshot::asked_at(), Timestamp::ZERO, Timestamp::new(u64::MAX)] {
+        let verified = request.verify(&Asked { consortium, api, path }, now);
+        assert!(verified.is_ok_and(|()| is_whole) || verified.is_err_and(|invalid| !invalid.to_string().is_empty()));
+    }
+    true
+}
+
+/// A cosignature counts only as that of a validator over the tree that was asked about.
+fn cosign_reply(bytes: &[u8]) -> bool {
+    if let Ok(CosignReply { cosignature: Some(cosignature) }) = codec::decode(bytes) {
+        let known = samples::tlog::cosigned();
+        let verified = cosignature.verify(&known.checkpoint, samples::ledger::consortium().validators());
+        assert_eq!(verified.is_ok(), known.cosignatures.contains(&cosignature));
+    }
+    canonical::<CosignReply>(bytes)
 }
 
 fn peer_message(bytes: &[u8]) -> bool {

@@ -1,5 +1,7 @@
 //! The log as tools see it that know nothing of this ledger: checkpoints, tiles and proofs are checked by Cloudflare's
-//! `signed_note` and `tlog_tiles`, which share no code with ours.
+//! `signed_note` and `tlog_tiles`, which share no code with ours. What a running node serves, too: [`served`].
+
+mod served;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ledger::{
@@ -194,13 +196,19 @@ fn a_proof_file_of_ours_is_checked_by_hand_with_theirs() {
     let Ok(Some(path)) = inclusion_proof(&leaves[..], index, 70_000) else { panic!("within") };
     let file = LogProof { extra: None, index, path, checkpoint: checkpoint(&leaves) }.to_string();
 
+    assert_eq!(check_proof_file(&file, &their_cosigners(), record_hash(&entry(4_711))), (4_711, 3));
+}
+
+/// Checks a proof file that `leaf` is in the log: at which place, and by the word of how many.
+fn check_proof_file(file: &str, cosigners: &VerifierList, leaf: Hash) -> (u64, usize) {
     let (head, note) = file.split_once("\n\n").expect("an empty line");
     let mut lines = head.lines();
     assert_eq!(lines.next(), Some("c2sp.org/tlog-proof@v1"));
     let place = lines.next().and_then(|line| line.strip_prefix("index ")).expect("an index").parse().expect("a number");
     let path: Vec<Hash> = lines.map(|line| Hash::parse_hash(line).expect("a hash")).collect();
     let note = TheirNote::from_bytes(note.as_bytes()).expect("a signed note");
-    assert_eq!(note.verify(&their_cosigners()).expect("cosigned").0.len(), 3);
+    let cosigned = note.verify(cosigners).expect("cosigned").0.len();
     let head = TheirCheckpoint::from_bytes(note.text()).expect("a checkpoint");
-    check_record(&path, head.size(), *head.hash(), place, record_hash(&entry(4_711))).expect("included");
+    check_record(&path, head.size(), *head.hash(), place, leaf).expect("included");
+    (place, cosigned)
 }

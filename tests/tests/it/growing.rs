@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     consortium::{Running, ask, assert_no_evidence, say, until},
-    deciding::{api_key, consent, decide_by, key, text},
+    deciding::{consent, decide_by, key, text},
     joining,
     moves::migrate,
     program::succeeded,
@@ -40,8 +40,7 @@ async fn what_one_operator_founded_others_join_until_it_goes_on_without_the_foun
         decide_by(&cluster, &deciding, FOUNDER, &action);
         until("the node is let in", async || standing(&cluster, name).await == "Suspended").await;
         let config = text(&cluster.folder().join(format!("{name}.toml")));
-        let (from, auditor) = (cluster.api_url(FOUNDER), api_key(&cluster));
-        succeeded(&["join", "--config", &config, "--url", from, "--api-key-file", &auditor]);
+        succeeded(&["join", "--config", &config, "--url", cluster.api_url(FOUNDER)]);
         cluster.restart(name).await.expect("it starts");
 
         let reinstate = format!("reinstate,node={},key={node_key}", members.len());
@@ -94,7 +93,7 @@ async fn until_heard(cluster: &Cluster, node: &str, words: &str) {
 }
 
 /// A consortium of one, and places for those who join it.
-async fn alone() -> (Running, Vec<Place>) {
+pub async fn alone() -> (Running, Vec<Place>) {
     let mut places = Vec::new();
     let cluster = Running::prepare(|| {
         let mut setup = joining::setup();

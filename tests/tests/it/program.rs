@@ -50,6 +50,8 @@ pub fn succeeded(arguments: &[&str]) -> Value {
 pub fn failed(arguments: &[&str]) -> String {
     let output = run(&[&["--json"], arguments].concat());
     assert!(!output.status.success(), "{arguments:?}");
-    let failure: Value = serde_json::from_slice(&output.stderr).expect("one JSON object");
+    // What it logs comes before.
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let failure: Value = serde_json::from_str(stderr.lines().last().unwrap_or_default()).expect("one JSON object");
     failure["code"].as_str().expect("a code").to_owned()
 }

@@ -26,7 +26,7 @@ pub(super) fn check_all(folder: &Path) -> Result<(), Fault> {
     if planted!(RecordFilesUnread) {
         return Ok(());
     }
-    let fault = |path: &Path, source| Fault::File { path: path.to_owned(), source };
+    let fault = |path: &Path, source| Fault::file(path, source);
     let files = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         files => files.map_err(|error| fault(folder, error))?,

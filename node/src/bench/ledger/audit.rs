@@ -9,7 +9,7 @@ use genesis::Consortium;
 use ledger::{
     apply::BlockContext,
     block::{Header, View},
-    bundle::{self, FinalView, Grounds, build},
+    bundle::{self, FinalView, Grounds, Unreadable, build},
     certificate::Certificate,
     event::Entry,
     hand_over::HandOver,
@@ -163,13 +163,13 @@ impl FinalView for Filled {
         &self.state
     }
 
-    fn inclusion(&self, places: &[LogIndex]) -> Option<Vec<Digest>> {
+    fn inclusion(&self, places: &[LogIndex]) -> Result<Option<Vec<Digest>>, Unreadable> {
         let leaves = self.leaves.as_slice();
-        several::prove(leaves, leaves.len() as u64, places).unwrap_or_else(|never| match never {})
+        Ok(several::prove(leaves, leaves.len() as u64, places).unwrap_or_else(|never| match never {}))
     }
 
-    fn entry(&self, index: LogIndex) -> Option<Entry> {
-        self.entries.get(&index).cloned()
+    fn entry(&self, index: LogIndex) -> Result<Option<Entry>, Unreadable> {
+        Ok(self.entries.get(&index).cloned())
     }
 }
 

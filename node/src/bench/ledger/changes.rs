@@ -20,11 +20,10 @@ use wallet::{
     identity::SecretKey,
     units::NodeId,
 };
-use zeroize::Zeroizing;
 
 use super::{
     Figures, LedgerArgs,
-    consortium::{AUDITOR, NODES, Unsigned, Validators, silent},
+    consortium::{NODES, Unsigned, Validators, silent},
     decided::decided,
     kills,
     member::wrong,
@@ -33,7 +32,7 @@ use super::{
 use crate::{
     bench::BenchFault,
     demo::setup::free_addresses,
-    joining::{self, Source},
+    joining::{self, Asker, Source},
     session::context::random,
     tls::client::Roots,
 };
@@ -160,12 +159,13 @@ impl Changes {
     }
 
     fn join(&mut self, seed: String, key: &SecretKey) -> Result<(), BenchFault> {
+        let asker = Asker { consortium: self.consortium.id(), key: key.clone() };
         let mut sources = Vec::new();
         for node in 0..2 {
             let Word::Serving(url) = self.ask(node, &Order::Serve, |word| matches!(word, Word::Serving(_)))? else {
                 return Err(wrong("no address"));
             };
-            sources.push(Source::new(&Roots::System, &url, Some(Zeroizing::new(AUDITOR.to_owned()))).map_err(wrong)?);
+            sources.push(Source::new(&Roots::System, &url, asker.clone()).map_err(wrong)?);
         }
         let folder = self.validators.add(seed);
         let order = joining::Order {

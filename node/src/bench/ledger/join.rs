@@ -26,19 +26,18 @@ use wallet::{
     identity::SecretKey,
     units::{NodeId, Timestamp},
 };
-use zeroize::Zeroizing;
 
 use super::{
     Figures,
     author::Author,
     chain::certified,
-    consortium::{AUDITOR, Unsigned},
+    consortium::Unsigned,
     decided::decided,
     member::{hand_out, wrong},
 };
 use crate::{
     bench::{BenchFault, streams::median},
-    joining::{Made, Order, Source, join},
+    joining::{Asker, Made, Order, Source, join},
     session::context::random,
     tls::client::Roots,
 };
@@ -183,7 +182,8 @@ impl Founded {
 
     /// Lets the newcomer join, into the folder `place`: its ledger, and how many seconds it took.
     async fn join(&self, urls: &[String], place: &Path, replays: bool) -> Result<(Made, f64), BenchFault> {
-        let source = |url: &String| Source::new(&Roots::System, url, Some(Zeroizing::new(AUDITOR.to_owned())));
+        let asker = Asker { consortium: self.consortium.id(), key: self.newcomer.clone() };
+        let source = |url: &String| Source::new(&Roots::System, url, asker.clone());
         let sources = urls.iter().map(source).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
         let key = self.newcomer.public_key();
         let order = Order { consortium: self.consortium.clone(), key, folder: place.join("ledger").into(), replays };

@@ -83,11 +83,11 @@ impl Handler for Nobody {
     }
 }
 
-/// Hands out a replica's ledger to nodes that join with the bench's auditor key, over HTTP: where.
+/// Hands out a replica's ledger to nodes that join, over HTTP: where.
 pub(super) async fn hand_out(replica: &Replica, consortium: &Arc<Consortium>) -> Result<String, BenchFault> {
-    let keys = Keys::new(Tenants::load(&[]).map_err(wrong)?, replica.clone(), consortium.clone());
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let url = format!("http://{}", listener.local_addr()?);
+    let keys = Keys::new(Tenants::load(&[]).map_err(wrong)?, replica.clone(), consortium.clone(), url.clone());
     let interface = snapshot::alone(replica.clone(), keys);
     tokio::spawn(async move { axum::serve(listener, interface).await });
     Ok(url)

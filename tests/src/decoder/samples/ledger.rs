@@ -123,6 +123,11 @@ pub(crate) fn entries() -> Vec<Vec<u8>> {
     chain.chain(sign_batch(bodies, &testing::node_key(0)).iter().map(encode)).collect()
 }
 
+/// What operators may sign is among them.
+pub(crate) fn events() -> Vec<Vec<u8>> {
+    LEDGER.chain.entries().map(|(_, entry)| encode(&entry.body.event)).collect()
+}
+
 pub(crate) fn blocks() -> Vec<Vec<u8>> {
     LEDGER.chain.blocks.iter().map(|(block, _)| encode(block)).collect()
 }

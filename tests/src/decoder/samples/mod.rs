@@ -6,4 +6,5 @@ pub(super) mod gate;
 pub(super) mod ledger;
 pub(super) mod peers;
 pub(super) mod snapshot;
+pub(super) mod stored;
 pub(super) mod tlog;

@@ -113,6 +113,12 @@ pub(crate) fn session_replies() -> Vec<Vec<u8>> {
     replies.iter().map(encode).collect()
 }
 
+/// One with a cosignature, and one without.
+pub(crate) fn cosign_replies() -> Vec<Vec<u8>> {
+    let cosignature = super::tlog::cosigned().cosignatures[0];
+    [Some(cosignature), None].map(|cosignature| encode(&CosignReply { cosignature })).to_vec()
+}
+
 pub(crate) fn stream_requests() -> Vec<Vec<u8>> {
     let stream = StreamId(Digest([1; 32]));
     let pull = Pull { stream, cursor: 2, pages_max: 3, bytes_max: 4, wait_ms: 5, trim_below: Some(6), peaks: true };

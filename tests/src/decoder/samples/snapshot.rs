@@ -1,4 +1,4 @@
-//! What a node that joins is sent.
+//! What a node that joins asks for, and what it is sent.
 
 use std::sync::LazyLock;
 
@@ -6,9 +6,11 @@ use ledger::{
     block::{FinalBlock, Header},
     hand_over::{ClosingProof, ValidatorSets},
     snapshot::{Blocks, ChunkPath, Extent, Offer, Plan, Wanted},
+    testing,
     tree::log::LogTree,
 };
-use wallet::codec::encode;
+use node::joining::request::{self, SignedRequest};
+use wallet::{codec::encode, units::Timestamp};
 
 use super::ledger::{chain, consortium, hand_overs};
 
@@ -73,6 +75,22 @@ pub(crate) fn chunks() -> Vec<Vec<u8>> {
 pub(crate) fn paths() -> Vec<Vec<u8>> {
     let asked = ASKED.1.iter().map(|(wanted, _)| wanted.path().to_string().into_bytes());
     asked.chain([b"hand-overs/7".to_vec(), b"state/18446744073709551615/0110".to_vec()]).collect()
+}
+
+/// What the newcomer asks for, and of whom.
+pub(crate) fn asked() -> request::Asked<'static> {
+    request::Asked { consortium: consortium().id(), api: "https://eu-1.example:8001", path: "/ledger/v1/snapshot" }
+}
+
+/// When it asks.
+pub(crate) const fn asked_at() -> Timestamp {
+    Timestamp::new(1_800_000_000_000)
+}
+
+/// Its header.
+pub(crate) fn requests() -> Vec<Vec<u8>> {
+    let signed = SignedRequest::sign(&asked(), asked_at(), &testing::node_key(4));
+    vec![signed.to_string().into_bytes()]
 }
 
 /// What a damaged chunk is held against.
