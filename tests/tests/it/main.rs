@@ -22,5 +22,7 @@ mod program;
 mod restart;
 mod rotating;
 mod secrets;
+mod tokens;
 mod votes;
 mod worker;
+mod wrapped;
