@@ -47,7 +47,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// 256 MiB in three passes, what libsodium calls moderate: about a second.
+    /// 256 MiB in three passes, what libsodium calls moderate: about half a second of a core.
     pub const MODERATE: Self = Self { memory_kib: 256 << 10, passes: 3 };
     /// The most memory that a text may ask for: 1 GiB.
     pub const MEMORY_KIB_MAX: u32 = 1 << 20;
