@@ -3,7 +3,8 @@
 use wallet::{
     codec::{self, DecodeError},
     digest::{Digest, sha256},
-    identity::{SecretKey, context},
+    identity::context,
+    keystore::KeyStore,
 };
 
 use crate::{Consortium, Draft, GenesisError, OperatorId, check};
@@ -41,8 +42,9 @@ impl Document {
     /// Adds an operator's signature, or replaces it.
     ///
     /// # Errors
-    /// [`GenesisError::OperatorUnknown`], or [`GenesisError::KeyForeign`] if `key` is not that operator's.
-    pub fn sign(&mut self, operator: &OperatorId, key: &SecretKey) -> Result<(), GenesisError> {
+    /// [`GenesisError::OperatorUnknown`], [`GenesisError::KeyForeign`] if `key` is not that operator's, and
+    /// [`GenesisError::KeyStore`] if it does not sign.
+    pub fn sign(&mut self, operator: &OperatorId, key: &dyn KeyStore) -> Result<(), GenesisError> {
         let Some(listed) = self.0.operators.iter().find(|listed| listed.id == *operator) else {
             let place = "the command to sign".to_owned();
             return Err(GenesisError::OperatorUnknown { place, operator: operator.to_string() });
@@ -51,7 +53,7 @@ impl Document {
             let (expected, found) = (listed.key, key.public_key());
             return Err(GenesisError::KeyForeign { operator: operator.clone(), expected, found });
         }
-        let signature = key.sign(context::GENESIS, self.hash().as_bytes());
+        let signature = key.sign(context::GENESIS, self.hash().as_bytes())?;
         self.0.signatures.insert(operator.clone(), signature);
         Ok(())
     }

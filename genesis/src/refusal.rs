@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use wallet::{codec::DecodeError, identity::PublicKey};
+use wallet::{codec::DecodeError, identity::PublicKey, refusal::Refusal};
 
 use crate::OperatorId;
 
@@ -157,6 +157,9 @@ pub enum GenesisError {
     /// Bytes that are not the canonical encoding of a document.
     #[error("genesis bytes: {0}")]
     Encoding(#[from] DecodeError),
+    /// Whatever keeps the key did not sign.
+    #[error("{0}")]
+    KeyStore(#[from] Refusal),
 }
 
 impl GenesisError {
@@ -179,6 +182,7 @@ impl GenesisError {
             Self::KeyForeign { .. } => "G-114",
             Self::Encoding(_) => "G-115",
             Self::KeyInvalid { .. } => "G-116",
+            Self::KeyStore(refusal) => refusal.code(),
         }
     }
 

@@ -1,4 +1,13 @@
-//! Key files: the 32-byte seed of an Ed25519 key as 64 hexadecimal digits and a newline, readable by its owner alone.
+//! Key files: one line of text that its owner alone may read. In the clear it is the 32-byte seed of an Ed25519 key as 64
+//! hexadecimal digits; wrapped under a passphrase it is what `wallet::keystore::wrapped` makes of the key.
+//!
+//! A key of an operator may also be in a token; [`location`] says which of the two is meant.
+
+pub mod fault;
+pub mod location;
+pub mod passphrase;
+pub mod token;
+pub mod token_uri;
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -7,11 +16,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use wallet::{digest::from_hex, identity::SecretKey};
+use wallet::{
+    digest::from_hex,
+    identity::SecretKey,
+    keystore::{
+        passphrase::Passphrase,
+        wrapped::{self, Work, WrappedKey},
+    },
+};
 use zeroize::{Zeroize as _, Zeroizing};
 
+pub use self::{fault::KeyFault, location::KeyLocation};
+
 /// Digits and newline.
-const FILE_BYTES: usize = 65;
+const CLEAR_BYTES: usize = 65;
+/// A wrapped key and newline: the longest key file.
+const FILE_BYTES_MAX: usize = wrapped::TEXT_BYTES + 1;
 
 /// Why a key file is not used or not written. No message holds what the file holds.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +53,8 @@ pub enum KeyFileFault {
         /// Its permission bits.
         mode: u32,
     },
-    /// Not 64 lower-case hexadecimal digits and a newline.
-    #[error("{}: not a key file, which holds 64 lower-case hexadecimal digits and a newline", file.display())]
+    /// Neither 64 lower-case hexadecimal digits and a newline, nor a wrapped key.
+    #[error("{}: not a key file, which holds 64 lower-case hexadecimal digits or a wrapped key, and a newline", file.display())]
     Malformed {
         /// Which file.
         file: PathBuf,
@@ -46,6 +66,12 @@ pub enum KeyFileFault {
         file: PathBuf,
         /// How large it may be.
         max: usize,
+    },
+    /// The key is wrapped, and here nobody can be asked for the passphrase.
+    #[error("{}: is wrapped under a passphrase, which cannot be given here", file.display())]
+    Wrapped {
+        /// Which file.
+        file: PathBuf,
     },
     /// There is a file of that name already. Keys are never overwritten.
     #[error("{}: exists already, and a key is never overwritten", file.display())]
@@ -64,6 +90,7 @@ impl KeyFileFault {
             Self::Malformed { .. } => "N-122",
             Self::Exists { .. } => "N-123",
             Self::TooLarge { .. } => "N-532",
+            Self::Wrapped { .. } => "N-555",
         }
     }
 }
@@ -96,20 +123,54 @@ pub fn read_secret(file: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, KeyFil
     Ok(text)
 }
 
-/// Reads a key file.
+/// Reads a key file that is in the clear.
 ///
 /// # Errors
-/// [`KeyFileFault::Io`], [`KeyFileFault::Exposed`] and [`KeyFileFault::Malformed`].
+/// [`KeyFileFault::Io`], [`KeyFileFault::Exposed`], [`KeyFileFault::Malformed`] and [`KeyFileFault::Wrapped`].
 pub fn read(file: &Path) -> Result<SecretKey, KeyFileFault> {
-    let malformed = || KeyFileFault::Malformed { file: file.to_owned() };
-    match read_secret(file, FILE_BYTES) {
-        Ok(text) => parse(&text).ok_or_else(malformed),
-        Err(KeyFileFault::TooLarge { .. }) => Err(malformed()),
-        Err(fault) => Err(fault),
+    match content(file)? {
+        Content::Clear(key) => Ok(key),
+        Content::Wrapped(_) => Err(KeyFileFault::Wrapped { file: file.to_owned() }),
     }
 }
 
-/// Draws a new key and writes it to `file`, which must not exist. The file and its folder are synced.
+/// Reads a key file, and opens it if it is wrapped: with the passphrase that `passphrase_file` holds, or that is asked for
+/// on the terminal.
+///
+/// # Errors
+/// [`KeyFault`].
+pub fn open_file(file: &Path, passphrase_file: Option<&Path>) -> Result<SecretKey, KeyFault> {
+    let refused = |source| KeyFault::Wallet { file: file.to_owned(), source };
+    match content(file)? {
+        Content::Clear(key) => Ok(key),
+        Content::Wrapped(text) => {
+            // Read before anybody is asked for a passphrase that could open nothing.
+            let wrapped: WrappedKey = text.parse().map_err(refused)?;
+            wrapped.open(&passphrase::ask(passphrase_file, &file.display().to_string())?).map_err(refused)
+        }
+    }
+}
+
+/// What a key file holds.
+enum Content {
+    Clear(SecretKey),
+    Wrapped(String),
+}
+
+fn content(file: &Path) -> Result<Content, KeyFileFault> {
+    let malformed = || KeyFileFault::Malformed { file: file.to_owned() };
+    let text = match read_secret(file, FILE_BYTES_MAX) {
+        Err(KeyFileFault::TooLarge { .. }) => return Err(malformed()),
+        read => read?,
+    };
+    if text.starts_with(wrapped::HEADER.as_bytes()) {
+        let line = text.strip_suffix(b"\n").ok_or_else(malformed)?;
+        return Ok(Content::Wrapped(std::str::from_utf8(line).map_err(|_| malformed())?.to_owned()));
+    }
+    parse(&text).map(Content::Clear).ok_or_else(malformed)
+}
+
+/// Draws a new key and writes it to `file` in the clear. The file must not exist; it and its folder are synced.
 ///
 /// # Errors
 /// [`KeyFileFault::Io`] and [`KeyFileFault::Exists`].
@@ -117,32 +178,72 @@ pub fn read(file: &Path) -> Result<SecretKey, KeyFileFault> {
 /// # Panics
 /// If the operating system has no random bytes.
 pub fn create(file: &Path) -> Result<SecretKey, KeyFileFault> {
+    let key = draw();
+    write(file, digits(&key.seed()).as_slice())?;
+    Ok(key)
+}
+
+/// Draws a new key and writes it to `file`, wrapped under the passphrase that `passphrase_file` holds, or that is asked for
+/// twice on the terminal.
+///
+/// # Errors
+/// [`KeyFault`].
+pub fn create_wrapped(file: &Path, passphrase_file: Option<&Path>) -> Result<SecretKey, KeyFault> {
+    let passphrase = passphrase::choose(passphrase_file, &file.display().to_string())?;
+    let key = draw();
+    write_wrapped(file, &key, &passphrase, Work::MODERATE)?;
+    Ok(key)
+}
+
+/// Writes `key` to `file`, wrapped under `passphrase`. The file must not exist; it and its folder are synced.
+///
+/// # Errors
+/// [`KeyFault`].
+///
+/// # Panics
+/// If the operating system has no random bytes.
+pub fn write_wrapped(file: &Path, key: &SecretKey, passphrase: &Passphrase, work: Work) -> Result<(), KeyFault> {
+    let refused = |source| KeyFault::Wallet { file: file.to_owned(), source };
+    let wrapped = WrappedKey::wrap(key, passphrase, work, &mut fill).map_err(refused)?;
+    Ok(write(file, format!("{wrapped}\n").as_bytes())?)
+}
+
+fn draw() -> SecretKey {
+    let mut seed = Zeroizing::new([0; 32]);
+    fill(seed.as_mut());
+    SecretKey::from_seed(&seed)
+}
+
+fn fill(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system has random bytes");
+}
+
+fn write(file: &Path, content: &[u8]) -> Result<(), KeyFileFault> {
     let fault = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => KeyFileFault::Exists { file: file.to_owned() },
         _ => KeyFileFault::Io { file: file.to_owned(), source },
     };
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut()).expect("the operating system has random bytes");
-    let key = SecretKey::from_seed(&seed);
     let mut opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(fault)?;
-    opened.write_all(digits(&seed).as_slice()).and_then(|()| opened.sync_all()).map_err(fault)?;
+    opened.write_all(content).and_then(|()| opened.sync_all()).map_err(fault)?;
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fault)?;
-    Ok(key)
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fault)
 }
 
-/// Reads a key file, or creates it and its folder where there is none.
+/// Opens a key file, or creates it and its folder where there is none: wrapped if a passphrase file is named.
 ///
 /// # Errors
-/// [`KeyFileFault`].
-pub fn read_or_create(file: &Path) -> Result<SecretKey, KeyFileFault> {
+/// [`KeyFault`].
+pub fn open_or_create(file: &Path, passphrase_file: Option<&Path>) -> Result<SecretKey, KeyFault> {
     if file.exists() {
-        return read(file);
+        return open_file(file, passphrase_file);
     }
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).map_err(|source| KeyFileFault::Io { file: file.to_owned(), source })?;
     }
-    create(file)
+    match passphrase_file {
+        Some(_) => create_wrapped(file, passphrase_file),
+        None => Ok(create(file)?),
+    }
 }
 
 fn parse(text: &[u8]) -> Option<SecretKey> {
@@ -153,8 +254,8 @@ fn parse(text: &[u8]) -> Option<SecretKey> {
 }
 
 /// The file's content, built in place so that no stray copy of the digits is left behind.
-fn digits(seed: &[u8; 32]) -> Zeroizing<[u8; FILE_BYTES]> {
-    let mut text = Zeroizing::new([b'\n'; FILE_BYTES]);
+fn digits(seed: &[u8; 32]) -> Zeroizing<[u8; CLEAR_BYTES]> {
+    let mut text = Zeroizing::new([b'\n'; CLEAR_BYTES]);
     for (pair, byte) in text.chunks_exact_mut(2).zip(seed) {
         let mut nibbles = [byte >> 4, byte & 15];
         for (digit, nibble) in pair.iter_mut().zip(nibbles) {
@@ -166,63 +267,4 @@ fn digits(seed: &[u8; 32]) -> Zeroizing<[u8; FILE_BYTES]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder() -> tempfile::TempDir {
-        tempfile::tempdir().expect("a temporary folder")
-    }
-
-    fn write(file: &Path, text: &[u8], mode: u32) {
-        fs::write(file, text).expect("a writable folder");
-        fs::set_permissions(file, fs::Permissions::from_mode(mode)).expect("our own file");
-    }
-
-    #[test]
-    fn a_created_key_is_read_back_and_its_file_is_for_the_owner_alone() {
-        let folder = folder();
-        let file = folder.path().join("node.key");
-        let key = create(&file).expect("no such file yet");
-        assert_eq!(read(&file).expect("just written").public_key(), key.public_key());
-        let text = fs::read(&file).expect("readable");
-        assert_eq!(text, format!("{}\n", wallet::digest::to_hex(key.seed().as_ref())).into_bytes());
-        assert_eq!(fs::metadata(&file).expect("it exists").permissions().mode() & 0o777, 0o600);
-    }
-
-    #[test]
-    fn a_key_is_never_overwritten() {
-        let folder = folder();
-        let file = folder.path().join("node.key");
-        let key = create(&file).expect("no such file yet");
-        assert_eq!(create(&file).expect_err("it exists").code(), "N-123");
-        assert_eq!(read_or_create(&file).expect("it exists").public_key(), key.public_key());
-    }
-
-    #[test]
-    fn a_file_that_group_or_world_may_use_is_refused() {
-        let folder = folder();
-        let file = folder.path().join("node.key");
-        let text = format!("{}\n", "7".repeat(64));
-        for mode in [0o640, 0o604, 0o620, 0o601] {
-            write(&file, text.as_bytes(), mode);
-            let fault = read(&file).expect_err("others may use it");
-            assert_eq!(fault.code(), "N-121");
-            assert!(fault.to_string().contains(&format!("{mode:03o}")), "{fault}");
-        }
-        write(&file, text.as_bytes(), 0o400);
-        read(&file).expect("the owner's alone");
-    }
-
-    #[test]
-    fn anything_but_64_digits_and_a_newline_is_refused_without_being_repeated() {
-        let folder = folder();
-        let file = folder.path().join("node.key");
-        let seven = "7".repeat(64);
-        for text in [seven.clone(), format!("{seven}\n\n"), format!("{seven}7\n"), format!("{}g\n", &seven[1..])] {
-            write(&file, text.as_bytes(), 0o600);
-            let fault = read(&file).expect_err("not a key file");
-            assert_eq!(fault.code(), "N-122");
-            assert!(!format!("{fault} {fault:?}").contains("7777"), "{fault}");
-        }
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 pub mod engine;
 pub mod governance;
+pub mod hardening;
 pub mod joining;
 pub mod keys;
 pub mod ledger_feed;

@@ -28,7 +28,7 @@ use crate::{
         elsewhere::{Elsewhere, EngineHost, OpenEngine},
     },
     governance::Enactor,
-    keys::KeyFileFault,
+    keys::KeyFault,
     ledger_feed::LedgerFeed,
     members::{self, Members},
     network::{
@@ -99,7 +99,7 @@ pub enum StartFault {
     Disk(#[from] DiskFault),
     /// A tenant's master key.
     #[error(transparent)]
-    Tenant(#[from] KeyFileFault),
+    Tenant(#[from] KeyFault),
     /// The decision log.
     #[error(transparent)]
     Decisions(#[from] schedule::log::LogFault),

@@ -92,6 +92,7 @@ impl Testbed {
             .into_iter()
             .zip(0..)
             .map(|(key, index)| ValidConfig {
+                lock_memory: Some(false),
                 data_dir: folder.path().join(format!("node-{index}")),
                 me: NodeId::new(index),
                 name: consortium.nodes()[index as usize].name.clone(),

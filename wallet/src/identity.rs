@@ -139,7 +139,7 @@ fn cosigned(text: &str, time: u64) -> String {
 }
 
 /// What is really signed: the SHA-256 of context and message, each length-prefixed.
-fn signed_bytes(context: &str, message: &[u8]) -> Digest {
+pub(crate) fn signed_bytes(context: &str, message: &[u8]) -> Digest {
     sha256(context, &[message])
 }
 
@@ -170,7 +170,12 @@ impl SecretKey {
 
     /// Signs `message` under `context`.
     pub fn sign(&self, context: &str, message: &[u8]) -> Signature {
-        Signature(self.0.sign(&signed_bytes(context, message).0).to_bytes())
+        self.sign_digest(&signed_bytes(context, message))
+    }
+
+    /// Signs the 32 bytes of [`signed_bytes`].
+    pub(crate) fn sign_digest(&self, digest: &Digest) -> Signature {
+        Signature(self.0.sign(&digest.0).to_bytes())
     }
 
     /// Cosigns the text of a checkpoint: at `time`, in seconds since 1970, this was the largest tree that the key's owner

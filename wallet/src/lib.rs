@@ -12,6 +12,7 @@ pub mod grant;
 pub mod handoff;
 pub mod identity;
 pub mod kem;
+pub mod keystore;
 pub mod page;
 pub mod policy;
 pub mod prefix;

@@ -192,6 +192,37 @@ pub enum Refusal {
     /// A release is about another wallet, head, gate, label, ciphertext, prekey or part than it is used for.
     #[error("the release is about something else")]
     ReleaseMismatch,
+    /// A text is no wrapped key.
+    #[error("not a wrapped key: {reason}")]
+    WrappedKeyMalformed {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A wrapped key asks for more memory or time than any honest one, or than this machine has.
+    #[error(
+        "the wrapped key asks for {memory_kib} KiB of memory in {passes} passes, which is refused or not to be had"
+    )]
+    WorkTooGreat {
+        /// How much memory.
+        memory_kib: u64,
+        /// How often it is written.
+        passes: u32,
+    },
+    /// The passphrase does not open the wrapped key.
+    #[error("another passphrase, or the wrapped key was altered")]
+    PassphraseWrong,
+    /// A text cannot be a passphrase.
+    #[error("not a passphrase: {reason}")]
+    PassphraseUnfit {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Whatever keeps the key did not sign.
+    #[error("the key store did not sign: {reason}")]
+    KeyStoreFailed {
+        /// What it says.
+        reason: String,
+    },
 }
 
 /// Whether it helps to try again.
@@ -209,10 +240,11 @@ pub enum Retry {
 
 impl Refusal {
     /// Every code, in order.
-    pub const CODES: [&'static str; 33] = [
+    pub const CODES: [&'static str; 38] = [
         "W-101", "W-102", "W-103", "W-104", "W-105", "W-106", "W-107", "W-108", "W-109", "W-110", "W-111", "W-112",
         "W-113", "W-114", "W-115", "W-116", "W-117", "W-118", "W-119", "W-120", "W-121", "W-122", "W-123", "W-124",
-        "W-125", "W-126", "W-127", "W-128", "W-129", "W-130", "W-131", "W-132", "W-133",
+        "W-125", "W-126", "W-127", "W-128", "W-129", "W-130", "W-131", "W-132", "W-133", "W-134", "W-135", "W-136",
+        "W-137", "W-138",
     ];
 
     /// The stable code.
@@ -251,6 +283,11 @@ impl Refusal {
             Self::LegWrong { .. } => "W-131",
             Self::KemMalformed { .. } => "W-132",
             Self::ReleaseMismatch => "W-133",
+            Self::WrappedKeyMalformed { .. } => "W-134",
+            Self::WorkTooGreat { .. } => "W-135",
+            Self::PassphraseWrong => "W-136",
+            Self::PassphraseUnfit { .. } => "W-137",
+            Self::KeyStoreFailed { .. } => "W-138",
         }
     }
 
@@ -288,7 +325,12 @@ impl Refusal {
             | Self::PrekeyReused
             | Self::LegWrong { .. }
             | Self::KemMalformed { .. }
-            | Self::ReleaseMismatch => Retry::Never,
+            | Self::ReleaseMismatch
+            | Self::WrappedKeyMalformed { .. }
+            | Self::WorkTooGreat { .. }
+            | Self::PassphraseWrong
+            | Self::PassphraseUnfit { .. }
+            | Self::KeyStoreFailed { .. } => Retry::Never,
         }
     }
 }
@@ -336,6 +378,11 @@ mod tests {
             Refusal::LegWrong { leg: "global gate" },
             Refusal::KemMalformed { what: "key" },
             Refusal::ReleaseMismatch,
+            Refusal::WrappedKeyMalformed { reason: "it is not base64url" },
+            Refusal::WorkTooGreat { memory_kib: 1 << 30, passes: 1 },
+            Refusal::PassphraseWrong,
+            Refusal::PassphraseUnfit { reason: "it is empty" },
+            Refusal::KeyStoreFailed { reason: "the token was removed".to_owned() },
         ]
     }
 

@@ -8,6 +8,8 @@ use wallet::{
     codec,
     digest::Digest,
     identity::{PublicKey, SecretKey, Signature, SignatureInvalid, context},
+    keystore::KeyStore,
+    refusal::Refusal,
     units::NodeId,
 };
 
@@ -140,6 +142,14 @@ impl KeyClaim<'_> {
 
     /// The consent of the new key, or of who else has to agree.
     pub fn sign(&self, consortium: &Digest, key: &SecretKey) -> Signature {
+        self.sign_with(consortium, key).expect("a key in memory signs")
+    }
+
+    /// As [`Self::sign`], with a key wherever it is kept.
+    ///
+    /// # Errors
+    /// Those of [`KeyStore::sign`].
+    pub fn sign_with(&self, consortium: &Digest, key: &dyn KeyStore) -> Result<Signature, Refusal> {
         key.sign(context::GOVERNANCE_KEY, &self.message(consortium))
     }
 

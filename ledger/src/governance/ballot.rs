@@ -6,6 +6,8 @@ use wallet::{
     codec,
     digest::Digest,
     identity::{SecretKey, Signature, context},
+    keystore::KeyStore,
+    refusal::Refusal,
 };
 
 /// What an operator signs. It names the proposal's digest, which covers consortium, electorate and all actions, so it
@@ -32,7 +34,15 @@ pub struct BallotCast {
 impl OperatorBallot {
     /// The ballot with its operator's signature.
     pub fn sign(self, operator: &SecretKey) -> BallotCast {
-        let signature = operator.sign(context::GOVERNANCE_BALLOT, &codec::encode(&self));
-        BallotCast { ballot: self, signature }
+        self.sign_with(operator).expect("a key in memory signs")
+    }
+
+    /// As [`Self::sign`], with a key wherever it is kept.
+    ///
+    /// # Errors
+    /// Those of [`KeyStore::sign`].
+    pub fn sign_with(self, operator: &dyn KeyStore) -> Result<BallotCast, Refusal> {
+        let signature = operator.sign(context::GOVERNANCE_BALLOT, &codec::encode(&self))?;
+        Ok(BallotCast { ballot: self, signature })
     }
 }

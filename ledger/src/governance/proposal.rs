@@ -6,6 +6,8 @@ use wallet::{
     codec,
     digest::{Digest, sha256},
     identity::{SecretKey, Signature, context},
+    keystore::KeyStore,
+    refusal::Refusal,
 };
 
 use super::Action;
@@ -33,8 +35,16 @@ impl ProposalTerms {
 
     /// The proposal with its operator's signature, which also counts as its ballot.
     pub fn sign(self, operator: &SecretKey) -> ProposalMade {
-        let signature = operator.sign(context::GOVERNANCE_PROPOSAL, &codec::encode(&self));
-        ProposalMade { terms: self, signature }
+        self.sign_with(operator).expect("a key in memory signs")
+    }
+
+    /// As [`Self::sign`], with a key wherever it is kept.
+    ///
+    /// # Errors
+    /// Those of [`KeyStore::sign`].
+    pub fn sign_with(self, operator: &dyn KeyStore) -> Result<ProposalMade, Refusal> {
+        let signature = operator.sign(context::GOVERNANCE_PROPOSAL, &codec::encode(&self))?;
+        Ok(ProposalMade { terms: self, signature })
     }
 
     /// Whether any of its actions waits for the lock.
@@ -64,7 +74,16 @@ pub struct ProposalWithdrawn {
 impl ProposalWithdrawn {
     /// The proposer's word that it takes the proposal back.
     pub fn sign(proposal: Digest, operator: &SecretKey) -> Self {
-        Self { proposal, signature: operator.sign(context::GOVERNANCE_WITHDRAWAL, proposal.as_bytes()) }
+        Self::sign_with(proposal, operator).expect("a key in memory signs")
+    }
+
+    /// As [`Self::sign`], with a key wherever it is kept.
+    ///
+    /// # Errors
+    /// Those of [`KeyStore::sign`].
+    pub fn sign_with(proposal: Digest, operator: &dyn KeyStore) -> Result<Self, Refusal> {
+        let signature = operator.sign(context::GOVERNANCE_WITHDRAWAL, proposal.as_bytes())?;
+        Ok(Self { proposal, signature })
     }
 }
 

@@ -13,8 +13,7 @@ use genesis::{Document, Draft, GenesisError, Heading, OperatorId, Parameters};
 use serde::Serialize;
 use wallet::{digest::Digest, units::Timestamp};
 
-use super::{Failure, Output};
-use crate::keys;
+use super::{Failure, Output, key::KeyArguments};
 
 /// Write, sign and verify the document that founds a consortium.
 #[derive(Debug, Subcommand)]
@@ -30,9 +29,8 @@ pub(super) enum Command {
         /// Who signs.
         #[arg(long, value_name = "ID")]
         operator: OperatorId,
-        /// That operator's key file.
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
+        #[command(flatten)]
+        key: KeyArguments,
     },
     /// Check all rules and all signatures, and print the genesis hash.
     ///
@@ -80,8 +78,8 @@ impl Command {
             Self::New(new) => new.run(),
             Self::Sign { file, operator, key } => {
                 let mut document = read(&file)?;
-                let key = keys::read(&key)?;
-                document.sign(&operator, &key).map_err(|error| refused(&file, &error))?;
+                let key = key.open()?;
+                document.sign(&operator, key.as_ref()).map_err(|error| refused(&file, &error))?;
                 replace(&file, &document.to_toml()).map_err(|error| unwritten(&file, &error))?;
                 Ok(Output::new(&Shown::new(file, &document)))
             }

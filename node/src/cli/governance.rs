@@ -27,8 +27,9 @@ use super::{
     Failure, Output,
     client::{Client, ClientArguments},
     genesis,
+    key::KeyArguments,
 };
-use crate::{governance, keys, session::context::random};
+use crate::{governance, session::context::random};
 
 const PATH: &str = "/ledger/v1/governance";
 
@@ -47,9 +48,8 @@ pub(super) enum Command {
     Withdraw {
         /// The proposal's digest.
         proposal: Digest,
-        /// The key file of the operator that made it.
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
+        #[command(flatten)]
+        key: KeyArguments,
         #[command(flatten)]
         to: Destination,
     },
@@ -76,9 +76,8 @@ pub(super) enum Command {
         /// The action, as it will be proposed, without consent=: add-operator, add-node or rotate-key.
         #[arg(long, value_name = "ACTION", value_parser = action::read)]
         action: Asked,
-        /// The file of the key that agrees.
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
+        #[command(flatten)]
+        key: KeyArguments,
     },
     /// Show who takes part, and what is being decided.
     Show {
@@ -119,9 +118,8 @@ pub(super) struct Propose {
     /// Who proposes.
     #[arg(long, value_name = "ID")]
     operator: OperatorId,
-    /// That operator's key file.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[command(flatten)]
+    key: KeyArguments,
     #[command(flatten)]
     to: Destination,
 }
@@ -140,9 +138,8 @@ pub(super) struct Ballot {
     /// Who votes.
     #[arg(long, value_name = "ID")]
     operator: OperatorId,
-    /// That operator's key file.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[command(flatten)]
+    key: KeyArguments,
     /// The signed proposal as a file; asked from the node if absent.
     #[arg(long, value_name = "FILE")]
     proposal_file: Option<PathBuf>,
@@ -166,7 +163,7 @@ impl Command {
             Self::Propose(propose) => propose.run().await,
             Self::Ballot(ballot) => ballot.run().await,
             Self::Withdraw { proposal, key, to } => {
-                let withdrawn = ProposalWithdrawn::sign(proposal, &keys::read(&key)?);
+                let withdrawn = ProposalWithdrawn::sign_with(proposal, key.open()?.as_ref())?;
                 to.take(proposal, &[], &Event::ProposalWithdrawn(withdrawn)).await
             }
             Self::Enact { proposal, client } => {
@@ -186,12 +183,13 @@ impl Command {
             }
             Self::Consent { genesis, action, key } => {
                 let id = genesis::read(&genesis)?.hash();
-                let (claim, key) = (action.claim(), keys::read(&key)?);
+                let claim = action.claim();
                 let claim = claim.ok_or_else(|| senseless("this action needs no consent, or has one"))?;
+                let key = key.open()?;
                 if !action.may_sign(&key.public_key()) {
-                    return Err(senseless("the action names another key than that of the file"));
+                    return Err(senseless("the action names another key than this one"));
                 }
-                Ok(Output::new(&Consent { consent: claim.sign(&id, &key) }))
+                Ok(Output::new(&Consent { consent: claim.sign_with(&id, key.as_ref())? }))
             }
             Self::Show { all, client } => Ok(Output::new(&ask(&Client::open(&client)?).await?.shown(all))),
         }
@@ -206,14 +204,14 @@ impl Propose {
             _ => Err(senseless("the new key has to agree: consent= is missing, see `governance consent`")),
         };
         let actions = self.actions.into_iter().map(whole).collect::<Result<Vec<Action>, Failure>>()?;
-        let key = keys::read(&self.key)?;
+        let key = self.key.open()?;
         let electorate = match self.electorate {
             Some(electorate) => electorate,
             None => ask(&Client::open(&self.to.client)?).await?.electorate,
         };
         let terms = ProposalTerms { consortium, electorate, operator: self.operator, nonce: random(), actions };
         let (proposal, actions) = (terms.digest(), terms.actions.clone());
-        self.to.take(proposal, &actions, &Event::ProposalMade(Box::new(terms.sign(&key)))).await
+        self.to.take(proposal, &actions, &Event::ProposalMade(Box::new(terms.sign_with(key.as_ref())?))).await
     }
 }
 
@@ -236,7 +234,7 @@ impl Ballot {
             return Err(not_that("the proposal that was shown is not the one that the digest names"));
         }
         let ballot = OperatorBallot { proposal, operator: self.operator, approves: self.approve };
-        let cast = ballot.sign(&keys::read(&self.key)?);
+        let cast = ballot.sign_with(self.key.open()?.as_ref())?;
         self.to.take(proposal, &terms.actions, &Event::BallotCast(cast)).await
     }
 }

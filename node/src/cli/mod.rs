@@ -14,6 +14,7 @@ mod fields;
 mod genesis;
 mod governance;
 mod join;
+mod key;
 mod keys;
 mod ledger;
 mod node;
@@ -29,6 +30,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
+
+use crate::hardening;
 
 pub use output::{Failure, Output};
 
@@ -149,6 +152,10 @@ pub fn log_to_stderr() {
 pub fn main() -> ExitCode {
     log_to_stderr();
     let line = CommandLine::try_parse().unwrap_or_else(|error| refuse(&error));
+    // Before any secret is read.
+    if let Err(error) = hardening::forbid_core_dumps() {
+        return output::print(Err(Failure::new("N-154", error, "forbidding core dumps")), line.json);
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return output::print(Err(Failure::new("N-154", error, "starting the runtime")), line.json),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{Failure, Output};
 use crate::{
     config::ValidConfig,
+    hardening::{self, NotLocked},
     node::{RunningNode, StartFault},
 };
 
@@ -53,11 +54,32 @@ async fn check_model(folder: PathBuf) -> Result<(), StartFault> {
 
 async fn run(config: ValidConfig) -> Result<Output, Failure> {
     let Checked { node, consortium, api } = Checked::of(&config);
+    lock_memory(config.lock_memory)?;
     let running = RunningNode::start(config).await?;
     tracing::info!(%node, %consortium, %api, "the node runs");
     match running.run().await {
         Some(reason) => Err(Failure::new("N-551", reason, "a part of the node failed")),
         None => Ok(Output::new(&Stopped { node, stopped: true })),
+    }
+}
+
+/// Locks the memory, if the configuration does not forbid it. Only one that demands it stops the start.
+fn lock_memory(wanted: Option<bool>) -> Result<(), NotLocked> {
+    match wanted {
+        Some(false) => Ok(()),
+        Some(true) => hardening::lock_memory(),
+        None => {
+            if let Err(fault) = hardening::lock_memory() {
+                tracing::warn!(code = fault.code(), %fault, "secrets are not kept out of swap");
+            }
+            Ok(())
+        }
+    }
+}
+
+impl From<NotLocked> for Failure {
+    fn from(fault: NotLocked) -> Self {
+        Self::new(fault.code(), fault, "the node does not start")
     }
 }
 

@@ -5,7 +5,13 @@ use std::{fmt, process::ExitCode};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{config::ConfigFault, keys::KeyFileFault, network::NetworkFault};
+use wallet::refusal::Refusal;
+
+use crate::{
+    config::ConfigFault,
+    keys::{KeyFault, KeyFileFault},
+    network::NetworkFault,
+};
 
 /// The result of a command, in both forms.
 #[derive(Clone, Debug)]
@@ -72,6 +78,18 @@ impl From<ConfigFault> for Failure {
 impl From<KeyFileFault> for Failure {
     fn from(fault: KeyFileFault) -> Self {
         Self::new(fault.code(), fault, "")
+    }
+}
+
+impl From<KeyFault> for Failure {
+    fn from(fault: KeyFault) -> Self {
+        Self::new(fault.code(), fault, "")
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.code(), refusal, "")
     }
 }
 

@@ -7,7 +7,7 @@ use ledger::shell::fault::Fault;
 use wallet::identity::PublicKey;
 
 use super::TenantName;
-use crate::{keys::KeyFileFault, tls::server::TlsFault};
+use crate::{keys::KeyFault, tls::server::TlsFault};
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,9 +52,9 @@ pub enum ConfigFault {
         /// Why.
         source: GenesisError,
     },
-    /// The key file is refused.
+    /// A key is refused.
     #[error(transparent)]
-    Key(#[from] KeyFileFault),
+    Key(#[from] KeyFault),
     /// The ledger in the data folder cannot be read.
     #[error("data-dir: {source}")]
     Ledger {

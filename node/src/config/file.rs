@@ -30,6 +30,8 @@ pub(super) struct ConfigFile {
     pub(super) node: Spanned<NodeName>,
     pub(super) key_file: Spanned<PathBuf>,
     pub(super) next_key_file: Option<PathBuf>,
+    pub(super) passphrase_file: Option<PathBuf>,
+    pub(super) lock_memory: Option<bool>,
     pub(super) peer_listen: Option<SocketAddr>,
     pub(super) api_listen: Spanned<SocketAddr>,
     pub(super) tls: Option<Tls>,

@@ -6,6 +6,8 @@
 //! node = "eu-1-a"                    # this node's name, in genesis or on the ledger in data-dir
 //! key-file = "eu-1-a.key"            # its key, mode 0600
 //! next-key-file = "eu-1-a.next.key"  # only while the key is rotated: the one that it gets, or the one that it had
+//! passphrase-file = "/run/credentials/batchmind.service/passphrase"  # of wrapped key files; default: the terminal
+//! lock-memory = true                 # start only if no memory can be swapped; default: lock it if the system allows it
 //! peer-listen = "0.0.0.0:7001"       # default: the address in genesis
 //! api-listen = "127.0.0.1:8001"      # HTTP; without [tls] a loopback address
 //! model-dir = "models/tiny"          # config.json, safetensors, tokenizer.json
@@ -49,7 +51,7 @@ use ledger::{
 use wallet::units::NodeId;
 
 use crate::{
-    keys,
+    keys::{self, KeyFault, KeyLocation},
     node_keys::NodeKeys,
     tls::{client::Way, server::TlsFiles},
 };
@@ -83,6 +85,9 @@ pub struct ValidConfig {
     pub nodes: Vec<(NodeId, Node)>,
     /// This node's key, and while it is rotated the other one.
     pub keys: NodeKeys,
+    /// Whether no page of the process's memory may be swapped: it must be so, need not, or, if nothing is said, shall be if
+    /// the system allows it.
+    pub lock_memory: Option<bool>,
     /// Where peers are awaited.
     pub peer_listen: SocketAddr,
     /// Where HTTP is served: a loopback address if there is no certificate.
@@ -167,8 +172,13 @@ impl LedgerConfig {
         let consortium = genesis::parse(&read(&genesis_path)?)
             .and_then(genesis::Document::verify)
             .map_err(|source| ConfigFault::Genesis { file: genesis_path, source })?;
-        let key = keys::read(&source.resolve(file.key_file.get_ref()))?;
-        let next = file.next_key_file.as_ref().map(|next| keys::read(&source.resolve(next))).transpose()?;
+        let passphrase = file.passphrase_file.as_deref().map(|file| source.resolve(file));
+        let open = |key: &Path| match KeyLocation::from(key) {
+            KeyLocation::File(key) => keys::open_file(&source.resolve(&key), passphrase.as_deref()),
+            KeyLocation::Token(_) => Err(KeyFault::NotInToken { place: source.place(&file.key_file).to_string() }),
+        };
+        let key = open(file.key_file.get_ref())?;
+        let next = file.next_key_file.as_deref().map(open).transpose()?;
         Ok(Self { consortium, keys: NodeKeys::new(key, next), data_dir: source.resolve(&file.data_dir) })
     }
 }
@@ -208,6 +218,7 @@ impl ValidConfig {
             let (place, node, expected) = (source.place(&file.key_file), name.clone(), node.key);
             return Err(ConfigFault::KeyForeign { place, node, expected, found: keys.key().public_key() });
         }
+        let passphrase = file.passphrase_file.as_deref().map(|file| source.resolve(file));
         let api_listen = *file.api_listen.get_ref();
         let tls = file.tls.as_ref().map(|tls| TlsFiles {
             certificate: source.resolve(&tls.certificate_file),
@@ -245,6 +256,7 @@ impl ValidConfig {
             me,
             name: name.clone(),
             keys: keys.with_first(node.key),
+            lock_memory: file.lock_memory,
             peer_listen: file.peer_listen.unwrap_or(node.peer),
             api_listen,
             tls,
@@ -252,7 +264,7 @@ impl ValidConfig {
             model_dir: source.resolve(&file.model_dir),
             tick: source.interval("tick", &file.tick)?,
             engine,
-            tenants: tenant::check(&source, file.tenants, &data_dir, &consortium)?,
+            tenants: tenant::check(&source, file.tenants, &data_dir, passphrase.as_deref(), &consortium)?,
             nodes: {
                 let known = known.into_iter().filter(|(_, record)| record.standing.takes_part());
                 known.map(|(id, record)| (id, record.node)).collect()

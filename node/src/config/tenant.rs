@@ -11,7 +11,7 @@ use toml::Spanned;
 use wallet::{digest::Digest, identity::RegionId, tenant::TenantMaster};
 
 use super::{fault::ConfigFault, file::Source};
-use crate::keys::{self, KeyFileFault};
+use crate::keys::{self, KeyFault};
 
 /// A tenant of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,15 +24,18 @@ pub struct Tenant {
     pub regions: Vec<RegionId>,
     /// Its wallet master key, which this node keeps as the tenant's agent.
     pub master_key_file: PathBuf,
+    /// The passphrase of that file if it is wrapped, or is to be.
+    pub passphrase_file: Option<PathBuf>,
 }
 
 impl Tenant {
     /// The wallet master, which has the form of a key file; drawn on first use.
     ///
     /// # Errors
-    /// [`KeyFileFault`].
-    pub fn master(&self) -> Result<TenantMaster, KeyFileFault> {
-        Ok(TenantMaster::from_bytes(*keys::read_or_create(&self.master_key_file)?.seed()))
+    /// [`KeyFault`].
+    pub fn master(&self) -> Result<TenantMaster, KeyFault> {
+        let key = keys::open_or_create(&self.master_key_file, self.passphrase_file.as_deref())?;
+        Ok(TenantMaster::from_bytes(*key.seed()))
     }
 }
 
@@ -82,6 +85,7 @@ pub(super) fn check(
     source: &Source<'_>,
     tables: Vec<Table>,
     data_dir: &Path,
+    passphrase_file: Option<&Path>,
     consortium: &Consortium,
 ) -> Result<Vec<Tenant>, ConfigFault> {
     let mut tenants: Vec<Tenant> = Vec::with_capacity(tables.len());
@@ -100,7 +104,8 @@ pub(super) fn check(
             Some(file) => source.resolve(file),
             None => data_dir.join("tenants").join(format!("{name}.key")),
         };
-        tenants.push(Tenant { name, api_key_hash, regions, master_key_file });
+        let passphrase_file = passphrase_file.map(Path::to_owned);
+        tenants.push(Tenant { name, api_key_hash, regions, master_key_file, passphrase_file });
     }
     Ok(tenants)
 }

@@ -1,9 +1,13 @@
+use std::os::unix::fs::PermissionsExt as _;
+
 use genesis::{Document, Draft, Heading, Node, Operator, Parameters, Region};
 use wallet::{
     digest::to_hex,
     identity::{RegionId, SecretKey},
+    keystore::{passphrase::Passphrase, wrapped::Work},
     units::Timestamp,
 };
+use zeroize::Zeroizing;
 
 use super::*;
 use crate::tls;
@@ -240,6 +244,37 @@ fn while_a_key_is_rotated_either_of_the_two_files_may_hold_the_one_that_the_ledg
     let (code, _) =
         folder.fault_of("key-file = \"eu-1-a.key\"", "key-file = \"other.key\"\nnext-key-file = \"other.key\"");
     assert_eq!(code, "N-104");
+}
+
+#[test]
+fn a_wrapped_key_is_opened_with_the_passphrase_of_its_file_and_the_tenants_are_wrapped_with_it() {
+    let folder = Folder::new();
+    let key = keys::read(&folder.file("eu-1-a.key")).expect("made above");
+    let passphrase = |text: &str| Passphrase::new(Zeroizing::new(text.to_owned())).expect("one line");
+    let work = Work::new(8, 1).expect("the least");
+    keys::write_wrapped(&folder.file("w.key"), &key, &passphrase("correct horse"), work).expect("a new file");
+    for (name, text) in [("right", "correct horse\n"), ("wrong", "incorrect horse\n")] {
+        fs::write(folder.file(name), text).expect("our own folder");
+        fs::set_permissions(folder.file(name), fs::Permissions::from_mode(0o600)).expect("our own file");
+    }
+    let key_file = "key-file = \"eu-1-a.key\"";
+    let wrapped = |passphrase: &str| format!("key-file = \"w.key\"\npassphrase-file = \"{passphrase}\"");
+    let config = folder.load(&SAMPLE.replace(key_file, &wrapped("right"))).expect("its passphrase");
+    assert_eq!(config.keys.key().public_key(), key.public_key());
+    let (code, text) = folder.fault_of(key_file, &wrapped("wrong"));
+    assert!(code == "W-136" && text.starts_with("w.key: ") && !text.contains("horse"), "{text}");
+    let master = config.tenants[0].master().expect("drawn on first use");
+    assert_eq!(config.tenants[0].master().expect("read").expose(), master.expose());
+    let made = fs::read_to_string(folder.file("data/tenants/acme.key")).expect("just made");
+    assert!(made.starts_with("k4.secret-pw."), "{made}");
+}
+
+#[test]
+fn a_nodes_key_cannot_be_in_a_token() {
+    let folder = Folder::new();
+    let token = "key-file = \"pkcs11:token=a;object=b?module-path=/usr/lib/softhsm/libsofthsm2.so\"";
+    let (code, text) = folder.fault_of("key-file = \"eu-1-a.key\"", token);
+    assert!(code == "N-559" && text.starts_with("node.toml:4: "), "{text}");
 }
 
 #[test]

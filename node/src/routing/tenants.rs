@@ -10,7 +10,7 @@ use wallet::{
 
 use crate::{
     config::{self, TenantName},
-    keys::KeyFileFault,
+    keys::KeyFault,
     session::request::PrefixSalt,
 };
 
@@ -35,13 +35,13 @@ impl Tenants {
     /// The tenants of the configuration; reads their master keys, or makes them on first use.
     ///
     /// # Errors
-    /// [`KeyFileFault`] for the first key file that is refused.
-    pub fn load(configured: &[config::Tenant]) -> Result<Self, KeyFileFault> {
+    /// [`KeyFault`] for the first key file that is refused.
+    pub fn load(configured: &[config::Tenant]) -> Result<Self, KeyFault> {
         let load = |tenant: &config::Tenant| {
             let master = tenant.master()?;
             let (name, api_key_hash) = (tenant.name.clone(), tenant.api_key_hash);
             let regions = tenant.regions.iter().cloned().collect();
-            Ok(Arc::new(Tenant { name, api_key_hash, regions, master }))
+            Ok::<_, KeyFault>(Arc::new(Tenant { name, api_key_hash, regions, master }))
         };
         Ok(Self(configured.iter().map(load).collect::<Result<_, _>>()?))
     }

@@ -37,6 +37,7 @@ use ledger::{
 use node::{
     checkpoint::messages::CosignReply,
     joining::request::{Asked, SignedRequest},
+    keys::token_uri::TokenUri,
     network::{
         message::PeerMessage,
         stream::message::{StreamReply, StreamRequest},
@@ -53,6 +54,7 @@ use wallet::{
         Gate, GateCiphertext, Partial, Release, SealedRelease, SignedRelease,
         dkg::{Notice, SignedPackage},
     },
+    keystore::wrapped::{Work, WrappedKey},
     page::{HEAD_BYTES, Page, PageHead},
     policy::PolicyTree,
     seal::envelope::{OfferSecrets, TailContents},
@@ -71,10 +73,12 @@ pub struct Decoder {
 }
 
 /// All of them.
-pub static DECODERS: [Decoder; 44] = [
+pub static DECODERS: [Decoder; 46] = [
     Decoder { name: "genesis_text", read: genesis_text, samples: samples::ledger::genesis_texts },
     Decoder { name: "genesis_bytes", read: genesis_bytes, samples: samples::ledger::genesis_bytes },
     Decoder { name: "config", read: files::config, samples: samples::ledger::configs },
+    Decoder { name: "wrapped_key", read: wrapped_key, samples: samples::keys::wrapped_keys },
+    Decoder { name: "token_uri", read: token_uri, samples: samples::keys::token_uris },
     Decoder { name: "entry", read: canonical::<Entry>, samples: samples::ledger::entries },
     Decoder { name: "governance_event", read: canonical::<ledger::event::Event>, samples: samples::ledger::events },
     Decoder { name: "block", read: canonical::<Block>, samples: samples::ledger::blocks },
@@ -154,6 +158,26 @@ fn genesis_text(bytes: &[u8]) -> bool {
     let Ok(document) = genesis::parse(text) else { return false };
     assert_eq!(genesis::parse(&document.to_toml()).as_ref(), Ok(&document));
     drop(document.verify());
+    true
+}
+
+/// What is read is not opened: that takes work, which the text may not ask too much of.
+fn wrapped_key(bytes: &[u8]) -> bool {
+    let Some(key) = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<WrappedKey>().ok()) else {
+        return false;
+    };
+    let work = key.work();
+    assert!(u64::from(work.memory_kib()) * u64::from(work.passes()) <= Work::WRITTEN_KIB_MAX);
+    assert_eq!(key.to_string().as_bytes(), bytes);
+    true
+}
+
+/// Percent-encoding has several spellings: what is read and written is read again as the same name.
+fn token_uri(bytes: &[u8]) -> bool {
+    let Some(uri) = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<TokenUri>().ok()) else {
+        return false;
+    };
+    assert_eq!(uri.to_string().parse(), Ok(uri));
     true
 }
 

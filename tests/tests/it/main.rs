@@ -23,5 +23,7 @@ mod program;
 mod restart;
 mod rotating;
 mod secrets;
+mod tokens;
 mod votes;
 mod worker;
+mod wrapped;

@@ -1,6 +1,7 @@
 use clap::Parser as _;
 
 use super::{super::CommandLine, *};
+use crate::keys;
 
 /// A folder with the keys of two operators and their nodes.
 struct Folder(tempfile::TempDir);

@@ -6,6 +6,7 @@ use wallet::{
 };
 
 use super::{super::CommandLine, *};
+use crate::keys;
 
 /// A folder with a genesis document and the keys behind it.
 struct Folder(tempfile::TempDir);

@@ -3,6 +3,7 @@
 pub(super) mod batch;
 pub(super) mod disk;
 pub(super) mod gate;
+pub(super) mod keys;
 pub(super) mod ledger;
 pub(super) mod peers;
 pub(super) mod snapshot;
