@@ -10,6 +10,7 @@ mod joining;
 mod leaders;
 mod liars;
 mod planted;
+mod re_genesis;
 mod recovery;
 mod restore;
 mod resumption;

@@ -19,6 +19,7 @@ mod ledger;
 mod node;
 mod output;
 mod progress;
+mod re_geneses;
 mod scheduler;
 mod wallet;
 
