@@ -5,6 +5,7 @@ mod evidence;
 mod governance;
 mod hop;
 mod lifecycle;
+mod re_genesis;
 
 use genesis::Consortium;
 use wallet::{
@@ -39,6 +40,8 @@ pub struct BlockContext {
     pub time: Timestamp,
     /// The entry's leaf.
     pub log_index: LogIndex,
+    /// Whether the block is a re-genesis.
+    pub is_re_genesis: bool,
 }
 
 /// What applying an entry brought, beside the state.
@@ -181,6 +184,7 @@ impl Step<'_> {
             Event::BallotCast(event) => self.ballot_cast(event),
             Event::ProposalWithdrawn(event) => self.proposal_withdrawn(event),
             Event::ProposalEnacted(event) => self.proposal_enacted(event),
+            Event::ReGenesis(event) => self.re_genesis(event),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::{
     certificate::{Certificate, Nullification},
     checks::{Checks, Direct},
     event::Entry,
+    re_genesis,
 };
 
 /// Terms of one epoch: those of epoch e are e times this many and 1, and what follows. So terms, and with them views and
@@ -43,6 +44,16 @@ impl View {
         Self::start_of(epoch).term.saturating_add(1)
     }
 
+    /// Where a re-genesis stands that ends an epoch: in the last of its terms. Nobody proposes or votes there.
+    pub const fn re_genesis(epoch: u64) -> Self {
+        Self { term: Self::start_of(epoch).term.saturating_add(TERMS_PER_EPOCH - 1), number: 1 }
+    }
+
+    /// Whether it is in a term that is kept for a re-genesis.
+    pub const fn is_re_genesis(self) -> bool {
+        is_kept(self.term)
+    }
+
     /// Which validator set votes in this view.
     pub const fn epoch(self) -> u64 {
         epoch_of(self.term)
@@ -67,6 +78,11 @@ impl View {
 /// Which validator set votes in a term.
 pub const fn epoch_of(term: u64) -> u64 {
     term / TERMS_PER_EPOCH
+}
+
+/// Whether a term is the last one of its epoch: in it a re-genesis may stand, and nothing that is voted on.
+pub const fn is_kept(term: u64) -> bool {
+    term % TERMS_PER_EPOCH == TERMS_PER_EPOCH - 1
 }
 
 /// What is signed for. Its digest is the block's digest.
@@ -112,6 +128,12 @@ impl Header {
         self.next_validators != Digest::ZERO
     }
 
+    /// Of a closing block: how many entries of the log are the word of its epoch. That of a re-genesis is none of the old
+    /// set's.
+    pub const fn ends_at(&self) -> u64 {
+        self.log_size.saturating_sub(self.view.is_re_genesis() as u64)
+    }
+
     /// The block's digest: what votes name.
     pub fn digest(&self) -> Digest {
         sha256("batchmind/v1/ledger/header", &[&codec::encode(self)])
@@ -122,14 +144,23 @@ impl Header {
         leader.sign(context::LEDGER_PROPOSAL, self.digest().as_bytes())
     }
 
-    /// Whether `leader` signed this header as its proposal.
+    /// The name in force from this block on: the header's own, unless a re-genesis gives another.
+    pub fn name(&self) -> Digest {
+        match self.view.is_re_genesis() {
+            true => re_genesis::name(&self.consortium, &self.digest()),
+            false => self.consortium,
+        }
+    }
+
+    /// Whether `leader` signed this header as its proposal. Nobody proposes a re-genesis: it is its operators' word alone.
     pub fn is_proposed_by(&self, leader: &PublicKey, proposal: &Signature) -> bool {
         self.is_proposed_by_with(leader, proposal, &Direct)
     }
 
     /// [`Self::is_proposed_by`] with a memory of what was checked before.
     pub(crate) fn is_proposed_by_with(&self, leader: &PublicKey, proposal: &Signature, checks: &dyn Checks) -> bool {
-        checks.verify_vote(leader, context::LEDGER_PROPOSAL, self.digest().as_bytes(), proposal).is_ok()
+        !self.view.is_re_genesis()
+            && checks.verify_vote(leader, context::LEDGER_PROPOSAL, self.digest().as_bytes(), proposal).is_ok()
     }
 }
 
@@ -138,7 +169,7 @@ impl Header {
 pub struct Block {
     /// What is signed for.
     pub header: Header,
-    /// By the leader's key, over the header's digest.
+    /// By the leader's key, over the header's digest; zero in a re-genesis.
     pub proposal: Signature,
     /// A quorum's word for the parent, notarized or final; none at height 1.
     pub parent_certificate: Option<Certificate>,

@@ -23,7 +23,7 @@ pub use self::{
     check::{Check, Failure},
     decisions::{Grounds, Link, decision_hash},
     members::{MemberProof, Subject},
-    verify::{Anchored, Attestation, Move, Report, judge, verify},
+    verify::{Anchored, Attestation, Begun, Move, Report, judge, verify},
 };
 pub(crate) use self::{
     build::members_of,
@@ -33,9 +33,7 @@ pub(crate) use self::{
 use crate::{block::Header, certificate::Certificate, event::Entry, hand_over::HandOver};
 
 /// The format that this build writes and reads.
-pub const VERSION: u32 = 3;
-/// The only lineage there is: no consortium has begun anew, and no format of a certificate for that exists.
-pub const LINEAGE: u32 = 1;
+pub const VERSION: u32 = 4;
 /// A bundle has at most this many bytes, and so has any other proof of this kind.
 pub const BUNDLE_BYTES_MAX: usize = 16 << 20;
 
@@ -44,7 +42,7 @@ pub const BUNDLE_BYTES_MAX: usize = 16 << 20;
 pub struct Bundle {
     /// [`VERSION`].
     pub version: u32,
-    /// [`LINEAGE`].
+    /// 1, and one more for each re-genesis among the hand-overs.
     pub lineage: u32,
     /// The genesis document with all its signatures, canonically encoded.
     pub consortium: Vec<u8>,

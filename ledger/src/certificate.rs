@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A quorum of equal ballots. Of kind `Finalize`: the block and its ancestors are final. Of kind `Notarize`: it may be
-/// built on.
+/// built on. Of a re-genesis: its operators' signatures, see [`crate::re_genesis`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
     /// Which round.
@@ -28,7 +28,7 @@ pub struct Certificate {
     pub height: BlockHeight,
     /// The block's digest.
     pub block: Digest,
-    /// Who signed, in ascending order, each once.
+    /// Who signed, in ascending order, each once. Of a re-genesis: for whom its operator did.
     pub signatures: Vec<(NodeId, Signature)>,
 }
 
@@ -229,11 +229,29 @@ pub enum CertificateInvalid {
         /// Who signed.
         signer: NodeId,
     },
+    /// The term is kept for a re-genesis.
+    #[error("nobody votes in term {term}, which is kept for a re-genesis")]
+    KeptTerm {
+        /// Which.
+        term: u64,
+    },
     /// The signature does not verify.
     #[error("the signature of node {signer} does not verify")]
     BadSignature {
         /// Who is said to have signed.
         signer: NodeId,
+    },
+    /// The certificate of another re-genesis than the one that was named.
+    #[error("the certificate is of {found}, and not of the re-genesis that was taken")]
+    OtherReGenesis {
+        /// The block that it names.
+        found: Digest,
+    },
+    /// A re-genesis that an operator did not sign who has to.
+    #[error("the operator of node {node} did not sign")]
+    SignerMissing {
+        /// A node that it runs.
+        node: NodeId,
     },
     /// Signers must ascend, which also makes them distinct.
     #[error("the signers are not in ascending order")]

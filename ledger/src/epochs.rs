@@ -6,6 +6,7 @@
 
 use genesis::{Consortium, ValidatorSet};
 use wallet::{
+    digest::Digest,
     identity::PublicKey,
     units::{LogIndex, NodeId},
 };
@@ -21,13 +22,18 @@ pub struct Epochs {
 }
 
 impl Epochs {
-    /// What `hand_overs` prove, which follow each other from genesis on.
+    /// What `hand_overs` prove, which follow each other from genesis on, by the re-geneses that are `named`.
     ///
     /// # Errors
     /// [`HandOverInvalid`] for the first of them that proves nothing.
-    pub fn proven(consortium: &Consortium, hand_overs: &[HandOver]) -> Result<Self, HandOverInvalid> {
-        let sets = ValidatorSets::proven(consortium, hand_overs)?;
-        Ok(Self { sets, ends: hand_overs.iter().map(|hand_over| hand_over.closing.log_size).collect() })
+    pub fn proven(consortium: &Consortium, hand_overs: &[HandOver], named: &[Digest]) -> Result<Self, HandOverInvalid> {
+        let sets = ValidatorSets::proven(consortium, hand_overs, named)?;
+        Ok(Self { sets, ends: hand_overs.iter().map(|hand_over| hand_over.closing.ends_at()).collect() })
+    }
+
+    /// All sets.
+    pub fn sets(&self) -> &ValidatorSets {
+        &self.sets
     }
 
     /// The set of the last epoch.
@@ -70,7 +76,7 @@ mod tests {
         let rotation = chain.rotating(Member::Node(NodeId::new(1)), &node_key(1), &next_node_key(1));
         chain.enact(vec![rotation]).expect("valid");
         let second = chain.tip.log.size();
-        let epochs = Epochs::proven(&chain.consortium, &chain.hand_overs).expect("proven");
+        let epochs = Epochs::proven(&chain.consortium, &chain.hand_overs, &[]).expect("proven");
         let epoch_of = |size| epochs.of_size(size).epoch;
         assert_eq!([0, 1, first, first + 1, second, second + 1, u64::MAX].map(epoch_of), [0, 0, 0, 1, 1, 2, 2]);
         assert_eq!(
@@ -83,8 +89,8 @@ mod tests {
         let keys: Vec<_> = epochs.keys_of(NodeId::new(1)).collect();
         assert_eq!(keys, [node_key(1), node_key(1), next_node_key(1)].map(|key| key.public_key()));
         assert_eq!(epochs.keys_of(NodeId::new(4)).count(), 1);
-        let genesis = Epochs::proven(&chain.consortium, &[]).expect("nothing to prove");
+        let genesis = Epochs::proven(&chain.consortium, &[], &[]).expect("nothing to prove");
         assert_eq!((genesis.last().epoch, genesis.of_size(u64::MAX).epoch), (0, 0));
-        assert!(Epochs::proven(&chain.consortium, &chain.hand_overs[1..]).is_err());
+        assert!(Epochs::proven(&chain.consortium, &chain.hand_overs[1..], &[]).is_err());
     }
 }

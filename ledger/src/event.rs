@@ -21,6 +21,7 @@ use wallet::{
 use crate::{
     author::AuthorSignature,
     governance::{BallotCast, ProposalEnacted, ProposalMade, ProposalWithdrawn},
+    re_genesis::ReGenesis,
     tree::log,
 };
 
@@ -200,8 +201,11 @@ pub enum Event {
     /// An operator takes its proposal back.
     ProposalWithdrawn(ProposalWithdrawn),
     /// What a proposal says is done, if a quorum of operators is for it. The only event that changes who takes part, and
-    /// with which keys and parameters; if it changes the validator set it is the last entry of its block.
+    /// with which keys and parameters, while there is a quorum; if it changes the validator set it is the last entry of
+    /// its block.
     ProposalEnacted(ProposalEnacted),
+    /// The operators that are left begin the ledger anew. The only entry of its block, and nowhere else.
+    ReGenesis(Box<ReGenesis>),
 }
 
 impl Event {
@@ -222,7 +226,8 @@ impl Event {
             | Self::ProposalMade(_)
             | Self::BallotCast(_)
             | Self::ProposalWithdrawn(_)
-            | Self::ProposalEnacted(_) => return None,
+            | Self::ProposalEnacted(_)
+            | Self::ReGenesis(_) => return None,
             Self::BatchClosed(event) => event.wallet,
         })
     }
@@ -245,7 +250,8 @@ impl Event {
             | Self::ProposalMade(_)
             | Self::BallotCast(_)
             | Self::ProposalWithdrawn(_)
-            | Self::ProposalEnacted(_) => None,
+            | Self::ProposalEnacted(_)
+            | Self::ReGenesis(_) => None,
         }
     }
 
@@ -268,6 +274,7 @@ impl Event {
             Self::BallotCast(_) => "BallotCast",
             Self::ProposalWithdrawn(_) => "ProposalWithdrawn",
             Self::ProposalEnacted(_) => "ProposalEnacted",
+            Self::ReGenesis(_) => "ReGenesis",
         }
     }
 
@@ -275,7 +282,11 @@ impl Event {
     pub const fn governs(&self) -> bool {
         matches!(
             self,
-            Self::ProposalMade(_) | Self::BallotCast(_) | Self::ProposalWithdrawn(_) | Self::ProposalEnacted(_)
+            Self::ProposalMade(_)
+                | Self::BallotCast(_)
+                | Self::ProposalWithdrawn(_)
+                | Self::ProposalEnacted(_)
+                | Self::ReGenesis(_)
         )
     }
 
@@ -298,7 +309,8 @@ impl Event {
             | Self::ProposalMade(_)
             | Self::BallotCast(_)
             | Self::ProposalWithdrawn(_)
-            | Self::ProposalEnacted(_) => false,
+            | Self::ProposalEnacted(_)
+            | Self::ReGenesis(_) => false,
         }
     }
 }

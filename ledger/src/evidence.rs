@@ -219,14 +219,17 @@ fn nullified_finalized(
 
 /// Whether each was signed by a validator, in this consortium and epoch.
 fn check_signed<S: Statement>(sets: &ValidatorSets, signed: &[Signed<S>]) -> Result<(), EvidenceInvalid> {
-    let check = |signed: &Signed<S>| signed.verify(sets.of(signed.statement.epoch())?, &sets.consortium());
+    let check = |signed: &Signed<S>| {
+        let epoch = signed.statement.epoch();
+        signed.verify(sets.of(epoch)?, &sets.name_of(epoch))
+    };
     Ok(signed.iter().try_for_each(check)?)
 }
 
 /// Whether the header is of this consortium and epoch, and its leader's key proposed it.
 fn check_proposal(sets: &ValidatorSets, header: &Header, proposal: &Signature) -> Result<(), EvidenceInvalid> {
     let signer = header.leader;
-    if header.consortium != sets.consortium() {
+    if header.consortium != sets.name_of(header.view.epoch()) {
         return Err(CertificateInvalid::ForeignConsortium { found: header.consortium }.into());
     }
     // By the view: a header that names another epoch beside it is invalid, and its leader has signed that.

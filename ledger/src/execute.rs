@@ -14,6 +14,7 @@ use crate::{
     event::Entry,
     hand_over::closed_by,
     planted::planted,
+    re_genesis::Signatories,
     refusal::Refusal,
     state::State,
     tree::log::LogTree,
@@ -32,6 +33,8 @@ pub const ENTRY_BYTES_MAX: usize = 65_535;
 pub struct Executed {
     /// Digest of the block's header; zero at genesis.
     pub digest: Digest,
+    /// The name in force from the block on, see [`crate::re_genesis::name`]; at genesis the hash of the document.
+    pub name: Digest,
     /// The block's height; 0 at genesis.
     pub height: BlockHeight,
     /// The block's view; zero at genesis.
@@ -49,6 +52,7 @@ impl Executed {
     pub fn genesis(consortium: &Consortium) -> Self {
         Self {
             digest: Digest::ZERO,
+            name: consortium.id(),
             height: BlockHeight::ZERO,
             view: View::default(),
             time: consortium.created(),
@@ -66,6 +70,27 @@ impl Executed {
     /// where nobody voted, the first one.
     pub fn voted_by(&self) -> ValidatorSet {
         self.state.validator_record(self.view.epoch()).set
+    }
+
+    /// Checks that a certificate of this block, or of a carrier above it, makes it final: by a quorum of its epoch, or of
+    /// a re-genesis by its operators.
+    ///
+    /// # Errors
+    /// [`CertificateInvalid`] says what is wrong.
+    pub fn verify_final(&self, certificate: &Certificate) -> Result<(), CertificateInvalid> {
+        self.verify_final_with(certificate, &Direct)
+    }
+
+    /// [`Self::verify_final`] with a memory of what was checked before.
+    pub(crate) fn verify_final_with(
+        &self,
+        certificate: &Certificate,
+        checks: &dyn Checks,
+    ) -> Result<(), CertificateInvalid> {
+        match self.view.is_re_genesis() {
+            true => Signatories::of(self).ok_or(CertificateInvalid::NotFinal)?.verify(certificate),
+            false => certificate.verify_final_with(&self.voted_by(), &self.name, checks),
+        }
     }
 
     /// Whether this block changed the validator set, and so is the last of its epoch.
@@ -145,7 +170,7 @@ pub fn propose_with(
 ) -> Proposal {
     let Place { parent, certificate, carriers, skipped, view, after } = place;
     let epoch = view.epoch();
-    let time = now.max(Timestamp::new(parent.time.get() + 1));
+    let time = now.max(Timestamp::new(parent.time.get().saturating_add(1)));
     let mut executed = Executed { height: next_height(&parent), view, time, ..parent.clone() };
     let (mut entries, mut refused, mut bytes) = (Vec::new(), Vec::new(), 0);
     let is_carrier = is_carrier(&parent, epoch);
@@ -176,7 +201,7 @@ pub fn propose_with(
     // At a place that no rule allows, as liars use it, no set votes: the validators refuse the block in any case.
     let validators = parent.voters_in(epoch).unwrap_or_else(|| parent.validators());
     let header = Header {
-        consortium: consortium.id(),
+        consortium: parent.name,
         height: executed.height,
         view,
         leader: leader.node,
@@ -192,7 +217,7 @@ pub fn propose_with(
         next_validators: next_validators(&executed),
         time,
     };
-    executed.digest = header.digest();
+    (executed.digest, executed.name) = (header.digest(), header.name());
     let proposal = header.sign(&leader.key);
     let block = Block { header, proposal, parent_certificate: certificate, carriers, skipped, entries };
     Proposal { block, executed, refused, left_over }
@@ -216,20 +241,65 @@ pub fn execute_with(
     block: &Block,
     checks: &dyn Checks,
 ) -> Result<Executed, BlockInvalid> {
+    check_place(parent, block, checks)?;
+    check_time(parent, block)?;
+    match checks.executed(block) {
+        Some(executed) => Ok(executed),
+        None => run(consortium, parent, block, checks),
+    }
+}
+
+/// Executes a block of the form of a re-genesis: all but whether its operators signed it.
+///
+/// # Errors
+/// [`BlockInvalid`] names the first claim that does not hold.
+pub(crate) fn execute_re_genesis(
+    consortium: &Consortium,
+    parent: &Executed,
+    block: &Block,
+    checks: &dyn Checks,
+) -> Result<Executed, BlockInvalid> {
     let header = &block.header;
-    check_place(consortium, parent, block, checks)?;
-    if header.time <= parent.time {
-        return Err(BlockInvalid::TimeNotAfterParent { time: header.time, parent: parent.time });
+    check_chain(parent, block)?;
+    let validators = parent.validators();
+    let view = View::re_genesis(validators.epoch);
+    if header.view != view {
+        return Err(BlockInvalid::View { found: header.view, parent: parent.view });
     }
-    if let Some(executed) = checks.executed(block) {
-        return Ok(executed);
+    if header.epoch != validators.epoch || header.validators != validators.hash() {
+        return Err(BlockInvalid::Validators);
     }
+    if header.parent_certificate != certificate_digest(block.parent_certificate.as_ref()) {
+        return Err(BlockInvalid::ParentCertificateDigest);
+    }
+    let fits = |certificate: &&Certificate| {
+        let is_its_own = block.carriers.is_empty() && certificate.view == parent.view;
+        shows_closing(parent, block) && (is_its_own || parent.is_closing())
+    };
+    let certificate = block.parent_certificate.as_ref().filter(fits).ok_or(BlockInvalid::ParentNotCertified)?;
+    parent.verify_final_with(certificate, checks).map_err(BlockInvalid::ParentCertificate)?;
+    if block.skipped.is_some() || header.skipped != Digest::ZERO {
+        return Err(BlockInvalid::SkippedDigest);
+    }
+    check_time(parent, block)?;
+    run(consortium, parent, block, checks)
+}
+
+/// Executes the entries of a block that stands in place, and compares what they give with what its header names.
+fn run(
+    consortium: &Consortium,
+    parent: &Executed,
+    block: &Block,
+    checks: &dyn Checks,
+) -> Result<Executed, BlockInvalid> {
+    let header = &block.header;
     check_size(&block.entries)?;
     if is_carrier(parent, header.epoch) && !block.entries.is_empty() {
         return Err(BlockInvalid::CarriesEntries { entries: block.entries.len() });
     }
     let mut executed = Executed {
         digest: header.digest(),
+        name: header.name(),
         height: header.height,
         view: header.view,
         time: header.time,
@@ -277,26 +347,13 @@ pub(crate) fn is_bound(parent: &Executed, block: &Block) -> bool {
 }
 
 /// Whether the header names its consortium, place, validators and parent rightly, and the parent is certified.
-fn check_place(
-    consortium: &Consortium,
-    parent: &Executed,
-    block: &Block,
-    checks: &dyn Checks,
-) -> Result<(), BlockInvalid> {
+fn check_place(parent: &Executed, block: &Block, checks: &dyn Checks) -> Result<(), BlockInvalid> {
     let header = &block.header;
     let epoch = header.view.epoch();
-    if header.consortium != consortium.id() {
-        return Err(BlockInvalid::ForeignConsortium { found: header.consortium });
-    }
-    if header.height != next_height(parent) {
-        return Err(BlockInvalid::Height { found: header.height, parent: parent.height });
-    }
-    if header.parent != parent.digest {
-        return Err(BlockInvalid::Parent { found: header.parent, expected: parent.digest });
-    }
+    check_chain(parent, block)?;
     let voters = parent.voters_in(epoch).filter(|_| {
         let is_next = parent.stands_in(epoch).next_in(header.view.term) == Some(header.view);
-        is_next && header.view.term >= View::first_term(epoch)
+        is_next && header.view.term >= View::first_term(epoch) && !header.view.is_re_genesis()
     });
     let validators = voters.ok_or(BlockInvalid::View { found: header.view, parent: parent.view })?;
     if header.epoch != validators.epoch || header.validators != validators.hash() {
@@ -309,8 +366,28 @@ fn check_place(
     if header.parent_certificate != certificate_digest(block.parent_certificate.as_ref()) {
         return Err(BlockInvalid::ParentCertificateDigest);
     }
-    check_parent(consortium, parent, block, checks)?;
-    check_skipped(consortium, parent, block, &validators, checks)
+    check_parent(parent, block, checks)?;
+    check_skipped(parent, block, &validators, checks)
+}
+
+/// Whether the header names its consortium, height and parent rightly.
+fn check_chain(parent: &Executed, block: &Block) -> Result<(), BlockInvalid> {
+    let header = &block.header;
+    if header.consortium != parent.name {
+        return Err(BlockInvalid::ForeignConsortium { found: header.consortium });
+    }
+    if header.height != next_height(parent) {
+        return Err(BlockInvalid::Height { found: header.height, parent: parent.height });
+    }
+    if header.parent != parent.digest {
+        return Err(BlockInvalid::Parent { found: header.parent, expected: parent.digest });
+    }
+    Ok(())
+}
+
+fn check_time(parent: &Executed, block: &Block) -> Result<(), BlockInvalid> {
+    let (time, parent) = (block.header.time, parent.time);
+    if time > parent { Ok(()) } else { Err(BlockInvalid::TimeNotAfterParent { time, parent }) }
 }
 
 /// Whether a block of `epoch` on `parent` can do nothing but make the end of that epoch final.
@@ -325,19 +402,14 @@ fn shows_closing(parent: &Executed, block: &Block) -> bool {
 }
 
 /// Whether the block carries a quorum's word for its parent.
-fn check_parent(
-    consortium: &Consortium,
-    parent: &Executed,
-    block: &Block,
-    checks: &dyn Checks,
-) -> Result<(), BlockInvalid> {
+fn check_parent(parent: &Executed, block: &Block, checks: &dyn Checks) -> Result<(), BlockInvalid> {
     match &block.parent_certificate {
         _ if planted!(ParentNotCertified) => Ok(()),
         None if parent.height == BlockHeight::ZERO && block.carriers.is_empty() => Ok(()),
         // Nothing of the new set may build on what the old one can still take back.
-        Some(certificate) if block.header.epoch > parent.view.epoch() && shows_closing(parent, block) => certificate
-            .verify_final_with(&parent.voted_by(), &consortium.id(), checks)
-            .map_err(BlockInvalid::ParentCertificate),
+        Some(certificate) if block.header.epoch > parent.view.epoch() && shows_closing(parent, block) => {
+            parent.verify_final_with(certificate, checks).map_err(BlockInvalid::ParentCertificate)
+        }
         Some(certificate)
             if block.header.epoch == parent.view.epoch()
                 && block.carriers.is_empty()
@@ -345,9 +417,7 @@ fn check_parent(
                 && (certificate.block, certificate.height, certificate.view)
                     == (parent.digest, parent.height, parent.view) =>
         {
-            certificate
-                .verify_with(&parent.voted_by(), &consortium.id(), checks)
-                .map_err(BlockInvalid::ParentCertificate)
+            certificate.verify_with(&parent.voted_by(), &parent.name, checks).map_err(BlockInvalid::ParentCertificate)
         }
         _ => Err(BlockInvalid::ParentNotCertified),
     }
@@ -356,7 +426,6 @@ fn check_parent(
 /// Whether no view between the parent's and the block's can make another block final: a later term begins with a
 /// quorum's word that all that came after the parent is over. Before the first term of an epoch there was nothing.
 fn check_skipped(
-    consortium: &Consortium,
     parent: &Executed,
     block: &Block,
     validators: &ValidatorSet,
@@ -372,7 +441,7 @@ fn check_skipped(
         _ if planted!(BridgeNotChecked) => Ok(()),
         None if !between => Ok(()),
         Some(skipped) if between && skipped.bridges(stands, header.view.term) => {
-            skipped.verify_with(validators, &consortium.id(), checks).map_err(BlockInvalid::Skipped)
+            skipped.verify_with(validators, &parent.name, checks).map_err(BlockInvalid::Skipped)
         }
         _ => Err(BlockInvalid::NotSkipped { found: header.view, parent: stands }),
     }
@@ -408,7 +477,8 @@ pub(crate) fn append(
     entry: &Entry,
     checks: &dyn Checks,
 ) -> Result<Applied, Refusal> {
-    let at = BlockContext { height: executed.height, time: executed.time, log_index: executed.log.next_index() };
+    let Executed { height, time, view, .. } = *executed;
+    let at = BlockContext { height, time, log_index: executed.log.next_index(), is_re_genesis: view.is_re_genesis() };
     let applied = executed.state.apply_with(consortium, entry, at, checks)?;
     executed.log.append(if planted!(LeafHashSkipped) { Digest::ZERO } else { entry.leaf_hash() });
     Ok(applied)

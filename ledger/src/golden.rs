@@ -78,6 +78,13 @@ fn the_encodings_are_pinned() {
     governed.withdraw(0, proposal).expect("valid");
     let governing = governed.entries().skip(chain.entries().count()).map(|(_, entry)| entry.clone());
     found.extend(governing.map(|entry| (entry.body.event.name(), golden(&entry))));
+    let mut anew = chain.clone();
+    let lost = [2, 3].map(|number| Member::Operator(testing::operator_id(number))).to_vec();
+    anew.begin_anew(0, lost).expect("valid");
+    let (begun, _) = anew.blocks.last().expect("the re-genesis");
+    found.push(("ReGenesis", golden(&begun.entries[0])));
+    found.push(("ReGenesisHandOver", golden(&anew.hand_overs)));
+    found.push(("Lineage", golden(&anew.tip.state.record(StateKey::Lineage))));
     let closing = governed.blocks.iter().find(|(block, _)| block.header.is_closing()).expect("the set changed");
     found.push(("ClosingHeader", golden(&closing.0.header)));
     found.push(("GovernedRecord", golden(&governed.tip.state.records().collect::<Vec<Record>>())));
@@ -138,6 +145,9 @@ fn the_encodings_are_pinned() {
         ("ProposalEnacted", "b16eecf89901dc8f"),
         ("ProposalMade", "ea55ef57bacdcea2"),
         ("ProposalWithdrawn", "589d693f42faf138"),
+        ("ReGenesis", "3fff27b749bf618d"),
+        ("ReGenesisHandOver", "8d40217aa1d137cc"),
+        ("Lineage", "6a9cb3266a634b8a"),
         ("ClosingHeader", "67f4995cd6b1280f"),
         ("GovernedRecord", "73cda5fa97853536"),
         ("Batch", "87cde5dd264eea69"),

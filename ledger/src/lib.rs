@@ -19,6 +19,7 @@ pub mod finality;
 pub mod governance;
 pub mod hand_over;
 pub mod planted;
+pub mod re_genesis;
 pub mod refusal;
 pub mod replay;
 #[cfg(feature = "shell")]

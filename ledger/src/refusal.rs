@@ -458,6 +458,46 @@ refusals! {
         /// The model's name in the genesis document.
         model: String,
     }
+    /// A re-genesis in a block that is voted on.
+    #[code("L-268", Never)] #[error("a re-genesis is no entry of a block that is voted on")]
+    ReGenesisOutOfPlace
+    /// Not the next lineage.
+    #[code("L-269", Never)] #[error("the next lineage is {expected}, not {named}")]
+    WrongLineage {
+        /// What it must be.
+        expected: u32,
+        /// What the entry names.
+        named: u32,
+    }
+    /// No reason that can be read.
+    #[code("L-270", Never)] #[error("a re-genesis needs a reason of 1 to {max} bytes in one line, not {bytes} bytes")]
+    ReGenesisReason {
+        /// How many it has.
+        bytes: usize,
+        /// How many it may have.
+        max: usize,
+    }
+    /// Somebody is named twice, or not in order.
+    #[code("L-271", Never)] #[error("who is lost must be named in ascending order, each once, {max} at most")]
+    LostOutOfOrder {
+        /// How many may be named.
+        max: usize,
+    }
+    /// An operator would have a say in the next lineage and no signature under it.
+    #[code("L-272", Never)]
+    #[error("operator {operator} would stay in force without a node that votes: name it as lost")]
+    OperatorWithoutValidator {
+        /// Which.
+        operator: OperatorId,
+    }
+    /// What was dropped is not above the last final block.
+    #[code("L-273", Never)] #[error("nothing of height {highest} is dropped by a re-genesis at {height}")]
+    DroppedBelow {
+        /// The highest block that is said to be dropped.
+        highest: BlockHeight,
+        /// Of the re-genesis.
+        height: BlockHeight,
+    }
     /// More members than there may be.
     #[code("L-264", Never)] #[error("more than {max} {what}")]
     TooManyMembers {

@@ -26,6 +26,7 @@ use crate::{
     checks::Checks,
     execute::{BlockInvalid, Executed, execute_with},
     hand_over::closed_by,
+    re_genesis::{self, ReGenesisInvalid},
     vote::VoteKind,
 };
 
@@ -48,6 +49,8 @@ pub struct Replay {
     certificate: Option<Certificate>,
     /// Up to there the chain is final and not only certified.
     final_height: BlockHeight,
+    /// The re-geneses that it takes.
+    named: Vec<Digest>,
     checks: Deferred,
     verifiers: Verifiers,
 }
@@ -78,9 +81,19 @@ impl Replay {
             executed,
             consortium,
             certificate: None,
+            named: Vec::new(),
             checks: Deferred::new(signatures),
             verifiers: Verifiers::start(),
         }
+    }
+
+    /// With the re-geneses that it takes: those that whoever asks was told of.
+    #[must_use]
+    pub fn naming(mut self, re_geneses: &[Digest]) -> Self {
+        self.named = re_geneses.to_vec();
+        self.named.sort_unstable();
+        self.named.dedup();
+        self
     }
 
     /// Where it stands.
@@ -112,19 +125,29 @@ impl Replay {
     }
 
     fn execute(&self, next: &FinalBlock) -> Result<Executed, Reason> {
-        check_certificate(next, &self.validators, &self.consortium.id(), &self.checks)?;
+        if next.block.header.view.is_re_genesis() {
+            return re_genesis::verify(&self.consortium, &self.executed, next, &self.named, &self.checks)
+                .map_err(|error| Reason::ReGenesis(Box::new(error)));
+        }
+        check_certificate(next, &self.validators, &self.executed.name, &self.checks)?;
         execute_with(&self.consortium, &self.executed, &next.block, &self.checks).map_err(Reason::Block)
     }
 
     /// Ends it, once every signature is verified.
     ///
     /// # Errors
-    /// [`ReplayInvalid`] if a signature is bad, or the last block is not final.
+    /// [`ReplayInvalid`] if a signature is bad, the last block is not final, or a re-genesis that was named is missing.
     pub fn finish(self) -> Result<Replayed, ReplayInvalid> {
-        let Self { executed, certificate, final_height, verifiers, .. } = self;
+        let Self { executed, certificate, final_height, named, verifiers, .. } = self;
         let verified = verifiers.finish()?;
+        let invalid = |reason| ReplayInvalid { height: executed.height, reason };
         if final_height != executed.height {
-            return Err(ReplayInvalid { height: executed.height, reason: Reason::NotFinal });
+            return Err(invalid(Reason::NotFinal));
+        }
+        // Each one that is in the chain was named. So they are all there if they are as many.
+        let (lineage, named) = (executed.state.lineage(), named.len());
+        if u64::from(lineage) <= named as u64 {
+            return Err(invalid(Reason::ReGenesisMissing { lineage, named }));
         }
         Ok(Replayed { executed, certificate, verified })
     }
@@ -229,6 +252,17 @@ pub enum Reason {
     /// The block does not give what its header names.
     #[error("{0}")]
     Block(#[source] BlockInvalid),
+    /// A re-genesis that cannot be taken.
+    #[error("{0}")]
+    ReGenesis(#[source] Box<ReGenesisInvalid>),
+    /// It is another lineage than the one that is asked for.
+    #[error("it ends in lineage {lineage}, and {named} re-geneses were named: not all of them are in it")]
+    ReGenesisMissing {
+        /// Of the last block.
+        lineage: u32,
+        /// How many were named.
+        named: usize,
+    },
     /// A signature of a leader, a validator, an author or a holder is bad.
     #[error("a signature under {context} does not verify with the key {key}")]
     Signature {

@@ -9,8 +9,9 @@ mod record;
 
 use genesis::{Consortium, OperatorId, Parameters};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use wallet::{
-    codec,
+    codec::{self, DecodeError},
     digest::{Digest, sha256},
     grant::WalletAddress,
     identity::PublicKey,
@@ -21,14 +22,14 @@ use wallet::{
 pub use self::{
     key::NoStateKey,
     membership::{
-        AuditorRecord, BallotRecord, GovernanceRecord, KeyRecord, KeyStatus, NodeRecord, OperatorRecord,
+        AuditorRecord, BallotRecord, GovernanceRecord, KeyRecord, KeyStatus, LineageRecord, NodeRecord, OperatorRecord,
         ProposalRecord, Stage, Standing, ValidatorRecord,
     },
     record::{Boot, Cause, Hop, KeyRotated, Offer, Phase, WalletRecord},
 };
 use crate::{
     credits::{Account, Award},
-    tree::state::{StateProof, StateTree},
+    tree::state::{ProofInvalid, StateProof, StateTree},
 };
 
 /// What a record is about. The order of the variants is part of the format.
@@ -66,6 +67,8 @@ pub enum StateKey {
     Auditor(Digest),
     /// A proposal, by its digest.
     Proposal(Digest),
+    /// How often the ledger began anew; none before it did.
+    Lineage,
 }
 
 impl StateKey {
@@ -110,6 +113,8 @@ pub enum Record {
     Auditor(AuditorRecord),
     /// See [`StateKey::Proposal`].
     Proposal(Box<ProposalRecord>),
+    /// See [`StateKey::Lineage`].
+    Lineage(LineageRecord),
 }
 
 /// Where an entry stands.
@@ -282,6 +287,28 @@ impl State {
     pub(crate) fn put(&mut self, key: StateKey, record: Record) {
         self.tree.insert(key.digest(), codec::encode(&record));
     }
+}
+
+/// The record that stands under `root` by its key, by the hashes beside its path.
+///
+/// # Errors
+/// [`RecordInvalid`] if it does not, or is none.
+pub fn record_under(root: &Digest, key: &StateKey, record: &[u8], path: &[Digest]) -> Result<Record, RecordInvalid> {
+    let key = key.digest();
+    let terminal = Some((key, Digest(Sha256::digest(record).into())));
+    StateProof { siblings: path.to_vec(), terminal }.verify_present(root, &key, record)?;
+    Ok(codec::decode(record)?)
+}
+
+/// Why a record is not proven.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordInvalid {
+    /// Another one is there, or none.
+    #[error(transparent)]
+    Path(#[from] ProofInvalid),
+    /// What is there is no record.
+    #[error(transparent)]
+    Undecodable(#[from] DecodeError),
 }
 
 fn parse(value: &[u8]) -> Record {

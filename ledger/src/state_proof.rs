@@ -14,17 +14,17 @@ use wallet::{codec, digest::Digest};
 use crate::{
     block::Header,
     bundle::{
-        Attestation, BUNDLE_BYTES_MAX, Check, Failure, FinalView, Foundation, LINEAGE, MemberProof, Members,
-        NotProvable, decode, members_of,
+        Attestation, BUNDLE_BYTES_MAX, Check, Failure, FinalView, Foundation, MemberProof, Members, NotProvable,
+        decode, members_of,
     },
     certificate::Certificate,
-    hand_over::HandOver,
+    hand_over::{HandOver, re_geneses},
     state::{Record, StateKey},
     tree::state::{ProofInvalid, StateProof},
 };
 
 /// The format that this build writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// A file has at most this many bytes.
 pub const STATE_PROOF_BYTES_MAX: usize = BUNDLE_BYTES_MAX;
 
@@ -33,7 +33,7 @@ pub const STATE_PROOF_BYTES_MAX: usize = BUNDLE_BYTES_MAX;
 pub struct StateProofFile {
     /// [`VERSION`].
     pub version: u32,
-    /// [`LINEAGE`].
+    /// 1, and one more for each re-genesis.
     pub lineage: u32,
     /// The genesis document with all its signatures, canonically encoded.
     pub consortium: Vec<u8>,
@@ -151,7 +151,7 @@ pub fn build(
     key: StateKey,
 ) -> Result<StateProofFile, NotProvable> {
     let (header, certificate) = view.tip().ok_or(NotProvable::NothingFinal)?;
-    let (hand_overs, _, members) = members_of(consortium, view, header, &[])?;
+    let (hand_overs, epochs, members) = members_of(consortium, view, header, &[])?;
     let StateProof { siblings, terminal } = view.state().prove(key.clone());
     let end = match (view.state().record(key.clone()), terminal) {
         (Some(record), _) => PathEnd::Record(codec::encode(&record)),
@@ -160,7 +160,7 @@ pub fn build(
     };
     let file = StateProofFile {
         version: VERSION,
-        lineage: LINEAGE,
+        lineage: epochs.sets().lineage(),
         consortium: consortium.to_bytes(),
         hand_overs,
         header: header.clone(),
@@ -171,23 +171,25 @@ pub fn build(
         path: siblings,
         end,
     };
+    let named = re_geneses(&file.hand_overs);
     let bytes = codec::encoded_size(&file);
     if bytes > STATE_PROOF_BYTES_MAX {
         return Err(NotProvable::TooLarge { bytes });
     }
-    verify(&file.to_bytes(), &consortium.id(), None)?;
+    verify(&file.to_bytes(), &consortium.id(), &named, None)?;
     Ok(file)
 }
 
-/// Verifies a file against the hash of the genesis document that the auditor trusts, and that it is about `asked` if that
+/// Verifies a file against the hash of the genesis document that the auditor trusts and the re-geneses that lie between, as
+/// the auditor was told, and that it is about `asked` if that
 /// is given.
 ///
 /// # Errors
 /// [`Failure`] names the first check that does not hold.
-pub fn verify(bytes: &[u8], genesis: &Digest, asked: Option<&StateKey>) -> Result<Report, Failure> {
+pub fn verify(bytes: &[u8], genesis: &Digest, named: &[Digest], asked: Option<&StateKey>) -> Result<Report, Failure> {
     let file: StateProofFile = decode(bytes, VERSION)?;
     let foundation = file.foundation();
-    let (consortium, epochs) = foundation.verify(genesis)?;
+    let (consortium, epochs) = foundation.verify(genesis, named)?;
     let members = Members::proven(&consortium, epochs, &file.header.state_root, &file.members)?;
     let attested = foundation.attested(&members)?;
     if let Some(asked) = asked.filter(|asked| **asked != file.key) {

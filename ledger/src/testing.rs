@@ -6,6 +6,7 @@ pub mod changes;
 pub mod dice;
 pub mod evidence;
 mod governance;
+mod re_genesis;
 mod records;
 pub mod remembered;
 
@@ -222,7 +223,7 @@ impl Chain {
         if self.tip.is_closing() {
             let proof = ClosingProof { certificate: certificate.clone(), carriers: Vec::new() };
             let (closing, next) = (proposal.block.header.clone(), self.tip.validators());
-            self.hand_overs.push(HandOver { closing, proof, next });
+            self.hand_overs.push(HandOver { closing, proof, next, re_genesis: None });
         }
         self.blocks.push((proposal.block, certificate));
         Ok(())

@@ -15,7 +15,7 @@ use wallet::{
 };
 
 use crate::{
-    block::{Header, View, epoch_of},
+    block::{Header, View, epoch_of, is_kept},
     certificate::CertificateInvalid,
     checks::{Checks, Direct},
 };
@@ -34,7 +34,7 @@ pub trait Statement: Copy + Debug + Eq + Serialize {
     /// What the signature is for.
     const CONTEXT: &'static str;
 
-    /// Hash of the genesis document.
+    /// The name in force; see [`crate::re_genesis::name`].
     fn consortium(&self) -> Digest;
 
     /// Which validator set speaks.
@@ -74,7 +74,7 @@ pub enum VoteKind {
 /// "This is the block of this view."
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ballot {
-    /// Hash of the genesis document.
+    /// The name in force; see [`crate::re_genesis::name`].
     pub consortium: Digest,
     /// Which validator set votes.
     pub epoch: u64,
@@ -91,7 +91,7 @@ pub struct Ballot {
 /// "I vote in no view from `from` on, up to the end of term `through`."
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Nullify {
-    /// Hash of the genesis document.
+    /// The name in force; see [`crate::re_genesis::name`].
     pub consortium: Digest,
     /// Which validator set votes.
     pub epoch: u64,
@@ -111,7 +111,7 @@ impl Nullify {
 /// "In this term I follow that node."
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Grant {
-    /// Hash of the genesis document.
+    /// The name in force; see [`crate::re_genesis::name`].
     pub consortium: Digest,
     /// Which validator set votes.
     pub epoch: u64,
@@ -235,6 +235,9 @@ impl<S: Statement> Signed<S> {
         }
         if let Some(term) = statement.terms().into_iter().find(|term| epoch_of(*term) != validators.epoch) {
             return Err(CertificateInvalid::OtherEpoch { found: epoch_of(term), expected: validators.epoch });
+        }
+        if let Some(term) = statement.terms().into_iter().find(|term| is_kept(*term)) {
+            return Err(CertificateInvalid::KeptTerm { term });
         }
         let key = validators.key(signer).ok_or(CertificateInvalid::NotAValidator { signer })?;
         checks

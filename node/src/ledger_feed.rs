@@ -158,6 +158,7 @@ fn change(event: &Event) -> Option<Change> {
         | Event::ProposalMade(_)
         | Event::BallotCast(_)
         | Event::ProposalWithdrawn(_)
-        | Event::ProposalEnacted(_) => return None,
+        | Event::ProposalEnacted(_)
+        | Event::ReGenesis(_) => return None,
     })
 }

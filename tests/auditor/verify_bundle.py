@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Verifies a proof bundle, version 3, from the hash of the genesis document alone.
+"""Verifies a proof bundle, version 4, from the hash of the genesis document alone.
 
-    verify_bundle.py BUNDLE --genesis HASH
+    verify_bundle.py BUNDLE --genesis HASH [--re-genesis HASH]...
     verify_bundle.py --batch < LIST
 
 Written from docs/formats/{bundle,ledger,genesis,decision}.md, so that two programs that share no code must agree. It needs
 Python 3.11 and the package `cryptography`. It prints what is proven and ends with 0, or prints the code of the first check
 that fails and ends with 1.
 
---batch reads lines "FILE HASH BIT" and answers each with a line "ok CLASS" or the code. BIT is the number of the one bit of
-the file to flip first, counted from the lowest of its first byte, or "-" for none.
+--batch reads lines "FILE HASH BIT NAMES" and answers each with a line "ok CLASS" or the code. BIT is the number of the one bit of
+the file to flip first, counted from the lowest of its first byte, or "-" for none. NAMES are the
+digests of the re-geneses that are named, with commas between, or "-" for none.
 """
 
 import argparse
@@ -314,7 +315,7 @@ class Validators:
 # ---- ledger.md, "Entry" and "Events"
 
 CREATED, OFFERED, ACCEPTED, CONFIRMED, ABORTED, TOUCH = range(6)
-ANCHORED = 9
+ANCHORED, RE_GENESIS = 9, 16
 
 
 class Entry:
@@ -436,7 +437,7 @@ def resumed_of(read):
 
 
 def member_of(read):
-    read.name(32) if read.variant(2) == 0 else read.u32()
+    return ("operator", read.name(32)) if read.variant(2) == 0 else ("node", read.u32())
 
 
 def change_of(read):
@@ -483,9 +484,15 @@ def enacted_of(read):
     return {"wallet": None}
 
 
+def re_genesis_of(read):
+    event = {"wallet": None, "lineage": read.u32(), "lost": read.list(lambda: member_of(read)), "reason": read.text()}
+    read.take(8 + 8)
+    return event
+
+
 EVENTS = [created_of, offered_of, accepted_of, confirmed_of, aborted_of, touch_of, evidence_of(4 + 8 + 4),
           evidence_of(4 + 32 + 8 + 4), evidence_of(4 + 32), anchored_of, closed_of, resumed_of, proposal_of, ballot_of,
-          withdrawn_of, enacted_of]
+          withdrawn_of, enacted_of, re_genesis_of]
 
 
 # ---- ledger.md, the trees
@@ -572,23 +579,35 @@ def rotations_of(record):
     return address, policy, epoch, holder, key, rotations
 
 
-STANDINGS, STATUSES = 4, 4
+STANDINGS, STATUSES, RECORDS = 4, 4, 17
 
 
 def member_node_of(record):
-    """The node of a node's record."""
+    """The node of a node's record, and whether it is in force."""
     read = Reader(record)
-    if read.variant(16) != 12:
+    if read.variant(RECORDS) != 12:
         raise Malformed("the record is no node's")
     node = Genesis.node(read)
-    read.variant(STANDINGS), read.digest(), read.end()
-    return node
+    in_force = read.variant(STANDINGS) == 0
+    read.digest(), read.end()
+    return node, in_force
+
+
+def operator_of(record):
+    """The key of an operator's record, and whether it is in force."""
+    read = Reader(record)
+    if read.variant(RECORDS) != 11:
+        raise Malformed("the record is no operator's")
+    read.name(32), read.text()
+    key, in_force = read.digest(), read.variant(STANDINGS) == 0
+    read.digest(), read.list(read.digest), read.end()
+    return key, in_force
 
 
 def key_owner_of(record):
     """The node whose key a key's record says that it is or was."""
     read = Reader(record)
-    if read.variant(16) != 13:
+    if read.variant(RECORDS) != 13:
         raise Malformed("the record is no key's")
     if not read.truth() or read.variant(2) != 1:
         raise Malformed("the key is no node's")
@@ -635,17 +654,25 @@ def subject_of(decision):
 TERMS_PER_EPOCH = 10**9
 
 
+def is_kept(term):
+    """Whether nobody votes in it: the last term of an epoch is kept for a re-genesis."""
+    return term % TERMS_PER_EPOCH == TERMS_PER_EPOCH - 1
+
+
 class Header:
     def __init__(self, read):
         start = read.at
         self.consortium, self.height, self.view = read.digest(), read.u64(), (read.u64(), read.u64())
-        read.u32()
+        self.leader = read.u32()
         self.epoch, self.parent = read.u64(), read.digest()
         read.take(3 * 32)
         self.log_size, self.log_root, self.state_root = read.u64(), read.digest(), read.digest()
         self.validators, self.next_validators = read.digest(), read.digest()
-        read.u64()
+        self.time = read.u64()
         self.digest = H("batchmind/v1/ledger/header", read.data[start : read.at])
+        self.name = self.consortium
+        if is_kept(self.view[0]):
+            self.name = H("batchmind/v1/ledger/re-genesis", self.consortium, self.digest)
 
 
 class Proof:
@@ -676,6 +703,7 @@ class Proof:
         need(ascend(signers) and len(signers) >= validators.quorum, code, "it has no quorum")
         epoch = self.view[0] // TERMS_PER_EPOCH
         need(epoch == validators.epoch, code, "it is of another epoch")
+        need(not is_kept(self.view[0]), code, "nobody votes in its term")
         place = u64(self.view[0]) + u64(self.view[1]) + u64(self.height)
         ballot = consortium + u64(epoch) + u32(1) + place + self.block
         for node, signature in self.signatures:
@@ -685,21 +713,144 @@ class Proof:
             need(signed, code, f"the signature of node {node} does not verify")
 
 
+def is_under(root, key, record, path):
+    """Whether the record stands under the state root by its encoded key."""
+    key = H("batchmind/v1/ledger/state", key)
+    return len(path) <= 256 and root_of_state(key, record, path) == root
+
+
+class ReGenesis:
+    """What leads to a re-genesis: the last final block, its log, the one entry, and who runs the validators before it."""
+
+    def __init__(self, read):
+        self.last, self.proof = Header(read), Proof(read)
+        self.size, self.peaks = read.u64(), read.list(read.digest)
+        self.entry = Entry(read)
+        self.nodes = read.list(lambda: (read.byte_string(), read.list(read.digest)))
+        self.operators = read.list(lambda: (read.byte_string(), read.list(read.digest)))
+        self.lost = read.list(lambda: (read.u32(), read.byte_string(), read.list(read.digest)))
+
+    @staticmethod
+    def root(peaks):
+        if not peaks:
+            return sha256()
+        root = peaks[-1]
+        for peak in reversed(peaks[:-1]):
+            root = node_of(peak, root)
+        return root
+
+    def appended(self):
+        """The peaks with the entry as one more leaf."""
+        peaks, size, node = list(self.peaks), self.size, self.entry.leaf
+        while size % 2 == 1:
+            node, size = node_of(peaks.pop(), node), size // 2
+        return [*peaks, node]
+
+    def signers(self, members, closing, next):
+        """Checks all but the signatures; gives the operator's key for each node that stays."""
+        last, voted, code = self.last, members.sets[-1], "hand-overs"
+        began_on = members.closings[-1].digest if members.closings else None
+        of_epoch = (last.epoch, last.view[0] // TERMS_PER_EPOCH) == (voted.epoch, voted.epoch)
+        of_epoch = of_epoch and last.next_validators == ZERO
+        need(of_epoch or last.digest == began_on, code, "the last final block is of another epoch")
+        follows = (closing.parent, closing.height) == (last.digest, last.height + 1)
+        follows = follows and last.name == closing.consortium and closing.time > last.time
+        need(follows, code, "it does not follow the last final block")
+        fits = last.next_validators != ZERO or (not self.proof.carriers and self.proof.view == last.view)
+        need(fits and self.proof.closes() == (last.height, last.digest), code, "another block is certified")
+        members.check_final(last.view[0] // TERMS_PER_EPOCH, self.proof)
+        whole = self.size < 2**63 - 1 and len(self.peaks) == self.size.bit_count()
+        before = whole and (self.size, self.root(self.peaks)) == (last.log_size, last.log_root)
+        need(before, code, "the log is not that of the last final block")
+        after = (self.size + 1, self.root(self.appended()))
+        need(after == (closing.log_size, closing.log_root), code, "its entry is not the only one")
+        entry = self.entry
+        need(entry.kind == RE_GENESIS, code, "its entry decides something else")
+        need(entry.event["lineage"] == len(members.anew) + 2, code, "its entry begins another lineage")
+        need(entry.author == closing.leader and entry.author in next.keys, code, "its author does not stay")
+        key = voted.keys.get(entry.author)
+        signed = key is not None and entry.consortium == members.consortium and entry.is_signed_by(key)
+        need(signed, code, "its author did not sign the entry")
+        need(set(next.members) <= set(voted.members), code, "somebody was no validator before")
+        gone = [node for node, _ in voted.members if node not in next.keys]
+        need([node for node, _, _ in self.lost] == gone, code, "it is not said of each validator whether it stays")
+        return self.run(next)
+
+    def names(self, node, operator):
+        """Whether the entry names the node or its operator as lost."""
+        lost = self.entry.event["lost"]
+        return ("node", node) in lost or ("operator", operator) in lost
+
+    def run(self, next):
+        """Who runs the validators that stay, by the records under the last final block."""
+        root, code = self.last.state_root, "hand-overs"
+        words = "it is not proven who runs the validators that stay"
+        need(next.members and len(self.nodes) == len(next.members), code, words)
+        try:
+            run, keys = {}, {}
+            for (node, key), (record, path) in zip(next.members, self.nodes):
+                need(is_under(root, u32(12) + u32(node), record, path), code, words)
+                found, in_force = member_node_of(record)
+                need(in_force and found["key"] == key, code, words)
+                run[node] = found["operator"]
+                need(not self.names(node, run[node]), code, "it keeps a validator that it names as lost")
+            for node, record, path in self.lost:
+                need(is_under(root, u32(12) + u32(node), record, path), code, words)
+                found, _ = member_node_of(record)
+                need(self.names(node, found["operator"]), code, "it drops a validator that it does not name as lost")
+            operators = sorted(set(run.values()))
+            need(len(self.operators) == len(operators), code, words)
+            for operator, (record, path) in zip(operators, self.operators):
+                encoded = operator.encode()
+                need(is_under(root, u32(11) + u64(len(encoded)) + encoded, record, path), code, words)
+                keys[operator], in_force = operator_of(record)
+                need(in_force, code, words)
+        except Malformed as error:
+            raise Failed(code, error) from error
+        return [(node, keys[run[node]]) for node, _ in next.members]
+
+
+def check_operators(proof, closing, signers):
+    """That a certificate is of this re-genesis, with one signature for each validator that stays, by its operator."""
+    code, view = "hand-overs", closing.view
+    is_of_it = (proof.kind, proof.view, proof.height, proof.block) == (1, view, closing.height, closing.digest)
+    need(is_of_it, code, "it does not make the re-genesis final")
+    named = [node for node, _ in proof.signatures] == [node for node, _ in signers]
+    need(named, code, "not each operator signed that has to")
+    place = u64(view[0]) + u64(view[1]) + u64(proof.height)
+    ballot = closing.name + u64(closing.epoch) + u32(1) + place + proof.block
+    for (node, key), (_, signature) in zip(signers, proof.signatures):
+        signed = is_signed(key, "batchmind/v1/governance/re-genesis", ballot, signature)
+        need(signed, code, f"the operator of node {node} did not sign")
+
+
 class HandOver:
     def __init__(self, read):
         self.closing, self.proof = Header(read), Proof(read)
         self.next = Validators(read.u64(), read.list(lambda: (read.u32(), read.digest())))
+        self.re_genesis = read.optional(lambda: ReGenesis(read))
 
-    def check(self, consortium, last):
-        """That the set `last` put the next one in its place."""
-        closing, code = self.closing, "hand-overs"
-        turn = (closing.consortium, closing.epoch, closing.validators) == (consortium, last.epoch, last.hash)
+    def is_re_genesis(self):
+        """Whether it says so by its view."""
+        return is_kept(self.closing.view[0])
+
+    def check(self, members):
+        """That the last of the sets, or the operators of those that stay, put the next one in its place."""
+        closing, code, last, name = self.closing, "hand-overs", members.sets[-1], members.names[-1]
+        turn = (closing.consortium, closing.epoch, closing.validators) == (name, last.epoch, last.hash)
         need(turn, code, "it closes another epoch")
         named = closing.next_validators == self.next.hash and self.next.epoch == last.epoch + 1
         need(named, code, "the closing block names another set")
         need(ascend([node for node, _ in self.next.members]), code, "the next set is not in order")
         need(self.proof.closes() == (closing.height, closing.digest), code, "the proof is of another block")
-        self.proof.check(code, consortium, last)
+        need(self.is_re_genesis() == (self.re_genesis is not None), code, "it has the form of a re-genesis in part")
+        if self.re_genesis is None:
+            self.proof.check(code, name, last)
+            return
+        need(closing.view == ((last.epoch + 1) * TERMS_PER_EPOCH - 1, 1), code, "it stands in another view")
+        signers = self.re_genesis.signers(members, closing, self.next)
+        check_operators(self.proof, closing, signers)
+        members.anew[last.epoch] = signers
 
 
 # ---- bundle.md
@@ -728,14 +879,14 @@ class Bundle:
         return subject, read.byte_string(), read.list(read.digest)
 
 
-def check_header(bundle, consortium, validators):
-    header, proof = bundle.header, bundle.proof
-    same = (header.consortium, header.epoch, header.validators) == (consortium, validators.epoch, validators.hash)
+def check_header(bundle, members):
+    header, proof, name, validators = bundle.header, bundle.proof, members.names[-1], members.sets[-1]
+    same = (header.consortium, header.epoch, header.validators) == (name, validators.epoch, validators.hash)
     need(same, "header-consortium", "the header is of another consortium or validator set")
     fits = header.next_validators != ZERO if proof.carriers else proof.view == header.view
     named = fits and proof.closes() == (header.height, header.digest)
     need(named, "certificate", "it certifies another header")
-    proof.check("certificate", consortium, validators)
+    proof.check("certificate", name, validators)
 
 
 # The weakest first.
@@ -746,24 +897,36 @@ class Members:
     """Who the nodes are: by the genesis document, the validator sets, and records under the state root."""
 
     def __init__(self, genesis, bundle):
-        self.consortium, self.sets = genesis.id, [genesis.validators]
+        # For each epoch the set and the name in force; the closing headers, and who signed the re-geneses among them.
+        self.consortium, self.sets, self.names = genesis.id, [genesis.validators], [genesis.id]
+        self.closings, self.anew = [], {}
         for hand_over in bundle.hand_overs:
-            hand_over.check(genesis.id, self.sets[-1])
+            hand_over.check(self)
             self.sets.append(hand_over.next)
-        self.ends = [hand_over.closing.log_size for hand_over in bundle.hand_overs]
+            self.names.append(hand_over.closing.name)
+            self.closings.append(hand_over.closing)
+        # The entry of a re-genesis is no word of the old set.
+        self.ends = [closing.log_size - is_kept(closing.view[0]) for closing in self.closings]
         self.nodes, self.keys = dict(enumerate(genesis.nodes)), {}
+
+    def check_final(self, epoch, proof):
+        """That a block of the epoch is final, by a quorum or by the operators of a re-genesis that was taken."""
+        need(epoch < len(self.sets), "hand-overs", "there was no such epoch")
+        if epoch in self.anew and is_kept(proof.view[0]):
+            check_operators(proof, self.closings[epoch], self.anew[epoch])
+        else:
+            proof.check("hand-overs", self.names[epoch], self.sets[epoch])
 
     def learn(self, bundle):
         """Takes the records."""
         need(ascend([subject for subject, _, _ in bundle.members]), "members", "the records are not in order")
         for (kind, about), record, path in bundle.members:
             key = u32(12) + u32(about) if kind == 0 else u32(13) + about
-            key = H("batchmind/v1/ledger/state", key)
-            holds = len(path) <= 256 and root_of_state(key, record, path) == bundle.header.state_root
+            holds = is_under(bundle.header.state_root, key, record, path)
             need(holds, "members", "the path does not lead to the state root")
             try:
                 if kind == 0:
-                    self.nodes.setdefault(about, member_node_of(record))
+                    self.nodes.setdefault(about, member_node_of(record)[0])
                 else:
                     self.keys.setdefault(key_owner_of(record), set()).add(about)
             except Malformed as error:
@@ -940,8 +1103,7 @@ def check_anchor(bundle, source):
 
 
 def check_state(bundle, history):
-    key = H("batchmind/v1/ledger/state", u32(1) + history.wallet)
-    holds = len(bundle.path) <= 256 and root_of_state(key, bundle.record, bundle.path) == bundle.header.state_root
+    holds = is_under(bundle.header.state_root, u32(1) + history.wallet, bundle.record, bundle.path)
     need(holds, "state-proof", "the path does not lead to the state root")
     try:
         address, policy, epoch, holder, key, rotations = rotations_of(bundle.record)
@@ -962,9 +1124,19 @@ def check_subject(decision, wallet, destination):
     need(found == (wallet, destination), "decision-subject", "the decision is about something else")
 
 
-def check_foundation(file, genesis_hash):
+def check_lineage(file, named):
+    """That exactly those re-geneses lie between genesis and what is proven that the auditor named."""
+    found = [hand_over.closing.digest for hand_over in file.hand_overs if hand_over.is_re_genesis()]
+    for digest in found:
+        need(digest in named, "lineage", f"the ledger begins anew with {digest.hex()}, which was not named")
+    for digest in named:
+        need(digest in found, "lineage", f"the re-genesis {digest.hex()}, which was named, is not in it")
+    need(file.lineage == len(found) + 1, "lineage", "it says another lineage than it holds re-geneses for")
+
+
+def check_foundation(file, genesis_hash, named):
     """Makes the checks with which every proof begins; gives the genesis document and who the nodes are."""
-    need(file.lineage == 1, "lineage", "it follows a re-genesis, for which there is no certificate")
+    check_lineage(file, named)
     try:
         genesis = genesis_of(file.consortium)
     except Malformed as error:
@@ -972,20 +1144,20 @@ def check_foundation(file, genesis_hash):
     need(genesis.id == genesis_hash, "genesis-hash", f"the document's hash is {genesis.id.hex()}")
     need(genesis.is_signed_by_all(), "genesis-signatures", "an operator did not sign the document")
     members = Members(genesis, file)
-    check_header(file, genesis.id, members.sets[-1])
+    check_header(file, members)
     members.learn(file)
     return genesis, members
 
 
-def verify(data, genesis_hash):
+def verify(data, genesis_hash, named=()):
     """Makes the checks in their order; raises Failed at the first that does not hold."""
     need(4 <= len(data) <= 16 << 20, "decode", "no bundle has this size")
-    need(data[:4] == u32(3), "version", "the file is of another version")
+    need(data[:4] == u32(4), "version", "the file is of another version")
     try:
         bundle = Bundle(data)
     except Malformed as error:
         raise Failed("decode", error) from error
-    genesis, members = check_foundation(bundle, genesis_hash)
+    genesis, members = check_foundation(bundle, genesis_hash, named)
     check_inclusion(bundle)
     check_authors(bundle, members)
     history = check_history(bundle, members)
@@ -997,10 +1169,14 @@ def verify(data, genesis_hash):
     return bundle, genesis, members, history
 
 
+def names_of(text):
+    return [] if text == "-" else [bytes.fromhex(name) for name in text.split(",")]
+
+
 def batch():
     last, data = None, b""
     for line in sys.stdin:
-        file, genesis, bit = line.split()
+        file, genesis, bit, names = line.split()
         if file != last:
             with open(file, "rb") as opened:
                 last, data = file, opened.read()
@@ -1010,7 +1186,7 @@ def batch():
             changed[int(bit) // 8] ^= 1 << int(bit) % 8
             changed = bytes(changed)
         try:
-            print("ok", verify(changed, bytes.fromhex(genesis))[2].assurance())
+            print("ok", verify(changed, bytes.fromhex(genesis), names_of(names))[2].assurance())
         except Failed as failed:
             print(failed.code)
     return 0
@@ -1026,7 +1202,9 @@ def main():
     arguments = argparse.ArgumentParser(description="Verify the proof bundle of a migration.")
     arguments.add_argument("bundle", nargs="?", help="the bundle")
     arguments.add_argument("--genesis", type=digest, metavar="HASH", help="hash of the genesis document")
-    arguments.add_argument("--batch", action="store_true", help="read lines of file, hash and bit from standard input")
+    arguments.add_argument("--re-genesis", type=digest, metavar="HASH", action="append", default=[],
+                           help="digest of a re-genesis that lies between; once for each")
+    arguments.add_argument("--batch", action="store_true", help="read lines of file, hash, bit and names from standard input")
     told = arguments.parse_args()
     if told.batch:
         return batch()
@@ -1035,7 +1213,7 @@ def main():
     try:
         with open(told.bundle, "rb") as opened:
             data = opened.read((16 << 20) + 1)
-        bundle, genesis, members, history = verify(data, told.genesis)
+        bundle, genesis, members, history = verify(data, told.genesis, told.re_genesis)
     except OSError as error:
         print(f"the file cannot be read: {error}", file=sys.stderr)
         return 1
@@ -1050,6 +1228,8 @@ def main():
     validators = members.sets[-1]
     signed = f"{validators.quorum} of {len(validators.members)} validators of epoch {validators.epoch} sign"
     print(f"assurance  {members.assurance()}, {signed}")
+    if members.anew:
+        print(f"lineage    {bundle.lineage}: what follows a re-genesis is worth the word of those that signed it")
     return 0
 
 

@@ -2,15 +2,16 @@
 """Verifies what the state of a ledger holds under a key, or that it holds nothing, from the hash of the genesis document
 alone.
 
-    verify_state.py FILE --genesis HASH [--key DIGEST]
+    verify_state.py FILE --genesis HASH [--re-genesis HASH]... [--key DIGEST]
     verify_state.py --batch < LIST
 
 Written from docs/formats/{state-proof,bundle,ledger,genesis}.md. The file begins as a bundle does, so that part is checked by
 verify_bundle.py beside this program; the rest is here. DIGEST is the hash of the state key that was asked for; without it,
 look at what is printed. It ends with 0, or prints the code of the first check that fails and ends with 1.
 
---batch reads lines "FILE HASH DIGEST BIT" and answers each with a line "present CLASS", "absent CLASS" or the code. DIGEST
-may be "-"; BIT is the number of the one bit of the file to flip first, or "-" for none.
+--batch reads lines "FILE HASH DIGEST BIT NAMES" and answers each with a line "present CLASS", "absent CLASS" or the code. DIGEST
+may be "-"; BIT is the number of the one bit of the file to flip first, or "-" for none; NAMES are as for
+verify_bundle.py.
 """
 
 import argparse
@@ -18,11 +19,11 @@ import sys
 
 from verify_bundle import (
     PARAMETERS, STANDINGS, STATUSES, Bundle, Failed, Genesis, H, HandOver, Header, Malformed, Proof, Reader, change_of,
-    check_foundation, digest, need, node_of, rotations_of, sha256, u32,
+    check_foundation, digest, names_of, need, node_of, rotations_of, sha256, u32,
 )
 
 KINDS = ["governance", "wallet", "prekey", "entry", "baseline", "award", "account", "anchor", "resumption", "validators",
-         "parameters", "operator", "node", "key", "auditor", "proposal"]
+         "parameters", "operator", "node", "key", "auditor", "proposal", "lineage"]
 
 
 class StateKey:
@@ -93,6 +94,7 @@ RECORDS = {
     "key": key_of,
     "auditor": lambda read: (read.text(), read.digest(), read.truth(), read.digest()),
     "proposal": proposal_of,
+    "lineage": lambda read: (read.u32(), read.u64(), read.digest()),
 }
 
 
@@ -148,15 +150,15 @@ def check_path(file):
     need(root == file.header.state_root, code, "the path does not lead to the state root")
 
 
-def verify(data, genesis_hash, asked=None):
+def verify(data, genesis_hash, named=(), asked=None):
     """Makes the checks in their order; raises Failed at the first that does not hold."""
     need(4 <= len(data) <= 16 << 20, "decode", "no proof has this size")
-    need(data[:4] == u32(1), "version", "the file is of another version")
+    need(data[:4] == u32(2), "version", "the file is of another version")
     try:
         file = StateProof(data)
     except Malformed as error:
         raise Failed("decode", error) from error
-    genesis, members = check_foundation(file, genesis_hash)
+    genesis, members = check_foundation(file, genesis_hash, named)
     need(asked in (None, file.key.digest), "state-proof", f"it is about {file.key}")
     check_path(file)
     if file.value is not None:
@@ -170,7 +172,7 @@ def verify(data, genesis_hash, asked=None):
 def batch():
     last, data = None, b""
     for line in sys.stdin:
-        name, genesis, asked, flipped = line.split()
+        name, genesis, asked, flipped, names = line.split()
         if name != last:
             with open(name, "rb") as opened:
                 last, data = name, opened.read()
@@ -181,7 +183,7 @@ def batch():
             changed = bytes(changed)
         try:
             asked = None if asked == "-" else bytes.fromhex(asked)
-            file, _, members = verify(changed, bytes.fromhex(genesis), asked)
+            file, _, members = verify(changed, bytes.fromhex(genesis), names_of(names), asked)
             print("absent" if file.value is None else "present", members.assurance())
         except Failed as failed:
             print(failed.code)
@@ -193,7 +195,9 @@ def main():
     arguments.add_argument("file", nargs="?", help="the proof")
     arguments.add_argument("--genesis", type=digest, metavar="HASH", help="hash of the genesis document")
     arguments.add_argument("--key", type=digest, metavar="DIGEST", help="hash of the state key that was asked for")
-    arguments.add_argument("--batch", action="store_true", help="read lines of file, hash, key and bit from standard input")
+    arguments.add_argument("--re-genesis", type=digest, metavar="HASH", action="append", default=[],
+                           help="digest of a re-genesis that lies between; once for each")
+    arguments.add_argument("--batch", action="store_true", help="read lines of file, hash, key, bit and names from standard input")
     told = arguments.parse_args()
     if told.batch:
         return batch()
@@ -202,7 +206,7 @@ def main():
     try:
         with open(told.file, "rb") as opened:
             data = opened.read((16 << 20) + 1)
-        file, genesis, members = verify(data, told.genesis, told.key)
+        file, genesis, members = verify(data, told.genesis, told.re_genesis, told.key)
     except OSError as error:
         print(f"the file cannot be read: {error}", file=sys.stderr)
         return 1

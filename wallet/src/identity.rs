@@ -40,6 +40,8 @@ pub mod context {
     pub const GOVERNANCE_WITHDRAWAL: &str = "batchmind/v1/governance/withdrawal";
     /// A new key of an operator or a node takes its role.
     pub const GOVERNANCE_KEY: &str = "batchmind/v1/governance/key";
+    /// An operator begins the ledger anew after a final block, without a quorum of its validators.
+    pub const GOVERNANCE_RE_GENESIS: &str = "batchmind/v1/governance/re-genesis";
     /// A tenant's wallet key grants a wallet to its first holder.
     pub const WALLET_GRANT: &str = "batchmind/v1/wallet/grant";
     /// A node offers a one-time X25519 prekey.

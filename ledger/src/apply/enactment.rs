@@ -37,19 +37,26 @@ pub(super) struct Site<'a> {
 /// # Errors
 /// [`Refusal`] for the first rule that one of them breaks, or all together. Signatures are checked last: they cost most.
 pub(super) fn changes(state: &State, actions: &[Action], site: &Site<'_>) -> Result<Vec<(StateKey, Record)>, Refusal> {
-    let mut draft = Enactment {
-        before: state,
-        state: state.clone(),
-        electors: state.electorate(),
-        changed: BTreeSet::new(),
-        taken: None,
-        consents: Vec::new(),
-        site,
-    };
+    let mut draft = Enactment::on(state, site);
     actions.iter().try_for_each(|action| draft.act(action))?;
-    draft.finish()?;
-    let Enactment { state, changed, .. } = draft;
-    Ok(changed.into_iter().filter_map(|key| Some((key.clone(), state.record(key)?))).collect())
+    draft.finish()
+}
+
+/// What a re-genesis puts into `state`: those that are `lost` are suspended, and whoever is left begins the next epoch as
+/// the next electorate, be it the same as before.
+///
+/// # Errors
+/// [`Refusal`] for the first rule that it breaks.
+pub(super) fn begin_anew(state: &State, lost: &[Member], site: &Site<'_>) -> Result<Vec<(StateKey, Record)>, Refusal> {
+    let mut draft = Enactment::on(state, site);
+    lost.iter().try_for_each(|member| draft.suspend(member))?;
+    // The certificate has a signature for each validator, by its operator. So nobody has a say who did not sign.
+    let runs_one = |operator: &OperatorId| draft.validators().any(|(_, record)| record.node.operator == *operator);
+    if let Some((operator, _)) = draft.state.electorate().into_iter().find(|(operator, _)| !runs_one(operator)) {
+        return Err(Refusal::OperatorWithoutValidator { operator });
+    }
+    draft.begins_anew = true;
+    draft.finish()
 }
 
 struct Enactment<'a> {
@@ -63,6 +70,8 @@ struct Enactment<'a> {
     taken: Option<BTreeSet<String>>,
     /// By whom the actions have to be signed, over what.
     consents: Vec<(PublicKey, Vec<u8>, Signature)>,
+    /// Whether the next electorate and the next epoch begin in any case.
+    begins_anew: bool,
     site: &'a Site<'a>,
 }
 
@@ -72,7 +81,20 @@ struct Seat {
     key: PublicKey,
 }
 
-impl Enactment<'_> {
+impl<'a> Enactment<'a> {
+    fn on(state: &'a State, site: &'a Site<'a>) -> Self {
+        Self {
+            before: state,
+            state: state.clone(),
+            electors: state.electorate(),
+            changed: BTreeSet::new(),
+            taken: None,
+            consents: Vec::new(),
+            begins_anew: false,
+            site,
+        }
+    }
+
     fn act(&mut self, action: &Action) -> Result<(), Refusal> {
         match action {
             Action::AddOperator { operator, consent } => self.add_operator(operator, *consent),
@@ -88,21 +110,26 @@ impl Enactment<'_> {
         }
     }
 
-    /// What follows from all actions together: the next electorate and the next validator set, if they changed.
-    fn finish(&mut self) -> Result<(), Refusal> {
+    /// The nodes in force.
+    fn validators(&self) -> impl Iterator<Item = (NodeId, NodeRecord)> {
+        self.state.nodes().filter(|(_, record)| record.standing == Standing::InForce)
+    }
+
+    /// All that changes, with what follows from all actions together: the next electorate and the next validator set, if
+    /// they changed.
+    fn finish(mut self) -> Result<Vec<(StateKey, Record)>, Refusal> {
         let electorate = self.state.electorate();
-        let in_force = self.state.nodes().filter(|(_, record)| record.standing == Standing::InForce);
-        let members: Vec<(NodeId, PublicKey)> = in_force.map(|(id, record)| (id, record.node.key)).collect();
+        let members: Vec<(NodeId, PublicKey)> = self.validators().map(|(id, record)| (id, record.node.key)).collect();
         if electorate.is_empty() || members.is_empty() {
             return Err(Refusal::NobodyLeft);
         }
         at_most(electorate.len(), MEMBERS_MAX, "operators in force")?;
         at_most(members.len(), MEMBERS_MAX, "nodes in force")?;
-        if electorate != self.electors {
+        if self.begins_anew || electorate != self.electors {
             self.govern(|governance| governance.electorate += 1);
         }
         let old = self.before.validators();
-        if members != old.members {
+        if self.begins_anew || members != old.members {
             step(&old, &members)?;
             let set = ValidatorSet { epoch: old.epoch + 1, members };
             self.govern(|governance| governance.epoch = set.epoch);
@@ -112,7 +139,9 @@ impl Enactment<'_> {
         self.consents.iter().try_for_each(|(key, message, signature)| {
             let verified = self.site.checks.verify(key, context::GOVERNANCE_KEY, message, signature);
             verified.map_err(|_| Refusal::KeyConsent { key: *key })
-        })
+        })?;
+        let Self { state, changed, .. } = self;
+        Ok(changed.into_iter().filter_map(|key| Some((key.clone(), state.record(key)?))).collect())
     }
 
     fn add_operator(&mut self, operator: &Operator, consent: Signature) -> Result<(), Refusal> {

@@ -327,7 +327,12 @@ fn a_refused_entry_leaves_the_state_as_it_was() {
     let mut ticket = session.ticket(&wallet);
     ticket.epoch = KeyEpoch::new(9);
     let mut state = chain.tip.state.clone();
-    let at = BlockContext { height: BlockHeight::new(9), time: chain.tip.time, log_index: chain.tip.log.next_index() };
+    let at = BlockContext {
+        height: BlockHeight::new(9),
+        time: chain.tip.time,
+        log_index: chain.tip.log.next_index(),
+        is_re_genesis: false,
+    };
     state.apply(&chain.consortium, &session.confirmed(&wallet, ticket), at).expect_err("a wrong epoch");
     assert_eq!(state.root(), chain.tip.state.root());
 }

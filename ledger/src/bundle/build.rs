@@ -11,7 +11,7 @@ use wallet::{
 };
 
 use super::{
-    BUNDLE_BYTES_MAX, Bundle, Failure, Grounds, LINEAGE, MemberProof, PlacedEntry, Subject, VERSION, check::Check,
+    BUNDLE_BYTES_MAX, Bundle, Failure, Grounds, MemberProof, PlacedEntry, Subject, VERSION, check::Check,
     decisions::LogEnd, verify::verify_in,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     certificate::Certificate,
     epochs::Epochs,
     event::{Entry, Event},
-    hand_over::HandOver,
+    hand_over::{HandOver, re_geneses},
     state::{State, StateKey},
 };
 
@@ -135,7 +135,7 @@ pub fn build(
     let (hand_overs, epochs, members) = members_of(consortium, view, header, &entries)?;
     let bundle = Bundle {
         version: VERSION,
-        lineage: LINEAGE,
+        lineage: epochs.sets().lineage(),
         consortium: consortium.to_bytes(),
         hand_overs,
         header: header.clone(),
@@ -166,7 +166,10 @@ pub(crate) fn members_of(
     entries: &[PlacedEntry],
 ) -> Result<(Vec<HandOver>, Epochs, Vec<MemberProof>), Failure> {
     let hand_overs: Vec<HandOver> = (0..header.epoch).zip(view.hand_overs()).map(|(_, ended)| ended.clone()).collect();
-    let epochs = Epochs::proven(consortium, &hand_overs).map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
+    // This node took each of them when it was told to.
+    let named = re_geneses(&hand_overs);
+    let epochs =
+        Epochs::proven(consortium, &hand_overs, &named).map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
     let members = members(consortium, view.state(), &epochs, entries);
     Ok((hand_overs, epochs, members))
 }

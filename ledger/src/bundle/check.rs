@@ -14,7 +14,7 @@ pub enum Check {
     Version,
     /// The bytes are the one encoding of a bundle.
     Decode,
-    /// No re-genesis lies between the genesis document and what is proven.
+    /// Each re-genesis between the genesis document and what is proven is one that the auditor named.
     Lineage,
     /// The genesis document keeps its rules.
     GenesisDocument,

@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use genesis::{Consortium, Node, OperatorId};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use wallet::{
-    codec,
     digest::Digest,
     identity::{PublicKey, RegionId},
     units::{LogIndex, NodeId},
@@ -24,8 +22,7 @@ use crate::{
     event::Entry,
     governance::Member,
     refusal::Refusal,
-    state::{Record, StateKey},
-    tree::state::StateProof,
+    state::{Record, StateKey, record_under},
 };
 
 /// What a [`MemberProof`] is about. The order of the variants is part of the format.
@@ -136,10 +133,5 @@ pub(super) fn proven(
     record: &[u8],
     path: &[Digest],
 ) -> Result<Record, Failure> {
-    let key = key.digest();
-    let terminal = Some((key, Digest(Sha256::digest(record).into())));
-    StateProof { siblings: path.to_vec(), terminal }
-        .verify_present(root, &key, record)
-        .map_err(|invalid| Failure::new(check, invalid))?;
-    codec::decode(record).map_err(|error| Failure::new(check, error))
+    record_under(root, key, record, path).map_err(|invalid| Failure::new(check, invalid))
 }

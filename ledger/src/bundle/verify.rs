@@ -13,7 +13,7 @@ use wallet::{
 };
 
 use super::{
-    Assurance, BUNDLE_BYTES_MAX, Bundle, LINEAGE, PlacedEntry, VERSION,
+    Assurance, BUNDLE_BYTES_MAX, Bundle, PlacedEntry, VERSION,
     check::{Check, Failure, require},
     decision_hash,
     decisions::LogEnd,
@@ -25,7 +25,7 @@ use crate::{
     certificate::Certificate,
     epochs::Epochs,
     event::{DecisionAnchored, Event},
-    hand_over::{HandOver, closed_by},
+    hand_over::{HandOver, closed_by, re_geneses},
     state::{Record, StateKey},
     tree::several,
 };
@@ -39,6 +39,11 @@ pub struct Attestation {
     pub name: String,
     /// How much the quorum is worth.
     pub assurance: Assurance,
+    /// 1, and one more for each re-genesis.
+    pub lineage: u32,
+    /// How often the ledger began anew without a quorum, the first ones first: each one is in the chain by the word of
+    /// those that signed it, and because the auditor named it.
+    pub re_geneses: Vec<Begun>,
     /// Which validator set signed: 0 is that of genesis.
     pub epoch: u64,
     /// The final height under which all was proven.
@@ -61,6 +66,25 @@ pub struct Report {
     /// The checks that held, in order: [`verify`] makes all but [`Check::DecisionSubject`], for which a decision must be
     /// read.
     pub checks: Vec<Check>,
+}
+
+/// A re-genesis that lies between the genesis document and what is proven.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// Its digest: the auditor's own.
+    pub digest: Digest,
+    /// The lineage that began.
+    pub lineage: u32,
+    /// Its height.
+    pub height: BlockHeight,
+    /// Its block time.
+    pub time: Timestamp,
+    /// For which nodes their operators signed.
+    pub signers: Vec<NodeId>,
+    /// Who was lost, by their word.
+    pub lost: Vec<String>,
+    /// Why, by their word.
+    pub reason: String,
 }
 
 /// The proven move.
@@ -103,25 +127,41 @@ pub(crate) struct Foundation<'a> {
 
 impl Foundation<'_> {
     /// The checks from [`Check::Lineage`] to [`Check::Certificate`].
-    pub(crate) fn verify(&self, genesis: &Digest) -> Result<(Consortium, Epochs), Failure> {
-        let (consortium, epochs) = self.epochs(genesis)?;
-        self.certified(&consortium, &epochs)?;
+    pub(crate) fn verify(&self, genesis: &Digest, named: &[Digest]) -> Result<(Consortium, Epochs), Failure> {
+        let (consortium, epochs) = self.epochs(genesis, named)?;
+        self.certified(&epochs)?;
         Ok((consortium, epochs))
     }
 
     /// Those up to [`Check::HandOvers`].
-    fn epochs(&self, genesis: &Digest) -> Result<(Consortium, Epochs), Failure> {
-        lineage(self.lineage)?;
+    fn epochs(&self, genesis: &Digest, named: &[Digest]) -> Result<(Consortium, Epochs), Failure> {
+        self.lineage(named)?;
         let consortium = consortium(self.consortium, genesis)?;
-        let epochs =
-            Epochs::proven(&consortium, self.hand_overs).map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
+        let epochs = Epochs::proven(&consortium, self.hand_overs, named)
+            .map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
         Ok((consortium, epochs))
     }
 
+    /// Whether exactly those re-geneses lie between genesis and what is proven that the auditor named, as far as their
+    /// headers say.
+    fn lineage(&self, named: &[Digest]) -> Result<(), Failure> {
+        let found = re_geneses(self.hand_overs);
+        if let Some(unknown) = found.iter().find(|digest| !named.contains(digest)) {
+            let detail = format_args!("the ledger begins anew with the re-genesis {unknown}, which was not named");
+            return Err(Failure::new(Check::Lineage, detail));
+        }
+        if let Some(missing) = named.iter().find(|digest| !found.contains(digest)) {
+            let detail = format_args!("the re-genesis {missing}, which was named, is not in it");
+            return Err(Failure::new(Check::Lineage, detail));
+        }
+        let is_counted = u64::from(self.lineage) == found.len() as u64 + 1;
+        require(is_counted, Check::Lineage, "it says another lineage than it holds re-geneses for")
+    }
+
     /// Those after it.
-    fn certified(&self, consortium: &Consortium, epochs: &Epochs) -> Result<(), Failure> {
-        header(self.header, consortium, epochs.last())?;
-        certificate(self, consortium, epochs.last())
+    fn certified(&self, epochs: &Epochs) -> Result<(), Failure> {
+        header(self.header, epochs)?;
+        certificate(self, epochs)
     }
 
     /// Whose word it is, once it is verified, as far as `members` say who runs the validators.
@@ -131,6 +171,8 @@ impl Foundation<'_> {
             consortium: consortium.id(),
             name: consortium.name().to_owned(),
             assurance: assurance(consortium, members)?,
+            lineage: self.lineage,
+            re_geneses: self.hand_overs.iter().filter_map(begun).collect(),
             epoch: members.epochs.last().epoch,
             height: self.header.height,
             time: self.header.time,
@@ -139,14 +181,14 @@ impl Foundation<'_> {
     }
 }
 
-/// Verifies a bundle against the hash of the genesis document that the auditor trusts: all checks but
-/// [`Check::DecisionSubject`].
+/// Verifies a bundle against the hash of the genesis document that the auditor trusts, and the digests of the re-geneses
+/// that lie between it and what is proven, as the auditor was told: all checks but [`Check::DecisionSubject`].
 ///
 /// # Errors
 /// [`Failure`] names the first check that does not hold.
-pub fn verify(bytes: &[u8], genesis: &Digest) -> Result<Report, Failure> {
+pub fn verify(bytes: &[u8], genesis: &Digest, named: &[Digest]) -> Result<Report, Failure> {
     let bundle: Bundle = decode(bytes, VERSION)?;
-    let (consortium, epochs) = bundle.foundation().epochs(genesis)?;
+    let (consortium, epochs) = bundle.foundation().epochs(genesis, named)?;
     verify_in(&bundle, &consortium, epochs)
 }
 
@@ -156,7 +198,7 @@ pub fn verify(bytes: &[u8], genesis: &Digest) -> Result<Report, Failure> {
 /// [`Failure`] names the first check that does not hold.
 pub(super) fn verify_in(bundle: &Bundle, consortium: &Consortium, epochs: Epochs) -> Result<Report, Failure> {
     let foundation = bundle.foundation();
-    foundation.certified(consortium, &epochs)?;
+    foundation.certified(&epochs)?;
     let members = Members::proven(consortium, epochs, &bundle.header.state_root, &bundle.members)?;
     let attested = foundation.attested(&members)?;
     inclusion(bundle)?;
@@ -196,9 +238,10 @@ pub(super) fn verify_in(bundle: &Bundle, consortium: &Consortium, epochs: Epochs
 pub fn judge<D, E: fmt::Display>(
     bytes: &[u8],
     genesis: &Digest,
+    named: &[Digest],
     read: impl FnOnce(&Move) -> Result<D, E>,
 ) -> Result<(Report, D), Failure> {
-    let mut report = verify(bytes, genesis)?;
+    let mut report = verify(bytes, genesis, named)?;
     let decision = read(&report.moved).map_err(|other| Failure::new(Check::DecisionSubject, other))?;
     report.checks.push(Check::DecisionSubject);
     Ok((report, decision))
@@ -217,12 +260,19 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], version: u32
     }
 }
 
-fn lineage(found: u32) -> Result<(), Failure> {
-    if found == LINEAGE {
-        return Ok(());
-    }
-    let detail = format_args!("lineage {found} is not {LINEAGE}: no certificate of a re-genesis can be checked");
-    Err(Failure::new(Check::Lineage, detail))
+/// What is to be said of a hand-over that was checked, if it is a re-genesis.
+fn begun(hand_over: &HandOver) -> Option<Begun> {
+    let HandOver { closing, proof, re_genesis, .. } = hand_over;
+    let decided = re_genesis.as_ref()?.decided()?;
+    Some(Begun {
+        digest: closing.digest(),
+        lineage: decided.lineage,
+        height: closing.height,
+        time: closing.time,
+        signers: proof.certificate.signatures.iter().map(|(node, _)| *node).collect(),
+        lost: decided.lost.iter().map(ToString::to_string).collect(),
+        reason: decided.reason.clone(),
+    })
 }
 
 /// Reads the document; a wrong hash counts before bad signatures.
@@ -236,20 +286,22 @@ fn consortium(bytes: &[u8], genesis: &Digest) -> Result<Consortium, Failure> {
     document.verify().map_err(|error| Failure::new(Check::GenesisSignatures, error))
 }
 
-fn header(header: &Header, consortium: &Consortium, validators: &ValidatorSet) -> Result<(), Failure> {
-    let same = header.consortium == consortium.id()
+fn header(header: &Header, epochs: &Epochs) -> Result<(), Failure> {
+    let validators = epochs.last();
+    let same = header.consortium == epochs.sets().name()
         && header.epoch == validators.epoch
         && header.validators == validators.hash();
     require(same, Check::HeaderConsortium, "the header is of another consortium or validator set")
 }
 
-fn certificate(on: &Foundation<'_>, consortium: &Consortium, validators: &ValidatorSet) -> Result<(), Failure> {
+fn certificate(on: &Foundation<'_>, epochs: &Epochs) -> Result<(), Failure> {
     let Foundation { header, certificate, carriers, .. } = on;
     // Elsewhere nothing stands between a header and its certificate.
     let fits = if carriers.is_empty() { certificate.view == header.view } else { header.is_closing() };
     let same = fits && closed_by(certificate, carriers) == Some((header.height, header.digest()));
     require(same, Check::Certificate, "it certifies another header")?;
-    certificate.verify_final(validators, &consortium.id()).map_err(|invalid| Failure::new(Check::Certificate, invalid))
+    let sets = epochs.sets();
+    certificate.verify_final(sets.last(), &sets.name()).map_err(|invalid| Failure::new(Check::Certificate, invalid))
 }
 
 /// Of the last set; but a quorum of genesis may have made up who runs its nodes.

@@ -150,7 +150,7 @@ impl Execution {
                 if !parent.is_closing() {
                     return Err(EvidenceInvalid::NotBound("the parent does not close its epoch"));
                 }
-                Ok(certificate.verify_final(sets.of(parent.view.epoch())?, &sets.consortium())?)
+                Ok(sets.verify_final(parent.view.epoch(), certificate)?)
             }
             (Some(parent), Some(certificate)) => {
                 if (certificate.block, certificate.height, certificate.view)
@@ -158,7 +158,8 @@ impl Execution {
                 {
                     return Err(EvidenceInvalid::NotBound("the certificate is of another block than the parent"));
                 }
-                Ok(certificate.verify(sets.of(parent.view.epoch())?, &sets.consortium())?)
+                let epoch = parent.view.epoch();
+                Ok(certificate.verify(sets.of(epoch)?, &sets.name_of(epoch))?)
             }
             _ => Err(EvidenceInvalid::NotBound("the parent is not certified")),
         }
@@ -185,14 +186,14 @@ impl Execution {
             return not_bound("the state's leaves do not ascend, or one is no record");
         }
         let state = State::from_leaves(self.state.iter().cloned());
-        let (digest, height, view, time, roots) = match &self.parent {
-            None => (Digest::ZERO, BlockHeight::ZERO, View::default(), genesis.time, roots_of(&genesis)),
+        let (digest, name, height, view, time, roots) = match &self.parent {
+            None => (Digest::ZERO, genesis.name, BlockHeight::ZERO, View::default(), genesis.time, roots_of(&genesis)),
             Some(parent) => {
                 let roots = (parent.log_size, parent.log_root, parent.state_root);
-                (parent.digest(), parent.height, parent.view, parent.time, roots)
+                (parent.digest(), parent.name(), parent.height, parent.view, parent.time, roots)
             }
         };
-        let executed = Executed { digest, height, view, time, log: self.log.clone(), state };
+        let executed = Executed { digest, name, height, view, time, log: self.log.clone(), state };
         if roots_of(&executed) != roots {
             return not_bound("log or state are not the parent's");
         }

@@ -13,7 +13,7 @@ use crate::{
 /// What every evidence file begins with.
 pub const MAGIC: [u8; 8] = *b"bm-blame";
 /// The format that this build writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// A file has at most this many bytes.
 pub const EVIDENCE_BYTES_MAX: usize = 24 << 20;
 
@@ -84,12 +84,16 @@ impl EvidenceFile {
         Ok(Self { consortium, body: codec::decode(body)? })
     }
 
-    /// Checks everything against the genesis document whose hash the reader trusts: no network, no clock. Who is to
-    /// blame, with the consortium that names the keys.
+    /// Checks everything against the genesis document whose hash the reader trusts, and the re-geneses that it was told of:
+    /// no network, no clock. Who is to blame, with the consortium that names the keys.
     ///
     /// # Errors
     /// [`EvidenceInvalid`] for the first thing that does not hold. Then nobody is to be blamed.
-    pub fn verify(&self, genesis: &Digest) -> Result<(Consortium, Vec<Culprit>), EvidenceInvalid> {
+    pub fn verify(
+        &self,
+        genesis: &Digest,
+        re_geneses: &[Digest],
+    ) -> Result<(Consortium, Vec<Culprit>), EvidenceInvalid> {
         let document = Document::from_bytes(&self.body.document)?;
         for found in [self.consortium, document.hash()] {
             if found != *genesis {
@@ -97,7 +101,7 @@ impl EvidenceFile {
             }
         }
         let consortium = document.verify()?;
-        let sets = ValidatorSets::proven(&consortium, &self.body.hand_overs)?;
+        let sets = ValidatorSets::proven(&consortium, &self.body.hand_overs, re_geneses)?;
         let culprits = self.body.evidence.verify_in(&consortium, &sets)?;
         if culprits.iter().any(|culprit| epoch_of(culprit.term) != sets.last().epoch) {
             return Err(EvidenceInvalid::NotBound("the hand-overs do not end with the epoch of the evidence"));

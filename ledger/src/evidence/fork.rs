@@ -86,7 +86,8 @@ impl Fork {
         if lower.view.epoch() != higher.view.epoch() {
             return Err(EvidenceInvalid::NoContradiction("the certificates are of two epochs"));
         }
-        let (validators, id) = (sets.of(lower.view.epoch())?, sets.consortium());
+        let epoch = lower.view.epoch();
+        let (validators, id) = (sets.of(epoch)?, sets.name_of(epoch));
         if (lower.kind, higher.kind) != (VoteKind::Finalize, VoteKind::Finalize) {
             return Err(EvidenceInvalid::NoContradiction("only two blocks that are both final make a fork"));
         }
@@ -133,7 +134,8 @@ impl Fork {
             if header.digest() != expected || (at == 0 && (header.height, header.view) != (self.higher.height, view)) {
                 return Err(EvidenceInvalid::NotBound("a header is not the parent of the one above it"));
             }
-            if header.consortium != sets.consortium() || header.epoch != self.lower.view.epoch() {
+            let epoch = self.lower.view.epoch();
+            if header.consortium != sets.name_of(epoch) || header.epoch != epoch {
                 return Err(EvidenceInvalid::NotBound("a header is of another consortium or epoch"));
             }
             if at > 0 && header.view >= view {

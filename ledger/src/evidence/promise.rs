@@ -34,7 +34,7 @@ pub const PROMISED_MAX: usize = 128;
 /// "These entries are in my block of this number at the latest, if they apply to it."
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Promise {
-    /// Hash of the genesis document.
+    /// The name in force; see [`crate::re_genesis::name`].
     pub consortium: Digest,
     /// Which validator set the leader belongs to.
     pub epoch: u64,
@@ -90,8 +90,8 @@ impl BrokenPromise {
         sets: &ValidatorSets,
     ) -> Result<Vec<Culprit>, EvidenceInvalid> {
         let Self { promise, leaves, entry, execution } = self;
-        let Promise { term, through, entries, .. } = promise.statement;
-        promise.verify(sets.of(promise.statement.epoch)?, &sets.consortium())?;
+        let Promise { epoch, term, through, entries, .. } = promise.statement;
+        promise.verify(sets.of(epoch)?, &sets.name_of(epoch))?;
         if leaves.len() > PROMISED_MAX || entries_digest(leaves) != entries || !leaves.contains(&entry.leaf_hash()) {
             return Err(EvidenceInvalid::NotBound("the promise does not name the entry"));
         }

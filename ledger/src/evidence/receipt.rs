@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The format that this build writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// A file has at most this many bytes.
 pub const RECEIPT_BYTES_MAX: usize = 16 << 20;
 
@@ -132,21 +132,27 @@ impl Receipt {
         }
     }
 
-    /// Checks it against the genesis document whose hash the author trusts, and that it names the entry with the leaf
+    /// Checks it against the genesis document whose hash the author trusts and the re-geneses that it `named`, and that it names the entry with the leaf
     /// hash `asked` if that is given: no network, no clock.
     ///
     /// # Errors
     /// [`ReceiptInvalid`] for the first thing that does not hold.
-    pub fn verify(&self, genesis: &Digest, asked: Option<&Digest>) -> Result<Commitment, ReceiptInvalid> {
+    pub fn verify(
+        &self,
+        genesis: &Digest,
+        named: &[Digest],
+        asked: Option<&Digest>,
+    ) -> Result<Commitment, ReceiptInvalid> {
         let document = Document::from_bytes(&self.consortium)?;
         if document.hash() != *genesis {
             return Err(ReceiptInvalid::OtherConsortium { found: document.hash() });
         }
         let consortium = document.verify()?;
-        let sets = ValidatorSets::proven(&consortium, &self.hand_overs)?;
+        let sets = ValidatorSets::proven(&consortium, &self.hand_overs, named)?;
+        sets.check_all_taken()?;
         let Promised { promise, leaves } = &self.promised;
         let Promise { epoch, term, through, entries, .. } = promise.statement;
-        promise.verify(sets.of(epoch)?, &consortium.id())?;
+        promise.verify(sets.of(epoch)?, &sets.name_of(epoch))?;
         if sets.last().epoch != epoch {
             return Err(ReceiptInvalid::TooManyHandOvers);
         }
@@ -189,10 +195,10 @@ mod tests {
         let (genesis, receipt) = receipt();
         let leaves = receipt.promised.leaves.clone();
         assert_eq!(Receipt::from_bytes(&receipt.to_bytes()), Ok(receipt.clone()));
-        let told = receipt.verify(&genesis, Some(&leaves[1])).expect("it holds");
+        let told = receipt.verify(&genesis, &[], Some(&leaves[1])).expect("it holds");
         assert_eq!((told.leader, told.epoch, told.term, told.through), (NodeId::new(2), 0, 1, 3));
         assert_eq!(told.leaves, leaves);
-        assert_eq!(receipt.verify(&genesis, Some(&Digest::ZERO)), Err(ReceiptInvalid::OtherEntry));
+        assert_eq!(receipt.verify(&genesis, &[], Some(&Digest::ZERO)), Err(ReceiptInvalid::OtherEntry));
     }
 
     #[test]
@@ -201,7 +207,7 @@ mod tests {
         let refused = |change: &dyn Fn(&mut Receipt)| {
             let mut receipt = good.clone();
             change(&mut receipt);
-            receipt.verify(&genesis, None).expect_err("changed")
+            receipt.verify(&genesis, &[], None).expect_err("changed")
         };
         let statement =
             |change: fn(&mut Promise)| refused(&move |receipt| change(&mut receipt.promised.promise.statement));
@@ -222,12 +228,12 @@ mod tests {
         let of_many = promise(&consortium(4), 2, 1, 3, &many);
         let too_many = Promised { promise: of_many, leaves: many };
         assert_eq!(refused(&|receipt| receipt.promised = too_many.clone()), Invalid::OtherLeaves);
-        assert!(matches!(good.verify(&Digest::ZERO, None), Err(Invalid::OtherConsortium { .. })));
+        assert!(matches!(good.verify(&Digest::ZERO, &[], None), Err(Invalid::OtherConsortium { .. })));
         let bytes = good.to_bytes();
         for bit in (0..bytes.len() * 8).step_by(61) {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let verdict = Receipt::from_bytes(&flipped).and_then(|receipt| receipt.verify(&genesis, None));
+            let verdict = Receipt::from_bytes(&flipped).and_then(|receipt| receipt.verify(&genesis, &[], None));
             assert!(verdict.is_err(), "bit {bit}");
         }
     }
@@ -242,14 +248,14 @@ mod tests {
         let statement = Promise { consortium: genesis, epoch: 1, term, through: 2, entries: entries_digest(&leaves) };
         let of = |node: u32| Promised { promise: Signed::sign(statement, &signer(node)), leaves: leaves.clone() };
         let receipt = |node, hand_overs: &[HandOver]| Receipt::new(&chain.consortium, hand_overs.to_vec(), of(node));
-        assert_eq!(receipt(1, &chain.hand_overs).verify(&genesis, None).expect("it holds").epoch, 1);
+        assert_eq!(receipt(1, &chain.hand_overs).verify(&genesis, &[], None).expect("it holds").epoch, 1);
         let mut further = receipt(1, &[]);
         further.promised.promise = promise(&chain.consortium, 1, 1, 2, &leaves);
-        assert!(further.verify(&genesis, None).is_ok());
+        assert!(further.verify(&genesis, &[], None).is_ok());
         further.hand_overs.clone_from(&chain.hand_overs);
-        assert_eq!(further.verify(&genesis, None), Err(ReceiptInvalid::TooManyHandOvers));
-        assert!(matches!(receipt(1, &[]).verify(&genesis, None), Err(ReceiptInvalid::Promise(_))));
-        assert!(matches!(receipt(4, &chain.hand_overs).verify(&genesis, None), Err(ReceiptInvalid::Promise(_))));
+        assert_eq!(further.verify(&genesis, &[], None), Err(ReceiptInvalid::TooManyHandOvers));
+        assert!(matches!(receipt(1, &[]).verify(&genesis, &[], None), Err(ReceiptInvalid::Promise(_))));
+        assert!(matches!(receipt(4, &chain.hand_overs).verify(&genesis, &[], None), Err(ReceiptInvalid::Promise(_))));
     }
 
     #[test]
@@ -257,15 +263,15 @@ mod tests {
         let (_, receipt) = receipt();
         assert_eq!(
             sha256("golden", &[&receipt.to_bytes()]).to_string(),
-            "d5c1320cfeff0c134997fc067bd9f2c1bbc1963010e3139989a58d13168bee32"
+            "713c3441e5e430b7d4c146836505f318b81063ff7c7df11e7f38eda9a5d0edeb"
         );
     }
 
     #[test]
     fn what_is_no_receipt_is_refused_by_name() {
         let (_, receipt) = receipt();
-        let other = Receipt { version: 2, ..receipt }.to_bytes();
-        assert_eq!(Receipt::from_bytes(&other), Err(ReceiptInvalid::OtherVersion { found: 2 }));
+        let other = Receipt { version: 1, ..receipt }.to_bytes();
+        assert_eq!(Receipt::from_bytes(&other), Err(ReceiptInvalid::OtherVersion { found: 1 }));
         assert!(matches!(Receipt::from_bytes(&[1, 0]), Err(ReceiptInvalid::Encoding(_))));
         let large = vec![1; RECEIPT_BYTES_MAX + 1];
         assert!(matches!(Receipt::from_bytes(&large), Err(ReceiptInvalid::TooLarge { .. })));

@@ -277,7 +277,7 @@ fn two_sets() -> (Chain, HandOver, HandOver) {
     let next = ValidatorSet { epoch: 1, members };
     let closing = Header { next_validators: next.hash(), ..real.closing.clone() };
     let block = Block { header: closing.clone(), ..chain.blocks[0].0.clone() };
-    let forged = HandOver { closing, proof: certify(&block, 0..4).into(), next };
+    let forged = HandOver { closing, proof: certify(&block, 0..4).into(), next, re_genesis: None };
     (chain, real, forged)
 }
 
@@ -287,7 +287,7 @@ fn under_a_set_that_an_old_quorum_made_up_the_parent_s_certificate_blames_nobody
     let honest = chain.propose(Vec::new()).block;
     assert_eq!((honest.header.leader, honest.header.epoch), (NodeId::ZERO, 1));
     let blame = |hand_over: &HandOver, block: &Block| {
-        let sets = ValidatorSets::proven(&chain.consortium, [hand_over]).expect("signed by a quorum of genesis");
+        let sets = ValidatorSets::proven(&chain.consortium, [hand_over], &[]).expect("signed by a quorum of genesis");
         let evidence = Evidence::InvalidBlock(Box::new(on_tip(&chain, block)));
         let culprits = evidence.verify_in(&chain.consortium, &sets)?;
         Ok(culprits.into_iter().map(|culprit| culprit.node.get()).collect::<Vec<u32>>())
@@ -312,7 +312,7 @@ fn the_hand_overs_of_a_file_end_with_the_epoch_of_its_evidence() {
         let evidence = Evidence::DoubleVote(Box::new(votes));
         let file = EvidenceFile::new(&chain.consortium, hand_overs, evidence);
         assert_eq!(file.size(), file.to_bytes().len());
-        file.verify(&chain.consortium.id()).map(drop)
+        file.verify(&chain.consortium.id(), &[]).map(drop)
     };
     assert_eq!(file(Vec::new()), Ok(()));
     assert!(matches!(file(vec![real]), Err(EvidenceInvalid::NotBound(_))), "they go on");
@@ -488,10 +488,10 @@ fn a_file_is_verified_with_the_hash_of_the_genesis_document_and_nothing_else() {
         let bytes = EvidenceFile::new(&consortium, Vec::new(), evidence.clone()).to_bytes();
         let file = EvidenceFile::from_bytes(&bytes).expect("its own bytes");
         assert_eq!((file.evidence(), file.to_bytes()), (&evidence, bytes));
-        let (found, named) = file.verify(&consortium.id()).expect("evidence");
+        let (found, named) = file.verify(&consortium.id(), &[]).expect("evidence");
         let named: Vec<u32> = named.iter().map(|culprit| culprit.node.get()).collect();
         assert_eq!((found.id(), named), (consortium.id(), culprits));
-        let foreign = file.verify(&other.id());
+        let foreign = file.verify(&other.id(), &[]);
         assert!(matches!(foreign, Err(EvidenceInvalid::OtherConsortium { .. })));
     }
 }
@@ -505,7 +505,7 @@ fn what_is_no_evidence_file_is_refused_by_name() {
     assert_eq!(code(b""), "L-301");
     assert_eq!(code(&[0; 200]), "L-301");
     let mut newer = good.clone();
-    newer[8] = 2;
+    newer[8] = 3;
     assert_eq!(code(&newer), "L-302");
     assert_eq!(code(&good[..good.len() - 1]), "L-304");
     assert_eq!(code(&[&good[..], &[0]].concat()), "L-304");
@@ -528,7 +528,7 @@ fn a_state_that_does_not_fit_is_refused_before_it_is_copied() {
 fn stands_flip(consortium: &Arc<Consortium>, bytes: &[u8], bit: usize) -> Result<(), String> {
     let mut flipped = bytes.to_vec();
     flipped[bit / 8] ^= 1 << (bit % 8);
-    match EvidenceFile::from_bytes(&flipped).and_then(|file| file.verify(&consortium.id())) {
+    match EvidenceFile::from_bytes(&flipped).and_then(|file| file.verify(&consortium.id(), &[])) {
         Err(_) => Ok(()),
         Ok((_, culprits)) => Err(format!("bit {bit} was not noticed: {culprits:?}")),
     }
@@ -588,7 +588,7 @@ fn a_file_is_magic_version_consortium_evidence_and_document() {
     let (id, document) = (consortium.id(), consortium.to_bytes());
     let expected = [
         &b"bm-blame"[..],
-        &[1, 0, 0, 0],
+        &[2, 0, 0, 0],
         id.as_bytes(),
         &[2, 0, 0, 0],
         &codec::encode(&evidence)[4..],

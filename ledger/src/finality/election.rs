@@ -134,7 +134,7 @@ impl Voter {
         let known = |held: &Certificate| (held.view, held.height, held.block) == (view, parent.height, parent.block);
         let is_tip = self.tip_certificate.as_ref().is_some_and(known);
         if !is_tip && !self.certified.get(&view).is_some_and(known) {
-            parent.verify(self.validators(), &self.consortium.id())?;
+            parent.verify(self.validators(), &self.tip.name)?;
             match self.certificate(parent) {
                 // Valid, and only too far up to be kept: a node that is behind may still say whom it follows.
                 Err(Refusal::BeyondWindow { .. }) => {}
@@ -155,7 +155,7 @@ impl Voter {
         if self.record != before {
             self.effects.push(Effect::Record(self.record.clone()));
         }
-        let (consortium, epoch) = (self.consortium.id(), self.validators().epoch);
+        let (consortium, epoch) = (self.tip.name, self.validators().epoch);
         let grant = Signed::sign(Grant { consortium, epoch, term, candidate }, &signer);
         self.effects.push(Effect::Grant(grant));
         Ok(())

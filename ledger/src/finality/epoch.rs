@@ -88,12 +88,12 @@ impl Voter {
         }
         if height <= self.tip.height {
             if let Some(ours) = self.contradicted_by(&proof) {
-                proof.verify(&self.validators, &self.consortium.id())?;
+                proof.verify(&self.validators, &self.tip.name)?;
                 self.halt(Conflict::TwoCertificates { ours, theirs: proof.certificate });
             }
         } else if self.shown.as_ref() != Some(&proof) && self.may_close(&block) {
             if !planted!(ClosingNotProven) {
-                proof.verify(&self.validators, &self.consortium.id())?;
+                proof.verify(&self.validators, &self.tip.name)?;
             }
             self.shown = Some(proof);
             self.read_again(&block);
@@ -115,20 +115,22 @@ impl Voter {
         else {
             return Ok(());
         };
-        proof.verify(&voted.set, &self.consortium.id())?;
+        proof.verify(&voted.set, &self.tip.name)?;
         self.forked.insert(epoch);
         let theirs = proof.certificate.clone();
         self.effects.push(Effect::OldFork(Box::new([ours, theirs])));
         Ok(())
     }
 
-    /// By what a block is final here that cannot be if this proof holds.
+    /// By what a block is final here that cannot be if this proof holds. A re-genesis drops what was above the last block
+    /// that its operators knew to be final, be that final elsewhere: it says so, and contradicts nothing.
     pub(super) fn contradicted_by(&self, proof: &ClosingProof) -> Option<Certificate> {
         let (height, block) = proof.closes()?;
         let (own, ours) = self.recent.get(&height)?;
         // Above a closing block stand carriers, which are no part of the chain.
         let is_of_one_epoch = ours.view.epoch() == proof.certificate.view.epoch();
-        let contradicts = proof.certificate.kind == VoteKind::Finalize && is_of_one_epoch && *own != block;
+        let is_final = proof.certificate.kind == VoteKind::Finalize && !ours.view.is_re_genesis();
+        let contradicts = is_final && is_of_one_epoch && *own != block;
         contradicts.then(|| ours.clone())
     }
 }

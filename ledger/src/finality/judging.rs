@@ -65,7 +65,7 @@ impl Voter {
     /// Remembers which block its leader proposed in a view, and reports a second one.
     fn note_proposal(&mut self, block: &Block) {
         let header = &block.header;
-        let of_now = header.consortium == self.consortium.id() && header.epoch == self.epoch();
+        let of_now = header.consortium == self.tip.name && header.epoch == self.epoch();
         if !of_now || header.view <= self.tip_view() || self.stages.has_noted(header) {
             return;
         }
@@ -89,7 +89,7 @@ impl Voter {
             let at = height.min(self.tip.height);
             let ours = self.recent.get(&at).filter(|(ours, _)| is_final && (at, *ours) != (height, block));
             let Some((_, ours)) = ours.cloned() else { return Ok(()) };
-            certificate.verify_with(self.validators(), &self.consortium.id(), &*self.checks)?;
+            certificate.verify_with(self.validators(), &self.tip.name, &*self.checks)?;
             self.halt(Conflict::TwoCertificates { ours, theirs: certificate });
             return Ok(());
         }
@@ -98,7 +98,7 @@ impl Voter {
         if held.is_some_and(|held| held.block == block && (held.kind == VoteKind::Finalize || !is_final)) {
             return Ok(());
         }
-        certificate.verify_with(self.validators(), &self.consortium.id(), &*self.checks)?;
+        certificate.verify_with(self.validators(), &self.tip.name, &*self.checks)?;
         self.certify(certificate);
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Voter {
     fn report_common_signers(&mut self, one: &Certificate, other: &Certificate) {
         let vote = |certificate: &Certificate, node| {
             let (_, signature) = certificate.signatures.iter().find(|(signer, _)| *signer == node)?;
-            let statement = certificate.ballot(&self.consortium.id());
+            let statement = certificate.ballot(&self.tip.name);
             Some(Vote { statement, validator: node, signature: *signature })
         };
         let both = one.signatures.iter().filter_map(|(node, _)| Some([vote(one, *node)?, vote(other, *node)?]));
@@ -164,7 +164,7 @@ impl Voter {
         if nullification.votes.iter().all(|vote| self.nullifies.knows(vote)) {
             return Ok(());
         }
-        nullification.verify_with(self.validators(), &self.consortium.id(), &*self.checks)?;
+        nullification.verify_with(self.validators(), &self.tip.name, &*self.checks)?;
         for vote in &nullification.votes {
             self.count_nullify(*vote);
         }

@@ -61,7 +61,7 @@ impl Voter {
     /// grant as well.
     pub fn statements_of(&self, node: NodeId) -> (Vec<Vote>, Vec<SignedNullify>, Option<SignedGrant>) {
         let own = self.signer.as_ref().filter(|signer| signer.node == node);
-        let consortium = self.consortium.id();
+        let consortium = self.tip.name;
         let grant = own.and_then(|signer| {
             let grant: Grant = self.record.last_grant(consortium).filter(|grant| grant.epoch == self.epoch())?;
             Some(Signed::sign(grant, signer))

@@ -15,7 +15,6 @@
 
 use std::collections::BTreeMap;
 
-use genesis::Consortium;
 use serde::{Deserialize, Serialize};
 use wallet::{digest::Digest, identity::PublicKey, units::NodeId};
 
@@ -42,18 +41,18 @@ pub struct Statements {
 
 impl Statements {
     /// What `node` says in an input, itself or as part of a quorum.
-    pub fn within(input: &Input, node: NodeId, consortium: &Consortium) -> Self {
+    pub fn within(input: &Input, node: NodeId, name: &Digest) -> Self {
         let mut found = Self::default();
         match input {
-            Input::Flushed { block, .. } => found.take_block(block, node, consortium),
+            Input::Flushed { block, .. } => found.take_block(block, node, name),
             Input::Vote(vote) => found.votes.extend((vote.validator == node).then_some(*vote)),
             Input::Nullify(nullify) => found.nullifies.extend((nullify.validator == node).then_some(*nullify)),
-            Input::Certificate(certificate) => found.take_certificate(certificate, node, consortium),
+            Input::Certificate(certificate) => found.take_certificate(certificate, node, name),
             Input::Nullification(nullification) => found.take_nullification(nullification, node),
-            Input::Closing(proof) => found.take_certificate(&proof.certificate, node, consortium),
+            Input::Closing(proof) => found.take_certificate(&proof.certificate, node, name),
             Input::Candidate { permit, parent, .. } => {
                 permit.iter().for_each(|permit| found.take_nullification(permit, node));
-                parent.iter().for_each(|parent| found.take_certificate(parent, node, consortium));
+                parent.iter().for_each(|parent| found.take_certificate(parent, node, name));
             }
             _ => {}
         }
@@ -61,8 +60,8 @@ impl Statements {
     }
 
     /// Adds the vote of `node` in a certificate.
-    pub fn take_certificate(&mut self, certificate: &Certificate, node: NodeId, consortium: &Consortium) {
-        let statement: Ballot = certificate.ballot(&consortium.id());
+    pub fn take_certificate(&mut self, certificate: &Certificate, node: NodeId, name: &Digest) {
+        let statement: Ballot = certificate.ballot(name);
         let own = certificate.signatures.iter().filter(|(signer, _)| *signer == node);
         self.votes.extend(own.map(|(validator, signature)| Signed {
             statement,
@@ -75,18 +74,17 @@ impl Statements {
         self.nullifies.extend(nullification.votes.iter().filter(|vote| vote.validator == node));
     }
 
-    fn take_block(&mut self, block: &Block, node: NodeId, consortium: &Consortium) {
-        block.parent_certificate.iter().for_each(|certificate| self.take_certificate(certificate, node, consortium));
+    fn take_block(&mut self, block: &Block, node: NodeId, name: &Digest) {
+        block.parent_certificate.iter().for_each(|certificate| self.take_certificate(certificate, node, name));
         block.skipped.iter().for_each(|skipped| self.take_nullification(skipped, node));
     }
 
     /// Whether `node` signed something here with `key` that `record` does not know: then the record is not the last one
     /// of that key. What the key did not sign says nothing, so nobody can silence a node by a forgery.
-    pub fn are_beyond(&self, record: &VoteRecord, node: NodeId, key: &PublicKey, consortium: &Consortium) -> bool {
-        let (key, id) = (key, consortium.id());
-        self.votes.iter().any(|vote| !record.knows_ballot(&vote.statement) && is_by(vote, node, key, id))
-            || self.nullifies.iter().any(|vote| !record.knows_nullify(&vote.statement) && is_by(vote, node, key, id))
-            || self.grants.iter().any(|grant| !record.knows_grant(&grant.statement) && is_by(grant, node, key, id))
+    pub fn are_beyond(&self, record: &VoteRecord, node: NodeId, key: &PublicKey, name: &Digest) -> bool {
+        self.votes.iter().any(|vote| !record.knows_ballot(&vote.statement) && is_by(vote, node, key, name))
+            || self.nullifies.iter().any(|vote| !record.knows_nullify(&vote.statement) && is_by(vote, node, key, name))
+            || self.grants.iter().any(|grant| !record.knows_grant(&grant.statement) && is_by(grant, node, key, name))
     }
 
     /// Drops what is more than a message may carry: the lowest first.
@@ -142,6 +140,6 @@ impl Voter {
 }
 
 /// Of whatever epoch: the node may be told of one that it does not know yet.
-fn is_by<S: Statement>(signed: &Signed<S>, node: NodeId, key: &PublicKey, consortium: Digest) -> bool {
-    signed.validator == node && signed.statement.consortium() == consortium && signed.is_signed_by(key)
+fn is_by<S: Statement>(signed: &Signed<S>, node: NodeId, key: &PublicKey, name: &Digest) -> bool {
+    signed.validator == node && signed.statement.consortium() == *name && signed.is_signed_by(key)
 }

@@ -17,7 +17,7 @@ use crate::{
 impl Voter {
     /// Takes a vote of somebody for a block.
     pub(super) fn vote(&mut self, vote: Vote) -> Result<(), Refusal> {
-        if self.validators().key(vote.validator).is_some() {
+        if self.validators().key(vote.validator).is_some() && vote.statement.consortium == self.tip.name {
             self.heard.vote(&vote);
         }
         let Ballot { view, height, .. } = vote.statement;
@@ -29,14 +29,14 @@ impl Voter {
         if self.tally.holds(&vote) {
             return Ok(());
         }
-        vote.verify_with(self.validators(), &self.consortium.id(), &*self.checks)?;
+        vote.verify_with(self.validators(), &self.tip.name, &*self.checks)?;
         self.count(vote);
         Ok(())
     }
 
     /// Takes a vote of somebody against views.
     pub(super) fn nullify_vote(&mut self, vote: SignedNullify) -> Result<(), Refusal> {
-        if self.validators().key(vote.validator).is_some() {
+        if self.validators().key(vote.validator).is_some() && vote.statement.consortium == self.tip.name {
             self.heard.nullify(&vote);
         }
         if self.nullifies.knows(&vote) || vote.statement.through < self.tip_view().term {
@@ -46,7 +46,7 @@ impl Voter {
         if vote.statement.through < vote.statement.from.term {
             return Err(CertificateInvalid::EmptySpan { signer: vote.validator }.into());
         }
-        vote.verify_with(self.validators(), &self.consortium.id(), &*self.checks)?;
+        vote.verify_with(self.validators(), &self.tip.name, &*self.checks)?;
         self.count_nullify(vote);
         Ok(())
     }
@@ -138,7 +138,7 @@ impl Voter {
         }
         self.terms.complained(why);
         self.effects.push(Effect::Record(self.record.clone()));
-        let (consortium, epoch) = (self.consortium.id(), self.validators().epoch);
+        let (consortium, epoch) = (self.tip.name, self.validators().epoch);
         let vote = Signed::sign(Nullify { consortium, epoch, from, through }, &signer);
         self.effects.push(Effect::BroadcastNullify { vote, best: certificate });
         self.count_nullify(vote);
@@ -148,7 +148,7 @@ impl Voter {
     /// Counts again what this node signed before it started, so that it is sent again.
     pub(super) fn restore_own_statements(&mut self) {
         let Some(signer) = self.signer.clone() else { return };
-        let (consortium, epoch) = (self.consortium.id(), self.validators().epoch);
+        let (consortium, epoch) = (self.tip.name, self.validators().epoch);
         for ballot in self.record.ballots(consortium) {
             if ballot.height > self.tip.height && ballot.epoch == epoch {
                 self.count(Signed::sign(ballot, &signer));
@@ -161,7 +161,7 @@ impl Voter {
 
     pub(super) fn ballot(&self, kind: VoteKind, executed: &Executed) -> Ballot {
         Ballot {
-            consortium: self.consortium.id(),
+            consortium: self.tip.name,
             epoch: self.validators().epoch,
             kind,
             view: executed.view,

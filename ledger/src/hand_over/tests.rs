@@ -70,7 +70,7 @@ impl Scene {
     }
 
     fn hand_over(&self, proof: ClosingProof) -> HandOver {
-        HandOver { closing: self.closing.header.clone(), proof, next: self.next.clone() }
+        HandOver { closing: self.closing.header.clone(), proof, next: self.next.clone(), re_genesis: None }
     }
 
     /// The closing block is final by its own certificate.
@@ -85,7 +85,7 @@ impl Scene {
     }
 
     fn sets(&self) -> ValidatorSets {
-        ValidatorSets::proven(&self.consortium, [&self.hand_over(self.direct())]).expect("proven")
+        ValidatorSets::proven(&self.consortium, [&self.hand_over(self.direct())], &[]).expect("proven")
     }
 
     /// The first block of the next epoch.
@@ -180,12 +180,12 @@ fn a_later_term_of_the_next_epoch_needs_its_own_quorums_word_that_nothing_was_le
 fn sets_follow_each_other_from_genesis_on_by_the_old_quorums_word() {
     let scene = Scene::new();
     for proof in [scene.direct(), scene.carried(1), scene.carried(2)] {
-        let sets = ValidatorSets::proven(&scene.consortium, [&scene.hand_over(proof)]).expect("proven");
+        let sets = ValidatorSets::proven(&scene.consortium, [&scene.hand_over(proof)], &[]).expect("proven");
         assert_eq!((sets.of(1), sets.last().epoch), (Ok(&scene.next), 1));
         assert!(sets.of(2).is_err());
-        assert_eq!(sets, ValidatorSets::of_state(&scene.consortium, &scene.closed.state));
+        assert_eq!(*sets.last(), scene.closed.state.validators());
     }
-    let refused = |hand_over: HandOver| ValidatorSets::proven(&scene.consortium, [&hand_over]).map(drop);
+    let refused = |hand_over: HandOver| ValidatorSets::proven(&scene.consortium, [&hand_over], &[]).map(drop);
     let good = scene.hand_over(scene.direct());
     let mut other = scene.next.clone();
     other.members.pop();
@@ -201,7 +201,7 @@ fn sets_follow_each_other_from_genesis_on_by_the_old_quorums_word() {
         Err(HandOverInvalid::OtherSet),
         "a carrier closes nothing"
     );
-    let twice = ValidatorSets::proven(&scene.consortium, [&good, &good]);
+    let twice = ValidatorSets::proven(&scene.consortium, [&good, &good], &[]);
     assert_eq!(twice, Err(HandOverInvalid::OutOfTurn { found: 0, expected: 1 }));
 }
 

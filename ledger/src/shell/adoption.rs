@@ -98,7 +98,7 @@ impl Shared {
             && proof.closes() == Some((header.height, header.digest()))
             && (proof.carriers.is_empty() || header.is_closing())
             && entries.iter().all(|entry| is_signed(entry, &|epoch| self.validators_of(epoch), &*self.checks))
-            && proof.verify(&validators, &self.consortium.id()).is_ok()
+            && proof.verify(&validators, &self.name()).is_ok()
     }
 
     /// Puts proven entries into the own log, in place of what differs from them.

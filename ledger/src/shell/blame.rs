@@ -19,8 +19,15 @@ impl Shared {
     /// Keeps evidence that verifies, unless there is such a file already: the first of a kind and culprit is proof
     /// enough.
     pub(crate) fn keep_proof(&self, evidence: &Evidence) -> Result<(), Fault> {
-        let state = self.tip.borrow().state.clone();
-        let sets = ValidatorSets::of_state(&self.consortium, &state);
+        let epoch = self.tip.borrow().state.epoch();
+        let hand_overs = self.store.hand_overs(epoch)?;
+        let sets = match ValidatorSets::verified_before(&self.consortium, &hand_overs) {
+            Ok(sets) => sets,
+            Err(invalid) => {
+                tracing::error!(%invalid, "the own hand-overs do not hold: no evidence is kept");
+                return Ok(());
+            }
+        };
         let culprits = match evidence.verify_in(&self.consortium, &sets) {
             Ok(culprits) => culprits,
             Err(invalid) => {

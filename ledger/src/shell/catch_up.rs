@@ -39,11 +39,17 @@ pub(super) fn catch_up<E: From<ReplayInvalid> + From<Fault>>(
     let execute = move || {
         let mut group = Group::default();
         while let Some(block) = next()? {
+            let is_re_genesis = block.block.header.view.is_re_genesis();
+            // What leads to a re-genesis is made of the state before it, so it stands alone.
+            if is_re_genesis && groups.send((mem::take(&mut group).blocks, replay.executed().clone())).is_err() {
+                break;
+            }
             replay.step(&block)?;
             progress(block.block.header.height);
             group.push(block);
+            let is_whole = is_re_genesis || group.is_full();
             // Nobody takes it if the disk failed.
-            if group.is_full() && groups.send((mem::take(&mut group).blocks, replay.executed().clone())).is_err() {
+            if is_whole && groups.send((mem::take(&mut group).blocks, replay.executed().clone())).is_err() {
                 break;
             }
         }

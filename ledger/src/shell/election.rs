@@ -86,7 +86,7 @@ async fn stand(shared: &Shared, candidacy: &Candidacy) {
             let leadership =
                 Leadership { term, leader: shared.me, grants: grants.iter().map(|(&n, &s)| (n, s)).collect() };
             let proof = Proof { leadership, permit: candidacy.permit.clone() };
-            if let Err(refusal) = shared.terms.prove(&validators, &shared.consortium.id(), term, shared.me, proof) {
+            if let Err(refusal) = shared.terms.prove(&validators, &shared.name(), term, shared.me, proof) {
                 return tracing::error!(term, %refusal, "a quorum of valid grants proves nothing");
             }
             shared.tell_validator(Message::Log);
@@ -171,7 +171,7 @@ impl Shared {
 
     /// Whether `node` granted `term` to this node.
     fn is_grant(&self, grant: &SignedGrant, node: NodeId, term: u64, validators: &ValidatorSet) -> bool {
-        let consortium = self.consortium.id();
+        let consortium = self.name();
         let expected = Grant { consortium, epoch: validators.epoch, term, candidate: self.me };
         grant.validator == node && grant.statement == expected && grant.verify(validators, &consortium).is_ok()
     }

@@ -41,12 +41,13 @@ impl Files {
         if let Some(votes) = found.as_mut().filter(|_| planted!(VoteRecordForgotten)) {
             votes.record = VoteRecord::default();
         }
-        if let Some(votes) = &found
-            && (votes.consortium != consortium.id() || votes.node != me)
-        {
-            return Err(Fault::OtherConsortium { expected: consortium.id(), found: votes.consortium });
-        }
         let (store, tip) = FinalStore::open(dir.join("final"), consortium)?;
+        let name = tip.executed.name;
+        if let Some(votes) = &found
+            && (votes.consortium != name || votes.node != me)
+        {
+            return Err(Fault::OtherConsortium { expected: name, found: votes.consortium });
+        }
         let log = LogStore::open(dir.join("log"))?;
         check_final(&log, &tip)?;
         if let Some(votes) = &mut found {
@@ -54,7 +55,7 @@ impl Files {
         }
         let is_new = tip.log_id.is_none() && log.last().is_none();
         let may_vote = is_new || found.as_ref().is_some_and(|votes| !must_return(&log, &tip, votes));
-        let votes = found.unwrap_or_else(|| Votes::new(consortium.id(), me));
+        let votes = found.unwrap_or_else(|| Votes::new(name, me));
         if is_new {
             // Before anything else, so that a folder with a log but no record is one that lost it.
             vote_file.save(&votes)?;

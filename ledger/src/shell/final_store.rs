@@ -32,6 +32,7 @@ use crate::{
     finality::Final,
     hand_over::{ClosingProof, HandOver, closed_by},
     planted::planted,
+    re_genesis::ReGenesisProof,
     state::State,
     tree::{log::LogTree, several, state::StateTree, tiles::Tiles as _},
 };
@@ -60,9 +61,9 @@ pub(super) const FAMILIES: [&str; 11] =
     [HEADERS, CERTIFICATES, ENTRIES, LEAVES, TILES, STATE, META, WALLETS, ANCHORS, HAND_OVERS, GROUNDS];
 const POINTER: &[u8] = b"pointer";
 
-/// The final chain. Cheap to clone; all clones are one store.
+/// The final chain, and the hash of its genesis document. Cheap to clone; all clones are one store.
 #[derive(Clone)]
-pub struct FinalStore(Arc<Store>);
+pub struct FinalStore(Arc<Store>, Digest);
 
 /// Where a node goes on after a start.
 #[derive(Clone, Debug)]
@@ -83,6 +84,13 @@ struct Pointer {
     consortium: Digest,
     height: BlockHeight,
     log_id: RaftLogId,
+}
+
+/// What follows a block that closes its epoch.
+struct Ended {
+    next: ValidatorSet,
+    /// What leads to it, if it is a re-genesis.
+    anew: Option<ReGenesisProof>,
 }
 
 /// A header as stored, with what its block carries beside the entries.
@@ -117,7 +125,7 @@ impl FinalStore {
     /// [`Fault::StateDiffers`] or [`Fault::Damaged`] if the disk does not hold what a quorum certified,
     /// [`Fault::OtherConsortium`] if it is the wrong folder.
     pub fn open(dir: impl Into<Disk>, consortium: &Consortium) -> Result<(Self, Tip), Fault> {
-        let store = Self(Arc::new(Store::open(&dir.into(), STORE, &FAMILIES)?));
+        let store = Self(Arc::new(Store::open(&dir.into(), STORE, &FAMILIES)?), consortium.id());
         let tip = store.load(consortium)?;
         Ok((store, tip))
     }
@@ -135,10 +143,10 @@ impl FinalStore {
         let Final { block, certificate, carriers, executed, .. } = finalized;
         let header = &block.header;
         let mut batch = Batch::default();
-        let next = header.is_closing().then(|| executed.validators());
-        let leaves = Self::put_block(&mut batch, block, certificate, carriers, next);
+        let ended = header.is_closing().then(|| self.ended(block, before, executed)).transpose()?;
+        let leaves = Self::put_block(&mut batch, block, certificate, carriers, ended);
         self.put_step(&mut batch, before, executed, &leaves)?;
-        let pointer = Pointer { consortium: header.consortium, height: header.height, log_id };
+        let pointer = Pointer { consortium: self.1, height: header.height, log_id };
         if !planted!(PointerNotWritten) {
             batch.put(META, POINTER, &pointer);
         }
@@ -160,22 +168,36 @@ impl FinalStore {
         Ok(())
     }
 
-    /// Adds a block and what made it final, and gives its leaves. `next` is the set after it if it closes its epoch.
+    /// What follows a block that closes its epoch. It is one of those that lead from `before`, which is stored, to `after`,
+    /// and if it is a re-genesis the only one.
+    fn ended(&self, block: &Block, before: &Executed, after: &Executed) -> Result<Ended, Fault> {
+        // The sets of all epochs stay in the state.
+        let next = after.state.validator_record(block.header.epoch + 1).set;
+        if !block.header.view.is_re_genesis() {
+            return Ok(Ended { next, anew: None });
+        }
+        let last = self.header(before.height)?.ok_or_else(|| missing(format!("header {}", before.height)))?;
+        let anew = ReGenesisProof::of(last, &before.state, before.log.clone(), block, [&before.validators(), &next]);
+        Ok(Ended { next, anew })
+    }
+
+    /// Adds a block and what made it final, and gives its leaves. `ended` says what follows it if it closes its epoch.
     fn put_block(
         batch: &mut Batch,
         block: &Block,
         certificate: &Certificate,
         above: &[Header],
-        next: Option<ValidatorSet>,
+        ended: Option<Ended>,
     ) -> Vec<Digest> {
         let Block { header, entries, .. } = block;
         let height = number_key(header.height.get());
         let first = header.log_size.saturating_sub(entries.len() as u64);
         batch.put(HEADERS, &height, &StoredHeader::from(block));
         batch.put(CERTIFICATES, &height, certificate);
-        if let Some(next) = next {
+        if let Some(Ended { next, anew }) = ended {
             let proof = ClosingProof { certificate: certificate.clone(), carriers: above.to_vec() };
-            batch.put(HAND_OVERS, &number_key(header.epoch), &HandOver { closing: header.clone(), proof, next });
+            let (closing, re_genesis) = (header.clone(), anew.map(Box::new));
+            batch.put(HAND_OVERS, &number_key(header.epoch), &HandOver { closing, proof, next, re_genesis });
         }
         let mut leaves = Vec::with_capacity(entries.len());
         for (entry, index) in entries.iter().zip(first..) {
@@ -369,7 +391,8 @@ impl FinalStore {
             }
         }
         self.fill_tiles(&leaves)?;
-        let executed = Executed { digest, height, view: header.view, time: header.time, log, state };
+        let (name, view, time) = (header.name(), header.view, header.time);
+        let executed = Executed { digest, name, height, view, time, log, state };
         Ok(Tip { executed, certificate: Some(certificate), carriers, log_id: None })
     }
 

@@ -51,7 +51,7 @@ impl Shared {
                 return Err(PeerRefusal::Unproven);
             };
             let proof = proof.ok_or(PeerRefusal::Unproven)?;
-            self.terms.prove(&validators, &self.consortium.id(), term, from, *proof)?;
+            self.terms.prove(&validators, &self.name(), term, from, *proof)?;
             // The voter learns of it from `terms`.
             self.tell_validator(Message::Log);
         }
@@ -184,7 +184,7 @@ impl Shared {
         let (proof, validators) = (self.terms.proof_of(term), self.validators_of(view.epoch()));
         let is_over = proof.as_ref().and_then(|proof| proof.permit.as_ref()).is_some_and(|permit| {
             permit.votes.iter().all(|vote| vote.statement.covers(view))
-                && validators.is_some_and(|validators| permit.verify(&validators, &self.consortium.id()).is_ok())
+                && validators.is_some_and(|validators| permit.verify(&validators, &self.name()).is_ok())
         });
         Ok((!is_over).then_some(at.index))
     }

@@ -106,7 +106,7 @@ impl Joining {
         drop(store);
         let joined = made.and_then(|executed| {
             let node = newcomer(&executed.state, key)?;
-            let votes = Votes::new(consortium.id(), node);
+            let votes = Votes::new(executed.name, node);
             VoteFile::new(unfinished.folder().clone()).save(&votes).map_err(RestoreFault::from)?;
             Ok(Joined { node, executed })
         });
@@ -158,9 +158,9 @@ fn fill(
         height => store.load_at(height)?.executed,
     };
     let mut heights = begin.height.get() + 1..=tip.height.get();
-    let replay = Replay::after(consortium.clone(), begin, Signatures::Certified);
+    let replay = Replay::after(consortium.clone(), begin, Signatures::Certified).naming(extent.sets().named());
     let executed = catch_up(store, replay, || Ok::<_, JoinFault>(heights.next().map(stored).transpose()?), progress)?;
-    store.make_final(consortium, tip.height, place.log_id)?;
+    store.make_final(tip.height, place.log_id)?;
     LogStore::open(folder.join("log"))?.begin_after(place)?;
     Ok(executed)
 }

@@ -337,6 +337,26 @@ impl LogStore {
         Ok(())
     }
 
+    /// Drops all entries, and begins the log anew after one that is final from now on. openraft must not run then, nor
+    /// anything else of the node.
+    ///
+    /// # Errors
+    /// [`Fault`] of the disk.
+    pub fn begin_anew_after(&self, link: Link) -> Result<(), Fault> {
+        let mut tail = self.0.tail();
+        let mut batch = Batch::default();
+        batch.put(META, PURGED, &link);
+        batch.delete_range(ENTRIES, &number_key(0), &number_key(u64::MAX));
+        self.0.store.write(batch)?;
+        (tail.purged, tail.last, tail.final_index) = (Some(link), Some(link), None);
+        tail.recent.clear();
+        tail.cuts.push(0);
+        let flushed = tail.flushed();
+        drop(tail);
+        self.0.raise(flushed);
+        Ok(())
+    }
+
     /// Writes entries after the last one, past openraft, which must not run then.
     ///
     /// # Errors

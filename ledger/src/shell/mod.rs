@@ -34,6 +34,7 @@ mod pins;
 mod promises;
 mod proposer;
 pub mod raft;
+pub mod re_genesis;
 mod recovery;
 pub mod replica;
 pub mod restore;

@@ -12,7 +12,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use genesis::Consortium;
 use tokio::sync::watch;
 use wallet::{digest::Digest, units::NodeId};
 
@@ -92,7 +91,7 @@ impl Promises {
     }
 
     /// Promises entries that this node has taken as the leader of `term`; none if it would promise too much.
-    pub(crate) fn give(&self, consortium: &Consortium, term: u64, entries: &[Entry]) -> Option<Given> {
+    pub(crate) fn give(&self, name: &Digest, term: u64, entries: &[Entry]) -> Option<Given> {
         if entries.is_empty() || entries.len() > PROMISED_MAX {
             return None;
         }
@@ -115,7 +114,7 @@ impl Promises {
             due.bytes += bytes;
             through
         };
-        let signed = Signed::sign(promise(consortium, term, through, &leaves), &lock(&self.signer));
+        let signed = Signed::sign(promise(name, term, through, &leaves), &lock(&self.signer));
         Some(Given { term, through, signature: signed.signature })
     }
 
@@ -135,14 +134,14 @@ impl Promises {
 
     /// Keeps what a leader promised for `entries`, if it is for a block that may still come soon: `now` is the view of the
     /// last final block, or the start of a later term. Whether the leader signed it is seen when somebody asks.
-    pub(crate) fn keep(&self, consortium: &Consortium, leader: NodeId, given: Given, entries: Vec<Named>, now: View) {
+    pub(crate) fn keep(&self, name: &Digest, leader: NodeId, given: Given, entries: Vec<Named>, now: View) {
         let Given { term, through, signature } = given;
         if term != now.term || through <= now.number || through - now.number > LAG_MAX + AHEAD_MAX {
             tracing::debug!(%leader, term, through, "a promise for a block that does not come is not kept");
             return;
         }
         let leaves: Vec<Digest> = entries.iter().map(|named| named.leaf).collect();
-        let promise = Signed { statement: promise(consortium, term, through, &leaves), validator: leader, signature };
+        let promise = Signed { statement: promise(name, term, through, &leaves), validator: leader, signature };
         lock(&self.kept).add(Kept { promise, entries });
         self.news.send_modify(|count| *count += 1);
     }
@@ -185,7 +184,7 @@ impl Shared {
     pub(crate) fn keep_promise(&self, leader: NodeId, given: Given, entries: Vec<Named>) {
         let (term, tip) = (self.terms.entered().term, self.tip.borrow().view);
         let now = if tip.term == term { tip } else { View { term, number: 0 } };
-        self.promises.keep(&self.consortium, leader, given, entries, now);
+        self.promises.keep(&self.name(), leader, given, entries, now);
     }
 
     /// Takes entries into the queue of this node, which leads, and promises them, if it is asked to.
@@ -193,7 +192,7 @@ impl Shared {
         let promised = self.leads().filter(|_| promises).map(|term| (term, entries.clone()));
         match self.queue.push(entries) {
             SubmitReply::Queued(_) => SubmitReply::Queued(
-                promised.and_then(|(term, entries)| self.promises.give(&self.consortium, term, &entries)),
+                promised.and_then(|(term, entries)| self.promises.give(&self.name(), term, &entries)),
             ),
             reply => reply,
         }
@@ -203,7 +202,7 @@ impl Shared {
     pub(crate) fn promise(&self, id: &Digest) -> Option<Promised> {
         let is_signed = |promise: &SignedPromise| {
             let validators = self.validators_of(promise.statement.epoch);
-            validators.is_some_and(|validators| promise.verify(&validators, &self.consortium.id()).is_ok())
+            validators.is_some_and(|validators| promise.verify(&validators, &self.name()).is_ok())
         };
         self.promises.for_entry(id, is_signed)
     }
@@ -246,9 +245,9 @@ impl Shared {
     }
 }
 
-fn promise(consortium: &Consortium, term: u64, through: u64, leaves: &[Digest]) -> Promise {
-    let (id, epoch) = (consortium.id(), epoch_of(term));
-    Promise { consortium: id, epoch, term, through, entries: entries_digest(leaves) }
+fn promise(name: &Digest, term: u64, through: u64, leaves: &[Digest]) -> Promise {
+    let (consortium, epoch) = (*name, epoch_of(term));
+    Promise { consortium, epoch, term, through, entries: entries_digest(leaves) }
 }
 
 /// Every holder of these locks leaves them consistent at each step, so a panic elsewhere does not spoil them.
@@ -271,12 +270,12 @@ mod tests {
         let promises = Promises::new(signer(0));
         let entries = [anchor(&consortium, 1), anchor(&consortium, 2)];
         assert_eq!(promises.begin(view(3, 1)), Some(Vec::new()));
-        let given = promises.give(&consortium, 3, &entries).expect("little was promised");
+        let given = promises.give(&consortium.id(), 3, &entries).expect("little was promised");
         assert_eq!((given.term, given.through), (3, 3));
         assert_eq!(promises.begin(view(3, 2)), Some(Vec::new()));
         assert_eq!(promises.begin(view(3, 3)), Some(entries.to_vec()));
         // A view that is left out does not lose what was due in it.
-        let given = promises.give(&consortium, 3, &entries[..1]).expect("little was promised");
+        let given = promises.give(&consortium.id(), 3, &entries[..1]).expect("little was promised");
         assert!(promises.begin(view(3, given.through + 1)).is_some_and(|due| due == entries[..1]));
     }
 
@@ -288,9 +287,9 @@ mod tests {
         for number in [1, 6, 7] {
             assert_eq!(promises.begin(view(3, number)), None);
         }
-        assert!(promises.give(&consortium, 3, &[anchor(&consortium, 1)]).expect("little").through > 7);
+        assert!(promises.give(&consortium.id(), 3, &[anchor(&consortium, 1)]).expect("little").through > 7);
         assert_eq!(promises.begin(view(2, 9)), None);
-        assert_eq!(promises.give(&consortium, 2, &[anchor(&consortium, 1)]), None);
+        assert_eq!(promises.give(&consortium.id(), 2, &[anchor(&consortium, 1)]), None);
         // A later term begins with an empty book.
         assert_eq!(promises.begin(view(4, 1)), Some(Vec::new()));
     }
@@ -301,7 +300,7 @@ mod tests {
         let promises = Promises::new(signer(0));
         let entries: Vec<Entry> = (1..=128).map(|number| anchor(&consortium, number)).collect();
         let through: Vec<u64> =
-            std::iter::from_fn(|| Some(promises.give(&consortium, 1, &entries)?.through)).take(10_000).collect();
+            std::iter::from_fn(|| Some(promises.give(&consortium.id(), 1, &entries)?.through)).take(10_000).collect();
         let (first, last) = (through[0], through[through.len() - 1]);
         assert_eq!(last - first + 1, AHEAD_MAX, "then it promises nothing");
         for number in first..=last {
@@ -318,8 +317,8 @@ mod tests {
         let (leader, author) = (Promises::new(signer(0)), Promises::new(signer(1)));
         let entry = anchor(&consortium, 1);
         for _ in 0..KEPT_MAX + 1 {
-            let given = leader.give(&consortium, 1, std::slice::from_ref(&entry)).expect("little was promised");
-            author.keep(&consortium, NodeId::ZERO, given, vec![Named::from(&entry)], view(1, given.through - 1));
+            let given = leader.give(&consortium.id(), 1, std::slice::from_ref(&entry)).expect("little was promised");
+            author.keep(&consortium.id(), NodeId::ZERO, given, vec![Named::from(&entry)], view(1, given.through - 1));
             leader.begin(view(1, given.through - 1)).expect("not begun");
         }
         assert_eq!(lock(&author.kept).len(), KEPT_MAX);
@@ -338,11 +337,11 @@ mod tests {
     fn what_is_kept_of_promises_is_bounded_in_all_its_parts() {
         let consortium = consortium(4);
         let (leader, author) = (Promises::new(signer(0)), Promises::new(signer(1)));
-        let signature = leader.give(&consortium, 1, &[anchor(&consortium, 1)]).expect("little").signature;
+        let signature = leader.give(&consortium.id(), 1, &[anchor(&consortium, 1)]).expect("little").signature;
         for number in 0..KEPT_MAX as u64 + 100 {
             let given = Given { term: 1, through: number + 2, signature };
             let named = [2 * number, 2 * number + 1].map(|id| Named { id: digest(id), leaf: digest(id) });
-            author.keep(&consortium, NodeId::ZERO, given, named.to_vec(), view(1, number + 1));
+            author.keep(&consortium.id(), NodeId::ZERO, given, named.to_vec(), view(1, number + 1));
         }
         assert_eq!(lock(&author.kept).rows(), (2 * KEPT_MAX, KEPT_MAX));
         assert!(author.for_entry(&digest(199), |_| true).is_none(), "the oldest are gone");
@@ -360,8 +359,8 @@ mod tests {
         let consortium = consortium(4);
         let (leader, author) = (Promises::new(signer(0)), Promises::new(signer(1)));
         let entry = anchor(&consortium, 1);
-        let given = leader.give(&consortium, 1, std::slice::from_ref(&entry)).expect("little was promised");
-        author.keep(&consortium, NodeId::ZERO, given, vec![Named::from(&entry)], view(1, 1));
+        let given = leader.give(&consortium.id(), 1, std::slice::from_ref(&entry)).expect("little was promised");
+        author.keep(&consortium.id(), NodeId::ZERO, given, vec![Named::from(&entry)], view(1, 1));
         assert!(author.for_entry(&entry.id(), |_| author.kept.try_lock().is_ok()).is_some());
     }
 
@@ -370,9 +369,10 @@ mod tests {
         let consortium = consortium(4);
         let (author, entry) = (Promises::new(signer(1)), anchor(&consortium, 1));
         let keep = |leader: u32, term: u64, through: u64| {
-            let signature = Signed::sign(promise(&consortium, term, through, &[entry.leaf_hash()]), &signer(leader));
+            let signature =
+                Signed::sign(promise(&consortium.id(), term, through, &[entry.leaf_hash()]), &signer(leader));
             let given = Given { term, through, signature: signature.signature };
-            author.keep(&consortium, NodeId::new(leader), given, vec![Named::from(&entry)], view(term, 1));
+            author.keep(&consortium.id(), NodeId::new(leader), given, vec![Named::from(&entry)], view(term, 1));
         };
         let kept = || author.for_entry(&entry.id(), |_| true).expect("one was given").promise;
         for (leader, term, through, expected) in [(2, 3, 5, 5), (2, 3, 7, 5), (0, 4, 9, 9), (0, 4, 12, 9)] {
@@ -386,7 +386,7 @@ mod tests {
     fn a_promise_for_a_block_that_does_not_come_is_not_kept() {
         let consortium = consortium(4);
         let (leader, entry) = (Promises::new(signer(0)), anchor(&consortium, 1));
-        let given = leader.give(&consortium, 2, std::slice::from_ref(&entry)).expect("little was promised");
+        let given = leader.give(&consortium.id(), 2, std::slice::from_ref(&entry)).expect("little was promised");
         let far = LAG_MAX + AHEAD_MAX;
         for (term, through, now, is_kept) in [
             (2, 9, view(2, 8), true),
@@ -399,7 +399,7 @@ mod tests {
         ] {
             let author = Promises::new(signer(1));
             let given = Given { term, through, ..given };
-            author.keep(&consortium, NodeId::ZERO, given, vec![Named::from(&entry)], now);
+            author.keep(&consortium.id(), NodeId::ZERO, given, vec![Named::from(&entry)], now);
             assert_eq!(author.for_entry(&entry.id(), |_| true).is_some(), is_kept, "{term}.{through} at {now:?}");
         }
     }
@@ -414,7 +414,7 @@ mod tests {
         let mut later = chain.clone();
         later.push(created.clone()).expect("valid");
         let early = session.touched(&session.record(&later), 1);
-        let given = promises.give(&consortium, 1, std::slice::from_ref(&early)).expect("little was promised");
+        let given = promises.give(&consortium.id(), 1, std::slice::from_ref(&early)).expect("little was promised");
         for number in 1..=given.through {
             let mut candidates = promises.begin(view(1, number)).expect("not begun");
             candidates.extend((number + 1 == given.through).then(|| created.clone()));
@@ -423,7 +423,7 @@ mod tests {
             let proposal = chain.propose(candidates);
             let execution = Execution::of(parent.as_ref(), &before, &proposal.block).expect("small");
             let (leaves, entry) = (vec![early.leaf_hash()], early.clone());
-            let statement = promise(&consortium, 1, given.through, &leaves);
+            let statement = promise(&consortium.id(), 1, given.through, &leaves);
             let promise = Signed { statement, validator: NodeId::ZERO, signature: given.signature };
             let broken = BrokenPromise { promise, leaves, entry, execution };
             assert!(Evidence::BrokenPromise(Box::new(broken)).verify(&consortium).is_err(), "block {number}");

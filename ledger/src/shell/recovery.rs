@@ -4,7 +4,9 @@
 //! final when it started. A restored ledger may be older than they are. All that this node ever knew is final here again
 //! - when its return is final: its `ValidatorResumed` was made after everything that it knew, and is of this start;
 //! - or, where the others are no quorum without it, so that it cannot return and goes on with the vote record that it has
-//!   kept, at the last block that it finalized: without its vote nothing became final.
+//!   kept, at the last block that it finalized: without its vote nothing became final;
+//! - or, where its vote record begins with a re-genesis, at once: it knew nothing of what follows that, and what was above
+//!   the block before it is dropped.
 
 use super::{
     final_store::Tip, join::was_validator, log_store::LogStore, resumption::Custody, validator::Validator,
@@ -22,8 +24,10 @@ pub(crate) fn is_restored(log: &LogStore, tip: &Tip) -> bool {
 pub(crate) fn must_return(log: &LogStore, tip: &Tip, votes: &Votes) -> bool {
     let validators = tip.executed.validators();
     let may_return = validators.key(votes.node).is_none() || validators.quorum() < validators.members.len();
-    // One that joins has nothing to come back from.
-    let has_voted = votes.record != VoteRecord::default() || was_validator(&tip.executed.state, votes.node);
+    // One that joins has nothing to come back from, nor has one whose record begins with a re-genesis: its key has said
+    // nothing yet in the name that is in force since.
+    let may_have_voted = tip.executed.state.lineage() == 1 && was_validator(&tip.executed.state, votes.node);
+    let has_voted = votes.record != VoteRecord::default() || may_have_voted;
     is_restored(log, tip) && may_return && has_voted
 }
 

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     archive::{ArchiveInvalid, ArchiveReader, End},
-    block::Block,
+    block::{Block, View},
     execute::Executed,
     replay::{Replay, ReplayInvalid, Signatures},
 };
@@ -44,17 +44,18 @@ pub struct Restored {
 }
 
 /// Makes a node's ledger folder from an archive: what is final, and a raft log that begins after it. The folder appears
-/// when all of it is on the disk. `progress` is told each height.
+/// when all of it is on the disk. `named` are the re-geneses that may be in it; `progress` is told each height.
 ///
 /// # Errors
 /// [`RestoreFault`]; there is no folder then. What ended in the midst leaves `FOLDER.restoring`, which the next try removes.
 pub fn restore(
     archive: &mut ArchiveReader<impl Read>,
     folder: &Path,
+    named: &[Digest],
     mut progress: impl FnMut(BlockHeight),
 ) -> Result<Restored, RestoreFault> {
     let unfinished = Unfinished::begin(&folder.into())?;
-    let restored = fill(archive, unfinished.folder(), &mut progress).inspect_err(|_| unfinished.remove())?;
+    let restored = fill(archive, unfinished.folder(), named, &mut progress).inspect_err(|_| unfinished.remove())?;
     unfinished.publish()?;
     Ok(restored)
 }
@@ -62,11 +63,12 @@ pub fn restore(
 fn fill(
     archive: &mut ArchiveReader<impl Read>,
     folder: &Disk,
+    named: &[Digest],
     progress: &mut dyn FnMut(BlockHeight),
 ) -> Result<Restored, RestoreFault> {
     let consortium = archive.consortium().clone();
     let (store, tip) = FinalStore::open(folder.join("final"), &consortium)?;
-    let replay = Replay::after(consortium.clone(), tip.executed, Signatures::Certified);
+    let replay = Replay::after(consortium.clone(), tip.executed, Signatures::Certified).naming(named);
     let executed = catch_up(&store, replay, || Ok::<_, RestoreFault>(archive.next_block()?), progress)?;
     let height = executed.height;
     let (Some(last), Some(End { raft_index, .. })) = (store.block(height)?, archive.end()) else {
@@ -77,7 +79,7 @@ fn fill(
     let is_place_proven = proves_place(&consortium, parent.as_ref(), &last.block, raft_index)?;
     let place = place_of(&last.block, raft_index);
     LogStore::open(folder.join("log"))?.begin_after(place)?;
-    store.make_final(&consortium, height, place.log_id)?;
+    store.make_final(height, place.log_id)?;
     Ok(Restored { executed, raft_index, is_place_proven })
 }
 
@@ -100,7 +102,9 @@ pub(super) fn proves_place(
         Some(parent) => place_of(parent, index).chain,
         None => chain_hash(Digest::ZERO, &first_entry(consortium)),
     };
-    let parent = parent.map(|parent| parent.header.view).filter(|parent| parent.term == header.view.term);
+    // A re-genesis is put just after the last final block.
+    let follows = |parent: &View| parent.term == header.view.term || header.view.is_re_genesis();
+    let parent = parent.map(|parent| parent.header.view).filter(follows);
     let chain = if parent.is_some() {
         log_until_parent(index - 1)
     } else {
@@ -108,7 +112,7 @@ pub(super) fn proves_place(
         let began = RaftEntry { log_id: RaftLogId::new(leader, index - 1), payload: EntryPayload::Blank };
         chain_hash(log_until_parent(index.saturating_sub(2)), &began)
     };
-    let is_next = parent.is_some_and(|parent| parent.next() == Some(header.view));
+    let is_next = parent.is_some_and(|parent| parent.next() == Some(header.view)) || header.view.is_re_genesis();
     match chain == header.after {
         true => Ok(true),
         false if is_next => Err(wrong),

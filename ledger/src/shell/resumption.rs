@@ -63,7 +63,7 @@ impl Validator {
     /// Falls silent if this node's key signed something here that its record does not know.
     pub(crate) fn check_own(&mut self, statements: &Statements, why: &'static str) -> Result<(), Fault> {
         let shared = &self.shared;
-        let by = |own| statements.are_beyond(&self.votes.record, shared.me, own, &shared.consortium);
+        let by = |own| statements.are_beyond(&self.votes.record, shared.me, own, &shared.name());
         let beyond = self.own.iter().any(by);
         if beyond { self.fall_silent(why) } else { Ok(()) }
     }
@@ -79,7 +79,7 @@ impl Validator {
                 self.yield_to(nonce)?;
             }
         }
-        let statements = Statements::within(input, self.shared.me, &self.shared.consortium);
+        let statements = Statements::within(input, self.shared.me, &self.shared.name());
         self.check_own(&statements, "a peer shows what the vote record does not hold")
     }
 

@@ -11,7 +11,10 @@ use std::{
 
 use genesis::{Consortium, ValidatorSet};
 use tokio::sync::{mpsc, watch};
-use wallet::units::{BlockHeight, NodeId};
+use wallet::{
+    digest::Digest,
+    units::{BlockHeight, NodeId},
+};
 
 use super::{
     alarm::Alarm,
@@ -101,6 +104,11 @@ impl Shared {
         self.tip.borrow().state.validators_of(epoch).map(|record| record.set)
     }
 
+    /// The name in force: what the statements of this node carry as their consortium.
+    pub(crate) fn name(&self) -> Digest {
+        self.tip.borrow().name
+    }
+
     /// Who votes for the block after the final one.
     pub(crate) fn validators(&self) -> ValidatorSet {
         self.tip.borrow().validators()
@@ -136,7 +144,12 @@ impl Shared {
     fn next(&self) -> (State, BlockContext) {
         let tip = self.tip.borrow().clone();
         let height = tip.height.next().unwrap_or(tip.height);
-        let at = BlockContext { height, time: self.clock.now().max(tip.time), log_index: tip.log.next_index() };
+        let at = BlockContext {
+            height,
+            time: self.clock.now().max(tip.time),
+            log_index: tip.log.next_index(),
+            is_re_genesis: false,
+        };
         (tip.state.clone(), at)
     }
 

@@ -24,7 +24,7 @@ impl Validator {
         let mut held = Statements { votes, nullifies, grants: grant.into_iter().collect() };
         let certificates = [self.voter.tip_certificate(), self.voter.best_certificate()];
         for certificate in certificates.into_iter().flatten() {
-            held.take_certificate(certificate, node, &self.shared.consortium);
+            held.take_certificate(certificate, node, &self.shared.name());
         }
         held.keep_last();
         held

@@ -11,6 +11,7 @@ mod joining;
 mod leaders;
 mod liars;
 mod planted;
+mod re_genesis;
 mod recovery;
 mod restore;
 mod resumption;

@@ -12,8 +12,10 @@ const FILE: &str = "votes";
 /// What the file holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Votes {
-    /// Whose votes.
+    /// In which name: the one in force, see [`crate::re_genesis::name`].
     pub consortium: Digest,
+    /// In which names this key voted before. What it signed there is not recorded any more, so it votes there no more.
+    pub left: Vec<Digest>,
     /// Whose votes.
     pub node: NodeId,
     /// What was signed.
@@ -37,7 +39,17 @@ impl Votes {
     pub fn new(consortium: Digest, node: NodeId) -> Self {
         let record = VoteRecord::default();
         let log = Flushed::default();
-        Self { consortium, node, record, finalized_at: None, best: None, silent: None, drawn: Vec::new(), log }
+        Self {
+            consortium,
+            left: Vec::new(),
+            node,
+            record,
+            finalized_at: None,
+            best: None,
+            silent: None,
+            drawn: Vec::new(),
+            log,
+        }
     }
 }
 
@@ -91,6 +103,7 @@ mod tests {
     fn votes() -> Votes {
         Votes {
             consortium: Digest([7; 32]),
+            left: vec![Digest([6; 32])],
             node: NodeId::new(2),
             record: VoteRecord::default(),
             best: None,

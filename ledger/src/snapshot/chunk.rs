@@ -13,6 +13,7 @@ use crate::{
     checks::Direct,
     execute::{certificate_digest, skipped_digest},
     hand_over::{ValidatorSets, closed_by},
+    re_genesis::NOBODYS_PROPOSAL,
     replay::{Reason, check_certificate},
     tree::{
         log::LogTree,
@@ -218,12 +219,21 @@ fn check_bodies(sets: &ValidatorSets, mut log: LogTree, blocks: &[FinalBlock]) -
         if !is_named || !parent.map_or(block.carriers.is_empty(), stands) {
             return Err(wrong(BodyInvalid::Parent));
         }
-        let voters =
-            sets.of(header.view.epoch()).map_err(|error| wrong(BodyInvalid::Quorum(Reason::Certificate(error))))?;
+        let uncertified = |error| wrong(BodyInvalid::Quorum(Reason::Certificate(error)));
+        if header.view.is_re_genesis() {
+            // That the certificate is of the one that was taken is checked with its signatures.
+            let is_it = next.carriers.is_empty() && next.certificate.block == header.digest();
+            if !is_it || block.proposal != NOBODYS_PROPOSAL {
+                return Err(wrong(BodyInvalid::Proposal));
+            }
+            sets.verify_final(header.epoch, &next.certificate).map_err(uncertified)?;
+            continue;
+        }
+        let voters = sets.of(header.view.epoch()).map_err(uncertified)?;
         if !voters.key(header.leader).is_some_and(|key| header.is_proposed_by(&key, &block.proposal)) {
             return Err(wrong(BodyInvalid::Proposal));
         }
-        check_certificate(next, voters, &sets.consortium(), &Direct)
+        check_certificate(next, voters, &sets.name_of(header.view.epoch()), &Direct)
             .map_err(|reason| wrong(BodyInvalid::Quorum(reason)))?;
     }
     Ok(())
@@ -266,7 +276,7 @@ pub enum BodyInvalid {
     /// What the block carries for its parent and the views between is not what the header names.
     #[error("what it carries for its parent is not what the header names")]
     Parent,
-    /// The leader did not sign it.
+    /// The leader did not sign it, or it is a re-genesis and somebody did.
     #[error("the leader's signature does not verify")]
     Proposal,
     /// The certificate beside it does not make it final.

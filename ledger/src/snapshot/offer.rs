@@ -7,7 +7,7 @@ use super::STATES_MAX;
 use crate::{
     block::Header,
     certificate::CertificateInvalid,
-    hand_over::{ClosingProof, ValidatorSets},
+    hand_over::{ClosingProof, HandOverInvalid, ValidatorSets},
 };
 
 /// A node's last final block, and where it can hand out the state.
@@ -38,9 +38,13 @@ impl Offer {
         if self.hand_overs() != sets.last().epoch {
             return Err(OfferInvalid::OtherEpoch { claimed: self.tip.epoch });
         }
+        sets.check_all_taken().map_err(OfferInvalid::HandOvers)?;
         let (tip, states) = (&self.tip, &self.states);
         let voters = sets.of(tip.epoch).map_err(OfferInvalid::NotFinal)?;
-        let is_of_it = tip.consortium == sets.consortium() && tip.validators == voters.hash();
+        // One that closes its epoch is what the last hand-over stands on.
+        let is_of_it = tip.consortium == sets.name_of(tip.epoch)
+            && tip.validators == voters.hash()
+            && (!tip.is_closing() || sets.began_on() == Some(tip.digest()));
         if !is_of_it || self.proof.closes() != Some((tip.height, tip.digest())) {
             return Err(OfferInvalid::OtherBlock);
         }
@@ -48,7 +52,7 @@ impl Offer {
         if !tip.is_closing() && !self.proof.carriers.is_empty() {
             return Err(OfferInvalid::Carriers);
         }
-        self.proof.verify(voters, &sets.consortium()).map_err(OfferInvalid::NotFinal)?;
+        sets.verify_final(tip.epoch, &self.proof.certificate).map_err(OfferInvalid::NotFinal)?;
         let within = states.last().is_none_or(|last| *last <= tip.height) && states.first() != Some(&BlockHeight::ZERO);
         if states.len() > STATES_MAX || !within || !states.is_sorted_by(|one, next| one < next) {
             return Err(OfferInvalid::States);
@@ -92,6 +96,9 @@ pub enum OfferInvalid {
         /// The offer's.
         claimed: u64,
     },
+    /// The hand-overs are of another lineage than the one that is asked for.
+    #[error("its hand-overs: {0}")]
+    HandOvers(#[source] HandOverInvalid),
     /// What is proven is another block.
     #[error("its proof is of another block, consortium or validator set")]
     OtherBlock,

@@ -39,6 +39,7 @@ impl fmt::Display for StateKey {
             Self::Key(key) => write!(f, "key/{}", Digest(key.0)),
             Self::Auditor(hash) => write!(f, "auditor/{hash}"),
             Self::Proposal(digest) => write!(f, "proposal/{digest}"),
+            Self::Lineage => write!(f, "lineage"),
         }
     }
 }
@@ -75,6 +76,7 @@ fn read(path: &str) -> Option<StateKey> {
         "key" => StateKey::Key(PublicKey(digest()?.0)),
         "auditor" => StateKey::Auditor(digest()?),
         "proposal" => StateKey::Proposal(digest()?),
+        "lineage" => StateKey::Lineage,
         "validators" => StateKey::Validators(name.parse().ok()?),
         _ => return None,
     })
@@ -101,6 +103,7 @@ impl Record {
                 | (Self::Key(_), StateKey::Key(_))
                 | (Self::Auditor(_), StateKey::Auditor(_))
                 | (Self::Proposal(_), StateKey::Proposal(_))
+                | (Self::Lineage(_), StateKey::Lineage)
         )
     }
 }
@@ -129,6 +132,7 @@ mod tests {
             (format!("key/{hash}"), StateKey::Key(PublicKey(digest.0))),
             (format!("auditor/{hash}"), StateKey::Auditor(digest)),
             (format!("proposal/{hash}"), StateKey::Proposal(digest)),
+            ("lineage".to_owned(), StateKey::Lineage),
         ] {
             assert_eq!((path.parse(), key.to_string()), (Ok(key), path.clone()));
             for other in [format!("{path}/"), format!("{path}0x"), path.to_uppercase(), format!("/{path}")] {

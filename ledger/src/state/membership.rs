@@ -66,7 +66,7 @@ pub struct OperatorRecord {
     pub operator: Operator,
     /// Whether it votes on proposals.
     pub standing: Standing,
-    /// Digest of the proposal that last changed its standing or key; zero if none did.
+    /// Digest of the proposal that last changed its standing or key, or id of the re-genesis; zero if none did.
     pub since: Digest,
     /// Digests of its last proposals, at least those on which the others can still vote.
     pub proposals: Vec<Digest>,
@@ -79,7 +79,7 @@ pub struct NodeRecord {
     pub node: Node,
     /// Whether it votes and authors.
     pub standing: Standing,
-    /// Digest of the proposal that last changed its standing or key; zero if none did.
+    /// Digest of the proposal that last changed its standing or key, or id of the re-genesis; zero if none did.
     pub since: Digest,
 }
 
@@ -118,6 +118,17 @@ pub struct AuditorRecord {
     pub granted: bool,
     /// Digest of the proposal that made it so; zero for genesis.
     pub since: Digest,
+}
+
+/// The last time that the ledger began anew: see [`crate::re_genesis`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineageRecord {
+    /// 1 and how often it did.
+    pub lineage: u32,
+    /// Height of the block.
+    pub since: BlockHeight,
+    /// Id of its entry.
+    pub entry: Digest,
 }
 
 /// A proposal with the operators' words on it.
@@ -259,6 +270,24 @@ impl State {
     pub(crate) fn is_closed_at(&self, height: BlockHeight) -> bool {
         let epoch = self.epoch();
         epoch > 0 && self.validator_record(epoch).since == height
+    }
+
+    /// The last re-genesis; none in lineage 1.
+    pub fn re_genesis(&self) -> Option<LineageRecord> {
+        match self.record(StateKey::Lineage)? {
+            Record::Lineage(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// 1, and one more for each time that the ledger began anew.
+    pub fn lineage(&self) -> u32 {
+        self.re_genesis().map_or(1, |record| record.lineage)
+    }
+
+    /// The key of the operator that runs a node.
+    pub(crate) fn operator_key_of(&self, node: NodeId) -> Option<PublicKey> {
+        Some(self.operator(&self.node(node)?.node.operator)?.operator.key)
     }
 
     /// The numbers on which all nodes agree now.

@@ -97,14 +97,19 @@ impl ConsistencyProof {
     }
 
     /// Checks that the log of `earlier` is the beginning of the one in the file, each under a checkpoint that a quorum of
-    /// the validators of its time cosigned, from those of genesis on.
+    /// the validators of its time cosigned, from those of genesis on, by the re-geneses that are `named`.
     ///
     /// # Errors
     /// [`ConsistencyInvalid`] says what is wrong.
-    pub fn verify(&self, earlier: &Note, consortium: &Consortium) -> Result<Grown, ConsistencyInvalid> {
-        let epochs = epochs(self.extra.as_deref(), consortium)?;
-        let later = cosigned_in(&epochs, &self.checkpoint, consortium).map_err(LogProofInvalid::from)?;
-        let earlier = cosigned_in(&epochs, earlier, consortium)?;
+    pub fn verify(
+        &self,
+        earlier: &Note,
+        consortium: &Consortium,
+        named: &[Digest],
+    ) -> Result<Grown, ConsistencyInvalid> {
+        let epochs = epochs(self.extra.as_deref(), consortium, named)?;
+        let later = cosigned_in(&epochs, &self.checkpoint).map_err(LogProofInvalid::from)?;
+        let earlier = cosigned_in(&epochs, earlier)?;
         let (old, new) = (&earlier.checkpoint, &later.checkpoint);
         if self.old != old.size {
             return Err(ConsistencyInvalid::OtherSize { found: self.old, size: old.size });
@@ -159,7 +164,7 @@ mod tests {
     }
 
     fn cosigned(chain: &Chain, checkpoint: Checkpoint) -> Note {
-        let epochs = crate::epochs::Epochs::proven(&chain.consortium, &chain.hand_overs).expect("proven");
+        let epochs = crate::epochs::Epochs::proven(&chain.consortium, &chain.hand_overs, &[]).expect("proven");
         let set = epochs.of_size(checkpoint.size);
         let signers = set.members.iter().map(|(node, key)| {
             let rotated = next_node_key(node.get());
@@ -183,7 +188,7 @@ mod tests {
             for new in old..=size {
                 let proof = proof(&chain, old, new);
                 assert_eq!(ConsistencyProof::parse(proof.to_string().as_bytes()), Ok(proof.clone()));
-                let grown = proof.verify(&note(&chain, old), &chain.consortium).expect("it only grew");
+                let grown = proof.verify(&note(&chain, old), &chain.consortium, &[]).expect("it only grew");
                 assert_eq!((grown.earlier.checkpoint.size, grown.later.checkpoint.size), (old, new));
             }
         }
@@ -195,7 +200,7 @@ mod tests {
         let size = chain.tip.log.size();
         let (old, good) = (note(&chain, 3), proof(&chain, 3, size));
         let refused = |proof: &ConsistencyProof, old: &Note| {
-            proof.verify(old, &chain.consortium).expect_err("it does not follow")
+            proof.verify(old, &chain.consortium, &[]).expect_err("it does not follow")
         };
         for (path, what) in [
             (Vec::new(), "no path"),

@@ -89,16 +89,21 @@ impl LogProof {
         Ok(Self { extra, index: LogIndex::new(number), path, checkpoint })
     }
 
-    /// The checkpoint, and the set of which a quorum cosigned it: that of its tree, by the hand-overs in the file. What
-    /// is in the tree is not checked.
+    /// The checkpoint, the set of which a quorum cosigned it, and the name in force then: those of its tree, by the
+    /// hand-overs in the file, and by exactly those re-geneses that are `named`. What is in the tree is not checked.
     ///
     /// # Errors
     /// [`LogProofInvalid`] says what is wrong.
-    pub fn cosigned(&self, consortium: &Consortium) -> Result<(CosignedCheckpoint, ValidatorSet), LogProofInvalid> {
-        let epochs = epochs(self.extra.as_deref(), consortium)?;
-        let cosigned = cosigned_in(&epochs, &self.checkpoint, consortium)?;
+    pub fn cosigned(
+        &self,
+        consortium: &Consortium,
+        named: &[Digest],
+    ) -> Result<(CosignedCheckpoint, ValidatorSet, Digest), LogProofInvalid> {
+        let epochs = epochs(self.extra.as_deref(), consortium, named)?;
+        let cosigned = cosigned_in(&epochs, &self.checkpoint)?;
         let validators = epochs.of_size(cosigned.checkpoint.size).clone();
-        Ok((cosigned, validators))
+        let name = epochs.sets().name_of(validators.epoch);
+        Ok((cosigned, validators, name))
     }
 
     /// Checks that the entry with this leaf hash is in the log of `consortium`, under a checkpoint that a quorum of its
@@ -106,8 +111,13 @@ impl LogProof {
     ///
     /// # Errors
     /// [`LogProofInvalid`] says what is wrong.
-    pub fn verify(&self, leaf: &Digest, consortium: &Consortium) -> Result<CosignedCheckpoint, LogProofInvalid> {
-        let (cosigned, _) = self.cosigned(consortium)?;
+    pub fn verify(
+        &self,
+        leaf: &Digest,
+        consortium: &Consortium,
+        named: &[Digest],
+    ) -> Result<CosignedCheckpoint, LogProofInvalid> {
+        let (cosigned, ..) = self.cosigned(consortium, named)?;
         let (root, size) = (&cosigned.checkpoint.root, cosigned.checkpoint.size);
         verify_inclusion(root, size, self.index, leaf, &self.path).map_err(|_| LogProofInvalid::NotIncluded)?;
         Ok(cosigned)
@@ -170,20 +180,22 @@ pub(super) fn write_lines(
     write!(f, "\n{checkpoint}")
 }
 
-/// The sets to which the extra data lead.
-pub(super) fn epochs(extra: Option<&[u8]>, consortium: &Consortium) -> Result<Epochs, LogProofInvalid> {
+/// The sets to which the extra data lead, by exactly those re-geneses that are `named`.
+pub(super) fn epochs(
+    extra: Option<&[u8]>,
+    consortium: &Consortium,
+    named: &[Digest],
+) -> Result<Epochs, LogProofInvalid> {
     let hand_overs: Vec<HandOver> = extra.map_or(Ok(Vec::new()), codec::decode)?;
-    Ok(Epochs::proven(consortium, &hand_overs)?)
+    let epochs = Epochs::proven(consortium, &hand_overs, named)?;
+    epochs.sets().check_all_taken()?;
+    Ok(epochs)
 }
 
 /// A checkpoint that a quorum of the set of its tree cosigned.
-pub(super) fn cosigned_in(
-    epochs: &Epochs,
-    note: &Note,
-    consortium: &Consortium,
-) -> Result<CosignedCheckpoint, CheckpointInvalid> {
-    let size = Checkpoint::parse(&note.text)?.size;
-    CosignedCheckpoint::from_note(note, epochs.of_size(size), &consortium.id())
+pub(super) fn cosigned_in(epochs: &Epochs, note: &Note) -> Result<CosignedCheckpoint, CheckpointInvalid> {
+    let validators = epochs.of_size(Checkpoint::parse(&note.text)?.size);
+    CosignedCheckpoint::from_note(note, validators, &epochs.sets().name_of(validators.epoch))
 }
 
 /// The extra data that lead to a set by `hand_overs`; none where there are none.

@@ -242,7 +242,7 @@ fn what_is_no_checkpoint_is_refused() {
 fn a_proof_proves_its_entry_and_no_other() {
     let consortium = consortium(4);
     let (good, leaves) = (proof(), leaves());
-    let verify = |proof: &LogProof, leaf: usize| proof.verify(&leaves[leaf], &consortium);
+    let verify = |proof: &LogProof, leaf: usize| proof.verify(&leaves[leaf], &consortium, &[]);
     assert_eq!(verify(&good, 1), Ok(cosigned(0..3)));
     assert_eq!(verify(&good, 0), Err(LogProofInvalid::NotIncluded));
     for index in [0, 2, 3, u64::MAX] {
@@ -400,7 +400,7 @@ proptest! {
         bytes[at] = byte;
         if let Ok(read) = LogProof::parse(&bytes) {
             prop_assert_eq!(&read.to_string().into_bytes(), &bytes);
-            if let Ok(proven) = read.verify(&leaves()[1], &consortium) {
+            if let Ok(proven) = read.verify(&leaves()[1], &consortium, &[]) {
                 prop_assert_eq!(proven.checkpoint, cosigned([]).checkpoint);
             }
         }

@@ -17,8 +17,9 @@ use axum::{
     routing::get,
 };
 use genesis::Consortium;
-use ledger::evidence::EvidenceFile;
+use ledger::{evidence::EvidenceFile, hand_over::re_geneses};
 use serde_json::{Value, json};
+use wallet::digest::Digest;
 
 use super::{
     Api,
@@ -56,7 +57,7 @@ impl Evidence {
     }
 
     /// The files of a page, by their names, where the next page begins, and how many there are.
-    fn list(&self, consortium: &Consortium, page: Page) -> io::Result<(Vec<Value>, u64, u64)> {
+    fn list(&self, consortium: &Consortium, re_geneses: &[Digest], page: Page) -> io::Result<(Vec<Value>, u64, u64)> {
         let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
         let names: Vec<_> = names(&self.folder)?.into_iter().collect();
         let size = names.len() as u64;
@@ -69,7 +70,7 @@ impl Evidence {
             let found = match known {
                 Some((_, value)) => value,
                 None => match fs::read(self.folder.join(&name)) {
-                    Ok(bytes) => self::described(&name, &bytes, consortium),
+                    Ok(bytes) => self::described(&name, &bytes, consortium, re_geneses),
                     // Removed since.
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
                     Err(error) => return Err(error),
@@ -84,8 +85,11 @@ impl Evidence {
 
 async fn list(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page>) -> Answer {
     let (evidence, consortium) = (api.evidence.clone(), api.sessions.context().consortium.clone());
+    let (store, epoch) = (api.replica().store().clone(), api.replica().state().state.epoch());
     blocking(move || {
-        let (files, next, size) = evidence.list(&consortium, page).map_err(unreadable)?;
+        // This node took each of them when it was told to.
+        let taken = re_geneses(&store.hand_overs(epoch)?);
+        let (files, next, size) = evidence.list(&consortium, &taken, page).map_err(unreadable)?;
         Ok(Json(paged("files", files, next, size)))
     })
     .await
@@ -135,9 +139,9 @@ fn names(folder: &FilePath) -> io::Result<BTreeMap<String, Metadata>> {
 }
 
 /// Kind and culprits are null where the file proves nothing by itself.
-fn described(name: &str, bytes: &[u8], consortium: &Consortium) -> Value {
+fn described(name: &str, bytes: &[u8], consortium: &Consortium, re_geneses: &[Digest]) -> Value {
     let proven = EvidenceFile::from_bytes(bytes).and_then(|file| {
-        let (_, culprits) = file.verify(&consortium.id())?;
+        let (_, culprits) = file.verify(&consortium.id(), re_geneses)?;
         let culprits = culprits.into_iter().map(
             |culprit| json!({"node": culprit.node, "key": culprit.key, "rule": culprit.rule, "term": culprit.term}),
         );

@@ -26,6 +26,7 @@ pub mod problem;
 mod promises;
 mod proofs;
 mod rate;
+mod re_geneses;
 pub mod refusal;
 pub(crate) mod snapshot;
 mod state;
@@ -248,6 +249,7 @@ fn public(api: Api) -> Router {
         log::router(),
         promises::router(),
         models::router(),
+        re_geneses::router(),
         snapshot::router(),
         state::router(),
     ];
@@ -338,6 +340,7 @@ impl Api {
             "role": if ledger.leader == Some(context.me) { "leader" } else { "follower" },
             "term": ledger.term,
             "leader": ledger.leader.map(|leader| self.node_name(leader)),
+            "lineage": executed.state.lineage(),
             "final_height": executed.height,
             "final_time_ms": executed.time,
             "log_size": executed.log.size(),

@@ -518,13 +518,13 @@ async fn every_entry_is_proven_under_the_checkpoint_and_every_tree_to_grow() {
         assert_eq!(file.headers()["content-type"], "text/plain; charset=utf-8");
         let file = LogProof::parse(&file.bytes().await.expect("a body")).expect("a proof");
         assert_eq!(file.index, index);
-        file.verify(&leaf, &consortium).expect("it is in the log");
+        file.verify(&leaf, &consortium, &[]).expect("it is in the log");
     }
     let earlier = cosigned.to_note(consortium.validators(), &consortium.id());
     let file = alone.get(&format!("/ledger/v1/log/consistency-proof?old={size}"), Some(AUDITOR)).await;
     assert_eq!(file.headers()["content-type"], "text/plain; charset=utf-8");
     let file = ConsistencyProof::parse(&file.bytes().await.expect("a body")).expect("a proof");
-    let grown = file.verify(&earlier, &consortium).expect("it only grew");
+    let grown = file.verify(&earlier, &consortium, &[]).expect("it only grew");
     assert_eq!((grown.earlier.checkpoint.size, grown.later.checkpoint.size >= size), (size, true));
 
     let far = u64::MAX;

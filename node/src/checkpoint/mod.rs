@@ -73,6 +73,8 @@ struct Shared {
 struct Tree {
     header: Header,
     validators: ValidatorSet,
+    /// The name in force in their epoch.
+    name: Digest,
 }
 
 /// A checkpoint with this node's cosignature, if it has a vote there.
@@ -80,6 +82,7 @@ struct Tree {
 struct Own {
     checkpoint: Checkpoint,
     validators: ValidatorSet,
+    name: Digest,
     cosignature: Option<Cosignature>,
 }
 
@@ -90,7 +93,8 @@ pub struct Shown {
     pub cosigned: CosignedCheckpoint,
     /// The validators of its epoch.
     pub validators: ValidatorSet,
-    consortium: Digest,
+    /// The name in force then.
+    name: Digest,
 }
 
 impl Shown {
@@ -101,7 +105,7 @@ impl Shown {
 
     /// The signed note.
     pub fn note(&self) -> Note {
-        self.cosigned.to_note(&self.validators, &self.consortium)
+        self.cosigned.to_note(&self.validators, &self.name)
     }
 }
 
@@ -142,19 +146,19 @@ impl Checkpoints {
 
 impl Shared {
     /// Cosigns the tree, unless this node has cosigned it or a later one, or has no vote there.
-    fn cosign(&self, Tree { header, validators }: Tree) {
+    fn cosign(&self, Tree { header, validators, name }: Tree) {
         let mut own = lock(&self.own);
         if own.back().is_some_and(|last| last.checkpoint.size >= header.log_size) {
             return;
         }
         let node = &self.node;
-        let checkpoint = Checkpoint::new(&node.consortium.id(), header.log_size, header.log_root);
+        let checkpoint = Checkpoint::new(&name, header.log_size, header.log_root);
         let key = validators.key(node.me).and_then(|key| node.keys.named(key));
         let cosignature = key.map(|key| {
             let signer = Signer { node: node.me, key: key.clone() };
             Cosignature::sign(&checkpoint, &signer, seconds(now()))
         });
-        let newest = Own { checkpoint, validators, cosignature };
+        let newest = Own { checkpoint, validators, name, cosignature };
         own.push_back(newest.clone());
         if own.len() > KEPT {
             own.pop_front();
@@ -164,7 +168,7 @@ impl Shared {
 
     /// Asks the peers for their cosignatures until there is a quorum, or for long enough while there is a newer tree.
     async fn gather(&self, own: Own, newest: &watch::Receiver<Option<Own>>) {
-        let (node, Own { checkpoint, validators, cosignature }) = (&self.node, own);
+        let (node, Own { checkpoint, validators, name, cosignature }) = (&self.node, own);
         let mut found: BTreeMap<NodeId, Cosignature> = cosignature.into_iter().map(|own| (node.me, own)).collect();
         let begun = Instant::now();
         loop {
@@ -175,8 +179,8 @@ impl Shared {
             found.extend(answers.into_iter().flatten().map(|cosignature| (cosignature.cosigner, cosignature)));
             if found.len() >= validators.quorum() {
                 let cosignatures = found.into_values().collect();
-                let (cosigned, consortium) = (CosignedCheckpoint { checkpoint, cosignatures }, node.consortium.id());
-                self.shown.send_replace(Some(Arc::new(Shown { cosigned, validators, consortium })));
+                let cosigned = CosignedCheckpoint { checkpoint, cosignatures };
+                self.shown.send_replace(Some(Arc::new(Shown { cosigned, validators, name })));
                 return;
             }
             let is_newer = newest.has_changed().unwrap_or(true);
@@ -218,10 +222,13 @@ async fn cosign_forever(shared: Arc<Shared>) {
     loop {
         let after = tips.borrow_and_update().clone();
         let tip = after.height;
-        let (store, created) = (shared.node.replica.store().clone(), shared.node.consortium.created());
+        let (store, consortium) = (shared.node.replica.store().clone(), shared.node.consortium.clone());
         let found = tokio::task::spawn_blocking(move || {
-            let headers = candidates(&store, created, seen, tip)?;
-            headers.into_iter().map(|header| tree(&store, &after.state, header)).collect::<Result<Vec<_>, _>>()
+            let headers = candidates(&store, consortium.created(), seen, tip)?;
+            headers
+                .into_iter()
+                .map(|header| tree(&store, consortium.id(), &after.state, header))
+                .collect::<Result<Vec<_>, _>>()
         });
         match found.await {
             Ok(Ok(trees)) => trees.into_iter().for_each(|tree| shared.cosign(tree)),
@@ -277,17 +284,18 @@ fn candidates(
 
 /// Who cosigns the tree after `header`, by a state at or after it: the validators of the epoch in which the log grew to
 /// that size, which may be the one before the header's.
-fn tree(store: &FinalStore, state: &State, header: Header) -> Result<Tree, Fault> {
+fn tree(store: &FinalStore, consortium: Digest, state: &State, header: Header) -> Result<Tree, Fault> {
     let missing = |epoch: u64| Fault::Missing { store: "final", what: format!("the validators of epoch {epoch}") };
-    let mut record = state.validators_of(header.epoch).ok_or_else(|| missing(header.epoch))?;
+    let epoch = header.epoch + u64::from(header.view.is_re_genesis());
+    let mut record = state.validators_of(epoch).ok_or_else(|| missing(epoch))?;
     while let Some(before) = record.set.epoch.checked_sub(1) {
         let closing = store.header(record.since)?.ok_or_else(|| missing(before))?;
-        if closing.log_size < header.log_size {
-            break;
+        if closing.ends_at() < header.log_size {
+            return Ok(Tree { header, validators: record.set, name: closing.name() });
         }
         record = state.validators_of(before).ok_or_else(|| missing(before))?;
     }
-    Ok(Tree { header, validators: record.set })
+    Ok(Tree { header, validators: record.set, name: consortium })
 }
 
 const fn seconds(time: Timestamp) -> u64 {

@@ -119,7 +119,11 @@ async fn a_node_cosigns_no_tree_twice_none_that_is_smaller_and_keeps_few() {
     let (checkpoints, store) = (node.checkpoints(), node.sessions().context().replica.store());
     let header = store.header(BlockHeight::new(1)).expect("reads").expect("final");
     let validators = node.sessions().context().consortium.validators();
-    let tree = |size: u64| Tree { header: Header { log_size: size, ..header.clone() }, validators: validators.clone() };
+    let tree = |size: u64| Tree {
+        header: Header { log_size: size, ..header.clone() },
+        validators: validators.clone(),
+        name: header.name(),
+    };
     checkpoints.shared.cosign(tree(1_000));
     let asked = |size: u64| checkpoints.on_cosign(CosignRequest { size }).cosignature;
     let first = asked(1_000).expect("it is the largest");
@@ -159,13 +163,13 @@ async fn after_a_hand_over_the_next_validators_cosign_and_a_suspended_node_shows
         let path = inclusion_proof(store, index, shown.size()).expect("reads").expect("within");
         let proof = LogProof::new(index, path, shown.note(), &store.hand_overs(1).expect("reads")).expect("small");
         let leaf = store.hashes(0, index.get()..index.get() + 1).expect("reads")[0];
-        assert_eq!(proof.verify(&leaf, consortium).as_ref(), Ok(&shown.cosigned));
+        assert_eq!(proof.verify(&leaf, consortium, &[]).as_ref(), Ok(&shown.cosigned));
     }
     // Trees up to the end of an epoch are its own validators', also if a later header is the first to name them.
     let state = context.replica.state();
     let closing = store.hand_over(0).expect("reads").expect("it ended").closing;
     let next = store.header(BlockHeight::new(closing.height.get() + 1)).expect("reads").expect("final");
-    let epoch_of = |header: Header| tree(store, &state.state, header).expect("reads").validators.epoch;
+    let epoch_of = |header: Header| tree(store, consortium.id(), &state.state, header).expect("reads").validators.epoch;
     assert_eq!((epoch_of(closing.clone()), epoch_of(next.clone())), (0, u64::from(next.log_size > closing.log_size)));
     assert_eq!(epoch_of(Header { log_size: closing.log_size, ..next.clone() }), 0);
     assert_eq!(epoch_of(Header { log_size: closing.log_size + 1, ..next }), 1);

@@ -18,7 +18,7 @@ use std::{
 
 use clap::Subcommand;
 use ledger::{
-    bundle::{self, Anchored, Attestation, BUNDLE_BYTES_MAX, Check, Move, Report, decision_hash, judge},
+    bundle::{self, Anchored, Attestation, BUNDLE_BYTES_MAX, Begun, Check, Move, Report, decision_hash, judge},
     state::StateKey,
 };
 use scheduler::{
@@ -34,7 +34,7 @@ use wallet::{
     units::{KeyEpoch, LogIndex, NodeId, Timestamp},
 };
 
-use super::{Failure, Output};
+use super::{Failure, Output, re_geneses::ReGeneses};
 
 /// Check proofs without trusting anybody.
 #[derive(Debug, Subcommand)]
@@ -45,13 +45,15 @@ pub(super) enum Command {
     /// source that you trust, such as the operators' signed copies of the genesis document, not from whoever gave you
     /// the bundle. The first check that fails is named, and then nothing in the bundle is to be believed. What holds says
     /// how much it is worth: a consortium of one has only its own operator's word. A bundle from after a re-genesis is
-    /// refused.
+    /// refused unless that is named.
     Verify {
         /// The bundle.
         file: PathBuf,
         /// Hash of the genesis document, which is the consortium's id: 64 hexadecimal digits.
         #[arg(long, value_name = "HASH")]
         genesis: Digest,
+        #[command(flatten)]
+        named: ReGeneses,
     },
     /// Verify what the state holds under a key, or that it holds nothing.
     ///
@@ -64,6 +66,8 @@ pub(super) enum Command {
         /// The genesis document that you trust: its hash of 64 hexadecimal digits, or its file.
         #[arg(long, value_name = "HASH|FILE")]
         genesis: genesis::Genesis,
+        #[command(flatten)]
+        named: ReGeneses,
         /// What you asked about, as in the path: wallet/HASH, prekey/HASH, entry/HASH, account/NODE, governance and so
         /// on. A file about something else is refused. Without it, read in the output what the file is about.
         #[arg(long, value_name = "KEY")]
@@ -79,6 +83,8 @@ pub(super) enum Command {
         /// The genesis document that you trust: its file, or its hash of 64 hexadecimal digits.
         #[arg(long, value_name = "HASH|FILE")]
         genesis: genesis::Genesis,
+        #[command(flatten)]
+        named: ReGeneses,
     },
     /// Execute a whole ledger again.
     ///
@@ -91,6 +97,8 @@ pub(super) enum Command {
         /// The genesis document that you trust: its file, or its hash of 64 hexadecimal digits.
         #[arg(long, value_name = "HASH|FILE")]
         genesis: genesis::Genesis,
+        #[command(flatten)]
+        named: ReGeneses,
     },
     /// Verify that an entry is in the log.
     ///
@@ -106,6 +114,8 @@ pub(super) enum Command {
         /// The genesis document that you trust.
         #[arg(long, value_name = "FILE")]
         genesis: PathBuf,
+        #[command(flatten)]
+        named: ReGeneses,
     },
     /// Verify that the log only grew since a checkpoint.
     ///
@@ -121,6 +131,8 @@ pub(super) enum Command {
         /// The genesis document that you trust.
         #[arg(long, value_name = "FILE")]
         genesis: PathBuf,
+        #[command(flatten)]
+        named: ReGeneses,
     },
     /// Verify a leader's promise to take up an entry.
     ///
@@ -133,6 +145,8 @@ pub(super) enum Command {
         /// The genesis document that you trust: its hash of 64 hexadecimal digits, or its file.
         #[arg(long, value_name = "HASH|FILE")]
         genesis: genesis::Genesis,
+        #[command(flatten)]
+        named: ReGeneses,
         /// The entry that it must name, as it was submitted. Without it the leaf hashes that it names are printed.
         #[arg(long, value_name = "FILE")]
         entry: Option<PathBuf>,
@@ -147,32 +161,38 @@ pub(super) enum Command {
         /// The proof of any entry, as a node gives it at /ledger/v1/entries/ID/tlog-proof.
         #[arg(long, value_name = "FILE")]
         proof: Option<PathBuf>,
+        #[command(flatten)]
+        named: ReGeneses,
     },
 }
 
 impl Command {
     pub(super) fn run(self) -> Result<Output, Failure> {
         match self {
-            Self::Verify { file, genesis } => verify(&file, &genesis),
-            Self::State { file, genesis, key } => state::run(&file, &genesis, key.as_ref()),
-            Self::Blame { file, genesis } => blame::run(&file, &genesis),
-            Self::Replay { archive, genesis } => replay::run(&archive, &genesis),
-            Self::Entry { proof, entry, genesis } => log::entry(&proof, &entry, &genesis),
-            Self::Consistency { checkpoint, proof, genesis } => consistency::run(&checkpoint, &proof, &genesis),
-            Self::Promise { file, genesis, entry } => promise::run(&file, &genesis, entry.as_deref()),
-            Self::LogKeys { genesis, proof } => log::keys(&genesis, proof.as_deref()),
+            Self::Verify { file, genesis, named } => verify(&file, &genesis, named.digests()),
+            Self::State { file, genesis, named, key } => state::run(&file, &genesis, named.digests(), key.as_ref()),
+            Self::Blame { file, genesis, named } => blame::run(&file, &genesis, named.digests()),
+            Self::Replay { archive, genesis, named } => replay::run(&archive, &genesis, named.digests()),
+            Self::Entry { proof, entry, genesis, named } => log::entry(&proof, &entry, &genesis, named.digests()),
+            Self::Consistency { checkpoint, proof, genesis, named } => {
+                consistency::run(&checkpoint, &proof, &genesis, named.digests())
+            }
+            Self::Promise { file, genesis, named, entry } => {
+                promise::run(&file, &genesis, named.digests(), entry.as_deref())
+            }
+            Self::LogKeys { genesis, proof, named } => log::keys(&genesis, proof.as_deref(), named.digests()),
         }
     }
 }
 
-fn verify(file: &Path, genesis: &Digest) -> Result<Output, Failure> {
+fn verify(file: &Path, genesis: &Digest, named: &[Digest]) -> Result<Output, Failure> {
     let bytes = read(file, BUNDLE_BYTES_MAX)?;
     let not_proven = |failure: bundle::Failure| {
         let title = format!("the bundle is not proven: {failure}");
         Failure { check: Some(failure.check.code()), ..Failure::new("N-151", title, file.display()) }
     };
     let (report, cause) =
-        judge(&bytes, genesis, |moved| Cause::of_move(&moved.decision, moved.wallet, moved.destination.0))
+        judge(&bytes, genesis, named, |moved| Cause::of_move(&moved.decision, moved.wallet, moved.destination.0))
             .map_err(not_proven)?;
     let Cause { decision: Decision { at, rule, chosen, inputs, .. }, follows } = cause;
     let decision = Decided { hash: decision_hash(&report.moved.decision), at, rule, chosen, inputs, follows };
@@ -192,10 +212,20 @@ struct Worth<'a>(&'a Attestation);
 
 impl fmt::Display for Worth<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Attestation { assurance, epoch, .. } = self.0;
+        let Attestation { assurance, lineage, re_geneses, epoch, .. } = self.0;
         write!(f, "assurance    {assurance}")?;
         // Who has seen no change need not know that there are epochs.
-        if *epoch == 0 { Ok(()) } else { write!(f, " (the validators of epoch {epoch})") }
+        if *epoch != 0 {
+            write!(f, " (the validators of epoch {epoch})")?;
+        }
+        if *lineage > 1 {
+            write!(f, "\nlineage      {lineage}: what follows a re-genesis is worth the word of those that signed it")?;
+        }
+        re_geneses.iter().try_for_each(|Begun { digest, lineage, height, signers, lost, reason, .. }| {
+            let signers: Vec<_> = signers.iter().map(ToString::to_string).collect();
+            write!(f, "\nre-genesis   {digest}: lineage {lineage} began at height {height}, ")?;
+            write!(f, "signed for nodes {}; lost: {}; reason: {reason:?}", signers.join(", "), lost.join(", "))
+        })
     }
 }
 
@@ -275,7 +305,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("move.bundle");
         std::fs::write(&file, b"not a bundle").expect("our own folder");
-        let failure = Command::Verify { file, genesis: Digest::ZERO }.run().expect_err("not a bundle");
+        let failure = Command::Verify { file, genesis: Digest::ZERO, named: ReGeneses::default() }
+            .run()
+            .expect_err("not a bundle");
         assert_eq!(failure.code, "N-151");
         assert!(failure.title.starts_with("the bundle is not proven: check version failed"), "{failure}");
         assert_eq!(failure.check, Some("version"));
@@ -304,6 +336,8 @@ mod tests {
             consortium: Digest::ZERO,
             name: "Sample".to_owned(),
             assurance,
+            lineage: 1,
+            re_geneses: Vec::new(),
             epoch: 0,
             height: BlockHeight::new(3),
             time: Timestamp::new(4),
@@ -328,7 +362,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let command = Command::Verify { file: "no-such.bundle".into(), genesis: Digest::ZERO };
+        let named = ReGeneses::default();
+        let command = Command::Verify { file: "no-such.bundle".into(), genesis: Digest::ZERO, named };
         let failure = command.run().expect_err("no such file");
         assert_eq!((failure.code.as_str(), failure.detail.as_str()), ("N-150", "no-such.bundle"));
     }

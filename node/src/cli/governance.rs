@@ -19,6 +19,7 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use wallet::{codec, digest::Digest, identity::Signature, units::BlockHeight};
 
+pub(super) use self::action::member_of;
 use self::{
     action::{Asked, InWords},
     show::Governance,

@@ -9,7 +9,7 @@ use wallet::{
     units::{BlockHeight, NodeId},
 };
 
-use super::{Failure, Output, client::NodeArguments, progress::Progress};
+use super::{Failure, Output, client::NodeArguments, progress::Progress, re_geneses::ReGeneses};
 use crate::{
     config::LedgerConfig,
     joining::{Asker, Dropped, Made, Order, Source, Step, join},
@@ -35,6 +35,8 @@ pub(super) struct Arguments {
     /// Execute every block instead of taking a state that a quorum certified.
     #[arg(long)]
     replay: bool,
+    #[command(flatten)]
+    named: ReGeneses,
 }
 
 impl Arguments {
@@ -49,7 +51,8 @@ impl Arguments {
         let sources = all.map(|url| Source::new(&roots, url, asker.clone())).collect::<Result<Vec<_>, Failure>>()?;
         let folder = data_dir.join("ledger");
         let (key, consortium, replays) = (keys.key().public_key(), Arc::new(consortium), self.replay);
-        let order = Order { consortium, key, folder: folder.clone().into(), replays };
+        let re_geneses = self.named.digests().to_vec();
+        let order = Order { consortium, re_geneses, key, folder: folder.clone().into(), replays };
         let (mut came, mut executed) = (Progress::new("MiB"), Progress::new("blocks"));
         let told = move |step| match step {
             Step::Came(bytes) => came.at(bytes >> 20),

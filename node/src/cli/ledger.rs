@@ -1,4 +1,6 @@
-//! `batchmind ledger`: backup of the final chain, and a node's files from it.
+//! `batchmind ledger`: backup of the final chain, a node's files from it, and beginning anew.
+
+mod re_genesis;
 
 use std::{
     fmt,
@@ -22,6 +24,7 @@ use super::{
     Failure, Output,
     client::{Client, ClientArguments},
     progress::Progress,
+    re_geneses::ReGeneses,
 };
 use crate::config::LedgerConfig;
 
@@ -50,17 +53,23 @@ pub(super) enum Command {
         /// The node's configuration.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        #[command(flatten)]
+        named: ReGeneses,
     },
+    /// Go on where the validators are no quorum any more.
+    #[command(subcommand)]
+    ReGenesis(re_genesis::Command),
 }
 
 impl Command {
     pub(super) async fn run(self) -> Result<Output, Failure> {
         match self {
             Self::Backup { client, out } => backup(&Client::open(&client)?, out).await,
-            Self::Restore { archive, config } => {
+            Self::Restore { archive, config, named } => {
                 let config = LedgerConfig::load(&config)?;
-                super::apart(move || restore_into(&archive, &config)).await
+                super::apart(move || restore_into(&archive, &config, &named)).await
             }
+            Self::ReGenesis(command) => super::apart(move || command.run()).await,
         }
     }
 }
@@ -120,7 +129,7 @@ fn not_restored(fault: RestoreFault, archive: &Path, folder: &Path) -> Failure {
     }
 }
 
-fn restore_into(archive: &Path, config: &LedgerConfig) -> Result<Output, Failure> {
+fn restore_into(archive: &Path, config: &LedgerConfig, named: &ReGeneses) -> Result<Output, Failure> {
     let folder = config.data_dir.join("ledger");
     let file = File::open(archive).map_err(|error| Failure::new("N-150", error, archive.display()))?;
     let refused = |fault| not_restored(fault, archive, &folder);
@@ -128,7 +137,7 @@ fn restore_into(archive: &Path, config: &LedgerConfig) -> Result<Output, Failure
     let mut reader = reader.map_err(|invalid| refused(invalid.into()))?;
     let mut progress = Progress::new("blocks");
     let Restored { executed, raft_index, is_place_proven } =
-        restore(&mut reader, &folder, |height| progress.at(height.get())).map_err(refused)?;
+        restore(&mut reader, &folder, named.digests(), |height| progress.at(height.get())).map_err(refused)?;
     let (height, entries, state_root) = (executed.height, executed.log.size(), executed.state.root());
     let validators = executed.validators();
     let votes = validators.members.iter().any(|(_, member)| config.keys.named(*member).is_some());

@@ -20,6 +20,7 @@ mod ledger;
 mod node;
 mod output;
 mod progress;
+mod re_geneses;
 mod scheduler;
 mod wallet;
 

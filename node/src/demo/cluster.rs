@@ -247,18 +247,27 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts every node that does not run, and waits until all are ready: one alone cannot become so.
+    /// Starts every node that does not run, and waits until all are ready.
     ///
     /// # Errors
     /// [`StepFailed`] if one does not become ready.
     pub async fn restart_all(&mut self) -> Result<(), StepFailed> {
-        for name in self.nodes() {
-            if !self.children.contains_key(name) {
-                self.spawn(name)?;
+        let nodes: Vec<_> = self.nodes().collect();
+        self.restart_these(&nodes).await
+    }
+
+    /// Starts those of `nodes` that do not run, and waits until all of them are ready: one alone may not become so.
+    ///
+    /// # Errors
+    /// [`StepFailed`] if one does not become ready.
+    pub async fn restart_these(&mut self, nodes: &[&'static str]) -> Result<(), StepFailed> {
+        for node in nodes {
+            if !self.children.contains_key(node) {
+                self.spawn(node)?;
             }
         }
-        for name in self.nodes() {
-            self.wait_ready(name).await?;
+        for node in nodes {
+            self.wait_ready(node).await?;
         }
         Ok(())
     }

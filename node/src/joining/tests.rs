@@ -109,7 +109,8 @@ fn newcomer() -> SecretKey {
 
 fn order(testbed: &Testbed, folder: &Path) -> Order {
     let consortium = testbed.node(0).sessions().context().consortium.clone();
-    Order { consortium, key: newcomer().public_key(), folder: folder.join("ledger").into(), replays: false }
+    let (key, re_geneses) = (newcomer().public_key(), Vec::new());
+    Order { consortium, re_geneses, key, folder: folder.join("ledger").into(), replays: false }
 }
 
 /// Two nodes; unless it is a stranger, they have let the newcomer in.
@@ -262,7 +263,7 @@ async fn a_hand_over_that_leads_nowhere_ends_the_walk() {
     let (store, next) = (context.replica.store().clone(), context.consortium.validators().clone());
     let first = store.header(BlockHeight::new(1)).expect("reads").expect("final");
     let proof: ClosingProof = store.proof(&first).expect("reads").expect("final");
-    let nowhere = HandOver { closing: Header { epoch: u64::MAX, ..first }, proof, next };
+    let nowhere = HandOver { closing: Header { epoch: u64::MAX, ..first }, proof, next, re_genesis: None };
     let endless = meddled(&testbed, 0, move |number, path, bytes| {
         if path.contains("/snapshot/") {
             return (number < 20).then(|| codec::encode(&vec![nowhere.clone()]).into());

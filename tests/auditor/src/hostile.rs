@@ -1,6 +1,7 @@
 //! Bundles that prove nothing, each made to break one rule, with the check that must name it. Where a rule lies deep,
 //! all before it holds: entries, roots and certificate are made anew over the lie.
 
+mod anew;
 mod certified;
 mod epochs;
 mod file;
@@ -25,7 +26,7 @@ use crate::{
     story::{Step, Story},
 };
 
-/// A bundle, the hash with which it is judged, and the check at which it fails.
+/// A bundle, the hashes with which it is judged, and the check at which it fails.
 #[derive(Clone, Debug)]
 pub struct Vector {
     /// What is wrong with it.
@@ -34,9 +35,14 @@ pub struct Vector {
     pub bytes: Vec<u8>,
     /// What the auditor gives.
     pub genesis: Digest,
+    /// The re-geneses that the auditor names.
+    pub named: Vec<Digest>,
     /// The first check that does not hold.
     pub expected: Check,
 }
+
+/// What is told of it, the file, what the auditor gives and names, and the class of its assurance.
+pub type Honest = (&'static str, Vec<u8>, Digest, Vec<Digest>, &'static str);
 
 /// A move from node 0 to node 1 of four.
 fn first_move() -> Story {
@@ -48,23 +54,26 @@ fn third_move() -> Story {
     Story::of(testing::consortium(7), &[1, 2, 3])
 }
 
-/// Bundles that both verifiers must take, with the class of their assurance: the first four have every part that a
-/// bundle can have.
-pub fn honest() -> Vec<(&'static str, Vec<u8>, Digest, &'static str)> {
-    let told = |name, story: Story, class| (name, story.bundle().to_bytes(), story.consortium.id(), class);
+/// Bundles that both verifiers must take, with the hashes that an auditor gives and the class of their assurance: the first
+/// five have every part that a bundle can have.
+pub fn honest() -> Vec<Honest> {
+    let told = |name, story: Story, class| (name, story.bundle().to_bytes(), story.consortium.id(), Vec::new(), class);
     let bundle =
         |name, consortium: Arc<Consortium>, path: &[u32], class| told(name, Story::of(consortium, path), class);
+    let mut anew = anew::honest();
     let mut all = vec![
         bundle("a first move among four", testing::consortium(4), &[1], "several-must-lie"),
         bundle("a third move among seven", testing::consortium(7), &[1, 2, 3], "several-must-lie"),
         told("a second move over two hand-overs", epochs::second_move(), "several-must-lie"),
         told("a suspended node's new key", epochs::letting_go(), "several-must-lie"),
+        anew.remove(0),
         bundle("a consortium of one", documents::of_one_operator(2), &[1], "consortium-of-one"),
         bundle("one large operator", documents::with_a_large_operator(), &[1], "one-can-fork"),
         bundle("a full document", documents::with_everything(), &[1, 0], "several-must-lie"),
         bundle("three operators", testing::consortium(3), &[2], "several-must-lie"),
     ];
     all.extend(epochs::honest().into_iter().map(|(name, story, class)| told(name, story, class)));
+    all.extend(anew);
     all
 }
 
@@ -72,6 +81,7 @@ pub fn honest() -> Vec<(&'static str, Vec<u8>, Digest, &'static str)> {
 pub fn vectors() -> Vec<Vector> {
     let mut all = Vectors::default();
     file::add(&mut all);
+    anew::add(&mut all);
     certified::add(&mut all);
     epochs::add(&mut all);
     signed::add(&mut all);
@@ -87,7 +97,12 @@ struct Vectors(Vec<Vector>);
 
 impl Vectors {
     fn bytes(&mut self, name: impl Into<String>, bytes: Vec<u8>, genesis: Digest, expected: Check) {
-        self.0.push(Vector { name: name.into(), bytes, genesis, expected });
+        self.named(name.into(), bytes, genesis, Vec::new(), expected);
+    }
+
+    /// As an auditor judges them who was told of re-geneses.
+    fn named(&mut self, name: String, bytes: Vec<u8>, genesis: Digest, named: Vec<Digest>, expected: Check) {
+        self.0.push(Vector { name, bytes, genesis, named, expected });
     }
 
     /// A story with something wrong in it.

@@ -7,7 +7,7 @@ use genesis::{Consortium, ValidatorSet};
 use ledger::{
     author::sign_batch,
     block::{Header, View},
-    bundle::{Bundle, LINEAGE, Link, MemberProof, PlacedEntry, Subject, VERSION, decision_hash},
+    bundle::{Bundle, Link, MemberProof, PlacedEntry, Subject, VERSION, decision_hash},
     certificate::Certificate,
     event::{
         DecisionAnchored, Entry, EntryBody, EntryParts, Event, KeyConfirmed, MigrationAccepted, MigrationOffered,
@@ -375,7 +375,7 @@ impl Story {
         };
         let mut bundle = Bundle {
             version: VERSION,
-            lineage: LINEAGE,
+            lineage: 1,
             consortium: self.consortium.to_bytes(),
             hand_overs,
             certificate,
@@ -432,7 +432,7 @@ impl Story {
         closing.next_validators = next.hash();
         ending.closing_lies.iter().for_each(|lie| lie(&mut closing));
         let proof = certify(&closing, ending.carriers, ending.kind, &ending.signers, &ending.ballot_lies);
-        let mut hand_over = HandOver { closing, proof, next };
+        let mut hand_over = HandOver { closing, proof, next, re_genesis: None };
         ending.lies.iter().for_each(|lie| lie(&mut hand_over));
         hand_over
     }

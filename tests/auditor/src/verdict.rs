@@ -5,9 +5,15 @@ use scheduler::decision::Cause;
 use wallet::digest::Digest;
 
 /// `ok CLASS`, or the code of the first check that fails.
-pub fn verdict(bytes: &[u8], genesis: &Digest) -> String {
-    match judge(bytes, genesis, |moved| Cause::of_move(&moved.decision, moved.wallet, moved.destination.0)) {
+pub fn verdict(bytes: &[u8], genesis: &Digest, named: &[Digest]) -> String {
+    match judge(bytes, genesis, named, |moved| Cause::of_move(&moved.decision, moved.wallet, moved.destination.0)) {
         Ok((report, _)) => format!("ok {}", report.attested.assurance.class.code()),
         Err(failure) => failure.check.code().to_owned(),
     }
+}
+
+/// Digests as `verify_bundle.py --batch` reads them.
+pub fn names(re_geneses: &[Digest]) -> String {
+    let names: Vec<String> = re_geneses.iter().map(Digest::to_string).collect();
+    if names.is_empty() { "-".to_owned() } else { names.join(",") }
 }

@@ -6,13 +6,14 @@ use auditor::{
     flips::{Drawn, flipped},
     second::says,
     state_proofs::{self, Case},
+    verdict::names,
 };
 use ledger::state_proof::{CHECKS, PathEnd, StateProofFile, verify};
 use wallet::{codec::decode, digest::sha256};
 
 /// What the verifier in `ledger` says, in the words of `verify_state.py --batch`.
 fn first(bytes: &[u8], case: &Case) -> String {
-    match verify(bytes, &case.genesis, Some(&case.key)) {
+    match verify(bytes, &case.genesis, &case.named, Some(&case.key)) {
         Ok(report) => {
             let there = if report.record.is_some() { "present" } else { "absent" };
             format!("{there} {}", report.attested.assurance.class.code())
@@ -24,7 +25,7 @@ fn first(bytes: &[u8], case: &Case) -> String {
 /// A line for `verify_state.py`, about a file that has to be written before.
 fn line(folder: &Path, number: usize, case: &Case, bit: Option<usize>) -> String {
     let (file, bit) = (folder.join(number.to_string()), bit.map_or("-".to_owned(), |bit| bit.to_string()));
-    format!("{} {} {} {bit}", file.display(), case.genesis, case.key.digest())
+    format!("{} {} {} {bit} {}", file.display(), case.genesis, case.key.digest(), names(&case.named))
 }
 
 /// Those of which the verifiers differ, or say something else than they must.
@@ -104,5 +105,5 @@ fn both_refuse_every_state_proof_with_a_flipped_bit_at_the_same_check() {
 fn the_bytes_of_state_proofs_are_pinned() {
     let all: Vec<Vec<u8>> = state_proofs::honest().into_iter().map(|case| case.bytes).collect();
     let all: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
-    assert_eq!(sha256("golden", &all).to_string(), "6eae3143cbb48319b2ab9af98aa87b6441e2ad806e6ecccffb93ffbe0f5e018d");
+    assert_eq!(sha256("golden", &all).to_string(), "48e67a6d05dc518ce80f6d7e021dcbf96867880457f79c000901f8458758f671");
 }

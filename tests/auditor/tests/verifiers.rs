@@ -6,7 +6,11 @@ use std::{
     thread,
 };
 
-use auditor::{flips, hostile, second::says, verdict::verdict};
+use auditor::{
+    flips, hostile,
+    second::says,
+    verdict::{names, verdict},
+};
 use wallet::digest::{Digest, sha256};
 
 /// One line for the second verifier, and what the first one is to judge.
@@ -14,6 +18,7 @@ struct Case {
     name: String,
     file: PathBuf,
     genesis: Digest,
+    named: Vec<Digest>,
     bit: Option<usize>,
 }
 
@@ -21,7 +26,7 @@ struct Case {
 fn python(folder: &Path, cases: &[Case]) -> Vec<String> {
     let line = |case: &Case| {
         let bit = case.bit.map_or("-".to_owned(), |bit| bit.to_string());
-        format!("{} {} {bit}", case.file.display(), case.genesis)
+        format!("{} {} {bit} {}", case.file.display(), case.genesis, names(&case.named))
     };
     says("verify_bundle.py", folder, &cases.iter().map(line).collect::<Vec<_>>())
 }
@@ -36,16 +41,17 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
 fn both_take_every_honest_bundle_and_say_how_much_it_is_worth() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let honest = hostile::honest();
-    let case = |(i, (name, bytes, genesis, _)): (usize, &(&str, Vec<u8>, Digest, &str))| Case {
+    let case = |(i, (name, bytes, genesis, named, _)): (usize, &hostile::Honest)| Case {
         name: (*name).to_owned(),
         file: write(folder.path(), &i.to_string(), bytes),
         genesis: *genesis,
+        named: named.clone(),
         bit: None,
     };
     let cases: Vec<Case> = honest.iter().enumerate().map(case).collect();
-    for ((name, bytes, genesis, class), second) in honest.iter().zip(python(folder.path(), &cases)) {
+    for ((name, bytes, genesis, named, class), second) in honest.iter().zip(python(folder.path(), &cases)) {
         let expected = format!("ok {class}");
-        assert_eq!((verdict(bytes, genesis), second), (expected.clone(), expected), "{name}");
+        assert_eq!((verdict(bytes, genesis, named), second), (expected.clone(), expected), "{name}");
     }
 }
 
@@ -54,18 +60,19 @@ fn both_take_every_honest_bundle_and_say_how_much_it_is_worth() {
 fn the_bytes_of_bundles_are_pinned() {
     let found: Vec<_> = hostile::honest()
         .into_iter()
-        .take(4)
+        .take(5)
         .map(|(name, bytes, ..)| (name, bytes.len(), sha256("golden", &[&bytes]).to_string()))
         .collect();
     let pinned = [
-        ("a first move among four", 5_758, "eff237bb5f0248fbf519c41c40eb066a25ff76fbbe489504876f44dc75fa6b94"),
-        ("a third move among seven", 9_675, "85d48462e893d7c12a54280cf93bf79449bef0fe89b2e60ba226f80bedff7e3f"),
+        ("a first move among four", 5_758, "f6d0bd7224afa96136d270ccc265c8c065af5fa16920eca99aa6879dda28411c"),
+        ("a third move among seven", 9_675, "cab511c2c0e4887ac69952ce9cd1086d573b16e5a94ec68acbdbee185446810e"),
         (
             "a second move over two hand-overs",
-            9_920,
-            "6ea9cb9965d692c9aa8ee167034aea65649bd26e8e54abef59d42945ed448f33",
+            9_922,
+            "38a0b1609d9303a1535f86339e43289af92a23d1bcde7e0a62cd88f747265aa3",
         ),
-        ("a suspended node's new key", 8_753, "aa81645b83fde71821afbd0998d1121be826d5b8498e6b52aa49baa7a23068cc"),
+        ("a suspended node's new key", 8_754, "346342b4327deb76ebe2ecb0ae93c4de12a1610284f63f01ef389b7c0e8eb513"),
+        ("two of four went on", 9_859, "a057b66ea0bce1cbe41b6002ad35ab9b567b0b2a68fee4ec2e66fd2e163ea960"),
     ];
     assert_eq!(found, pinned.map(|(name, length, hash)| (name, length, hash.to_owned())));
 }
@@ -78,6 +85,7 @@ fn both_refuse_every_hostile_bundle_at_the_check_that_it_breaks() {
         name: vector.name.clone(),
         file: write(folder.path(), &i.to_string(), &vector.bytes),
         genesis: vector.genesis,
+        named: vector.named.clone(),
         bit: None,
     };
     let cases: Vec<Case> = vectors.iter().enumerate().map(case).collect();
@@ -85,7 +93,7 @@ fn both_refuse_every_hostile_bundle_at_the_check_that_it_breaks() {
     let wrong: Vec<String> = vectors
         .iter()
         .zip(second)
-        .map(|(vector, second)| (vector, verdict(&vector.bytes, &vector.genesis), second))
+        .map(|(vector, second)| (vector, verdict(&vector.bytes, &vector.genesis, &vector.named), second))
         .filter(|(vector, first, second)| *first != vector.expected.code() || first != second)
         .map(|(vector, first, second)| {
             format!("{}: expected {}, in Rust {first}, in Python {second}", vector.name, vector.expected)
@@ -106,15 +114,16 @@ fn both_refuse_every_hostile_bundle_at_the_check_that_it_breaks() {
 fn both_refuse_every_bundle_with_a_flipped_bit_at_the_same_check() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let drawn = flips::Drawn::today();
-    let bundles: Vec<_> = hostile::honest().into_iter().take(4).collect();
+    let bundles: Vec<_> = hostile::honest().into_iter().take(5).collect();
     let mut cases = Vec::new();
-    for (name, bytes, genesis, _) in &bundles {
+    for (name, bytes, genesis, named, _) in &bundles {
         let file = write(folder.path(), &cases.len().to_string(), bytes);
         let bits = (0..bytes.len() * 8).filter(|bit| drawn.has(name, *bit));
         cases.extend(bits.map(|bit| Case {
             name: format!("{name}, bit {bit}"),
             file: file.clone(),
             genesis: *genesis,
+            named: named.clone(),
             bit: Some(bit),
         }));
     }
@@ -135,5 +144,5 @@ fn both_refuse_every_bundle_with_a_flipped_bit_at_the_same_check() {
 
 fn flipped(case: &Case) -> String {
     let bytes = fs::read(&case.file).expect("just written");
-    verdict(&flips::flipped(bytes, case.bit), &case.genesis)
+    verdict(&flips::flipped(bytes, case.bit), &case.genesis, &case.named)
 }

@@ -38,7 +38,8 @@ impl Node {
             let others = (0..self.consortium.nodes().len()).filter_map(|node| u32::try_from(node).ok());
             let givers = others.map(NodeId::new).map(|to| Neighbour::at(to, wire.clone())).collect();
             let (consortium, key) = (self.consortium.clone(), node_key(self.id.get()).public_key());
-            let order = Order { consortium, key, folder: self.ledger(), replays: newcomer.replays };
+            let (re_geneses, folder, replays) = (Vec::new(), self.ledger(), newcomer.replays);
+            let order = Order { consortium, re_geneses, key, folder, replays };
             match join(givers, order, |_| {}).await {
                 Ok(Made { joined, state_at, sources, dropped, .. }) => {
                     let height = joined.executed.height;

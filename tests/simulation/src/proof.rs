@@ -127,7 +127,12 @@ pub fn replay(consortium: &Consortium, blocks: &[&Block]) -> Result<(), String> 
             return Err(format!("the final block of height {height} does not follow the one before"));
         }
         for entry in &block.entries {
-            let at = BlockContext { height, time: header.time, log_index: LogIndex::new(leaves.len() as u64) };
+            let at = BlockContext {
+                height,
+                time: header.time,
+                log_index: LogIndex::new(leaves.len() as u64),
+                is_re_genesis: false,
+            };
             if let Err(refusal) = state.apply(consortium, entry, at) {
                 return Err(format!("final block {height} holds an entry that the rules refuse: {refusal}"));
             }

@@ -307,7 +307,7 @@ impl Watch {
             let file = EvidenceFile::from_bytes(&bytes);
             let named = file
                 .map_err(|error| error.to_string())
-                .and_then(|file| file.verify(&self.consortium.id()).map_err(|error| error.to_string()))
+                .and_then(|file| file.verify(&self.consortium.id(), &[]).map_err(|error| error.to_string()))
                 .map(|(_, culprits)| culprits);
             match named {
                 Ok(culprits) => {

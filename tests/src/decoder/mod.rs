@@ -21,7 +21,8 @@ use ledger::{
     certificate::Certificate,
     event::Entry,
     evidence::{EvidenceFile, Receipt},
-    hand_over::HandOver,
+    hand_over::{HandOver, re_geneses},
+    re_genesis::ReGenesisFile,
     shell::{
         final_store::StoredHeader,
         log_store::Chained,
@@ -73,7 +74,7 @@ pub struct Decoder {
 }
 
 /// All of them.
-pub static DECODERS: [Decoder; 46] = [
+pub static DECODERS: [Decoder; 47] = [
     Decoder { name: "genesis_text", read: genesis_text, samples: samples::ledger::genesis_texts },
     Decoder { name: "genesis_bytes", read: genesis_bytes, samples: samples::ledger::genesis_bytes },
     Decoder { name: "config", read: files::config, samples: samples::ledger::configs },
@@ -86,6 +87,7 @@ pub static DECODERS: [Decoder; 46] = [
     Decoder { name: "certificate", read: canonical::<Certificate>, samples: samples::ledger::certificates },
     Decoder { name: "bundle", read: bundle, samples: samples::ledger::bundles },
     Decoder { name: "state_proof", read: state_proof, samples: samples::ledger::state_proofs },
+    Decoder { name: "re_genesis", read: re_genesis, samples: samples::ledger::re_geneses },
     Decoder { name: "evidence", read: evidence, samples: samples::ledger::evidence },
     Decoder { name: "receipt", read: receipt, samples: samples::ledger::receipts },
     Decoder { name: "archive", read: archive, samples: samples::ledger::archives },
@@ -190,8 +192,10 @@ fn genesis_bytes(bytes: &[u8]) -> bool {
 
 /// The verifier must stand whatever a stranger mails to an auditor.
 fn bundle(bytes: &[u8]) -> bool {
+    // Named or not, what leads to a re-genesis is looked at.
+    let named = codec::decode::<Bundle>(bytes).map(|bundle| re_geneses(&bundle.hand_overs)).unwrap_or_default();
     for genesis in [Digest::ZERO, samples::ledger::consortium().id()] {
-        let verdict = bundle::verify(bytes, &genesis);
+        let verdict = bundle::verify(bytes, &genesis, &named);
         assert!(verdict.is_ok() || verdict.is_err_and(|failure| !failure.to_string().is_empty()));
     }
     canonical::<Bundle>(bytes)
@@ -199,9 +203,9 @@ fn bundle(bytes: &[u8]) -> bool {
 
 /// Whatever is changed of a proof, it says of no key what the whole one would not say.
 fn state_proof(bytes: &[u8]) -> bool {
-    assert!(state_proof::verify(bytes, &Digest::ZERO, None).is_err_and(|failure| !failure.to_string().is_empty()));
+    assert!(state_proof::verify(bytes, &Digest::ZERO, &[], None).is_err_and(|failure| !failure.to_string().is_empty()));
     let (chain, _) = samples::ledger::recorded();
-    match state_proof::verify(bytes, &chain.consortium.id(), None) {
+    match state_proof::verify(bytes, &chain.consortium.id(), &[], None) {
         Ok(report) => assert_eq!(report.record, chain.tip.state.record(report.key)),
         Err(failure) => assert!(!failure.to_string().is_empty()),
     }
@@ -226,13 +230,24 @@ fn archive(bytes: &[u8]) -> bool {
     true
 }
 
+/// What an operator is asked to sign.
+fn re_genesis(bytes: &[u8]) -> bool {
+    let Ok(mut file) = ReGenesisFile::from_bytes(bytes) else { return false };
+    assert_eq!(file.to_bytes(), bytes);
+    assert!(!format!("{file:?}").is_empty() && file.block().block.header == *file.header());
+    if file.sign(&ledger::testing::operator_key(0)).is_ok() {
+        ReGenesisFile::from_bytes(&file.to_bytes()).expect("it is signed by an operator that stays");
+    }
+    true
+}
+
 fn evidence(bytes: &[u8]) -> bool {
     let Ok(file) = EvidenceFile::from_bytes(bytes) else { return false };
     assert_eq!(file.to_bytes(), bytes);
     assert!(!format!("{file:?}").is_empty());
     let consortium = samples::ledger::consortium();
     for genesis in [Digest::ZERO, consortium.id()] {
-        match file.verify(&genesis) {
+        match file.verify(&genesis, &[]) {
             Ok((_, culprits)) => {
                 assert!(!culprits.is_empty() && samples::ledger::evidence().iter().any(|whole| whole == bytes));
             }
@@ -246,7 +261,7 @@ fn evidence(bytes: &[u8]) -> bool {
 fn receipt(bytes: &[u8]) -> bool {
     let Ok(receipt) = Receipt::from_bytes(bytes) else { return false };
     assert_eq!(receipt.to_bytes(), bytes);
-    match receipt.verify(&samples::ledger::consortium().id(), None) {
+    match receipt.verify(&samples::ledger::consortium().id(), &[], None) {
         Ok(_) => assert!(samples::ledger::receipts().iter().any(|whole| whole == bytes)),
         Err(invalid) => assert!(!invalid.to_string().is_empty()),
     }
@@ -271,7 +286,7 @@ fn log_proof(bytes: &[u8]) -> bool {
     let Ok(proof) = LogProof::parse(bytes) else { return false };
     assert_eq!(proof.to_string().as_bytes(), bytes);
     let consortium = samples::ledger::consortium();
-    if let Err(invalid) = proof.verify(&Digest::ZERO, &consortium) {
+    if let Err(invalid) = proof.verify(&Digest::ZERO, &consortium, &[]) {
         assert!(!invalid.to_string().is_empty());
     } else {
         panic!("nothing has the leaf hash zero");
@@ -283,7 +298,7 @@ fn consistency_proof(bytes: &[u8]) -> bool {
     let Ok(proof) = ConsistencyProof::parse(bytes) else { return false };
     assert_eq!(proof.to_string().as_bytes(), bytes);
     let (earlier, consortium) = (samples::tlog::earlier(), samples::ledger::consortium());
-    match proof.verify(&earlier.to_note(consortium.validators(), &consortium.id()), &consortium) {
+    match proof.verify(&earlier.to_note(consortium.validators(), &consortium.id()), &consortium, &[]) {
         Ok(grown) => assert_eq!(grown.later.checkpoint, samples::tlog::cosigned().checkpoint),
         Err(invalid) => assert!(!invalid.to_string().is_empty()),
     }

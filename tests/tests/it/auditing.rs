@@ -4,12 +4,20 @@ use std::{collections::BTreeSet, fs};
 
 use auditor::{hostile, state_proofs};
 use serde_json::Value;
+use wallet::digest::Digest;
 
 use crate::program::{run, succeeded};
 
+/// The command for a file, with what the auditor was told.
+fn asked(command: &str, file: &str, genesis: &Digest, named: &[Digest]) -> Vec<String> {
+    let named = named.iter().flat_map(|digest| ["--re-genesis".to_owned(), digest.to_string()]);
+    let words = ["audit", command, file, "--genesis", &genesis.to_string()].map(str::to_owned);
+    words.into_iter().chain(named).collect()
+}
+
 /// The check at which the command refuses a file; none if it takes it.
-fn refused_at(arguments: &[&str], code: &str) -> Option<String> {
-    let output = run(&[&["--json"], arguments].concat());
+fn refused_at(arguments: &[String], code: &str) -> Option<String> {
+    let output = run(&["--json"].into_iter().chain(arguments.iter().map(String::as_str)).collect::<Vec<_>>());
     if output.status.success() {
         return None;
     }
@@ -30,18 +38,18 @@ fn some<T>(vectors: Vec<T>, check: impl Fn(&T) -> String) -> Vec<T> {
 fn the_command_takes_each_honest_bundle_and_refuses_hostile_ones_at_the_check_that_they_break() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("move.bundle").display().to_string();
-    for (name, bytes, genesis, class) in hostile::honest() {
+    for (name, bytes, genesis, named, class) in hostile::honest() {
         fs::write(&file, bytes).expect("our own folder");
-        let told = succeeded(&["audit", "verify", &file, "--genesis", &genesis.to_string()]);
+        let told = succeeded(&asked("verify", &file, &genesis, &named).iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!((&told["verified"], &told["assurance"]["class"]), (&true.into(), &class.into()), "{name}");
         // The samples' decisions were made under other rules than those of today.
         assert_eq!(told["decision"]["follows"]["answer"], "other-rules", "{name}: {told}");
     }
     let vectors = some(hostile::vectors(), |vector| vector.expected.code().to_owned());
     assert!(vectors.len() >= 40);
-    for hostile::Vector { name, bytes, genesis, expected } in vectors {
+    for hostile::Vector { name, bytes, genesis, named, expected } in vectors {
         fs::write(&file, bytes).expect("our own folder");
-        let check = refused_at(&["audit", "verify", &file, "--genesis", &genesis.to_string()], "N-151");
+        let check = refused_at(&asked("verify", &file, &genesis, &named), "N-151");
         assert_eq!(check.as_deref(), Some(expected.code()), "{name}");
     }
 }
@@ -59,8 +67,8 @@ fn the_command_tells_what_the_state_holds_and_refuses_hostile_proofs_of_it() {
     }
     for case in some(state_proofs::hostile(), |case| case.expected.clone()) {
         fs::write(&file, &case.bytes).expect("our own folder");
-        let (genesis, key) = (case.genesis.to_string(), case.key.to_string());
-        let check = refused_at(&["audit", "state", &file, "--genesis", &genesis, "--key", &key], "N-190");
+        let key = ["--key".to_owned(), case.key.to_string()];
+        let check = refused_at(&[asked("state", &file, &case.genesis, &case.named), key.to_vec()].concat(), "N-190");
         assert_eq!(check, Some(case.expected), "{}", case.name);
     }
 }

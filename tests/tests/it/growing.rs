@@ -84,7 +84,7 @@ async fn what_one_operator_founded_others_join_until_it_goes_on_without_the_foun
 }
 
 /// Waits until a session at `node` goes to its end. A node that just came does not know at once who has room.
-async fn until_heard(cluster: &Cluster, node: &str, words: &str) {
+pub async fn until_heard(cluster: &Cluster, node: &str, words: &str) {
     until("a session goes to its end", async || match cluster.tenant(node).ask(&ask(words, 4, 7, 0)).await {
         Ok(mut stream) => stream.read_to_end().await.is_ok(),
         Err(_) => false,

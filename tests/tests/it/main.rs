@@ -3,6 +3,7 @@
 mod auditing;
 mod backup;
 mod bad_input;
+mod beginning_anew;
 mod c2sp;
 mod consortium;
 mod crash;

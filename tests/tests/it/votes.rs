@@ -163,6 +163,7 @@ fn a_record_is_read_as_its_voter_wrote_it() {
     let later = View { term: 3, number: 5 };
     record.nullify(later, 3).expect("nothing was finalized there");
     let written = Written {
+        left: Vec::new(),
         consortium: ballot.consortium,
         node: NodeId::new(2),
         record,

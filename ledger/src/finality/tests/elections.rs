@@ -150,9 +150,8 @@ fn what_a_key_said_is_seen_in_a_candidate_s_permit_and_in_the_certificate_of_its
     let permit = Some(nullification(&chain, [1, 2, 3], View { term: 1, number: 2 }, 1));
     let input = Input::Candidate { term: 2, candidate: node(2), permit, parent: Some(parent) };
     let found = |me| {
-        let found = Statements::within(&input, node(me), &chain.consortium);
-        let unknown =
-            found.are_beyond(&VoteRecord::default(), node(me), &signer(me).key.public_key(), &chain.consortium);
+        let found = Statements::within(&input, node(me), &chain.tip.name);
+        let unknown = found.are_beyond(&VoteRecord::default(), node(me), &signer(me).key.public_key(), &chain.tip.name);
         (found.votes.len(), found.nullifies.len(), unknown)
     };
     assert_eq!([0, 1, 3].map(found), [(1, 0, true), (1, 1, true), (0, 1, true)]);

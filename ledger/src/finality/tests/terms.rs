@@ -117,7 +117,7 @@ fn f_plus_1_that_give_up_are_joined_and_a_quorum_enters_the_next_term() {
 fn one_liar_s_word_on_far_terms_carries_nobody_away() {
     let chain = chain();
     let mut voter = voter(&chain, 0, VoteRecord::default());
-    for (node, through) in [(1, 1), (2, 1), (3, View::start_of(1).term - 1)] {
+    for (node, through) in [(1, 1), (2, 1), (3, View::start_of(1).term - 2)] {
         step(&mut voter, AT, Input::Nullify(nullify(&chain, node, FIRST, through))).expect("taken");
     }
     assert_eq!(voter.term(), 2);

@@ -58,7 +58,7 @@ fn blocks_written_together_leave_the_disk_as_blocks_that_became_final_one_by_one
     let executed = executed.expect("they follow");
     assert_eq!(executed, chain.tip);
     assert_eq!(store.last().expect("reads"), None, "nothing is final before the caller says so");
-    store.make_final(&chain.consortium, executed.height, RaftLogId::default()).expect("a good disk");
+    store.make_final(executed.height, RaftLogId::default()).expect("a good disk");
     let (store, tip) = FinalStore::open(single.clone(), &chain.consortium).expect("a good disk");
     let (mut replay, mut before) = (Replay::new(chain.consortium.clone(), Signatures::Certified), tip.executed);
     for next in chain.final_blocks() {

@@ -1,10 +1,10 @@
 //! Writing a ledger that is taken from others, as blocks that were executed or as what was checked by its hashes. Nothing
 //! of it is final here before [`FinalStore::make_final`] says so.
 
-use genesis::{Consortium, ValidatorSet};
+use genesis::ValidatorSet;
 use wallet::{digest::Digest, units::BlockHeight};
 
-use super::{FinalStore, META, POINTER, Pointer, STATE};
+use super::{Ended, FinalStore, META, POINTER, Pointer, STATE};
 use crate::{
     block::FinalBlock,
     execute::Executed,
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl FinalStore {
-    /// Writes blocks that follow each other, and what they made of the state `before`: `after`.
+    /// Writes blocks that follow each other, and what they made of the state `before`: `after`. A re-genesis comes alone.
     ///
     /// # Errors
     /// [`Fault`] of the disk; nothing of the blocks is stored then.
@@ -21,9 +21,8 @@ impl FinalStore {
         let (mut batch, mut leaves) = (Batch::default(), Vec::new());
         for FinalBlock { block, certificate, carriers } in blocks {
             let header = &block.header;
-            // The sets of all epochs stay in the state.
-            let next = header.is_closing().then(|| after.state.validator_record(header.epoch + 1).set);
-            leaves.extend(Self::put_block(&mut batch, block, certificate, carriers, next));
+            let ended = header.is_closing().then(|| self.ended(block, before, after)).transpose()?;
+            leaves.extend(Self::put_block(&mut batch, block, certificate, carriers, ended));
         }
         self.put_step(&mut batch, before, after, &leaves)?;
         self.0.write(batch)
@@ -33,14 +32,9 @@ impl FinalStore {
     ///
     /// # Errors
     /// [`Fault`] of the disk.
-    pub(crate) fn make_final(
-        &self,
-        consortium: &Consortium,
-        height: BlockHeight,
-        log_id: RaftLogId,
-    ) -> Result<(), Fault> {
+    pub(crate) fn make_final(&self, height: BlockHeight, log_id: RaftLogId) -> Result<(), Fault> {
         let mut batch = Batch::default();
-        batch.put(META, POINTER, &Pointer { consortium: consortium.id(), height, log_id });
+        batch.put(META, POINTER, &Pointer { consortium: self.1, height, log_id });
         self.0.write(batch)
     }
 
@@ -56,7 +50,11 @@ impl FinalStore {
                 true => Some(next_set(sets, header.epoch)?),
                 false => None,
             };
-            Self::put_block(&mut batch, &block.block, &block.certificate, &block.carriers, next.cloned());
+            let ended = next.cloned().map(|next| Ended {
+                next,
+                anew: sets.re_genesis_of(header.epoch).filter(|_| header.view.is_re_genesis()).cloned(),
+            });
+            Self::put_block(&mut batch, &block.block, &block.certificate, &block.carriers, ended);
         }
         self.0.write(batch)
     }

@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use futures::future::join_all;
 use genesis::Consortium;
 use serde::Serialize;
-use wallet::{identity::PublicKey, units::BlockHeight};
+use wallet::{digest::Digest, identity::PublicKey, units::BlockHeight};
 
 use super::{
     JoinFault, Joined, Joining,
@@ -27,8 +27,10 @@ use crate::{
 /// What is to be made.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// Whose ledger: all that is trusted.
+    /// Whose ledger: all that is trusted, with the re-geneses.
     pub consortium: Arc<Consortium>,
+    /// Those that lie between genesis and now, as whoever joins was told.
+    pub re_geneses: Vec<Digest>,
     /// The key of the node that joins.
     pub key: PublicKey,
     /// Where the ledger will stand.
@@ -81,14 +83,14 @@ pub async fn join(
     order: Order,
     mut told: impl FnMut(Step) + Send + 'static,
 ) -> Result<Made, JoinFault> {
-    let Order { consortium, key, folder, replays } = order;
+    let Order { consortium, re_geneses, key, folder, replays } = order;
     let kept = Kept::beside(&folder);
     if folder.exists() {
         // A join that was killed when its ledger had just appeared leaves it.
         kept.remove();
         return Err(RestoreFault::FolderExists { folder: folder.folder().to_owned() }.into());
     }
-    let asked = join_all(givers.iter().map(|giver| proven_offer(giver, &consortium))).await;
+    let asked = join_all(givers.iter().map(|giver| proven_offer(giver, &consortium, &re_geneses))).await;
     let (mut offering, mut gone) = (Vec::new(), Vec::new());
     for (giver, answer) in givers.into_iter().zip(asked) {
         match answer {

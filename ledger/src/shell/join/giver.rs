@@ -5,12 +5,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use genesis::Consortium;
 use tokio::time::timeout;
-use wallet::codec;
+use wallet::{codec, digest::Digest};
 
 use super::Dropped;
 use crate::{
-    hand_over::{HandOver, ValidatorSets},
-    snapshot::{ChunkPath, Offer, Verified},
+    hand_over::{HandOver, HandOverInvalid, ValidatorSets},
+    snapshot::{ChunkPath, Offer, OfferInvalid, Verified},
 };
 
 /// How long a node may take to show its offer with all hand-overs.
@@ -34,17 +34,21 @@ pub trait Giver: Send + Sync + 'static {
 pub struct GiverFault(pub String);
 
 /// What `giver` has, proven from genesis on.
-pub(super) async fn proven_offer(giver: &Arc<dyn Giver>, consortium: &Consortium) -> Result<Verified, Dropped> {
+pub(super) async fn proven_offer(
+    giver: &Arc<dyn Giver>,
+    consortium: &Consortium,
+    named: &[Digest],
+) -> Result<Verified, Dropped> {
     let late = |_| dropped(giver, false, format_args!("no whole offer within {} s", OFFER_PATIENCE.as_secs()));
-    timeout(OFFER_PATIENCE, prove_offer(giver, consortium)).await.map_err(late)?
+    timeout(OFFER_PATIENCE, prove_offer(giver, consortium, named)).await.map_err(late)?
 }
 
-async fn prove_offer(giver: &Arc<dyn Giver>, consortium: &Consortium) -> Result<Verified, Dropped> {
+async fn prove_offer(giver: &Arc<dyn Giver>, consortium: &Consortium, named: &[Digest]) -> Result<Verified, Dropped> {
     let silent = |fault: &dyn fmt::Display| dropped(giver, false, fault);
     let lied = |what: &dyn fmt::Display| dropped(giver, true, format_args!("its offer: {what}"));
     let bytes = giver.offer().await.map_err(|fault| silent(&fault))?;
     let offer: Offer = codec::decode(&bytes).map_err(|error| lied(&error))?;
-    let mut sets = ValidatorSets::genesis(consortium);
+    let mut sets = ValidatorSets::genesis(consortium).naming(named);
     while sets.last().epoch < offer.hand_overs() {
         let path = ChunkPath::HandOvers { from: sets.last().epoch };
         let bytes = giver.chunk(path).await.map_err(|fault| silent(&fault))?;
@@ -58,10 +62,18 @@ async fn prove_offer(giver: &Arc<dyn Giver>, consortium: &Consortium) -> Result<
             if sets.last().epoch == offer.hand_overs() {
                 break;
             }
-            sets.take(hand_over).map_err(|error| lied(&error))?;
+            // A ledger that began anew is no lie; but whoever joins was not told of that.
+            sets.take(hand_over).map_err(|error| match error {
+                HandOverInvalid::NotNamed { .. } => silent(&format_args!("its offer: {error}")),
+                error => lied(&error),
+            })?;
         }
     }
-    offer.verify(sets).map_err(|error| lied(&error))
+    offer.verify(sets).map_err(|error| match error {
+        // Nor is one that did not begin anew.
+        OfferInvalid::HandOvers(HandOverInvalid::Missing { .. }) => silent(&format_args!("its offer: {error}")),
+        error => lied(&error),
+    })
 }
 
 /// Notes that a node is not asked any more.

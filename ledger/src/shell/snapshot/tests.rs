@@ -97,7 +97,7 @@ impl Holder {
 }
 
 fn sets(consortium: &Consortium, hand_overs: &[HandOver]) -> ValidatorSets {
-    ValidatorSets::proven(consortium, hand_overs).expect("they lead from genesis on")
+    ValidatorSets::proven(consortium, hand_overs, &[]).expect("they lead from genesis on")
 }
 
 /// A chain of two epochs, the first of which a carrier ended, with some entries in each block.
@@ -135,7 +135,7 @@ fn what_is_taken_in_chunks_is_the_whole_ledger_up_to_the_state() {
     let block = |store: &FinalStore, height| store.block(BlockHeight::new(height)).expect("reads").expect("final");
     let log_id = place_of(&block(&store, at.get()).block, 7).log_id;
     assert_eq!(store.load_at(at).expect("it fits").executed, holder.states[&at]);
-    store.make_final(&holder.consortium, at, log_id).expect("a good disk");
+    store.make_final(at, log_id).expect("a good disk");
     for height in 1..=extent.tip().height.get() {
         assert_eq!(block(&store, height), block(&holder.store, height), "{height}");
     }

@@ -23,7 +23,7 @@ pub async fn archive(cluster: &Cluster, node: u32) -> Vec<u8> {
 
 fn restored(cluster: &Cluster, archive: &[u8], folder: &Path) -> Result<u64, RestoreFault> {
     let mut reader = ArchiveReader::open(archive, &cluster.consortium.id())?;
-    restore(&mut reader, folder, |_| {}).map(|restored| restored.executed.height.get())
+    restore(&mut reader, folder, &[], |_| {}).map(|restored| restored.executed.height.get())
 }
 
 /// Puts what an archive holds in the place of a closed node's files.

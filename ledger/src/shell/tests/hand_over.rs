@@ -140,7 +140,8 @@ async fn a_node_leaves_and_comes_back_and_another_rotates_its_key() {
     assert_eq!((tip.view.epoch(), term >= View::first_term(3)), (3, true));
     let store = cluster.replica(3).store().clone();
     let hand_overs = store.hand_overs(3).expect("reads");
-    let sets = ValidatorSets::proven(&cluster.consortium, &hand_overs).expect("an old quorum hands over each time");
+    let sets =
+        ValidatorSets::proven(&cluster.consortium, &hand_overs, &[]).expect("an old quorum hands over each time");
     assert_eq!(sets.last(), &tip.validators());
     assert_eq!(sets.last().key(node(2)), Some(next_node_key(2).public_key()));
     assert!(!watch.is_finished(), "commit passed final");
@@ -293,7 +294,7 @@ async fn a_closing_block_that_a_carrier_made_final_is_shown_blamed_archived_and_
     blamer.shared.keep_fork(&hand_over(1).proof.certificate, &theirs).expect("kept");
     let kept = evidence_of(&cluster, 1);
     assert!(matches!(kept.iter().map(EvidenceFile::evidence).collect::<Vec<_>>()[..], [Evidence::Fork(_)]));
-    let (_, culprits) = kept[0].verify(&cluster.consortium.id()).expect("it names them");
+    let (_, culprits) = kept[0].verify(&cluster.consortium.id(), &[]).expect("it names them");
     assert!(culprits.len() > cluster.consortium.validators().faults_max());
     // An archive has the carriers, too, and whoever begins with it serves what comes after.
     let archive = archive(&cluster, 1).await;
@@ -353,7 +354,7 @@ async fn a_node_promises_with_the_key_that_the_ledger_names_even_if_it_was_askin
     cluster.board.heal();
     until("a quorum has answered", || replica.metrics().votes).await;
     let (entry, term) = (cluster.anchor(0, 9), View::first_term(1) + 9);
-    let given = replica.shared.promises.give(&cluster.consortium, term, std::slice::from_ref(&entry));
+    let given = replica.shared.promises.give(&cluster.consortium.id(), term, std::slice::from_ref(&entry));
     let given = given.expect("little was promised");
     let entries = entries_digest(&[entry.leaf_hash()]);
     let statement = Promise { consortium: cluster.consortium.id(), epoch: 1, term, through: given.through, entries };

@@ -27,7 +27,7 @@ pub fn no_evidence(cluster: &Cluster, nodes: u32) {
         let Ok(files) = fs::read_dir(cluster.dir(node).join("evidence")) else { continue };
         let verdict = |path: &Path| {
             let file = EvidenceFile::from_bytes(&fs::read(path).expect("readable"));
-            file.map(|file| file.verify(&cluster.consortium.id()))
+            file.map(|file| file.verify(&cluster.consortium.id(), &[]))
         };
         let paths: Vec<_> = files.map(|file| file.expect("readable").path()).collect();
         let found: Vec<_> = paths.iter().map(|path| (path, verdict(path))).collect();
@@ -75,7 +75,7 @@ async fn a_node_with_an_older_vote_record_finds_out_and_resumes() {
     let key = cluster.consortium.nodes()[2].key;
     let holds_more = async |node| {
         let held = cluster.replica(node).shared.statements_of(me).await.expect("answers");
-        held.are_beyond(&was, me, &key, consortium)
+        held.are_beyond(&was, me, &key, &consortium.id())
     };
     let mut decisions = 2;
     while !(holds_more(0).await && holds_more(1).await && holds_more(3).await) {

@@ -59,10 +59,10 @@ async fn is_promised(testbed: &Testbed, node: u32) {
     let file = author.get(&format!("/{id}/promise")).await;
     assert_eq!((file.status().as_u16(), &file.headers()["content-type"]), (200, &BYTES));
     let receipt = Receipt::from_bytes(&file.bytes().await.expect("a body")).expect("a receipt");
-    let told = receipt.verify(&genesis, Some(&entry.leaf_hash())).expect("the leader signed it");
+    let told = receipt.verify(&genesis, &[], Some(&entry.leaf_hash())).expect("the leader signed it");
     assert_eq!((json!(told.term), json!(told.through)), (promise["term"].clone(), promise["through"].clone()));
     assert_eq!(promise["leader"], json!(context.consortium.node(told.leader).expect("it is listed").name));
-    assert_eq!(receipt.verify(&genesis, Some(&Digest::ZERO)), Err(ReceiptInvalid::OtherEntry));
+    assert_eq!(receipt.verify(&genesis, &[], Some(&Digest::ZERO)), Err(ReceiptInvalid::OtherEntry));
 
     // The leader kept it, and who asks later is told the same.
     let is_final = tokio::time::timeout(PATIENCE, context.replica.wait_final(id)).await.expect("it becomes final");

@@ -104,9 +104,9 @@ async fn any_node_proves_what_a_move_left_on_the_ledger_and_what_is_not_there_in
             assert_eq!(answer.status(), 200, "{key}");
             assert_eq!(answer.headers()["content-type"], "application/octet-stream");
             let file = answer.bytes().await.expect("a body");
-            let report = verify(&file, &genesis, Some(key)).expect("it is proven");
+            let report = verify(&file, &genesis, &[], Some(key)).expect("it is proven");
             assert_eq!(report.record.is_some(), there, "{key} at node {node}");
-            let other = verify(&file, &Digest::ZERO, Some(key)).expect_err("another genesis").check;
+            let other = verify(&file, &Digest::ZERO, &[], Some(key)).expect_err("another genesis").check;
             assert_eq!(other, Check::GenesisHash);
         }
         for path in ["proof", "wallet/proof", "wallet/x/proof", "governance/proof/proof", "governance/proo"] {

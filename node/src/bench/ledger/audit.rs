@@ -106,7 +106,7 @@ impl Filled {
             };
             let (Telling::Creation(entry) | Telling::Later(entry)) = telling;
             let (height, log_index) = (BlockHeight::new(1 + index / 256), LogIndex::new(index));
-            let at = BlockContext { height, time: Timestamp::new(index), log_index };
+            let at = BlockContext { height, time: Timestamp::new(index), log_index, is_re_genesis: false };
             state.apply(consortium, &entry, at).map_err(wrong)?;
             if let Some(leaf) = leaves.get_mut(usize::try_from(index).unwrap_or(usize::MAX)) {
                 *leaf = entry.leaf_hash();
@@ -132,7 +132,7 @@ impl Filled {
         let (mut whole, mut alone) = (Vec::new(), Vec::new());
         for _ in 0..VERIFICATIONS {
             let started = Instant::now();
-            let moved = bundle::verify(&bytes, &genesis).map_err(wrong)?.moved;
+            let moved = bundle::verify(&bytes, &genesis, &[]).map_err(wrong)?.moved;
             let decision = Decision::decode(&moved.decision).map_err(wrong)?;
             decision.moves(moved.wallet, moved.destination.0).map_err(wrong)?;
             whole.push(started.elapsed().as_secs_f64() * 1e3);

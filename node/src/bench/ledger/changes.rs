@@ -170,6 +170,7 @@ impl Changes {
         let folder = self.validators.add(seed);
         let order = joining::Order {
             consortium: self.consortium.clone(),
+            re_geneses: Vec::new(),
             key: key.public_key(),
             folder: folder.clone().into(),
             replays: false,

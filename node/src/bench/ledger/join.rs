@@ -186,7 +186,8 @@ impl Founded {
         let source = |url: &String| Source::new(&Roots::System, url, asker.clone());
         let sources = urls.iter().map(source).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
         let key = self.newcomer.public_key();
-        let order = Order { consortium: self.consortium.clone(), key, folder: place.join("ledger").into(), replays };
+        let (consortium, re_geneses) = (self.consortium.clone(), Vec::new());
+        let order = Order { consortium, re_geneses, key, folder: place.join("ledger").into(), replays };
         fs::create_dir_all(place)?;
         let started = Instant::now();
         let made = join(sources, order, |_| {}).await.map_err(wrong)?;

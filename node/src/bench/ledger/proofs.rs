@@ -107,7 +107,7 @@ impl Prepared {
         let consortium = Arc::new(document.verify().map_err(wrong)?);
         let archive = folder.join("archive");
         let prepared = Self::write(&archive, &consortium, &keys, &folder.join("data"))?;
-        restore(&mut open(&archive, &consortium)?, &folder.join("data").join("ledger"), |_| {}).map_err(wrong)?;
+        restore(&mut open(&archive, &consortium)?, &folder.join("data").join("ledger"), &[], |_| {}).map_err(wrong)?;
         fs::remove_file(archive)?;
         Ok(prepared)
     }
@@ -231,7 +231,7 @@ async fn ask(node: &Node, ledger: &Prepared, chance: &mut Chance) -> Result<[Vec
             return Err(BenchFault::Wrong(format!("the state lacks entry {id}")));
         }
         let bytes = get(2, format!("wallets/{}/bundle?epoch=1", ledger.wallet)).await?;
-        bundle::verify(&bytes, &ledger.consortium.id()).map_err(wrong)?;
+        bundle::verify(&bytes, &ledger.consortium.id(), &[]).map_err(wrong)?;
     }
     Ok(took)
 }

@@ -40,7 +40,7 @@ pub(super) fn figures(figures: &mut Figures, dir: &Path, rounds: u32) -> Result<
         audited.push((BLOCKS * EVENTS) as f64 / seconds);
         let started = Instant::now();
         let ledger = folder.path().join(format!("ledger-{round}"));
-        restore(&mut open(&file, &consortium)?, &ledger, |_| {}).map_err(wrong)?;
+        restore(&mut open(&file, &consortium)?, &ledger, &[], |_| {}).map_err(wrong)?;
         restored.push((BLOCKS * EVENTS) as f64 / started.elapsed().as_secs_f64());
     }
     figures.set("audit_replay_events_per_s", median(&mut audited));

@@ -12,11 +12,11 @@ use wallet::{digest::Digest, identity::PublicKey, units::NodeId};
 use super::{genesis::Genesis, read};
 use crate::cli::{Failure, Output};
 
-pub(super) fn run(file: &Path, genesis: &Genesis) -> Result<Output, Failure> {
+pub(super) fn run(file: &Path, genesis: &Genesis, named: &[Digest]) -> Result<Output, Failure> {
     let genesis = genesis.hash()?;
     let bytes = read(file, EVIDENCE_BYTES_MAX)?;
     let evidence = EvidenceFile::from_bytes(&bytes);
-    let verdict = evidence.and_then(|evidence| Ok((evidence.evidence().kind(), evidence.verify(&genesis)?)));
+    let verdict = evidence.and_then(|evidence| Ok((evidence.evidence().kind(), evidence.verify(&genesis, named)?)));
     let (kind, (consortium, culprits)) = verdict.map_err(|invalid| {
         Failure::new(invalid.code(), format!("the file blames nobody: {invalid}"), file.display())
     })?;
@@ -98,7 +98,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("case.evidence");
         std::fs::write(&file, bytes).expect("our own folder");
-        run(&file, &genesis.parse().expect("a hash or a file"))
+        run(&file, &genesis.parse().expect("a hash or a file"), &[])
     }
 
     #[test]

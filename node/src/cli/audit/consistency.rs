@@ -16,7 +16,7 @@ use crate::cli::{Failure, Output};
 /// A checkpoint has less: a line for each of its validators.
 const CHECKPOINT_BYTES_MAX: usize = 1 << 20;
 
-pub(super) fn run(checkpoint: &Path, proof: &Path, document: &Path) -> Result<Output, Failure> {
+pub(super) fn run(checkpoint: &Path, proof: &Path, document: &Path, named: &[Digest]) -> Result<Output, Failure> {
     let consortium = trusted(document)?;
     let not_proven = |reason: &dyn fmt::Display, file: &Path| {
         Failure::new("N-191", format!("the log is not shown to have only grown: {reason}"), file.display())
@@ -25,7 +25,7 @@ pub(super) fn run(checkpoint: &Path, proof: &Path, document: &Path) -> Result<Ou
     let earlier = earlier.map_err(|malformed| not_proven(&malformed, checkpoint))?;
     let parsed = ConsistencyProof::parse(&read(proof, LOG_PROOF_BYTES_MAX)?);
     let parsed = parsed.map_err(|malformed| not_proven(&malformed, proof))?;
-    let Grown { earlier, later } = parsed.verify(&earlier, &consortium).map_err(|invalid| match invalid {
+    let Grown { earlier, later } = parsed.verify(&earlier, &consortium, named).map_err(|invalid| match invalid {
         ConsistencyInvalid::Fork { .. } => Failure::new("N-192", invalid, checkpoint.display()),
         _ => not_proven(&invalid, proof),
     })?;
@@ -94,7 +94,7 @@ mod tests {
             folder.path().join(name)
         };
         let document = file("genesis.toml", consortium.document().to_toml());
-        run(&file("old", note(old, old_root).to_string()), &file("proof", proof.to_string()), &document)
+        run(&file("old", note(old, old_root).to_string()), &file("proof", proof.to_string()), &document, &[])
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::cli::{Failure, Output, genesis};
 pub(super) const ENTRY_BYTES_MAX: usize = 1 << 16;
 
 /// Checks that an entry is in the log of the consortium of `document`.
-pub(super) fn entry(proof: &Path, entry: &Path, document: &Path) -> Result<Output, Failure> {
+pub(super) fn entry(proof: &Path, entry: &Path, document: &Path, named: &[Digest]) -> Result<Output, Failure> {
     let consortium = trusted(document)?;
     let not_proven = |reason: &dyn fmt::Display| {
         Failure::new("N-155", format!("the entry is not proven: {reason}"), proof.display())
@@ -35,7 +35,7 @@ pub(super) fn entry(proof: &Path, entry: &Path, document: &Path) -> Result<Outpu
     let proven = LogProof::parse(&file).map_err(|malformed| not_proven(&malformed))?;
     let bytes = read(entry, ENTRY_BYTES_MAX)?;
     let entry: Entry = codec::decode(&bytes).map_err(|error| not_proven(&format!("it is no entry: {error}")))?;
-    let cosigned = proven.verify(&entry.leaf_hash(), &consortium);
+    let cosigned = proven.verify(&entry.leaf_hash(), &consortium, named);
     let cosigned = cosigned.map_err(|invalid| not_proven(&invalid))?;
     Ok(Output::new(&Proven {
         verified: true,
@@ -51,9 +51,9 @@ pub(super) fn entry(proof: &Path, entry: &Path, document: &Path) -> Result<Outpu
 }
 
 /// What other tools need to check the log: its origin, and the validators' keys in C2SP's form.
-pub(super) fn keys(document: &Path, proof: Option<&Path>) -> Result<Output, Failure> {
+pub(super) fn keys(document: &Path, proof: Option<&Path>, named: &[Digest]) -> Result<Output, Failure> {
     let consortium = trusted(document)?;
-    let (id, validators) = (consortium.id(), validators(&consortium, proof)?);
+    let (validators, id) = cosigners(&consortium, proof, named)?;
     let keys = validators.members.iter();
     Ok(Output::new(&Keys {
         origin: origin(&id),
@@ -64,15 +64,19 @@ pub(super) fn keys(document: &Path, proof: Option<&Path>) -> Result<Output, Fail
     }))
 }
 
-/// Of whom a quorum cosigned the checkpoint of a proof; without one the validators of genesis.
-fn validators(consortium: &Consortium, proof: Option<&Path>) -> Result<ValidatorSet, Failure> {
-    let Some(file) = proof else { return Ok(consortium.validators().clone()) };
+/// Of whom a quorum cosigned the checkpoint of a proof, and in which name; without one the validators of genesis.
+fn cosigners(
+    consortium: &Consortium,
+    proof: Option<&Path>,
+    named: &[Digest],
+) -> Result<(ValidatorSet, Digest), Failure> {
+    let Some(file) = proof else { return Ok((consortium.validators().clone(), consortium.id())) };
     let invalid = |reason: &dyn fmt::Display| {
         Failure::new("N-155", format!("the proof does not say who cosigns: {reason}"), file.display())
     };
     let proof = LogProof::parse(&read(file, LOG_PROOF_BYTES_MAX)?).map_err(|malformed| invalid(&malformed))?;
-    let (_, validators) = proof.cosigned(consortium).map_err(|reason| invalid(&reason))?;
-    Ok(validators)
+    let (_, validators, name) = proof.cosigned(consortium, named).map_err(|reason| invalid(&reason))?;
+    Ok((validators, name))
 }
 
 /// The consortium of a document that all its operators signed.
@@ -178,7 +182,7 @@ mod tests {
         }
 
         fn check(&self, proof: &str, of: &str) -> Result<Output, Failure> {
-            entry(&self.file(proof), &self.file(of), &self.file("genesis.toml"))
+            entry(&self.file(proof), &self.file(of), &self.file("genesis.toml"), &[])
         }
     }
 
@@ -228,7 +232,7 @@ mod tests {
         let strange = LogProof { extra: Some(vec![1, 2, 3]), ..proof(2) };
         case.write("last.tlog-proof", strange.to_string().as_bytes());
         assert_eq!(case.check("last.tlog-proof", "last.entry").expect_err("no hand-overs").code, "N-155");
-        let keys = |case: &Case| keys(&case.file("genesis.toml"), Some(&case.file("last.tlog-proof")));
+        let keys = |case: &Case| keys(&case.file("genesis.toml"), Some(&case.file("last.tlog-proof")), &[]);
         assert_eq!(keys(&case).expect_err("no hand-overs").code, "N-155");
         // With fewer hand-overs it leads to a set that did not cosign.
         for ended in [0, 1] {
@@ -245,7 +249,7 @@ mod tests {
     #[test]
     fn the_keys_are_those_of_genesis_in_the_form_of_other_tools() {
         let case = Case::new();
-        let output = keys(&case.file("genesis.toml"), None).expect("a signed document");
+        let output = keys(&case.file("genesis.toml"), None, &[]).expect("a signed document");
         let json = output.json();
         assert_eq!((&json["quorum"], json["verifier_keys"].as_array().map(Vec::len)), (&3.into(), Some(4)));
         let origin = json["origin"].as_str().expect("a text");

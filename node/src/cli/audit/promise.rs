@@ -12,14 +12,14 @@ use wallet::{codec, digest::Digest};
 use super::{genesis::Genesis, log::ENTRY_BYTES_MAX, read};
 use crate::cli::{Failure, Output};
 
-pub(super) fn run(file: &Path, genesis: &Genesis, entry: Option<&Path>) -> Result<Output, Failure> {
+pub(super) fn run(file: &Path, genesis: &Genesis, named: &[Digest], entry: Option<&Path>) -> Result<Output, Failure> {
     let not_proven = |reason: &dyn fmt::Display| {
         Failure::new("N-193", format!("the promise is not proven: {reason}"), file.display())
     };
     let genesis = genesis.hash()?;
     let receipt = Receipt::from_bytes(&read(file, RECEIPT_BYTES_MAX)?).map_err(|invalid| not_proven(&invalid))?;
     let entry = entry.map(|entry| leaf(entry, &not_proven)).transpose()?;
-    let commitment = receipt.verify(&genesis, entry.as_ref()).map_err(|invalid| not_proven(&invalid))?;
+    let commitment = receipt.verify(&genesis, named, entry.as_ref()).map_err(|invalid| not_proven(&invalid))?;
     Ok(Output::new(&Proven { verified: true, entry, commitment }))
 }
 
@@ -81,10 +81,10 @@ mod tests {
         let file = write("promise", receipt.to_bytes());
         let genesis = Genesis::Hash(consortium.id());
         let two = write("two.entry", codec::encode(&two));
-        let told = run(&file, &genesis, Some(&two)).expect("it holds");
+        let told = run(&file, &genesis, &[], Some(&two)).expect("it holds");
         assert_eq!((&told.json()["leader"], &told.json()["through"]), (&1.into(), &5.into()));
         assert!(told.text().contains("in its block 5 at the latest"), "{}", told.text());
-        assert!(run(&file, &genesis, None).expect("it holds").text().contains(&one.leaf_hash().to_string()));
+        assert!(run(&file, &genesis, &[], None).expect("it holds").text().contains(&one.leaf_hash().to_string()));
         let other = write("other.entry", codec::encode(&other));
         let cut = write("cut", receipt.to_bytes()[..90].to_vec());
         for (file, entry, genesis) in [
@@ -93,7 +93,7 @@ mod tests {
             (&file, None, &Genesis::Hash(Digest::ZERO)),
             (&cut, None, &genesis),
         ] {
-            assert_eq!(run(file, genesis, entry.map(|path| path.as_path())).expect_err("refused").code, "N-193");
+            assert_eq!(run(file, genesis, &[], entry.map(|path| path.as_path())).expect_err("refused").code, "N-193");
         }
     }
 }

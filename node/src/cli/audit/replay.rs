@@ -15,13 +15,13 @@ use wallet::{
 use super::genesis::Genesis;
 use crate::cli::{Failure, Output, progress::Progress};
 
-pub(super) fn run(archive: &Path, genesis: &Genesis) -> Result<Output, Failure> {
+pub(super) fn run(archive: &Path, genesis: &Genesis, named: &[Digest]) -> Result<Output, Failure> {
     let genesis = genesis.hash()?;
     let file = File::open(archive).map_err(|error| Failure::new("N-150", error, archive.display()))?;
     let invalid = |reason: &dyn fmt::Display| Failure::new("N-156", reason, archive.display());
     let mut reader = ArchiveReader::open(BufReader::new(file), &genesis).map_err(|error| invalid(&error))?;
     let consortium = reader.consortium().clone();
-    let mut replay = Replay::new(consortium.clone(), Signatures::Verified);
+    let mut replay = Replay::new(consortium.clone(), Signatures::Verified).naming(named);
     let mut progress = Progress::new("blocks");
     while let Some(block) = reader.next_block().map_err(|error| invalid(&error))? {
         replay.step(&block).map_err(|error| invalid(&error))?;
@@ -34,6 +34,7 @@ pub(super) fn run(archive: &Path, genesis: &Genesis) -> Result<Output, Failure> 
         verified: true,
         consortium: genesis,
         name: consortium.name().to_owned(),
+        lineage: replayed.executed.state.lineage(),
         height: replayed.executed.height,
         time: replayed.executed.time,
         entries: replayed.executed.log.size(),
@@ -49,6 +50,8 @@ struct Replayed {
     verified: bool,
     consortium: Digest,
     name: String,
+    /// 1, and one more for each re-genesis.
+    lineage: u32,
     height: BlockHeight,
     time: Timestamp,
     entries: u64,
@@ -65,6 +68,7 @@ impl fmt::Display for Replayed {
         let signers: Vec<_> = self.signers.iter().map(ToString::to_string).collect();
         writeln!(f, "replayed     every block, every signature, both roots of each")?;
         writeln!(f, "consortium   {:?} {}", self.name, self.consortium)?;
+        writeln!(f, "lineage      {}", self.lineage)?;
         writeln!(f, "height       {} at {} ms, final by nodes {}", self.height, self.time, signers.join(", "))?;
         writeln!(f, "entries      {}, with {} signatures", self.entries, self.entry_signatures)?;
         writeln!(f, "log root     {}", self.log_root)?;
@@ -97,7 +101,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("ledger.archive");
         std::fs::write(&file, bytes).expect("our own folder");
-        run(&file, &Genesis::Hash(genesis))
+        run(&file, &Genesis::Hash(genesis), &[])
     }
 
     #[test]

@@ -8,13 +8,19 @@ use ledger::{
     state_proof::{Report, STATE_PROOF_BYTES_MAX, verify},
 };
 use serde::Serialize;
+use wallet::digest::Digest;
 
 use super::{genesis::Genesis, read};
 use crate::cli::{Failure, Output};
 
-pub(super) fn run(file: &Path, genesis: &Genesis, asked: Option<&StateKey>) -> Result<Output, Failure> {
+pub(super) fn run(
+    file: &Path,
+    genesis: &Genesis,
+    named: &[Digest],
+    asked: Option<&StateKey>,
+) -> Result<Output, Failure> {
     let (genesis, bytes) = (genesis.hash()?, read(file, STATE_PROOF_BYTES_MAX)?);
-    let Report { attested, key, record, checks } = verify(&bytes, &genesis, asked).map_err(|failure| {
+    let Report { attested, key, record, checks } = verify(&bytes, &genesis, named, asked).map_err(|failure| {
         let title = format!("the state is not proven: {failure}");
         Failure { check: Some(failure.check.code()), ..Failure::new("N-190", title, file.display()) }
     })?;
@@ -64,7 +70,7 @@ mod tests {
         let file: PathBuf = folder.path().join("state.proof");
         let built = build(&chain.consortium, &chain, keys[proof].clone()).expect("provable");
         std::fs::write(&file, built.to_bytes()).expect("our own folder");
-        run(&file, &genesis.unwrap_or(Genesis::Hash(chain.consortium.id())), asked.map(|asked| &keys[asked]))
+        run(&file, &genesis.unwrap_or(Genesis::Hash(chain.consortium.id())), &[], asked.map(|asked| &keys[asked]))
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub(super) fn read(text: &str) -> Result<Asked, String> {
     Ok(asked)
 }
 
-fn member_of(fields: &mut Fields) -> Result<Member, String> {
+pub(in crate::cli) fn member_of(fields: &mut Fields) -> Result<Member, String> {
     match (fields.optional("operator")?, fields.optional("node")?.map(NodeId::new)) {
         (Some(operator), None) => Ok(Member::Operator(operator)),
         (None, Some(node)) => Ok(Member::Node(node)),

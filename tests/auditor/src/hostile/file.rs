@@ -1,6 +1,6 @@
 //! What is wrong with the file: its bytes, its version, its genesis document.
 
-use ledger::bundle::{Bundle, Check};
+use ledger::bundle::{Bundle, Check, VERSION};
 use wallet::{codec::encode, digest::Digest};
 
 use super::{Vectors, first_move};
@@ -40,9 +40,9 @@ fn bytes(all: &mut Vectors, bundle: &Bundle, genesis: Digest) {
     }
     all.bytes("twice", [good.clone(), good.clone()].concat(), genesis, Check::Decode);
     all.bytes("larger than any bundle", vec![2; (16 << 20) + 1], genesis, Check::Decode);
-    all.bytes("version alone", 3_u32.to_le_bytes().to_vec(), genesis, Check::Decode);
+    all.bytes("version alone", VERSION.to_le_bytes().to_vec(), genesis, Check::Decode);
     all.bytes("a text", b"-----BEGIN BUNDLE-----".to_vec(), genesis, Check::Version);
-    for version in [0, 1, 2, 4, 3 << 8, u32::MAX] {
+    for version in [0, 1, 2, 3, 5, 4 << 8, u32::MAX] {
         let other = Bundle { version, ..bundle.clone() };
         all.bytes(format!("version {version}"), other.to_bytes(), genesis, Check::Version);
     }

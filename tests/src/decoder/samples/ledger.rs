@@ -13,6 +13,7 @@ use ledger::{
     finality::Statements,
     governance::{Action, Member},
     hand_over::{ClosingProof, HandOver},
+    re_genesis::ReGenesisFile,
     shell::{
         log_store::Link,
         raft::RaftEntry,
@@ -41,6 +42,9 @@ struct Ledger {
     /// The same move after the validators changed, and how they did.
     later: Vec<u8>,
     hand_overs: Vec<HandOver>,
+    /// And after it began anew: a bundle, and the re-genesis.
+    anew: Vec<u8>,
+    re_genesis: ReGenesisFile,
 }
 
 static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
@@ -65,10 +69,17 @@ static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
     changed.enact(vec![Action::Suspend(Member::Node(NodeId::new(3)))]).expect("valid");
     changed.carry(2);
     let later = prove(&changed);
+    let mut left = chain.clone();
+    let lost = [2, 3].map(|operator| Member::Operator(testing::operator_id(operator))).to_vec();
+    left.begin_anew(0, lost).expect("valid");
+    let hand_over = left.hand_overs.last().expect("it began anew").clone();
+    let re_genesis = ReGenesisFile::new(hand_over).expect("a whole one");
+    left.push(session.touched(&session.record(&left), 1)).expect("valid");
+    let anew = prove(&left);
     chain.push(session.delta(&session.record(&chain), baseline_id, 4_000, 32)).expect("valid");
     chain.push(session.closed(&session.record(&chain))).expect("valid");
     govern(&mut chain);
-    Ledger { chain, bundle, later, hand_overs: changed.hand_overs }
+    Ledger { chain, bundle, later, hand_overs: changed.hand_overs, anew, re_genesis }
 });
 
 /// Lets the consortium change in every way that leaves the validator set as it is, and proposes the other ways.
@@ -146,7 +157,11 @@ pub(crate) fn certificates() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn bundles() -> Vec<Vec<u8>> {
-    vec![LEDGER.bundle.clone(), LEDGER.later.clone()]
+    vec![LEDGER.bundle.clone(), LEDGER.later.clone(), LEDGER.anew.clone()]
+}
+
+pub(crate) fn re_geneses() -> Vec<Vec<u8>> {
+    vec![LEDGER.re_genesis.to_bytes()]
 }
 
 /// A chain with a record of each kind, and a key of each.

@@ -97,7 +97,8 @@ impl World {
             if block.executed.is_closing() && self.sets.last().epoch < block.executed.validators().epoch {
                 let proof = ClosingProof { certificate: block.certificate.clone(), carriers: block.carriers.clone() };
                 let (closing, next) = (block.block.header.clone(), block.executed.validators());
-                self.sets.take(&HandOver { closing, proof, next }).expect("an old quorum hands over");
+                let hand_over = HandOver { closing, proof, next, re_genesis: None };
+                self.sets.take(&hand_over).expect("an old quorum hands over");
             }
             let height = block.executed.height.get();
             let canon = *self.canon.entry(height).or_insert(block.executed.digest);
