@@ -64,9 +64,6 @@ pub fn draft(folder: &Path, consortium: &Consortium, order: Order) -> Result<ReG
     let stopped = Stopped::open(folder, consortium)?;
     stopped.check_nothing_above_is_final()?;
     let Tip { executed: parent, certificate, carriers, .. } = &stopped.tip;
-    if certificate.as_ref().is_some_and(|certificate| certificate.kind != VoteKind::Finalize) {
-        return Err(ReGenesisFault::NotCompleted { height: parent.height });
-    }
     let last = stopped.store.header(parent.height)?.ok_or(ReGenesisInvalid::NothingFinal)?;
     let dropped = stopped.dropped()?;
     lost.sort();
@@ -133,7 +130,7 @@ pub fn apply(
     };
     let me = node(&executed).ok_or(ReGenesisFault::NoNode)?;
     let found = stopped.votes.map_err(ReGenesisFault::Record)?;
-    let begun = votes::begin(found, record, me, &executed)?;
+    let begun = votes::begin(found, record, finalized.is_some(), me, &executed)?;
     // From here on things are written, in this order: a node whose log begins above its last final block does not start,
     // nor does one whose votes are in another name, and this can be done again.
     if let Some((_, place)) = &finalized {
@@ -201,6 +198,10 @@ impl Stopped {
     /// must not be dropped.
     fn check_nothing_above_is_final(&self) -> Result<(), ReGenesisFault> {
         let tip = &self.tip.executed;
+        // A block that was only notarized is final by a later one.
+        if self.tip.certificate.as_ref().is_some_and(|certificate| certificate.kind != VoteKind::Finalize) {
+            return Err(ReGenesisFault::NotCompleted { height: tip.height });
+        }
         let (validators, name) = (tip.validators(), tip.name);
         let shows = |certificate: &Certificate| {
             certificate.kind == VoteKind::Finalize

@@ -24,11 +24,12 @@ pub(crate) fn is_restored(log: &LogStore, tip: &Tip) -> bool {
 pub(crate) fn must_return(log: &LogStore, tip: &Tip, votes: &Votes) -> bool {
     let validators = tip.executed.validators();
     let may_return = validators.key(votes.node).is_none() || validators.quorum() < validators.members.len();
-    // One that joins has nothing to come back from, nor has one whose record begins with a re-genesis: its key has said
-    // nothing yet in the name that is in force since.
-    let may_have_voted = tip.executed.state.lineage() == 1 && was_validator(&tip.executed.state, votes.node);
-    let has_voted = votes.record != VoteRecord::default() || may_have_voted;
-    is_restored(log, tip) && may_return && has_voted
+    // One that joins has nothing to come back from.
+    let has_voted = votes.record != VoteRecord::default() || was_validator(&tip.executed.state, votes.node);
+    // Nor has one whose record begins here with a re-genesis, however often it starts before the next block is final: all
+    // that its key ever said in the name that is in force since is in that record.
+    let is_whole = votes.begun == Some(tip.executed.digest);
+    is_restored(log, tip) && may_return && has_voted && !is_whole
 }
 
 impl Validator {

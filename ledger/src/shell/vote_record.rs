@@ -18,6 +18,9 @@ pub struct Votes {
     pub left: Vec<Digest>,
     /// Whose votes.
     pub node: NodeId,
+    /// Digest of the last final block where the record was begun in this name, if a re-genesis began the name: it has
+    /// every vote that was signed on that block's ledger in this name.
+    pub begun: Option<Digest>,
     /// What was signed.
     pub record: VoteRecord,
     /// Raft log entry of the highest block that `Finalize` was signed for: the guard does not cut it at a leader's
@@ -43,6 +46,7 @@ impl Votes {
             consortium,
             left: Vec::new(),
             node,
+            begun: None,
             record,
             finalized_at: None,
             best: None,
@@ -105,6 +109,7 @@ mod tests {
             consortium: Digest([7; 32]),
             left: vec![Digest([6; 32])],
             node: NodeId::new(2),
+            begun: Some(Digest([8; 32])),
             record: VoteRecord::default(),
             best: None,
             silent: None,

@@ -17,6 +17,7 @@ use crate::{
     archive::{self, ArchiveReader},
     certificate::Certificate,
     execute::Executed,
+    finality::VoteRecord,
     governance::Member,
     re_genesis::{ReGenesisFile, ReGenesisInvalid},
     refusal::Refusal,
@@ -93,6 +94,45 @@ fn archive_of_stopped(cluster: &Cluster, node: u32) -> Vec<u8> {
     let (height, raft_index) = (tip.executed.height, tip.log_id.expect("final").index);
     bytes.extend(archive::end(archive::End { height, raft_index }));
     bytes
+}
+
+/// What a stopped or running node has on its disk.
+fn votes_of(cluster: &Cluster, node: u32) -> Votes {
+    VoteFile::new(cluster.dir(node)).load().expect("reads").expect("it has one")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_start_again_before_the_first_block_of_a_lineage_still_vote_in_it() {
+    let cluster = Cluster::start(6).await;
+    cluster.finalize(0, 1).await;
+    cluster.settle().await;
+    for node in 0..6 {
+        cluster.close(node).await;
+    }
+    let file = signed(drafted(&cluster, 0, lost(&[4, 5])).expect("a draft"), &[0, 1, 2, 3]);
+    for node in 0..4 {
+        applied(&cluster, node, &file).expect("it follows");
+        assert_eq!(votes_of(&cluster, node).begun, Some(file.digest()));
+    }
+    // Two of four are no quorum, and sign all the same.
+    for node in [0, 1] {
+        cluster.open(node).await.expect("opens");
+    }
+    until("both sign something", || {
+        [0, 1].iter().all(|node| votes_of(&cluster, *node).record != VoteRecord::default())
+    })
+    .await;
+    for node in [0, 1] {
+        cluster.close(node).await;
+    }
+    for node in 0..4 {
+        cluster.open(node).await.expect("opens");
+    }
+    cluster.finalize(0, 100).await;
+    for node in 0..4 {
+        assert_eq!(votes_of(&cluster, node).silent, None, "node {node} has fallen silent");
+    }
+    no_evidence(&cluster, 4);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
