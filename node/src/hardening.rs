@@ -7,7 +7,7 @@
 use std::io;
 
 use rustix::{
-    mm::{MlockAllFlags, mlockall},
+    mm::{MlockAllFlags, mlockall, munlockall},
     process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit},
 };
 
@@ -46,6 +46,14 @@ pub fn lock_memory() -> Result<(), NotLocked> {
     Ok(mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT).map_err(io::Error::from)?)
 }
 
+/// Undoes [`lock_memory`].
+///
+/// # Errors
+/// What the system says.
+pub fn unlock_memory() -> Result<(), NotLocked> {
+    Ok(munlockall().map_err(io::Error::from)?)
+}
+
 #[cfg(test)]
 mod tests {
     use rustix::process::{dumpable_behavior, getrlimit};
@@ -53,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_forbids_core_dumps_leaves_none_and_cannot_allow_them_again() {
+    fn a_process_that_forbids_core_dumps_leaves_none() {
         forbid_core_dumps().expect("everybody may have less");
         let limit = getrlimit(Resource::Core);
         assert_eq!((limit.current, limit.maximum), (Some(0), Some(0)));

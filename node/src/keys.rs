@@ -12,7 +12,7 @@ pub mod token_uri;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -95,13 +95,16 @@ impl KeyFileFault {
     }
 }
 
-/// Opens a file that its owner alone may read and write.
+/// Opens a file that its owner alone may read and write. One of root's may also be read by root's group: so systemd shows a
+/// credential, whose list of access lets the service read it.
 fn open(file: &Path) -> Result<File, KeyFileFault> {
     let fault = |source| KeyFileFault::Io { file: file.to_owned(), source };
     let opened = File::open(file).map_err(fault)?;
     // Asked of the open file, so that it is the file that is read.
-    let mode = opened.metadata().map_err(fault)?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    let metadata = opened.metadata().map_err(fault)?;
+    let mode = metadata.permissions().mode() & 0o777;
+    let others = if metadata.uid() == 0 && metadata.gid() == 0 { 0o037 } else { 0o077 };
+    if mode & others != 0 {
         return Err(KeyFileFault::Exposed { file: file.to_owned(), mode });
     }
     Ok(opened)

@@ -58,6 +58,8 @@ pub mod context {
     pub const GATE_RELEASE: &str = "batchmind/v1/wallet/gate/release";
     /// A node asks another one for the ledger.
     pub const NODE_REQUEST: &str = "batchmind/v1/node/request";
+    /// A token's key signs nothing at all, to show that it signs.
+    pub const KEY_CHECK: &str = "batchmind/v1/wallet/key-check";
     /// The holder's epoch key signs a suspended session.
     pub const GPU_CONTINUATION: &str = "batchmind/v1/gpu/continuation";
 }

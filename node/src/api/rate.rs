@@ -1,7 +1,7 @@
 //! How many requests one client may make.
 //!
-//! Who shows a key that opens something, or signs with one, has the key's own share, wherever it asks from. Everybody else has that of its
-//! address; so has who guesses keys. A share is a leaky bucket (GCRA).
+//! Who shows a key that opens something, or signs with one, has the key's own share, wherever it asks from. Everybody else
+//! has that of its address; so has who guesses keys. A share is a leaky bucket (GCRA).
 
 use std::{
     hash::{BuildHasher as _, RandomState},

@@ -33,7 +33,11 @@ pub(super) enum Command {
 impl Command {
     pub(super) async fn run(self) -> Result<Output, Failure> {
         match self {
-            Self::Run { config } => run(ValidConfig::load(&config)?).await,
+            Self::Run { config } => {
+                // Before a key is opened.
+                let locked = hardening::lock_memory();
+                run(ValidConfig::load(&config)?, locked).await
+            }
             Self::Check { config } => check(ValidConfig::load(&config)?).await,
         }
     }
@@ -52,9 +56,9 @@ async fn check_model(folder: PathBuf) -> Result<(), StartFault> {
     Ok(())
 }
 
-async fn run(config: ValidConfig) -> Result<Output, Failure> {
+async fn run(config: ValidConfig, locked: Result<(), NotLocked>) -> Result<Output, Failure> {
     let Checked { node, consortium, api } = Checked::of(&config);
-    lock_memory(config.lock_memory)?;
+    keep_locked(config.lock_memory, locked)?;
     let running = RunningNode::start(config).await?;
     tracing::info!(%node, %consortium, %api, "the node runs");
     match running.run().await {
@@ -63,17 +67,16 @@ async fn run(config: ValidConfig) -> Result<Output, Failure> {
     }
 }
 
-/// Locks the memory, if the configuration does not forbid it. Only one that demands it stops the start.
-fn lock_memory(wanted: Option<bool>) -> Result<(), NotLocked> {
-    match wanted {
-        Some(false) => Ok(()),
-        Some(true) => hardening::lock_memory(),
-        None => {
-            if let Err(fault) = hardening::lock_memory() {
-                tracing::warn!(code = fault.code(), %fault, "secrets are not kept out of swap");
-            }
+/// What the configuration says of memory that is locked, or could not be. Only one that demands it stops the start.
+fn keep_locked(wanted: Option<bool>, locked: Result<(), NotLocked>) -> Result<(), NotLocked> {
+    match (wanted, locked) {
+        (Some(false), Ok(())) => hardening::unlock_memory(),
+        (Some(true), locked) => locked,
+        (None, Err(fault)) => {
+            tracing::warn!(code = fault.code(), %fault, "secrets are not kept out of swap");
             Ok(())
         }
+        _ => Ok(()),
     }
 }
 

@@ -15,7 +15,7 @@ use cryptoki::{
 };
 use wallet::{
     digest::Digest,
-    identity::{PublicKey, SecretKey, Signature},
+    identity::{PublicKey, SecretKey, Signature, context},
     keystore::{KeyStore, passphrase::Passphrase},
     refusal::Refusal,
 };
@@ -110,15 +110,16 @@ impl TokenKey {
         let session = log_in(uri, pin, Pkcs11::open_ro_session)?;
         let private = only(uri, &session, ObjectClass::PRIVATE_KEY, "private halves")?;
         let public = only(uri, &session, ObjectClass::PUBLIC_KEY, "public halves")?;
-        let failed = |error| failed(uri, &error);
-        let point = session.get_attributes(public, &[AttributeType::EcPoint]).map_err(failed)?;
-        let public = match point.as_slice() {
-            [Attribute::EcPoint(point)] => public_key(point),
-            _ => None,
-        };
-        let reason = || "the public half is not an Ed25519 point".to_owned();
-        let public = public.ok_or_else(|| TokenFault::Failed { uri: uri.clone(), reason: reason() })?;
-        Ok(Self { uri: uri.clone(), session, private, public })
+        let public = point(uri, &session, public)?;
+        let key = Self { uri: uri.clone(), session, private, public };
+        key.check()?;
+        Ok(key)
+    }
+
+    /// Sees it sign: halves that do not belong together would be found out only when its owner has to vote.
+    fn check(&self) -> Result<(), TokenFault> {
+        let failed = |refusal: Refusal| TokenFault::Failed { uri: self.uri.clone(), reason: refusal.to_string() };
+        self.sign(context::KEY_CHECK, &[]).map(drop).map_err(failed)
     }
 
     /// Has the token draw a new key that can never be taken out of it.
@@ -147,9 +148,16 @@ impl TokenKey {
             Attribute::Sign(true),
             label(),
         ];
-        session.generate_key_pair(&Mechanism::EccEdwardsKeyPairGen, &public, &private).map_err(failed)?;
-        drop(session);
-        Self::open(uri, pin)
+        let (half, private) =
+            session.generate_key_pair(&Mechanism::EccEdwardsKeyPairGen, &public, &private).map_err(failed)?;
+        // No key is left under a label that nobody was told of.
+        let discard = |session: &Session| {
+            let _ = session.destroy_object(private).and(session.destroy_object(half));
+        };
+        let public = point(uri, &session, half).inspect_err(|_| discard(&session))?;
+        let key = Self { uri: uri.clone(), session, private, public };
+        key.check().inspect_err(|_| discard(&key.session))?;
+        Ok(key)
     }
 }
 
@@ -187,7 +195,8 @@ fn log_in(
     let failed = |error| failed(uri, &error);
     let mut found = Vec::new();
     for slot in module.get_slots_with_token().map_err(failed)? {
-        if module.get_token_info(slot).map_err(failed)?.label().trim_end() == uri.token {
+        // One that cannot be read now is another one, or it will be missed.
+        if module.get_token_info(slot).is_ok_and(|info| info.label().trim_end() == uri.token) {
             found.push(slot);
         }
     }
@@ -217,7 +226,18 @@ fn failed(uri: &TokenUri, error: &Error) -> TokenFault {
     TokenFault::Failed { uri: uri.clone(), reason: error.to_string() }
 }
 
-/// CKA_EC_POINT: the 32 bytes, as a DER OCTET STRING (up to version 3.0, and SoftHSM) or bare (from 3.0 on).
+/// The public key in its public half.
+fn point(uri: &TokenUri, session: &Session, public: ObjectHandle) -> Result<PublicKey, TokenFault> {
+    let read = session.get_attributes(public, &[AttributeType::EcPoint]).map_err(|error| failed(uri, &error))?;
+    let key = match read.as_slice() {
+        [Attribute::EcPoint(point)] => public_key(point),
+        _ => None,
+    };
+    let reason = || "the public half is not an Ed25519 point".to_owned();
+    key.ok_or_else(|| TokenFault::Failed { uri: uri.clone(), reason: reason() })
+}
+
+/// CKA_EC_POINT: the 32 bytes, as a DER OCTET STRING (version 2.40, and SoftHSM) or bare (from 3.0 on).
 fn public_key(point: &[u8]) -> Option<PublicKey> {
     let bytes = point.strip_prefix(b"\x04\x20").filter(|rest| rest.len() == 32).unwrap_or(point);
     let key = PublicKey(bytes.try_into().ok()?);

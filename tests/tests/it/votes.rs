@@ -162,17 +162,7 @@ fn a_record_is_read_as_its_voter_wrote_it() {
     record.sign(&ballot).expect("its first vote");
     let later = View { term: 3, number: 5 };
     record.nullify(later, 3).expect("nothing was finalized there");
-    let written = Written {
-        left: Vec::new(),
-        consortium: ballot.consortium,
-        node: NodeId::new(2),
-        record,
-        finalized_at: None,
-        best: None,
-        silent: None,
-        drawn: Vec::new(),
-        log: Default::default(),
-    };
+    let written = Written { record, ..Written::new(ballot.consortium, NodeId::new(2)) };
     VoteFile::new(folder.path()).save(&written).expect("our own folder");
     let votes = Mutex::new(Votes::default());
     look(&[folder.path().join("votes")], &votes);
