@@ -53,7 +53,7 @@ async fn what_one_operator_founded_others_join_until_it_goes_on_without_the_foun
         until_heard(&cluster, name, "Am I one of you?").await;
     }
 
-    let moving = ask("Where do I go?", 60, 7, 25);
+    let moving = ask("Where do I go?", 200, 7, 25);
     let mut stream = cluster.tenant("eu-2").ask(&moving).await.expect("a session");
     stream.read_until(5).await.expect("its first tokens");
     let holder = stream.served_by.clone();

@@ -61,7 +61,7 @@ async fn a_node_that_genesis_does_not_name_joins_by_vote_and_is_then_one_of_the_
     // Four of five are a quorum: nothing becomes final without the newcomer now.
     cluster.kill("us-1").await.expect("it ran");
     say(&cluster, NEW, "May I speak?").await;
-    let moving = ask("Where do I go?", 60, 7, 25);
+    let moving = ask("Where do I go?", 200, 7, 25);
     let mut stream = cluster.tenant("eu-2").ask(&moving).await.expect("a session");
     stream.read_until(5).await.expect("its first tokens");
     let holder = stream.served_by.clone();
