@@ -34,7 +34,7 @@ fn a_file_that_group_or_world_may_use_is_refused() {
     let folder = folder();
     let file = folder.path().join("node.key");
     let text = format!("{}\n", "7".repeat(64));
-    for mode in [0o640, 0o604, 0o620, 0o601] {
+    for mode in [0o660, 0o604, 0o620, 0o601] {
         write(&file, text.as_bytes(), mode);
         let fault = read(&file).expect_err("others may use it");
         assert_eq!(fault.code(), "N-121");
@@ -42,6 +42,15 @@ fn a_file_that_group_or_world_may_use_is_refused() {
     }
     write(&file, text.as_bytes(), 0o400);
     read(&file).expect("the owner's alone");
+}
+
+#[test]
+fn the_group_may_read_what_is_roots_and_nothing_else() {
+    let folder = folder();
+    let file = folder.path().join("credential");
+    write(&file, format!("{}\n", "7".repeat(64)).as_bytes(), 0o440);
+    let metadata = fs::metadata(&file).expect("just written");
+    assert_eq!(read(&file).is_ok(), (metadata.uid(), metadata.gid()) == (0, 0));
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Actor {
         let (Some(keys), Some(held)) = (&self.keys, &self.held) else {
             return Err(match self.handoff.view().holder {
                 Some((holder, _)) if holder != self.context.me => Refusal::Moved { to: holder },
-                _ => Refusal::Unknown,
+                _ => self.nothing_held(),
             });
         };
         if held.finished.is_some() || self.close.is_some() {

@@ -6,6 +6,7 @@ use wallet::handoff::{Input, Mode};
 
 use super::{
     actor::Actor,
+    rebuild::Again,
     refusal::Refusal,
     tokens::{EmittedToken, End},
 };
@@ -66,8 +67,11 @@ impl Actor {
 
     /// Ends the session: no token follows.
     pub(super) async fn end(&mut self, reason: CloseReason) -> Result<(), Refusal> {
-        let held = self.held.as_mut().ok_or(Refusal::Unknown)?;
-        if held.finished.is_none() {
+        // One that waits for the disk can be closed all the same.
+        if self.held.is_none() && self.keys.is_none() {
+            return Err(Refusal::Unknown);
+        }
+        if self.held.as_ref().is_none_or(|held| held.finished.is_none()) {
             self.finish(None).await;
         }
         self.close = Some(reason);
@@ -110,6 +114,7 @@ impl Actor {
         if emitted.position >= self.session.tokens.next() {
             self.session.tokens.push(emitted);
         }
+        self.again = Again::default();
         self.note_first_step(event);
         if let Some(reason) = event.finish {
             self.finish(Some(reason)).await;

@@ -95,7 +95,7 @@ impl Actor {
     }
 
     fn may_park(&self) -> Result<(), Refusal> {
-        let held = self.held.as_ref().ok_or(Refusal::Unknown)?;
+        let held = self.held.as_ref().ok_or_else(|| self.nothing_held())?;
         if held.finished.is_some() {
             return Err(Refusal::Finished);
         }

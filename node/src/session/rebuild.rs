@@ -69,7 +69,8 @@ impl Actor {
             Err(fault) => Err(fault.into()),
         };
         match rebuilt {
-            Ok(()) => (self.again, self.failed) = (Again::default(), None),
+            // With its next token the pause is over: a disk that gives and does not take lets it come no further than here.
+            Ok(()) => self.failed = None,
             Err(refusal) if refusal.retry() => {
                 tracing::debug!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the session is rebuilt later");
                 self.again.later();
@@ -100,22 +101,28 @@ impl Actor {
         // It is not cancelled while it runs, and disk work does not panic.
         let Ok((held, keys)) = reading.await else { return Ok(()) };
         self.held = held?;
-        self.stand_if_parked(&keys);
+        // It was decoding, even if the disk did not come to say so since it was parked.
+        self.stand_if(false, &keys);
         self.emit_missing();
         Ok(())
     }
 
-    /// A session that is parked, or of which somebody has to decide something, stays out of the engine.
-    pub(super) fn stand_if_parked(&mut self, keys: &HolderKeys) {
+    /// A session that `is_parked`, or of which somebody has to decide something, stays out of the engine.
+    pub(super) fn stand_if(&mut self, is_parked: bool, keys: &HolderKeys) {
         let Some(held) = &mut self.held else { return };
         let in_doubt = held.may_go_on().err();
         if let Some(refusal) = &in_doubt {
             tracing::warn!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the session stands until somebody decides");
         }
-        if held.is_parked() || in_doubt.is_some() {
+        if is_parked || in_doubt.is_some() {
             self.suspended = true;
             held.count_pages(&self.dir, keys, &self.context.engine.stream());
         }
+    }
+
+    /// Why there is nothing that can be parked or moved now.
+    pub(crate) const fn nothing_held(&self) -> Refusal {
+        if self.keys.is_some() { Refusal::DiskAwaited } else { Refusal::Unknown }
     }
 
     /// Brings the session into the engine from its tokens and the pages that survived.

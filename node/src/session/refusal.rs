@@ -62,6 +62,9 @@ pub enum Refusal {
     /// The node is stopping, or the session ended while it was asked.
     #[error("the session has stopped")]
     Stopped,
+    /// The disk did not take what it wrote, or does not give back what it goes on from.
+    #[error("the session waits for this node's disk")]
+    DiskAwaited,
     /// It is parked on disk.
     #[error("the session is suspended; resume it first")]
     Suspended,
@@ -90,9 +93,9 @@ pub enum Refusal {
 
 impl Refusal {
     /// The codes of this enum's own variants, in order.
-    pub const CODES: [&'static str; 13] = [
+    pub const CODES: [&'static str; 14] = [
         "N-201", "N-202", "N-203", "N-204", "N-205", "N-206", "N-207", "N-208", "N-209", "N-210", "N-211", "N-212",
-        "N-213",
+        "N-213", "N-214",
     ];
 
     /// The stable code.
@@ -111,6 +114,7 @@ impl Refusal {
             Self::Stopped => "N-211",
             Self::Suspended => "N-212",
             Self::Starting => "N-213",
+            Self::DiskAwaited => "N-214",
             Self::Continuation(refusal) => refusal.code(),
             Self::Engine(refusal) => refusal.code(),
             Self::Wallet(refusal) => refusal.code(),
@@ -123,7 +127,7 @@ impl Refusal {
     /// Whether the same request may succeed later.
     pub fn retry(&self) -> bool {
         match self {
-            Self::CreationNotFinal | Self::Busy | Self::NotServing { .. } | Self::Starting => true,
+            Self::CreationNotFinal | Self::Busy | Self::NotServing { .. } | Self::Starting | Self::DiskAwaited => true,
             Self::Engine(refusal) => refusal.retry(),
             Self::Wallet(refusal) => refusal.retry() == wallet::refusal::Retry::Later,
             Self::Ledger(refusal) => refusal.retry() != ledger::refusal::Retry::Never,

@@ -41,7 +41,8 @@ impl Actor {
         let mut actor = Self::new(sessions, wallet, handoff);
         actor.held = held;
         if let Some(keys) = &keys {
-            actor.stand_if_parked(keys);
+            let is_parked = actor.held.as_ref().is_some_and(Held::is_parked);
+            actor.stand_if(is_parked, keys);
         }
         actor.close = match &actor.held {
             // Not before the ledger said that this node holds it.

@@ -73,7 +73,7 @@ fn files_that_are_missing_exposed_or_something_else_are_refused_each_with_its_co
         let fault = with_key(other(folder.path(), text)).read().expect_err("no key");
         assert_eq!(fault.code(), "N-117", "{text:?}");
     }
-    fs::set_permissions(&good.key, fs::Permissions::from_mode(0o640)).expect("our own file");
+    fs::set_permissions(&good.key, fs::Permissions::from_mode(0o644)).expect("our own file");
     assert_eq!(refused(&good), "N-121");
 }
 

@@ -92,11 +92,36 @@ async fn a_session_whose_disk_failed_goes_on_from_the_disk_with_the_same_tokens(
     assert!(actor.sequence.is_none() && actor.held.is_none());
     assert!(actor.close.is_none(), "what it goes on from is on the disk");
     assert!(actor.failed.is_some(), "who looks is told");
+    assert_eq!(actor.suspend(false).await.expect_err("nothing is there to be parked").code(), "N-214");
 
     until_back(&mut actor).await;
     assert_eq!(actor.failed, None);
     take(&mut actor, 28).await;
     assert_eq!(emitted(&actor), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_waits_for_the_disk_can_be_closed() {
+    let (_testbed, mut actor) = begin(256, control(48).0).await;
+    take(&mut actor, 3).await;
+    actor.put_down(DiskFault::Io { file: "journal".into(), source: io::ErrorKind::StorageFull.into() });
+    actor.end(CloseReason::Tenant).await.expect("it is held here");
+    assert_eq!(actor.close, Some(CloseReason::Tenant));
+    tokio::time::sleep(AGAIN_AFTER * 2).await;
+    actor.watch_engine().await;
+    assert!(actor.sequence.is_none() && actor.held.is_none(), "it does not come back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_resumption_the_disk_did_not_keep_goes_on_all_the_same() {
+    let (_testbed, mut actor) = begin(256, control(48).0).await;
+    take(&mut actor, 20).await;
+    actor.suspend(false).await.expect("it decodes");
+    // As after `resume` with a disk that takes nothing: what is kept says that it is parked.
+    actor.suspended = false;
+    actor.put_down(DiskFault::Io { file: "continuation".into(), source: io::ErrorKind::StorageFull.into() });
+    until_back(&mut actor).await;
+    assert!(!actor.suspended);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

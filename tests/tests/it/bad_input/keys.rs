@@ -16,8 +16,8 @@ fn a_key_that_is_not_there_is_refused_by_name() {
 fn a_key_that_others_may_read_is_refused_with_its_mode() {
     let office = Office::new();
     let key = office.file("eu-1.key");
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).expect("our own file");
-    refused(&["keys", "show", &key], "N-121", &[&key, "mode 640"]);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("our own file");
+    refused(&["keys", "show", &key], "N-121", &[&key, "mode 644"]);
 }
 
 #[test]
