@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     consortium::{PATIENCE, Running, ask, assert_no_evidence, until},
-    deciding::{api_key, consent, decide_by, key, text},
+    deciding::{consent, decide_by, key, text},
     growing::until_heard,
     joining::setup,
     moves::migrate,
@@ -161,13 +161,16 @@ async fn joined(cluster: &mut Cluster, named: &str) {
     };
     let agreed = [NEW, "eu-1.operator"].map(|by| consent(cluster, &action, by));
     decide_by(cluster, &STAY, "eu-2", &format!("{action},consent={},by-operator={}", agreed[0], agreed[1]));
-    let listed = async |cluster: &Cluster| {
-        let operators = cluster.auditor("eu-2").get("operators").await.expect("the node answers");
-        operators.to_string().contains(NEW)
-    };
-    until("it is let in", async || listed(cluster).await).await;
-    let (config, auditor) = (text(&cluster.folder().join(format!("{NEW}.toml"))), api_key(cluster));
-    let join = ["join", "--config", &config, "--url", cluster.api_url("eu-2"), "--api-key-file", &auditor];
+    // Who does not know that yet gives it nothing.
+    for node in STAY {
+        until("it is let in", async || {
+            let operators = cluster.auditor(node).get("operators").await.expect("the node answers");
+            operators.to_string().contains(NEW)
+        })
+        .await;
+    }
+    let config = text(&cluster.folder().join(format!("{NEW}.toml")));
+    let join = ["join", "--config", &config, "--url", cluster.api_url("eu-2")];
     // It says of each node why that is not asked any more, and then that no node is left.
     let untold = run(&[&["--json"], &join[..]].concat());
     let said = String::from_utf8_lossy(&untold.stderr);
