@@ -5,7 +5,7 @@
 //! or wrapped under a passphrase ([`wrapped`]), and a token, whose adapter is the node's, because it is a device.
 //!
 //! What follows from a secret cannot follow from one in a token. A node's key is such: its libp2p identity and the sealing
-//! of its session files need the secret itself, so a node asks for [`KeyStore::secret`] and is refused by a token.
+//! of its session files need the secret itself, so a node takes its key from a file and never from a token.
 
 pub mod passphrase;
 pub mod wrapped;
@@ -28,9 +28,6 @@ pub trait KeyStore {
     /// [`Refusal::KeyStoreFailed`].
     fn sign_digest(&self, digest: &Digest) -> Result<Signature, Refusal>;
 
-    /// The secret itself, if the store gives it out.
-    fn secret(&self) -> Option<&SecretKey>;
-
     /// Signs `message` under a context of [`crate::identity::context`], and checks the signature before it is handed on: a
     /// token with a fault must not show two signatures of one message, from which an Ed25519 secret follows.
     ///
@@ -52,10 +49,6 @@ impl KeyStore for SecretKey {
     fn sign_digest(&self, digest: &Digest) -> Result<Signature, Refusal> {
         Ok(Self::sign_digest(self, digest))
     }
-
-    fn secret(&self) -> Option<&SecretKey> {
-        Some(self)
-    }
 }
 
 #[cfg(test)]
@@ -75,10 +68,6 @@ mod tests {
             let key = self.0.as_ref().ok_or_else(|| Refusal::KeyStoreFailed { reason: "it was removed".to_owned() })?;
             KeyStore::sign_digest(key, digest)
         }
-
-        fn secret(&self) -> Option<&SecretKey> {
-            None
-        }
     }
 
     #[test]
@@ -88,7 +77,6 @@ mod tests {
         let signature = store.sign(context::GOVERNANCE_BALLOT, b"ballot");
         assert_eq!(signature, Ok(key.sign(context::GOVERNANCE_BALLOT, b"ballot")));
         assert_eq!(store.public_key(), key.public_key());
-        assert_eq!(store.secret().map(SecretKey::public_key), Some(key.public_key()));
     }
 
     #[test]

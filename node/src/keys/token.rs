@@ -15,7 +15,7 @@ use cryptoki::{
 };
 use wallet::{
     digest::Digest,
-    identity::{PublicKey, SecretKey, Signature, context},
+    identity::{PublicKey, Signature, context},
     keystore::{KeyStore, passphrase::Passphrase},
     refusal::Refusal,
 };
@@ -174,10 +174,6 @@ impl KeyStore for TokenKey {
         let signed = signed.try_into().map_err(|_| failed("its signature does not have 64 bytes".to_owned()))?;
         Ok(Signature(signed))
     }
-
-    fn secret(&self) -> Option<&SecretKey> {
-        None
-    }
 }
 
 fn log_in(
@@ -246,6 +242,8 @@ fn public_key(point: &[u8]) -> Option<PublicKey> {
 
 #[cfg(test)]
 mod tests {
+    use wallet::identity::SecretKey;
+
     use super::*;
 
     #[test]
