@@ -400,7 +400,7 @@ impl Services {
                     Err(refusal) => SessionReply::Refused(Refusal::from(refusal).to_peer()),
                 };
             }
-            SessionRequest::Tokens(request) => return self.sessions.tokens(request).await,
+            SessionRequest::Tokens(request) => return self.sessions.tokens(from, &request),
             SessionRequest::Reserve(reserve) => return self.sessions.reserve(from, *reserve).await,
             SessionRequest::Envelope(offer) => (offer.wallet, PeerAsk::Envelope(offer)),
             SessionRequest::Freeze(freeze) => (freeze.offer.wallet, PeerAsk::Freeze(freeze)),

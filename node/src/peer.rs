@@ -17,7 +17,7 @@ use crate::{
     schedule::messages::{GroundsReply, GroundsRequest},
     session::{
         request::{GenerateReply, GenerateRequest, ResumeSecret},
-        tokens::{EmittedToken, End},
+        tokens::End,
     },
 };
 use futures::future::BoxFuture;
@@ -29,12 +29,6 @@ use wallet::{
     units::{NodeId, TokenPosition},
 };
 
-/// The longest that [`TokensRequest::wait_ms`] may ask for.
-pub const WAIT_MS_MAX: u32 = 10_000;
-
-/// Tokens in one [`TokensReply`] at most.
-pub const TOKENS_MAX: usize = 512;
-
 /// What one node asks of another. The order of the variants is part of the format.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum SessionRequest {
@@ -44,7 +38,7 @@ pub enum SessionRequest {
     Grounds(GroundsRequest),
     /// Start a session at the node that the grant names.
     Generate(Box<GenerateRequest>),
-    /// Tokens that the node emitted.
+    /// To read the stream of tokens that the node emitted.
     Tokens(TokensRequest),
     /// Keep room and draw a prekey for a move.
     Reserve(Box<Reserve>),
@@ -97,25 +91,22 @@ pub struct PeerRefused {
     pub retry: bool,
 }
 
-/// A long poll for the tokens of a session. Who knows the client's resume secret may ask.
+/// Asks to read the stream of a session's tokens ([`crate::session::tokens::descriptor`]). Who knows the client's resume
+/// secret may.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TokensRequest {
     /// The wallet.
     pub wallet: WalletAddress,
-    /// The first token that is wanted.
-    pub from: TokenPosition,
     /// The client's resume secret.
     pub resume_secret: ResumeSecret,
-    /// How long to wait for a token; at most [`WAIT_MS_MAX`].
-    pub wait_ms: u32,
 }
 
-/// Answer to [`TokensRequest`]: without tokens and end, nothing was emitted in time.
+/// Answer to [`TokensRequest`]: from now on the asking node may read the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokensReply {
-    /// At most [`TOKENS_MAX`].
-    pub tokens: Vec<EmittedToken>,
-    /// How the session ended after these.
+    /// Position of the token in the stream's first page.
+    pub first: TokenPosition,
+    /// How the stream ended, if it has.
     pub end: Option<End>,
 }
 
@@ -237,12 +228,7 @@ mod tests {
 
     fn requests() -> Vec<SessionRequest> {
         vec![
-            SessionRequest::Tokens(TokensRequest {
-                wallet: WALLET,
-                from: TokenPosition::new(3),
-                resume_secret: ResumeSecret([4; 32]),
-                wait_ms: 500,
-            }),
+            SessionRequest::Tokens(TokensRequest { wallet: WALLET, resume_secret: ResumeSecret([4; 32]) }),
             SessionRequest::Reserve(Box::new(Reserve {
                 wallet: WALLET,
                 head: Digest([3; 32]),
@@ -276,7 +262,6 @@ mod tests {
             next_token: TokenPosition::new(53),
         };
         let signature = Signature([7; 64]);
-        let token = EmittedToken { position: TokenPosition::new(3), id: 40, text: "a".to_owned() };
         vec![
             SessionReply::Generate(GenerateReply {
                 wallet: WALLET,
@@ -284,7 +269,7 @@ mod tests {
                 prompt_tokens: TokenCount::new(53),
                 cached_tokens: TokenCount::new(48),
             }),
-            SessionReply::Tokens(TokensReply { tokens: vec![token], end: Some(End::Moved(NodeId::new(2))) }),
+            SessionReply::Tokens(TokensReply { first: TokenPosition::new(3), end: Some(End::Moved(NodeId::new(2))) }),
             SessionReply::Reserved(Reserved {
                 prekey: SignedPrekey { node: NodeId::new(1), key: ExchangeKey([8; 32]), signature },
             }),

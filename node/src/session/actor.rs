@@ -27,7 +27,8 @@ use super::{
     refusal::Refusal,
     request::{GenerateReply, GenerateRequest},
     start::{SessionStart, SessionTerms},
-    tokens::{End, TokenLog},
+    token_stream::TokenStream,
+    tokens::End,
     view::{HopView, SessionMode, SessionView},
 };
 use crate::{
@@ -183,7 +184,7 @@ impl Actor {
         let session = Session {
             wallet,
             view: watch::Sender::new(view),
-            tokens: TokenLog::new(TokenPosition::ZERO),
+            tokens: TokenStream::new(wallet, TokenPosition::ZERO),
             inbox: sender,
             terms: Default::default(),
             candidates: Default::default(),

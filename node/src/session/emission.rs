@@ -112,7 +112,7 @@ impl Actor {
         };
         // Where the disk failed, what was shown may stand there no longer: it is chosen again, and not shown again.
         if emitted.position >= self.session.tokens.next() {
-            self.session.tokens.push(emitted);
+            self.session.tokens.push(&emitted);
         }
         self.again = Again::default();
         self.note_first_step(event);
@@ -145,11 +145,11 @@ impl Actor {
         }
     }
 
-    /// Brings the log of emitted tokens up to what the holder knows to be emitted: after a move or a restart.
+    /// Brings the stream of emitted tokens up to what the holder knows to be emitted: after a move or a restart.
     pub(super) fn emit_missing(&mut self) {
         let Some(held) = &mut self.held else { return };
         let missing: Vec<EmittedToken> = held.emitted_before(self.session.tokens.next());
-        missing.into_iter().for_each(|token| self.session.tokens.push(token));
+        missing.iter().for_each(|token| self.session.tokens.push(token));
     }
 
     /// Moves the pages that became full into the chain and the stream of pages.

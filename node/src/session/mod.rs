@@ -26,6 +26,7 @@ mod restart;
 pub mod start;
 #[cfg(test)]
 mod tests;
+pub mod token_stream;
 pub mod tokens;
 pub mod view;
 
@@ -51,9 +52,10 @@ use wallet::{
 use crate::{
     migration::{
         messages::{Freeze, OfferRef, Reserve},
+        refusal::Refusal as MoveRefusal,
         report::MoveReport,
     },
-    peer::{SessionReply, TOKENS_MAX, TokensReply, TokensRequest, WAIT_MS_MAX},
+    peer::{SessionReply, TokensReply, TokensRequest},
 };
 use actor::Actor;
 use claim::{Claim, Claims};
@@ -61,7 +63,8 @@ use command::{CommandReply, SessionCommand};
 use context::NodeContext;
 use refusal::Refusal;
 use request::{GenerateReply, GenerateRequest, ResumeSecret};
-use tokens::{StreamItem, TokenLog};
+use token_stream::TokenStream;
+use tokens::StreamItem;
 use view::SessionView;
 
 /// How long the sessions' tasks may take to end.
@@ -92,7 +95,7 @@ struct Shared {
 pub struct Session {
     wallet: WalletAddress,
     view: watch::Sender<SessionView>,
-    tokens: TokenLog,
+    tokens: TokenStream,
     inbox: mpsc::UnboundedSender<Message>,
     terms: OnceLock<Terms>,
     candidates: Mutex<Vec<RankedCandidate>>,
@@ -236,18 +239,18 @@ impl Sessions {
         session.ask(from, PeerAsk::Reserve(Box::new(reserve))).await
     }
 
-    /// Tokens for a node whose client knows the resume secret.
-    pub(crate) async fn tokens(&self, request: TokensRequest) -> SessionReply {
+    /// Lets a node whose client knows the resume secret read the stream of tokens.
+    pub(crate) fn tokens(&self, from: NodeId, request: &TokensRequest) -> SessionReply {
         let Some(session) = self.get(request.wallet) else {
             return SessionReply::Refused(Refusal::Unknown.to_peer());
         };
         if !session.is_resume_secret(&request.resume_secret) {
             return SessionReply::Refused(Refusal::ResumeSecretWrong.to_peer());
         }
-        let wait = Duration::from_millis(u64::from(request.wait_ms.min(WAIT_MS_MAX)));
-        let polled = tokio::time::timeout(wait, session.tokens.wait(request.from, TOKENS_MAX)).await;
-        let (tokens, end) = polled.unwrap_or_default();
-        SessionReply::Tokens(TokensReply { tokens, end })
+        match session.tokens.offer(&self.context().exports, from) {
+            Ok(()) => SessionReply::Tokens(TokensReply { first: session.tokens.first(), end: session.tokens.ended() }),
+            Err(fault) => SessionReply::Refused(Refusal::from(MoveRefusal::of_stream(fault)).to_peer()),
+        }
     }
 
     /// Keeps a report; a fuller one of the same move replaces it.
@@ -323,7 +326,7 @@ impl Session {
     }
 
     /// The emitted tokens.
-    pub fn tokens(&self) -> &TokenLog {
+    pub fn tokens(&self) -> &TokenStream {
         &self.tokens
     }
 

@@ -1,8 +1,9 @@
-//! A session's stream wherever the session is: read here, or polled at the node that serves it.
+//! A session's tokens wherever the session is: the stream of the node that serves it, and after a move that of the next.
 
 use std::{sync::Arc, time::Duration};
 
-use futures::stream::{self, Stream};
+use futures::stream::{self, Stream as Futures};
+use gpu::stream::{Cursor, Next, Stream as _};
 use tokio::time::{Instant, sleep};
 use wallet::{
     grant::WalletAddress,
@@ -13,14 +14,26 @@ use super::{
     Sessions,
     context::NodeContext,
     request::ResumeSecret,
-    tokens::{EmittedToken, End, StreamItem},
+    tokens::{self, EmittedToken, StreamItem},
 };
-use crate::peer::{PeerFault, SessionReply, SessionRequest, TOKENS_MAX, TokensReply, TokensRequest, WAIT_MS_MAX};
+use crate::{
+    network::stream::{RemoteOptions, RemoteStream},
+    peer::{PeerFault, SessionReply, SessionRequest, TokensReply, TokensRequest},
+};
 
 /// How long to look for a session that nobody seems to serve.
 const LOST_AFTER: Duration = Duration::from_secs(20);
 /// The wait before a holder is asked again that did not answer.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// How tokens are read at another node. What does not answer is asked again here, where it is known who else may serve.
+const OPTIONS: RemoteOptions = RemoteOptions {
+    window_pages: 512,
+    window_bytes: 1 << 20,
+    is_consumer: false,
+    patience: Duration::ZERO,
+    wait: Duration::from_secs(5),
+    root: None,
+};
 
 /// Every token from `from` on, each once and in order, and then the end. `at` served the session when last heard of;
 /// moves are followed. It never yields [`StreamItem::Moved`].
@@ -30,7 +43,7 @@ pub fn follow(
     secret: ResumeSecret,
     from: TokenPosition,
     at: NodeId,
-) -> impl Stream<Item = StreamItem> + Send + use<> {
+) -> impl Futures<Item = StreamItem> + Send + use<> {
     let follower = Follower {
         sessions: sessions.clone(),
         context: sessions.context().clone(),
@@ -38,8 +51,7 @@ pub fn follow(
         secret,
         next: from,
         at,
-        ready: Vec::new().into_iter(),
-        end: None,
+        remote: None,
         heard_at: Instant::now(),
     };
     stream::unfold(Some(follower), |follower| async move {
@@ -57,31 +69,36 @@ struct Follower {
     secret: ResumeSecret,
     next: TokenPosition,
     at: NodeId,
-    ready: std::vec::IntoIter<EmittedToken>,
-    end: Option<End>,
+    /// The stream of the node `at`, if that is another one.
+    remote: Option<Remote>,
     heard_at: Instant,
+}
+
+/// The tokens of a session at another node.
+struct Remote {
+    stream: Arc<RemoteStream>,
+    cursor: Cursor,
 }
 
 impl Follower {
     async fn next_item(&mut self) -> StreamItem {
         loop {
-            if let Some(token) = self.ready.next() {
-                self.next = token.position.next().unwrap_or(token.position);
-                return StreamItem::Token(token);
-            }
-            match self.end.take() {
-                Some(End::Moved(to)) => self.at = to,
-                Some(end) => return end.into(),
-                None => {}
-            }
-            match self.poll().await {
-                Ok((tokens, end)) => {
+            let item = if self.at == self.context.me { self.here().await } else { self.there().await };
+            match item {
+                Ok(StreamItem::Moved { to }) => {
+                    self.remote = None;
                     self.heard_at = Instant::now();
-                    // Below the first token of a session there is nothing to wait for.
-                    self.ready = tokens.into_iter();
-                    self.end = end;
+                    self.at = to;
+                }
+                Ok(item) => {
+                    if let StreamItem::Token(token) = &item {
+                        self.next = token.position.next().unwrap_or(token.position);
+                    }
+                    self.heard_at = Instant::now();
+                    return item;
                 }
                 Err(reason) => {
+                    self.remote = None;
                     if self.heard_at.elapsed() > LOST_AFTER {
                         return StreamItem::Broken { reason };
                     }
@@ -92,30 +109,64 @@ impl Follower {
         }
     }
 
-    async fn poll(&self) -> Result<(Vec<EmittedToken>, Option<End>), String> {
-        if self.at == self.context.me {
-            let session = self.sessions.get(self.wallet).ok_or("the session is not at this node")?;
-            let (tokens, end) = session.tokens().wait(self.next, TOKENS_MAX).await;
-            if matches!(end, Some(End::Moved(to)) if to == self.context.me) {
-                return Err("the session is on its way back".to_owned());
-            }
-            return Ok((tokens, end));
+    async fn here(&self) -> Result<StreamItem, String> {
+        let session = self.sessions.get(self.wallet).ok_or("the session is not at this node")?;
+        match session.tokens().wait(self.next).await {
+            StreamItem::Moved { to } if to == self.context.me => Err("the session is on its way back".to_owned()),
+            item => Ok(item),
         }
-        let request = SessionRequest::Tokens(TokensRequest {
-            wallet: self.wallet,
-            from: self.next,
-            resume_secret: self.secret.clone(),
-            wait_ms: WAIT_MS_MAX,
-        });
-        let patience = Duration::from_millis(u64::from(WAIT_MS_MAX)) + self.context.patience.answer;
-        match self.context.link.ask(self.at, request, patience).await {
-            Ok(SessionReply::Tokens(TokensReply { tokens, end })) => {
-                let follows = tokens.iter().zip(self.next.get()..).all(|(token, at)| token.position.get() == at);
-                if follows || self.next == TokenPosition::ZERO {
-                    Ok((tokens, end))
-                } else {
-                    Err(PeerFault::unexpected(self.at).to_string())
+    }
+
+    async fn there(&mut self) -> Result<StreamItem, String> {
+        let mut remote = match self.remote.take() {
+            Some(remote) => remote,
+            None => self.open().await?,
+        };
+        let item = loop {
+            match remote.stream.next(remote.cursor).map_err(|fault| fault.to_string())? {
+                Next::Item(page, after) => {
+                    remote.stream.trim(after.0).map_err(|fault| fault.to_string())?;
+                    remote.cursor = after;
+                    // Before it began, nobody knew where its first token stands.
+                    let is_next =
+                        |token: &EmittedToken| token.position == self.next || self.next == TokenPosition::ZERO;
+                    let token = EmittedToken::of_page(&page).filter(is_next);
+                    break token.map(StreamItem::Token).ok_or_else(|| PeerFault::unexpected(self.at).to_string());
                 }
+                Next::Blocked(wake) => {
+                    remote.stream.wait(wake).await;
+                    // Until now it was there, or not missed for long.
+                    self.heard_at = Instant::now();
+                }
+                Next::Gap { .. } => return Err(PeerFault::unexpected(self.at).to_string()),
+                // Without an end it goes on in another stream.
+                Next::End => {
+                    let ended = self.ask().await?.end.map(StreamItem::from);
+                    break ended.ok_or_else(|| "the session goes on".to_owned());
+                }
+            }
+        }?;
+        self.remote = Some(remote);
+        Ok(item)
+    }
+
+    async fn open(&mut self) -> Result<Remote, String> {
+        let TokensReply { first, .. } = self.ask().await?;
+        self.next = self.next.max(first);
+        let cursor = Cursor((self.next.get() - first.get()).into());
+        let (link, descriptor) = (self.context.streams.clone(), tokens::descriptor(self.wallet));
+        let stream =
+            RemoteStream::open(link, self.at, descriptor, cursor, OPTIONS).map_err(|fault| fault.to_string())?;
+        Ok(Remote { stream, cursor })
+    }
+
+    /// Asks to read the stream, and how it ended.
+    async fn ask(&mut self) -> Result<TokensReply, String> {
+        let request = SessionRequest::Tokens(TokensRequest { wallet: self.wallet, resume_secret: self.secret.clone() });
+        match self.context.link.ask(self.at, request, self.context.patience.answer).await {
+            Ok(SessionReply::Tokens(reply)) => {
+                self.heard_at = Instant::now();
+                Ok(reply)
             }
             Ok(_) => Err(PeerFault::unexpected(self.at).to_string()),
             Err(fault) => Err(fault.to_string()),
@@ -129,3 +180,6 @@ impl Follower {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

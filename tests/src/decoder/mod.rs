@@ -44,7 +44,7 @@ use node::{
         stream::message::{StreamReply, StreamRequest},
     },
     peer::{SessionReply, SessionRequest},
-    session::start::SessionTerms,
+    session::{start::SessionTerms, tokens::TokenPayload},
 };
 use scheduler::{decision::Decision, record::BatchRecord};
 use serde::{Serialize, de::DeserializeOwned};
@@ -74,7 +74,7 @@ pub struct Decoder {
 }
 
 /// All of them.
-pub static DECODERS: [Decoder; 47] = [
+pub static DECODERS: [Decoder; 48] = [
     Decoder { name: "genesis_text", read: genesis_text, samples: samples::ledger::genesis_texts },
     Decoder { name: "genesis_bytes", read: genesis_bytes, samples: samples::ledger::genesis_bytes },
     Decoder { name: "config", read: files::config, samples: samples::ledger::configs },
@@ -107,6 +107,7 @@ pub static DECODERS: [Decoder; 47] = [
     Decoder { name: "ledger_reply", read: canonical::<PeerReply>, samples: samples::ledger::ledger_replies },
     Decoder { name: "session_request", read: canonical::<SessionRequest>, samples: samples::peers::session_requests },
     Decoder { name: "session_reply", read: canonical::<SessionReply>, samples: samples::peers::session_replies },
+    Decoder { name: "token", read: canonical::<TokenPayload>, samples: samples::peers::token_payloads },
     Decoder { name: "cosign_reply", read: cosign_reply, samples: samples::peers::cosign_replies },
     Decoder { name: "stream_request", read: canonical::<StreamRequest>, samples: samples::peers::stream_requests },
     Decoder { name: "stream_reply", read: stream_reply, samples: samples::peers::stream_replies },

@@ -31,7 +31,7 @@ use wallet::{
     identity::SecretKey,
     prekey::ExchangeSecret,
     ticket::{Blind, ContentCommitment},
-    units::{BlockHeight, KeyEpoch, NodeId, TokenPosition},
+    units::{BlockHeight, KeyEpoch, NodeId},
 };
 
 use super::{
@@ -145,7 +145,7 @@ impl Thief<'_> {
         let network = self.connect().await?;
         let peers = SessionPeers::new(network.clone());
         let resume_secret = ResumeSecret(random());
-        let tokens = TokensRequest { wallet: offer.wallet, from: TokenPosition::ZERO, resume_secret, wait_ms: 0 };
+        let tokens = TokensRequest { wallet: offer.wallet, resume_secret };
         let requests = [
             ("envelope", SessionRequest::Envelope(offer)),
             ("hand-over", SessionRequest::Freeze(Freeze { offer, have: 0 })),

@@ -106,6 +106,20 @@ impl StreamExports {
     }
 }
 
+impl StreamOffer {
+    /// Lets one more node read.
+    pub fn admit(&self, node: NodeId) {
+        if let Some(offered) = self.shared.offered().get_mut(&self.id).filter(|offered| self.is(offered)) {
+            offered.readers.nodes.insert(node);
+        }
+    }
+
+    /// A later offer of the same stream is another one.
+    fn is(&self, offered: &Offered) -> bool {
+        offered.open.same_channel(&self.open.subscribe())
+    }
+}
+
 impl Handler for StreamExports {
     async fn handle(&self, from: NodeId, body: Vec<u8>) -> Vec<u8> {
         let reply = match codec::decode(&body) {
@@ -236,8 +250,7 @@ impl Drop for Turn<'_> {
 impl Drop for StreamOffer {
     fn drop(&mut self) {
         let mut offered = self.shared.offered();
-        // A later offer of the same stream is not this one's to withdraw.
-        if offered.get(&self.id).is_some_and(|offered| offered.open.same_channel(&self.open.subscribe())) {
+        if offered.get(&self.id).is_some_and(|offered| self.is(offered)) {
             offered.remove(&self.id);
         }
     }

@@ -17,7 +17,7 @@ use node::{
     schedule::messages::{GroundsReply, GroundsRequest},
     session::{
         request::{GenerateReply, GenerateRequest, PrefixSalt, ResumeSecret, TenantGrant},
-        tokens::{EmittedToken, End, Usage},
+        tokens::{End, TokenPayload, Usage},
         view::FinishReason,
     },
 };
@@ -60,12 +60,7 @@ pub(crate) fn session_requests() -> Vec<Vec<u8>> {
         tokens: TokenCount::new(70),
         blocks: 9,
     };
-    let tokens = TokensRequest {
-        wallet: WALLET,
-        from: TokenPosition::new(5),
-        resume_secret: ResumeSecret([8; 32]),
-        wait_ms: 1_000,
-    };
+    let tokens = TokensRequest { wallet: WALLET, resume_secret: ResumeSecret([8; 32]) };
     let generate = GenerateRequest {
         tenant: grant(),
         prompt: vec![1, 2, 3],
@@ -87,8 +82,11 @@ pub(crate) fn session_requests() -> Vec<Vec<u8>> {
     requests.iter().map(encode).collect()
 }
 
+pub(crate) fn token_payloads() -> Vec<Vec<u8>> {
+    vec![encode(&TokenPayload { id: 77, text: "a".to_owned() })]
+}
+
 pub(crate) fn session_replies() -> Vec<Vec<u8>> {
-    let token = EmittedToken { position: TokenPosition::new(5), id: 77, text: "a".to_owned() };
     let prekey = ExchangeSecret::from_bytes(&[4; 32]).offer(NodeId::new(1), &testing::node_key(1));
     let generated = GenerateReply {
         wallet: WALLET,
@@ -96,14 +94,15 @@ pub(crate) fn session_replies() -> Vec<Vec<u8>> {
         prompt_tokens: TokenCount::new(20),
         cached_tokens: TokenCount::new(16),
     };
+    let first = TokenPosition::new(5);
     let used = Usage { prompt_tokens: TokenCount::new(20), ..Usage::default() };
     let refused = PeerRefused { code: "N-301".to_owned(), title: "no".to_owned(), retry: false };
     let replies = [
         SessionReply::Gossip(GossipReply { boot: [1; 16] }),
         SessionReply::Grounds(GroundsReply { grounds: Some(Grounds { decision: vec![1, 2], later: Vec::new() }) }),
         SessionReply::Generate(generated),
-        SessionReply::Tokens(TokensReply { tokens: vec![token], end: None }),
-        SessionReply::Tokens(TokensReply { tokens: Vec::new(), end: Some(End::Finished(FinishReason::Stop, used)) }),
+        SessionReply::Tokens(TokensReply { first, end: None }),
+        SessionReply::Tokens(TokensReply { first, end: Some(End::Finished(FinishReason::Stop, used)) }),
         SessionReply::Reserved(Reserved { prekey }),
         SessionReply::Envelope(Envelope(vec![1; 80])),
         SessionReply::Noted,

@@ -1,0 +1,69 @@
+//! Who may read a session's tokens at another node.
+
+use crate::{
+    network::stream::{
+        message::{Pull, StreamReply, StreamRequest},
+        refusal::StreamRefusal,
+    },
+    peer::{PeerFault, SessionReply, SessionRequest, TokensReply, TokensRequest},
+    session::{request::ResumeSecret, tokens},
+    testbed::{PATIENCE, Testbed, control, ids_to_end, prompt},
+};
+use wallet::units::NodeId;
+
+fn prompt_tokens() -> u32 {
+    prompt().len() as u32
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_node_that_shows_the_resume_secret_reads_the_tokens() {
+    let (sampling, expected) = control(24);
+    let testbed = Testbed::start(&["eu", "eu"]).await;
+    let client = testbed.create(0, &["eu"], &sampling, 0).await;
+    let context = testbed.node(1).sessions().context();
+    let wallet = client.reply.wallet;
+    let pull = async || {
+        let pull = Pull {
+            stream: tokens::descriptor(wallet).id(),
+            cursor: 0,
+            pages_max: 1,
+            bytes_max: u32::MAX,
+            wait_ms: 0,
+            trim_below: None,
+            peaks: true,
+        };
+        context.streams.ask(NodeId::ZERO, StreamRequest::Pull(pull), PATIENCE).await.expect("it is answered")
+    };
+    let ask = async |resume_secret: &ResumeSecret| {
+        let request = TokensRequest { wallet, resume_secret: resume_secret.clone() };
+        context.link.ask(NodeId::ZERO, SessionRequest::Tokens(request), PATIENCE).await
+    };
+    let is_refused = |reply: &StreamReply| matches!(reply, StreamReply::Refused(StreamRefusal::Unknown));
+    assert!(is_refused(&pull().await), "nobody was let in");
+    match ask(&ResumeSecret([9; 32])).await {
+        Err(PeerFault::Refused(refused)) => assert_eq!(refused.code, "N-208"),
+        other => panic!("another secret was taken: {other:?}"),
+    }
+    assert!(is_refused(&pull().await), "another secret opens nothing");
+    match ask(&client.secret).await {
+        Ok(SessionReply::Tokens(TokensReply { first, .. })) => assert_eq!(first.get(), prompt_tokens()),
+        other => panic!("the secret was not taken: {other:?}"),
+    }
+    assert!(matches!(pull().await, StreamReply::Pulled(_)), "it is let in");
+    assert_eq!(ids_to_end(testbed.follow(1, &client, 0), prompt_tokens()).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_relays_from_any_position() {
+    let (sampling, expected) = control(24);
+    let testbed = Testbed::start(&["eu", "eu"]).await;
+    let client = testbed.create(0, &["eu"], &sampling, 0).await;
+    for skipped in [0, 1, 7, 23, 24] {
+        let from = prompt_tokens() + skipped;
+        let ids = ids_to_end(testbed.follow(1, &client, from), from).await;
+        assert_eq!(ids, expected[skipped as usize..], "from {from}");
+    }
+    // From before the first token, the first.
+    let ids = ids_to_end(testbed.follow(1, &client, prompt_tokens() - 1), prompt_tokens()).await;
+    assert_eq!(ids, expected);
+}
