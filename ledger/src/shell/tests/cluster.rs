@@ -236,7 +236,16 @@ impl Cluster {
 
     /// Starts a node on its files.
     pub async fn open(&self, node: u32) -> Result<Replica, Fault> {
-        let replica = self.open_on(node, self.dir(node), true).await?;
+        // A replica that was closed is not counted any more a moment before its files are free.
+        let give_up = Instant::now() + Duration::from_secs(60);
+        let replica = loop {
+            match self.open_on(node, self.dir(node), true).await {
+                Err(Fault::Rocks { source, .. }) if is_held(&source) && Instant::now() < give_up => {
+                    sleep(Duration::from_millis(5)).await;
+                }
+                opened => break opened?,
+            }
+        };
         self.board.replicas.lock().expect("lock").insert(NodeId::new(node), replica.clone());
         Ok(replica)
     }
@@ -356,6 +365,11 @@ impl Cluster {
             sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// Whether RocksDB says that the files are in somebody's hands.
+fn is_held(error: &rocksdb::Error) -> bool {
+    error.as_ref().contains("lock hold by current process")
 }
 
 pub async fn until(what: &str, done: impl Fn() -> bool) {
