@@ -6,7 +6,7 @@ use crate::consortium::{EU, ask, assert_gapless, control};
 /// Long enough for some blocks, and short of what a storm writes.
 const ROOM: u32 = 200_000;
 /// A session that decodes meanwhile: long enough not to end before.
-const TOKENS: u32 = 280;
+const TOKENS: u32 = 840;
 const PACE_MS: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
