@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     time::Duration,
@@ -24,6 +24,7 @@ use wallet::{
 
 use crate::{
     config::{EngineConfig, EnginePlace, Limits, ValidConfig},
+    demo::setup::free_addresses,
     members::Members,
     node::{RunningNode, Seams},
     node_keys::NodeKeys,
@@ -293,20 +294,15 @@ fn region(name: &str) -> RegionId {
     RegionId::try_from(name.to_owned()).expect("a region name")
 }
 
-/// Free for as long as the listener is held.
-fn free_address() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").expect("loopback has free ports")
-}
-
 /// Where the node listens that the ledger has under this URL.
 fn address_of(api: &str) -> SocketAddr {
     api.trim_start_matches("http://").parse().expect("an address of loopback")
 }
 
 fn consortium(regions: &[&str]) -> (Document, Vec<SecretKey>) {
-    let held = regions.iter().map(|_| [free_address(), free_address()]).collect::<Vec<_>>();
+    let addresses = free_addresses(2 * regions.len()).expect("loopback has free ports");
     let (mut operators, mut nodes, mut signers, mut keys) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for ((home, index), [peer, api]) in regions.iter().zip(0_u8..).zip(&held) {
+    for ((home, index), [peer, api]) in regions.iter().zip(0_u8..).zip(addresses.as_chunks().0) {
         let id: OperatorId = format!("op-{index}").parse().expect("an operator's id");
         let (operator_key, key) = (SecretKey::from_seed(&[index + 100; 32]), SecretKey::from_seed(&[index + 1; 32]));
         operators.push(Operator { id: id.clone(), name: format!("Operator {index}"), key: operator_key.public_key() });
@@ -315,8 +311,8 @@ fn consortium(regions: &[&str]) -> (Document, Vec<SecretKey>) {
             operator: id.clone(),
             region: region(home),
             key: key.public_key(),
-            peer: peer.local_addr().expect("bound"),
-            api: format!("http://{}", api.local_addr().expect("bound")),
+            peer: *peer,
+            api: format!("http://{api}"),
         });
         signers.push((id, operator_key));
         keys.push(key);

@@ -126,7 +126,8 @@ async fn blocks_are_told_in_order_from_any_height_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_the_leader_stops_its_open_block_is_completed_by_the_next() {
-    let cluster = Cluster::start(4).await;
+    // Nobody gives the view up before the votes are heard again.
+    let cluster = Cluster::start_patient(4).await;
     cluster.finalize(0, 1).await;
     cluster.settle().await;
     let leader = cluster.leader().await;

@@ -1,10 +1,12 @@
 //! What the operators of a demo or a test start from: the program, their addresses, and what stands around a process.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     ops::Range,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use genesis::Parameters;
@@ -66,23 +68,28 @@ impl Setup {
 /// be somebody's when the node comes back.
 const PORTS: Range<u16> = 16_000..32_000;
 
-/// Loopback addresses that were free a moment ago, each another.
+/// Loopback addresses that were free a moment ago. Each is another, also from those of earlier calls: whoever got one need
+/// not have bound it yet.
 ///
 /// # Errors
 /// [`StepFailed`] if the system gives no ports.
 pub fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, StepFailed> {
-    let mut held = Vec::new();
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut addresses = Vec::new();
     for _ in PORTS {
-        if held.len() == count {
+        if addresses.len() == count {
             break;
         }
         let drawn = getrandom::u32().map_err(|fault| StepFailed::new(fault.to_string()))?;
-        let port = PORTS.start + (drawn % PORTS.len() as u32) as u16;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORTS.start + (drawn % PORTS.len() as u32) as u16));
         // An error means that somebody has it.
-        held.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
+        if TcpListener::bind(address).is_ok() && given.insert(address.port()) {
+            addresses.push(address);
+        }
     }
-    if held.len() < count {
+    if addresses.len() < count {
         return Err(StepFailed::new(format!("no {count} free ports in {PORTS:?}")));
     }
-    Ok(held.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
+    Ok(addresses)
 }

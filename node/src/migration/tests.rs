@@ -34,7 +34,8 @@ use crate::{
 };
 
 const PROMPT: u32 = 53;
-const PACE_MS: u32 = 10;
+/// Slow enough that a session of 40 tokens outlives the three rounds of the ledger before its freeze.
+const PACE_MS: u32 = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_serves_the_tokens_of_the_bare_engine() {
@@ -71,7 +72,7 @@ async fn sessions_moved_at_different_points_and_back_lose_no_token() {
     let moved = points.map(|point| {
         let (testbed, sampling, expected) = (&testbed, &sampling, &expected);
         async move {
-            let client = testbed.create(0, &["eu"], sampling, 40).await;
+            let client = testbed.create(0, &["eu"], sampling, 2 * PACE_MS).await;
             let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, point).await;
             testbed.migrate(0, &client, 1).await.expect("the policy allows it");
             let (more, stream) = ids(stream, PROMPT + seen.len() as u32, 3).await;
@@ -115,7 +116,7 @@ async fn a_transfer_cut_at_every_page_fetches_no_page_again_and_ends_the_same() 
     testbed.start_node(0, Seams::default()).await;
     testbed.start_node(1, PageCutter { pages: pages.clone(), hang_after: u64::MAX }.seams()).await;
     testbed.until_final().await;
-    let client = testbed.create(0, &["eu"], &sampling, 20).await;
+    let client = testbed.create(0, &["eu"], &sampling, PACE_MS).await;
     let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 30).await;
     testbed.migrate(0, &client, 1).await.expect("every cut is survived");
     seen.extend(ids_to_end(stream, PROMPT + 30).await);
@@ -187,7 +188,7 @@ async fn when_the_receiver_dies_before_its_confirm_the_source_aborts_and_goes_on
     let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 8).await;
     let session = testbed.session(0, &client);
     let moving = tokio::spawn(async move { session.command(to_node_1()).await });
-    died.notified().await;
+    tokio::time::timeout(PATIENCE, died.notified()).await.expect("it is asked to freeze");
     testbed.stop_node(1).await;
     seen.extend(ids_to_end(stream, PROMPT + 8).await);
     assert_eq!(seen, expected);
@@ -199,7 +200,7 @@ async fn when_the_receiver_dies_before_its_confirm_the_source_aborts_and_goes_on
 async fn a_restarted_holder_touches_and_goes_on_with_no_token_lost_or_twice() {
     let (sampling, expected) = control(90);
     let mut testbed = Testbed::start(&["eu"]).await;
-    let client = testbed.create(0, &["eu"], &sampling, 15).await;
+    let client = testbed.create(0, &["eu"], &sampling, PACE_MS).await;
     testbed.until_created(0, &client).await;
     let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 37).await;
     drop(stream);

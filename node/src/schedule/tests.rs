@@ -68,7 +68,7 @@ async fn a_session_that_nobody_reads_is_parked_on_a_full_engine_and_goes_on_when
     let thresholds = Thresholds {
         source_utilisation_ppm_min: 0,
         engine_idle_us_min: 0,
-        unread_us_min: 200_000,
+        unread_us_min: 2_000_000,
         ..Thresholds::default()
     };
     testbed.start_node(0, Seams { thresholds, ..Seams::default() }).await;

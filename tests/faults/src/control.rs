@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 /// The environment variable that names the file.
 pub const VARIABLE: &str = "BATCHMIND_FAULTS";
 
+/// Where a node keeps its sessions.
+pub const STEPS_BELOW: &str = "/sessions/";
+
 /// [`Control::space_left`] of a disk that takes what there is room for. Other than this, a new file is all zeros.
 pub const NO_LIMIT: i64 = -1;
 
@@ -26,9 +29,24 @@ pub struct Control {
     pub writes_refused: AtomicU64,
     /// Times that were moved.
     pub times_moved: AtomicU64,
+    /// The process ends, as by SIGKILL, in the step with this number; 0 for none. A step is a call that changes something
+    /// below a folder with the name [`STEPS_BELOW`]. A write is done by half.
+    pub dies_at: AtomicU64,
+    /// Steps since the number was set, which starts at 0 then.
+    pub steps: AtomicU64,
 }
 
 impl Control {
+    /// Whether steps are counted.
+    pub fn counts_steps(&self) -> bool {
+        self.dies_at.load(Relaxed) != 0
+    }
+
+    /// Counts a step. Whether it is the last.
+    pub fn is_last_step(&self) -> bool {
+        self.steps.fetch_add(1, Relaxed) + 1 == self.dies_at.load(Relaxed)
+    }
+
     /// How many of `wanted` bytes there is room for, which it takes.
     pub fn take_space(&self, wanted: usize) -> usize {
         let take = |left: i64| (left >= 0).then(|| left - left.min(i64::try_from(wanted).unwrap_or(i64::MAX)));

@@ -9,15 +9,18 @@
 )]
 
 use std::{
-    ffi::CStr,
+    ffi::{CStr, c_char},
+    io::Write as _,
     mem::MaybeUninit,
     ptr,
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-use libc::{c_int, c_long, c_uint, c_void, clockid_t, iovec, off_t, size_t, ssize_t, time_t, timespec, timeval};
+use libc::{
+    c_int, c_long, c_uint, c_void, clockid_t, iovec, mode_t, off_t, size_t, ssize_t, time_t, timespec, timeval,
+};
 
-use crate::control::{Control, VARIABLE};
+use crate::control::{Control, STEPS_BELOW, VARIABLE};
 
 static CONTROL: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
 
@@ -93,6 +96,45 @@ fn is_file(fd: c_int) -> bool {
     unsafe { libc::fstat(fd, found.as_mut_ptr()) == 0 && found.assume_init().st_mode & libc::S_IFMT == libc::S_IFREG }
 }
 
+/// Whether the process is to die in this call, which changes what `is_below` says is among the steps.
+fn dies(is_below: impl FnOnce() -> bool) -> bool {
+    control().is_some_and(|control| control.counts_steps() && is_below() && control.is_last_step())
+}
+
+/// Ends the process as if it were killed from outside.
+fn die() -> ! {
+    loop {
+        // SAFETY: these system calls take numbers only.
+        unsafe { libc::syscall(libc::SYS_kill, libc::syscall(libc::SYS_getpid), libc::SIGKILL) };
+    }
+}
+
+/// Whether what `fd` stands for lies where steps are counted.
+fn is_open_below(fd: c_int) -> bool {
+    let mut link = [0_u8; 32];
+    // The last byte stays zero: the number of a file is shorter.
+    if write!(&mut link[..31], "/proc/self/fd/{fd}").is_err() {
+        return false;
+    }
+    let mut target = [0_u8; 512];
+    // SAFETY: the name ends with a zero byte, and there is room for as much as is said.
+    let length = unsafe { libc::syscall(libc::SYS_readlink, link.as_ptr(), target.as_mut_ptr(), target.len()) };
+    usize::try_from(length).is_ok_and(|length| is_below(&target[..length]))
+}
+
+/// Whether the file of this name lies where steps are counted.
+///
+/// # Safety
+/// `path` is null or ends with a zero byte.
+unsafe fn is_named_below(path: *const c_char) -> bool {
+    // SAFETY: the caller's word.
+    !path.is_null() && is_below(unsafe { CStr::from_ptr(path) }.to_bytes())
+}
+
+fn is_below(path: &[u8]) -> bool {
+    path.windows(STEPS_BELOW.len()).any(|part| part == STEPS_BELOW.as_bytes())
+}
+
 /// Whether all of `buffers` may be written. They are never cut: a caller of these functions cannot tell where.
 ///
 /// # Safety
@@ -106,18 +148,65 @@ unsafe fn room_for_all(fd: c_int, buffers: *const iovec, count: c_int) -> bool {
 }
 
 macro_rules! syncs {
-    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) = $number:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident($fd:ident: c_int $(, $arg:ident: $type:ty)*) = $number:ident;)*) => {$(
         $(#[$doc])*
         // SAFETY: the name and the type are libc's.
         #[unsafe(no_mangle)]
-        pub extern "C" fn $name($($arg: $type),*) -> c_int {
+        pub extern "C" fn $name($fd: c_int $(, $arg: $type)*) -> c_int {
             if fails_sync() {
                 return fails(libc::EIO);
             }
+            if dies(|| is_open_below($fd)) {
+                die();
+            }
             // SAFETY: this system call takes numbers only.
-            unsafe { libc::syscall(libc::$number, $($arg),*) as c_int }
+            unsafe { libc::syscall(libc::$number, $fd $(, $arg)*) as c_int }
         }
     )*};
+}
+
+macro_rules! named {
+    ($($(#[$doc:meta])* $name:ident($path:ident $(, $arg:ident: $type:ty)*) = $number:ident;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// That of the system call.
+        // SAFETY: the name and the type are libc's.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name($path: *const c_char $(, $arg: $type)*) -> c_int {
+            // SAFETY: the caller's word.
+            if dies(|| unsafe { is_named_below($path) }) {
+                die();
+            }
+            // SAFETY: the caller's word.
+            unsafe { libc::syscall(libc::$number, $path $(, $arg)*) as c_int }
+        }
+    )*};
+}
+
+named! {
+    /// See rename(2).
+    rename(from, to: *const c_char) = SYS_rename;
+    /// See unlink(2).
+    unlink(path) = SYS_unlink;
+    /// See mkdir(2).
+    mkdir(path, mode: mode_t) = SYS_mkdir;
+    /// See rmdir(2).
+    rmdir(path) = SYS_rmdir;
+}
+
+/// See unlinkat(2).
+///
+/// # Safety
+/// That of the system call.
+// SAFETY: the name and the type are libc's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn unlinkat(folder: c_int, path: *const c_char, flags: c_int) -> c_int {
+    if dies(|| is_open_below(folder)) {
+        die();
+    }
+    // SAFETY: the caller's word.
+    unsafe { libc::syscall(libc::SYS_unlinkat, folder, path, flags) as c_int }
 }
 
 syncs! {
@@ -136,6 +225,11 @@ syncs! {
 // SAFETY: the name and the type are libc's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn write(fd: c_int, bytes: *const c_void, length: size_t) -> ssize_t {
+    if dies(|| is_open_below(fd)) {
+        // SAFETY: the caller's word for `length` bytes holds for fewer, too.
+        unsafe { libc::syscall(libc::SYS_write, fd, bytes, length / 2) };
+        die();
+    }
     match room(fd, length) {
         0 if length > 0 => fails::<i32>(libc::ENOSPC) as ssize_t,
         // SAFETY: the caller's word for `length` bytes holds for fewer, too.
@@ -152,6 +246,11 @@ macro_rules! positioned {
         // SAFETY: the name and the type are libc's; on 64-bit systems both offsets are of one type.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(fd: c_int, bytes: *const c_void, length: size_t, offset: off_t) -> ssize_t {
+            if dies(|| is_open_below(fd)) {
+                // SAFETY: the caller's word for `length` bytes holds for fewer, too.
+                unsafe { libc::syscall(libc::SYS_pwrite64, fd, bytes, length / 2, offset) };
+                die();
+            }
             match room(fd, length) {
                 0 if length > 0 => fails::<i32>(libc::ENOSPC) as ssize_t,
                 // SAFETY: the caller's word for `length` bytes holds for fewer, too.
@@ -175,6 +274,9 @@ positioned! {
 // SAFETY: the name and the type are libc's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn writev(fd: c_int, buffers: *const iovec, count: c_int) -> ssize_t {
+    if dies(|| is_open_below(fd)) {
+        die();
+    }
     // SAFETY: the caller's word.
     if !unsafe { room_for_all(fd, buffers, count) } {
         return fails::<i32>(libc::ENOSPC) as ssize_t;
@@ -192,6 +294,9 @@ macro_rules! positioned_vectors {
         // SAFETY: the name and the type are libc's; on 64-bit systems both offsets are of one type.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(fd: c_int, buffers: *const iovec, count: c_int, offset: off_t) -> ssize_t {
+            if dies(|| is_open_below(fd)) {
+                die();
+            }
             // SAFETY: the caller's word.
             if !unsafe { room_for_all(fd, buffers, count) } {
                 return fails::<i32>(libc::ENOSPC) as ssize_t;

@@ -7,6 +7,7 @@ use tokio::process::Command;
 
 use crate::{
     consortium::{Running, ask},
+    moves::migrate,
     program,
 };
 
@@ -48,8 +49,7 @@ async fn the_old_key_is_dead(cluster: &Cluster) {
     stream.read_until(10).await.expect("its first tokens");
     assert_eq!(stream.served_by, "eu-1");
     let stolen = cluster.copy_session_keys("eu-1", &stream.wallet).expect("its keys lie on its disk");
-    let moved = cluster.admin("eu-1").expect("its socket").migrate(&stream.wallet, "eu-2").await.expect("an answer");
-    moved.unwrap_or_else(|problem| panic!("{} {}", problem.code, problem.title));
+    migrate(cluster, "eu-1", &stream.wallet, "eu-2").await;
     let output = Command::new(program::forger())
         .arg("old-key")
         .arg("--genesis")

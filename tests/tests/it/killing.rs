@@ -12,6 +12,8 @@ use node::{
     },
 };
 
+use tokio::task::JoinHandle;
+
 use crate::{
     consortium::{EU, PATIENCE, Running, ask, assert_gapless, assert_no_evidence, control},
     crash, program,
@@ -28,7 +30,7 @@ const STALLED: Duration = Duration::from_secs(5);
 
 /// What is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Act {
+pub enum Act {
     Decode,
     Park,
     Resume,
@@ -38,7 +40,35 @@ enum Act {
     MoveTo,
 }
 
-const ACTS: [Act; 5] = [Act::Decode, Act::Park, Act::Resume, Act::MoveFrom, Act::MoveTo];
+impl Act {
+    pub const ALL: [Self; 5] = [Self::Decode, Self::Park, Self::Resume, Self::MoveFrom, Self::MoveTo];
+
+    /// Who dies.
+    pub fn victim(self, holder: &'static str, other: &'static str) -> &'static str {
+        if self == Self::MoveTo { other } else { holder }
+    }
+
+    /// Does what has to be before it.
+    pub async fn prepare(self, cluster: &Cluster, holder: &str, wallet: &str) {
+        if self == Self::Resume {
+            // It may be refused, if the session ended; the end of the round says so.
+            let _ = command(cluster, holder, "suspend", wallet).await;
+        }
+    }
+
+    /// Begins it. What came of it shows at the end of the round.
+    pub fn begin(self, cluster: &Cluster, holder: &str, other: &'static str, wallet: &str) -> JoinHandle<()> {
+        match self {
+            Self::Decode => tokio::spawn(async {}),
+            Self::Park => command(cluster, holder, "suspend", wallet),
+            Self::Resume => command(cluster, holder, "resume", wallet),
+            Self::MoveFrom | Self::MoveTo => {
+                let (wallet, admin) = (wallet.to_owned(), cluster.admin(holder).expect("its socket"));
+                tokio::spawn(async move { drop(admin.migrate(&wallet, other).await) })
+            }
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_killed_at_any_moment_of_a_session_costs_its_client_no_token() {
@@ -47,7 +77,7 @@ async fn a_node_killed_at_any_moment_of_a_session_costs_its_client_no_token() {
     let mut cluster = Running::start("warn,node=info").await;
     for round in 0..ROUNDS {
         // Each comes up.
-        let act = ACTS[(round as usize) % ACTS.len()];
+        let act = Act::ALL[(round as usize) % Act::ALL.len()];
         let request = ask("What does a session lose when its node dies?", TOKENS, chance.below(1 << 30), PACE_MS);
         let expected = control(&cluster, "eu-3", &request).await;
         let door = EU[chance.below(3) as usize];
@@ -70,39 +100,33 @@ async fn a_node_killed_at_any_moment_of_a_session_costs_its_client_no_token() {
 
 /// Begins what is to be cut off, and kills the node. Its name.
 async fn cut_off(cluster: &mut Running, stream: &TokenStream, act: Act, chance: &mut Chance) -> &'static str {
-    let holder = EU.into_iter().find(|node| *node == stream.served_by).expect("a node of the region");
-    let others: Vec<&str> = EU.into_iter().filter(|node| *node != holder).collect();
+    let (holder, others) = holder_and_others(stream);
     let other = others[chance.below(2) as usize];
-    let (wallet, admin) = (stream.wallet.clone(), cluster.admin(holder).expect("its socket"));
-    let begun = match act {
-        Act::Decode => None,
-        Act::Park => Some(command(cluster, holder, "suspend", &wallet)),
-        Act::Resume => {
-            // It may be refused, if the session ended; the end of the round says so.
-            let _ = command(cluster, holder, "suspend", &wallet).await;
-            Some(command(cluster, holder, "resume", &wallet))
-        }
-        // What came of it shows at the end.
-        Act::MoveFrom | Act::MoveTo => Some(tokio::spawn(async move { drop(admin.migrate(&wallet, other).await) })),
-    };
+    act.prepare(cluster, holder, &stream.wallet).await;
+    let begun = act.begin(cluster, holder, other, &stream.wallet);
     tokio::time::sleep(Duration::from_millis(chance.below(WITHIN_MS))).await;
-    let victim = if act == Act::MoveTo { other } else { holder };
+    let victim = act.victim(holder, other);
     cluster.kill(victim).await.expect("it ran");
-    if let Some(begun) = begun {
-        begun.await.expect("it does not panic");
-    }
+    begun.await.expect("it does not panic");
     victim
 }
 
+/// Who serves a stream, and the two who could.
+pub fn holder_and_others(stream: &TokenStream) -> (&'static str, [&'static str; 2]) {
+    let holder = EU.into_iter().find(|node| *node == stream.served_by).expect("a node of the region");
+    let mut others = EU.into_iter().filter(|node| *node != holder);
+    (holder, [(); 2].map(|()| others.next().expect("three nodes")))
+}
+
 /// `batchmind wallet` for one session, at a node that may die meanwhile.
-fn command(cluster: &Cluster, node: &str, word: &'static str, wallet: &str) -> tokio::task::JoinHandle<()> {
+fn command(cluster: &Cluster, node: &str, word: &'static str, wallet: &str) -> JoinHandle<()> {
     let folder = cluster.folder().join(node).to_str().expect("a path of our own").to_owned();
     let wallet = wallet.to_owned();
     tokio::task::spawn_blocking(move || drop(program::run(&["wallet", word, &wallet, "--data-dir", &folder])))
 }
 
 /// The client reads on until it has the last token: all parts of its stream.
-async fn read_to_end(cluster: &Cluster, first: TokenStream, door: &str) -> Vec<TokenStream> {
+pub async fn read_to_end(cluster: &Cluster, first: TokenStream, door: &str) -> Vec<TokenStream> {
     let begun = Instant::now();
     let (wallet, secret) = (first.wallet.clone(), first.resume_secret.clone());
     let (mut parts, mut refused) = (vec![first], None);

@@ -1,15 +1,14 @@
 //! A live session moves from node to node while its client reads, and the client cannot tell.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use node::demo::cluster::Cluster;
 use serde_json::Value;
 
-use crate::consortium::{EU, Running, ask, assert_gapless, control};
+use crate::consortium::{EU, PATIENCE, Running, ask, assert_gapless, control};
 
 /// Moves of the one session.
 const MOVES: usize = 6;
-const REFUSALS_MAX: usize = 5;
 const TOKENS: u32 = 400;
 /// Slow enough that all moves fall into the run, and the last token after them.
 const PACE_MS: u64 = 25;
@@ -46,10 +45,11 @@ async fn a_session_that_moves_again_and_again_gives_the_tokens_of_one_that_staye
     assert_eq!(record["record"]["epoch"], MOVES as u64, "one key epoch for each move: {record}");
 }
 
-/// Finality reaches one node before another: who has not heard of the last move yet may refuse the next one, for a moment.
+/// Finality reaches one node before another: who has not heard of the last move yet may refuse the next one, for a moment;
+/// and so may who has not heard of a node that is back.
 pub async fn migrate(cluster: &Cluster, holder: &str, wallet: &str, to: &str) -> Value {
-    let mut refusals = Vec::new();
-    while refusals.len() < REFUSALS_MAX {
+    let (begun, mut refusals) = (Instant::now(), Vec::new());
+    while begun.elapsed() < PATIENCE {
         match cluster.admin(holder).expect("its socket").migrate(wallet, to).await.expect("an answer") {
             Ok(report) => return report,
             Err(problem) => refusals.push(format!("{} {}", problem.code, problem.title)),

@@ -21,6 +21,7 @@ use wallet::{
 
 use crate::{
     consortium::{Running, ask, assert_gapless, control},
+    moves::migrate,
     needles::Needles,
 };
 
@@ -45,10 +46,8 @@ async fn no_log_no_file_and_no_problem_shows_a_key_a_prompt_or_an_answer() {
     let expected = control(&cluster, "eu-3", &moving).await;
     let mut before = cluster.tenant("eu-1").ask(&moving).await.expect("a session");
     before.read_until(20).await.expect("its first tokens");
-    let holder = cluster.admin(&before.served_by).expect("its socket");
     let to = if before.served_by == "eu-2" { "eu-1" } else { "eu-2" };
-    let moved = holder.migrate(&before.wallet, to).await.expect("an answer");
-    moved.unwrap_or_else(|problem| panic!("{} {}", problem.code, problem.title));
+    migrate(&cluster, &before.served_by, &before.wallet, to).await;
     let seen = before.seen.len();
     before.read_until(seen + 20).await.expect("tokens of the new holder");
     let wallet = WalletAddress(before.wallet.parse().expect("an address"));

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use node::demo::cluster::Cluster;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::consortium::{Running, ask, assert_gapless, control, until};
@@ -25,7 +26,7 @@ async fn a_session_outlives_its_engine_s_process() {
     let mut killed = Vec::new();
     for round in 1..=3 {
         stream.read_until(round * 40).await.expect("tokens");
-        let worker = worker(&killed).expect("the node has a worker");
+        let worker = worker_of(&cluster, "eu-1", &killed).await;
         kill_process(worker, Signal::KILL).expect("it runs");
         killed.push(worker);
     }
@@ -33,22 +34,34 @@ async fn a_session_outlives_its_engine_s_process() {
     assert_gapless(&[&stream]);
     assert_eq!(stream.ids(), expected, "other tokens than in one process");
 
-    let last = worker(&killed).expect("it was started again");
+    let last = worker_of(&cluster, "eu-1", &killed).await;
     cluster.kill("eu-1").await.expect("it ran");
     until("the worker ends with its node", async || !runs(last)).await;
 }
 
-/// The worker of the one node that has one, but for those that were killed. Tests have the cluster one after the other.
-fn worker(killed: &[Pid]) -> Option<Pid> {
-    fs::read_dir("/proc")
-        .ok()?
-        .filter_map(|entry| {
-            let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            let is_worker = arguments.split(|byte| *byte == 0).any(|argument| argument == b"engine-worker");
-            Pid::from_raw(pid).filter(|pid| is_worker && !killed.contains(pid))
-        })
-        .next()
+/// The worker of a node, once it has one that was not killed.
+async fn worker_of(cluster: &Cluster, node: &str, killed: &[Pid]) -> Pid {
+    let parent = cluster.process_id(node).expect("it runs").to_string();
+    let mut found = None;
+    until("the node has a worker", async || {
+        found = processes().into_iter().find(|pid| is_worker_of(*pid, &parent) && !killed.contains(pid));
+        found.is_some()
+    })
+    .await;
+    found.expect("just found")
+}
+
+fn processes() -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+fn is_worker_of(pid: Pid, parent: &str) -> bool {
+    let read = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", pid.as_raw_nonzero())).unwrap_or_default();
+    let is_worker = read("cmdline").split('\0').any(|argument| argument == "engine-worker");
+    // Behind the name, which ends with the last bracket: the state, then the parent.
+    let is_child = read("stat").rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) == Some(parent);
+    is_worker && is_child
 }
 
 fn runs(pid: Pid) -> bool {

@@ -223,6 +223,18 @@ impl Cluster {
         Self::start_with(nodes, Parameters::default()).await
     }
 
+    /// As [`Self::start`], for rules that no timer is part of: no pause of the machine ends a term.
+    pub async fn start_patient(nodes: u32) -> Self {
+        let patient = 8_000;
+        let parameters = Parameters {
+            leader_timeout_ms: patient,
+            view_timeout_ms: patient,
+            view_timeout_max_ms: 2 * patient,
+            ..Parameters::default()
+        };
+        Self::start_with(nodes, parameters).await
+    }
+
     pub async fn start_with(nodes: u32, parameters: Parameters) -> Self {
         let dirs = (0..nodes).map(|_| tempfile::tempdir().expect("tempdir")).collect();
         let consortium = testing::consortium_with(nodes, parameters);
@@ -236,7 +248,16 @@ impl Cluster {
 
     /// Starts a node on its files.
     pub async fn open(&self, node: u32) -> Result<Replica, Fault> {
-        let replica = self.open_on(node, self.dir(node), true).await?;
+        // A replica that was closed is not counted any more a moment before its files are free.
+        let give_up = Instant::now() + Duration::from_secs(60);
+        let replica = loop {
+            match self.open_on(node, self.dir(node), true).await {
+                Err(Fault::Rocks { source, .. }) if is_held(&source) && Instant::now() < give_up => {
+                    sleep(Duration::from_millis(5)).await;
+                }
+                opened => break opened?,
+            }
+        };
         self.board.replicas.lock().expect("lock").insert(NodeId::new(node), replica.clone());
         Ok(replica)
     }
@@ -267,9 +288,11 @@ impl Cluster {
     pub async fn close(&self, node: u32) {
         let replica = self.board.replicas.lock().expect("lock").remove(&NodeId::new(node)).expect("it runs");
         replica.shutdown().await;
-        let shared = Arc::downgrade(&replica.shared);
+        // What it holds is dropped in the order of its fields: the stores before this one.
+        let mut gone = replica.shared.asked.subscribe();
         drop(replica);
-        until("the files are free", || shared.strong_count() == 0).await;
+        let gone = async { while gone.changed().await.is_ok() {} };
+        timeout(Duration::from_secs(60), gone).await.expect("the files are free within a minute");
     }
 
     /// Sets the clock of a node back to so many ms before the others'.
@@ -356,6 +379,11 @@ impl Cluster {
             sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// Whether RocksDB says that the files are in somebody's hands.
+fn is_held(error: &rocksdb::Error) -> bool {
+    error.as_ref().contains("lock hold by current process")
 }
 
 pub async fn until(what: &str, done: impl Fn() -> bool) {

@@ -81,7 +81,8 @@ async fn a_node_that_joins_follows_first_votes_once_it_is_reinstated_and_leads()
     assert!(matches!(refused, JoinFault::NoNode { .. }) && !cluster.dir(number).exists(), "{refused:?}");
     let (came, extent) = joined(&cluster, &[0, 1, 2], number, &node_key(number)).await.expect("the ledger knows it");
     assert_eq!((came.node, came.executed.height), (node(number), extent.tip().height));
-    assert_eq!(extent.state_at(), extent.tip().height, "the nodes have just pinned it");
+    // They have just pinned it. Who leads after the leader's restart may have made a block since.
+    assert!(extent.tip().height.get() - extent.state_at().get() <= 1, "{extent:?}");
     let replica = cluster.open(number).await.expect("opens");
     holds_the_same(&cluster, &replica, 1);
     cluster.finalize(0, 2).await;

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use wallet::units::NodeId;
+
 use super::{
     backup::{archive, replace},
     cluster::{Cluster, until},
@@ -28,9 +30,11 @@ async fn a_node_restored_from_another_nodes_backup_catches_up_and_votes_again() 
         cluster.finalize(0, decisions).await;
     }
     replace(&cluster, 2, &archive);
+    cluster.board.isolate(NodeId::new(2));
     let replica = cluster.open(2).await.expect("opens");
     assert!(!replica.metrics().votes, "what its key signed is not in the archive");
     assert!(!*replica.recovered().borrow(), "nor is what became final after it");
+    cluster.board.heal();
     until_it_votes(&cluster, 2, 1).await;
     assert!(*replica.recovered().borrow());
     cluster.settle().await;
@@ -69,8 +73,10 @@ async fn an_archive_of_one_block_makes_a_node_that_is_silent_and_catches_up() {
     let first = archive_up_to(&cluster, 0, 1);
     cluster.close(2).await;
     replace(&cluster, 2, &first);
+    cluster.board.isolate(NodeId::new(2));
     let replica = cluster.open(2).await.expect("opens");
     assert!(!replica.metrics().votes, "its key has voted");
+    cluster.board.heal();
     until_it_votes(&cluster, 2, 1).await;
     cluster.settle().await;
     no_evidence(&cluster, 4);

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use wallet::units::NodeId;
+
 use super::cluster::{Cluster, until};
 use crate::{evidence::EvidenceFile, shell::vote_record::VoteFile};
 
@@ -41,9 +43,11 @@ async fn a_node_without_its_vote_record_is_silent_until_its_resumption_is_final(
     cluster.finalize(0, 1).await;
     cluster.close(2).await;
     fs::remove_file(cluster.dir(2).join("votes")).expect("it was there");
+    cluster.board.isolate(NodeId::new(2));
     let replica = cluster.open(2).await.expect("opens");
     assert!(!replica.metrics().votes);
     assert_eq!(replica.state().state.resumption(replica.shared.me), None);
+    cluster.board.heal();
     until_it_votes(&cluster, 2, 1).await;
     let resumed = replica.state().state.resumption(replica.shared.me).expect("on the ledger");
     cluster.settle().await;

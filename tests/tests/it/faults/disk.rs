@@ -1,12 +1,12 @@
 //! A disk that is full, and one that does not sync any more: the node stops and says why, and comes back when it can.
 
 use super::{SOME, Storm};
-use crate::consortium::{ask, assert_gapless, control};
+use crate::consortium::{EU, ask, assert_gapless, control};
 
 /// Long enough for some blocks, and short of what a storm writes.
 const ROOM: u32 = 200_000;
 /// A session that decodes meanwhile: long enough not to end before.
-const TOKENS: u32 = 280;
+const TOKENS: u32 = 840;
 const PACE_MS: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,7 +33,8 @@ async fn a_node_whose_disk_does_not_sync_stops_says_so_and_comes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_disk_is_full_stops_says_so_and_comes_back_with_its_sessions() {
     let mut storm = Storm::start().await;
-    for (full, seed) in [storm.follower().await, storm.leader().await].into_iter().zip(40..) {
+    let leader = leader_with_sessions(&mut storm).await;
+    for (full, seed) in [storm.follower().await, leader].into_iter().zip(40..) {
         let request = ask("What goes on where there was no room?", TOKENS, seed, PACE_MS);
         let expected = control(&storm, full, &request).await;
         let mut cut = storm.tenant(full).ask(&request).await.expect("a session");
@@ -60,6 +61,20 @@ async fn a_node_whose_disk_is_full_stops_says_so_and_comes_back_with_its_session
         assert_eq!([cut.ids(), rest.ids()].concat(), expected, "{full} went on with other tokens");
     }
     storm.end().await;
+}
+
+/// A leader in the tenant's region: one elsewhere is sent away.
+async fn leader_with_sessions(storm: &mut Storm) -> &'static str {
+    loop {
+        let leader = storm.leader().await;
+        if EU.contains(&leader) {
+            return leader;
+        }
+        storm.kill(leader).await.expect("it ran");
+        storm.load.until_more(SOME, &format!("without {leader}")).await;
+        storm.restart(leader).await.expect("it starts on its own files");
+        storm.until_even().await;
+    }
 }
 
 /// The process ends by itself, not by a signal, and what it says after the first `said` bytes of its log ends with the

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{BufRead as _, BufReader, Write as _},
+    os::unix::process::ExitStatusExt as _,
+    path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -49,20 +52,43 @@ fn a_process_syncs_writes_and_tells_the_time_as_its_switch_says() {
     probe.assert_well();
 }
 
+#[test]
+fn a_process_dies_in_the_step_it_is_told_with_half_of_its_write_done() {
+    let mut probe = Probe::start_in("sessions");
+    let before = probe.length();
+    // Two syncs, then the write.
+    probe.switch.dies_at(Some(3));
+    assert!(probe.dies(), "it went on");
+    assert_eq!(probe.length(), before + 50);
+
+    let mut elsewhere = Probe::start_in("elsewhere");
+    elsewhere.switch.dies_at(Some(1));
+    elsewhere.assert_well();
+}
+
 struct Probe {
     switch: Switch,
     child: Child,
     commands: ChildStdin,
     answers: BufReader<ChildStdout>,
+    file: PathBuf,
+    /// Removed with it.
     _folder: tempfile::TempDir,
 }
 
 impl Probe {
     fn start() -> Self {
+        Self::start_in("files")
+    }
+
+    /// Its file lies in a folder of this name.
+    fn start_in(name: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let switch = Switch::new(&folder.path().join("faults"));
+        let file = folder.path().join(name).join("file");
+        fs::create_dir(folder.path().join(name)).expect("a folder of our own");
         let mut child = Command::new(env!("CARGO_BIN_EXE_probe"))
-            .arg(folder.path().join("file"))
+            .arg(&file)
             .envs(switch.variables())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -70,7 +96,7 @@ impl Probe {
             .expect("the probe starts");
         let commands = child.stdin.take().expect("piped");
         let answers = BufReader::new(child.stdout.take().expect("piped"));
-        let mut probe = Self { switch, child, commands, answers, _folder: folder };
+        let mut probe = Self { switch, child, commands, answers, file, _folder: folder };
         probe.assert_well();
         probe
     }
@@ -88,6 +114,16 @@ impl Probe {
             line.clear();
         }
         panic!("the probe ended after {said:?}")
+    }
+
+    /// Whether it ends by SIGKILL before it has answered.
+    fn dies(&mut self) -> bool {
+        writeln!(self.commands).expect("it reads");
+        self.child.wait().expect("it ends").signal() == Some(9)
+    }
+
+    fn length(&self) -> u64 {
+        fs::metadata(&self.file).expect("it is there").len()
     }
 
     fn assert_well(&mut self) {

@@ -13,6 +13,7 @@ mod namespaces;
 mod partition;
 mod proxies;
 mod rollback;
+mod steps;
 mod stop;
 mod storm;
 mod switch;

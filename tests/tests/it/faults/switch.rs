@@ -52,6 +52,12 @@ impl Switch {
         self.set(offset_of!(Control, clock_offset_ms), offset);
     }
 
+    /// The process dies in this step of those that change its sessions' files, counted from now on; in none if none.
+    pub fn dies_at(&self, step: Option<u32>) {
+        self.set(offset_of!(Control, steps), 0);
+        self.set(offset_of!(Control, dies_at), step.map_or(0, i64::from));
+    }
+
     /// How many processes obeyed so far.
     pub fn loaded(&self) -> i64 {
         self.get(offset_of!(Control, loaded))
