@@ -139,7 +139,7 @@ impl Actor {
             return Err(MoveRefusal::OfferUnknown.into());
         };
         let mut tail = TailContents {
-            continuation: held.sign(keys, self.wallet, Stand::Ready, &page)?.as_bytes().to_vec(),
+            continuation: held.sign(keys, self.wallet, Stand::Ready, &page)?.signed.as_bytes().to_vec(),
             page: page.to_vec(),
             tokens: wallet::codec::encode(held.tokens()),
             record: record.encode(),

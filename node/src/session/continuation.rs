@@ -2,8 +2,8 @@
 
 use gpu::{
     TailPage,
-    continuation::{Bound, ContinuationRefusal, EffectId, Flags, SignedContinuation, Standing, Status, Tail},
-    stream::{RootLog, Stream as _},
+    continuation::{Beside, Bound, ContinuationRefusal, EffectId, Flags, SignedContinuation, Standing, Status, Tail},
+    stream::{Accumulator, Stream as _},
 };
 use wallet::{
     digest::Digest,
@@ -21,6 +21,14 @@ use super::{
     start::{SessionStart, StreamBounds},
 };
 use crate::migration::refusal::Refusal as MoveRefusal;
+
+/// A continuation as a session's folder has it.
+pub(crate) struct Kept {
+    /// The continuation.
+    pub(crate) signed: SignedContinuation,
+    /// The page after the full ones that it refers to.
+    pub(crate) tail: Option<Tail>,
+}
 
 /// How a session stands that nothing is in doubt of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +51,7 @@ impl Held {
         wallet: WalletAddress,
         stand: Stand,
         tail: &[u8],
-    ) -> Result<SignedContinuation, Refusal> {
+    ) -> Result<Kept, Refusal> {
         let kv = self.kv_bound()?;
         let journal = self.journal().bound().map_err(DiskFault::from)?;
         let tail = tail_of(tail, kv);
@@ -68,7 +76,8 @@ impl Held {
             policy: keys.policy.commitment().0,
             deadline_us: 0,
         };
-        Ok(self.start.body(bounds)?.sign(&standing, &keys.holder.key())?)
+        let signed = self.start.body(bounds)?.sign(&standing, &keys.holder.key())?;
+        Ok(Kept { signed, tail })
     }
 
     /// Signs the continuation and keeps it: what the session goes on from after a restart.
@@ -79,18 +88,18 @@ impl Held {
         stand: Stand,
         tail: &[u8],
     ) -> Result<(), Refusal> {
-        let signed = self.sign(keys, dir.wallet(), stand, tail)?;
-        self.keep(dir, keys, signed)
+        let kept = self.sign(keys, dir.wallet(), stand, tail)?;
+        self.keep(dir, keys, kept)
     }
 
     /// All that the continuation refers to is durable before it is: else a crash would leave it without.
-    fn keep(&mut self, dir: &SessionDir, keys: &HolderKeys, signed: SignedContinuation) -> Result<(), Refusal> {
+    fn keep(&mut self, dir: &SessionDir, keys: &HolderKeys, kept: Kept) -> Result<(), Refusal> {
         self.sync()?;
         if let Some(kv) = self.kv() {
             gpu::stream::StreamWriter::sync(kv).map_err(|fault| stream_fault(kv, fault))?;
         }
-        dir.save_continuation(keys, signed.as_bytes())?;
-        self.set_continuation(signed);
+        dir.save_continuation(keys, kept.signed.as_bytes())?;
+        self.set_kept(kept);
         Ok(())
     }
 
@@ -103,9 +112,9 @@ impl Held {
         tail: &[u8],
     ) -> Result<(), Refusal> {
         let stand = if until_read { Stand::Unread } else { Stand::Parked };
-        let signed = self.sign(keys, dir.wallet(), stand, tail)?;
+        let kept = self.sign(keys, dir.wallet(), stand, tail)?;
         dir.save_tail(keys, tail)?;
-        self.keep(dir, keys, signed)
+        self.keep(dir, keys, kept)
     }
 
     /// Whether the session may go on: nobody has to decide before.
@@ -138,13 +147,12 @@ impl Held {
         stream: &StreamDescriptor,
         full: u64,
     ) -> Vec<u8> {
-        let expected = self.continuation().filter(|_| self.is_parked()).and_then(|kept| SessionStart::read(kept).ok());
-        let Some((_, StreamBounds { kv, tail: Some(tail), .. })) = expected else { return Vec::new() };
+        let Some(tail) = self.kept_tail().filter(|_| self.is_parked()) else { return Vec::new() };
         let page = dir.load_tail(keys).ok().flatten().unwrap_or_default();
         let parsed = Page::parse(page.clone(), stream, Some(&keys.page_hash)).ok();
         let is_it = parsed.is_some_and(|page| {
             let head = page.head();
-            (head.hash, head.fill, head.position) == (tail.hash, u16::from(tail.rows), kv.to) && kv.to == full
+            (head.hash, head.fill, head.position) == (tail.hash, u16::from(tail.rows), full)
         });
         if is_it { page } else { Vec::new() }
     }
@@ -154,7 +162,7 @@ impl Held {
         let to = self.content.pages();
         let root = match self.kv() {
             Some(kv) => kv.root(to).map_err(|fault| stream_fault(kv, fault))?,
-            None => RootLog::new().root(0).map_err(|fault| DiskFault::Journal(fault.into()))?,
+            None => no_pages().root,
         };
         Ok(Bound { root, to })
     }
@@ -196,20 +204,20 @@ pub(crate) struct Received {
     pub(crate) journal: Bound,
 }
 
-/// Reads a continuation that came with the full pages `kv` and the page after them, which is empty if there is none.
+/// Reads a continuation that came with this beside it.
 ///
 /// # Errors
 /// [`Refusal::Continuation`] if the source of record did not sign it, or one of its effects is in doubt;
 /// [`MoveRefusal::Unverified`] if it is of another wallet or epoch, has ended, or does not refer to these pages.
-pub(crate) fn receive(bytes: &[u8], source: &Source, kv: Bound, page: &[u8]) -> Result<Received, Refusal> {
+pub(crate) fn receive(bytes: &[u8], source: &Source, beside: &Beside<'_>) -> Result<Received, Refusal> {
     let holder = source.holder_key.decompress().map_err(|_| ContinuationRefusal::SignatureInvalid)?;
     let signed = SignedContinuation::decode(bytes.to_vec(), &holder)?;
-    let (start, bounds) = SessionStart::read(&signed)?;
+    let (start, bounds) = SessionStart::read(&signed, beside)?;
     let head = signed.head();
     if (head.id, head.epoch, head.policy) != (source.wallet.0, source.epoch.get(), source.policy.0) {
         return Err(unverified("the continuation is of another wallet or epoch"));
     }
-    if bounds.kv != kv || bounds.tail != tail_of(page, kv) {
+    if (bounds.kv, bounds.tail) != (beside.kv, beside.tail) {
         return Err(unverified("the pages are not those of the continuation"));
     }
     match head.status {
@@ -234,10 +242,15 @@ pub(crate) fn engine_tail(page: &[u8]) -> Option<TailPage> {
 }
 
 /// The reference to the page after `kv`; none if this is not it.
-fn tail_of(page: &[u8], kv: Bound) -> Option<Tail> {
+pub(crate) fn tail_of(page: &[u8], kv: Bound) -> Option<Tail> {
     let head = wallet::page::PageHead::decode(page.first_chunk()?).ok()?;
     let rows = u8::try_from(head.fill).ok()?;
     (head.position == kv.to && !head.is_full()).then_some(Tail { rows, hash: head.hash })
+}
+
+/// No full pages.
+pub(crate) fn no_pages() -> Bound {
+    Bound { root: Accumulator::new().root(), to: 0 }
 }
 
 /// The first continuation of a wallet has none before it.
@@ -245,7 +258,7 @@ pub(crate) const NO_PARENT: Digest = Digest::ZERO;
 
 #[cfg(test)]
 mod tests {
-    use gpu::{SamplingParams, stream::Accumulator};
+    use gpu::SamplingParams;
     use wallet::{
         chain::PageHashKey,
         identity::{RegionId, SecretKey},
@@ -324,7 +337,9 @@ mod tests {
     #[test]
     fn only_what_the_source_of_record_signed_for_these_pages_is_taken() {
         let (kv, page) = pages();
-        let taken = |bytes: &[u8]| receive(bytes, &source(), kv, &page).map_err(|refusal| refusal.code().to_owned());
+        let hash_key = PageHashKey::from_bytes([7; 32]);
+        let beside = Beside { tokens: &[], key: &hash_key, kv, tail: tail_of(&page, kv) };
+        let taken = |bytes: &[u8]| receive(bytes, &source(), &beside).map_err(|refusal| refusal.code().to_owned());
         let received = taken(&signed(|_, _| (), &key())).expect("it is the source's");
         assert_eq!((received.start.terms.pace_ms, received.journal.to), (9, 19));
         let other = SecretKey::from_seed(&[9; 32]);

@@ -13,6 +13,8 @@ pub(crate) mod continuation;
 pub mod disk;
 mod emission;
 mod evidence;
+#[cfg(test)]
+mod golden;
 pub(crate) mod held;
 mod ledger;
 mod parking;

@@ -7,16 +7,13 @@ use gpu::FinishReason;
 use ledger::event::CloseReason;
 use tokio::time::Instant;
 use wallet::handoff::Mode;
-use zeroize::Zeroizing;
 
 use super::{
     actor::Actor,
-    continuation::engine_tail,
     disk::{DiskFault, HolderKeys},
     held::Held,
     refusal::Refusal,
 };
-use crate::engine::Arrival;
 
 /// The wait before a session is rebuilt again that could not be; doubles up to [`AGAIN_AFTER_MAX`]. To try reads all of its
 /// pages.
@@ -137,22 +134,7 @@ impl Actor {
             return Ok(());
         }
         let stream = self.context.engine.stream();
-        let salt = self.keys.as_ref().ok_or(Refusal::Disk)?.prefix_salt.clone();
-        let arrival = self
-            .on_disk(move |held, dir, keys| {
-                let pages = held.surviving_pages(dir, keys, &stream);
-                let tail = Zeroizing::new(held.parked_tail(dir, keys, &stream, pages.len() as u64));
-                Ok(Arrival {
-                    tokens: held.tokens().to_vec(),
-                    prompt_tokens: held.start.prompt_tokens,
-                    sampling: held.start.sampling.clone(),
-                    pages,
-                    tail: engine_tail(&tail),
-                    salt,
-                    pace: Duration::from_millis(u64::from(held.start.terms.pace_ms)),
-                })
-            })
-            .await?;
+        let arrival = self.on_disk(move |held, dir, keys| Ok(held.arrival(dir, keys, &stream))).await?;
         let known = u32::try_from(arrival.tokens.len()).unwrap_or(u32::MAX);
         let (sequence, started) = self.context.engine.start(arrival, false).await?;
         self.sequence = Some(sequence);

@@ -10,7 +10,7 @@ mod files;
 mod secrets;
 mod streams;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{
     fs::{self, File},

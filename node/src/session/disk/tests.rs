@@ -26,7 +26,7 @@ fn region() -> RegionId {
     RegionId::try_from("eu".to_owned()).expect("a region name")
 }
 
-fn keys() -> HolderKeys {
+pub(in crate::session) fn keys() -> HolderKeys {
     let regions = BTreeSet::from([region()]);
     let policy = JurisdictionPolicy { allowed: regions.clone() };
     HolderKeys {

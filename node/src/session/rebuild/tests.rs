@@ -11,10 +11,10 @@ use super::super::{
     continuation::NO_PARENT,
     disk::{SessionDir, SessionsDir},
     request::{ResumeSecret, Sampling},
-    start::SessionStart,
     tests::request,
 };
 use super::*;
+use crate::engine::Arrival;
 use crate::testbed::{PATIENCE, Testbed, control, ids, prompt};
 
 /// A session of a node whose engine has `blocks` blocks, in the hands of the test.
@@ -133,8 +133,7 @@ async fn pages_of_tokens_that_the_journal_has_lost_are_not_given_to_the_engine()
     let context = testbed.node(0).sessions().context();
     let dir = context.disk.session(client.reply.wallet);
     let keys = dir.load_keys().expect("readable").expect("it is held here");
-    let kept = super::super::continuation::load(&dir, &keys).expect("readable").expect("it is kept");
-    let (start, _) = SessionStart::read(&kept).expect("a session's");
+    let start = super::super::tests::kept_start(&dir, &keys);
 
     // The pages as they are, beside a journal that ends earlier.
     let folder = tempfile::tempdir().expect("a temporary folder");
