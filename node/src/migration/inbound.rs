@@ -332,7 +332,7 @@ impl Actor {
         let kv = bound(&inbound.pages);
         let record = self.context.replica.state().state.wallet(self.wallet).ok_or(MoveRefusal::OfferUnknown)?;
         let Arrived { received, tokens } = Arrived::read(&tail, &ticket, &record, (kv, &opened.secrets.page_hash_key))?;
-        let Received { digest: parent, start, journal } = received;
+        let Received { inherited, start, journal } = received;
         let chain = ChainKey::next(&opened.secrets.link, &opened.hop.migration, &random());
         let keys = HolderKeys {
             epoch: ticket.ticket.epoch,
@@ -367,7 +367,7 @@ impl Actor {
         let (kept_keys, kept_handover) = (keys.clone(), handover.clone());
         let durable = tokio::task::spawn_blocking(move || {
             dir.save_handover(&kept_handover)?;
-            let held = Held::begin(&dir, &kept_keys, start, &tokens, parent, &engine)?;
+            let held = Held::begin(&dir, &kept_keys, start, &tokens, inherited, &engine)?;
             if held.journal().bound().map_err(DiskFault::from)? != journal {
                 return Err(unverified("the tokens are not those of the continuation"));
             }

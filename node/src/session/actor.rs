@@ -18,7 +18,7 @@ use wallet::{
 use super::{
     Message, PeerAsk, Session, SessionCommand, Sessions, Terms,
     context::{NodeContext, now, random},
-    continuation::NO_PARENT,
+    continuation::Inherited,
     disk::{HolderKeys, HolderSeed, SessionDir},
     evidence::Evidence,
     held::Held,
@@ -147,7 +147,7 @@ impl Actor {
         let mut actor = Self::new(sessions, wallet, handoff);
         actor.sequence = Some(sequence);
         actor.dir.save_keys(&keys)?;
-        let held = Held::begin(&actor.dir, &keys, start, &prompt, NO_PARENT, &context.engine)?;
+        let held = Held::begin(&actor.dir, &keys, start, &prompt, Inherited::default(), &context.engine)?;
         actor.held = Some(held);
         actor.hold(keys);
         actor.submit_creation();

@@ -15,6 +15,7 @@ use wallet::{
 };
 
 use super::{
+    context::now,
     disk::{DiskFault, HolderKeys, SessionDir, stream_fault},
     held::Held,
     refusal::Refusal,
@@ -56,7 +57,7 @@ impl Held {
         let journal = self.journal().bound().map_err(DiskFault::from)?;
         let tail = tail_of(tail, kv);
         let bounds = StreamBounds { journal, kv, tail, finish: self.journal().finished() };
-        let parent = self.continuation().map_or(self.parent(), SignedContinuation::digest);
+        let before = self.inherited();
         let (status, awaits) = match (self.journal().in_doubt().first(), stand) {
             (Some(effect), _) => (Status::InDoubt, effect.id),
             (None, Stand::Ready) => (Status::Ready, EffectId::NONE),
@@ -67,14 +68,14 @@ impl Held {
             id: wallet.0,
             epoch: keys.epoch.get(),
             // What it does is what its tenant agreed to: these numerics, and nobody but its holder.
-            flags: Flags { want_exact: true, confidential: true, ..Flags::default() },
+            flags: Flags { pinned: before.pinned, want_exact: true, confidential: true, ..Flags::default() },
             status,
-            priority: 0,
-            parent,
+            priority: before.priority,
+            parent: before.parent,
             awaits,
             numerics: self.start.numerics,
             policy: keys.policy.commitment().0,
-            deadline_us: 0,
+            deadline_us: before.deadline_us,
         };
         let signed = self.start.body(bounds)?.sign(&standing, &keys.holder.key())?;
         Ok(Kept { signed, tail })
@@ -117,14 +118,25 @@ impl Held {
         self.keep(dir, keys, kept)
     }
 
-    /// Whether the session may go on: nobody has to decide before.
+    /// Whether the session may go on: nobody has to decide before, and its time is not over.
     ///
     /// # Errors
-    /// [`ContinuationRefusal::InDoubt`] if it is not known whether one of its effects happened.
+    /// [`ContinuationRefusal::InDoubt`] if it is not known whether one of its effects happened;
+    /// [`ContinuationRefusal::Overdue`].
     pub(crate) fn may_go_on(&self) -> Result<(), ContinuationRefusal> {
-        let in_doubt = self.journal().in_doubt();
-        let Some(first) = in_doubt.first() else { return Ok(()) };
-        Err(ContinuationRefusal::InDoubt { count: in_doubt.len(), first: first.id })
+        match self.journal().in_doubt() {
+            [] => in_time(self.inherited().deadline_us),
+            all @ [first, ..] => Err(ContinuationRefusal::InDoubt { count: all.len(), first: first.id }),
+        }
+    }
+
+    /// Whether the session may leave this holder: [`Self::may_go_on`], and it is not pinned.
+    ///
+    /// # Errors
+    /// [`ContinuationRefusal::Pinned`], and those of [`Self::may_go_on`].
+    pub(crate) fn may_move(&self) -> Result<(), ContinuationRefusal> {
+        self.may_go_on()?;
+        if self.inherited().pinned { Err(ContinuationRefusal::Pinned) } else { Ok(()) }
     }
 
     /// Whether the session is parked: the kept continuation says so, and nothing has happened since.
@@ -196,8 +208,8 @@ pub(crate) struct Source {
 /// A continuation that came with a hop, checked but for its journal.
 #[derive(Debug)]
 pub(crate) struct Received {
-    /// Its digest: what the next one follows.
-    pub(crate) digest: Digest,
+    /// What the next one takes over from it.
+    pub(crate) inherited: Inherited,
     /// The session.
     pub(crate) start: SessionStart,
     /// What its journal must be.
@@ -207,7 +219,8 @@ pub(crate) struct Received {
 /// Reads a continuation that came with this beside it.
 ///
 /// # Errors
-/// [`Refusal::Continuation`] if the source of record did not sign it, or one of its effects is in doubt;
+/// [`Refusal::Continuation`] if the source of record did not sign it, it is pinned there or overdue, or one of its effects
+/// is in doubt;
 /// [`MoveRefusal::Unverified`] if it is of another wallet or epoch, has ended, or does not refer to these pages.
 pub(crate) fn receive(bytes: &[u8], source: &Source, beside: &Beside<'_>) -> Result<Received, Refusal> {
     let holder = source.holder_key.decompress().map_err(|_| ContinuationRefusal::SignatureInvalid)?;
@@ -226,7 +239,11 @@ pub(crate) fn receive(bytes: &[u8], source: &Source, beside: &Beside<'_>) -> Res
         Status::InDoubt => return Err(ContinuationRefusal::InDoubt { count: 1, first: head.awaits }.into()),
         Status::Done | Status::Failed => return Err(unverified("the session has ended")),
     }
-    Ok(Received { digest: signed.digest(), start, journal: bounds.journal })
+    if head.flags.pinned {
+        return Err(ContinuationRefusal::Pinned.into());
+    }
+    in_time(head.deadline_us)?;
+    Ok(Received { inherited: Inherited::of(&signed), start, journal: bounds.journal })
 }
 
 /// What came does not belong together.
@@ -253,8 +270,33 @@ pub(crate) fn no_pages() -> Bound {
     Bound { root: Accumulator::new().root(), to: 0 }
 }
 
-/// The first continuation of a wallet has none before it.
-pub(crate) const NO_PARENT: Digest = Digest::ZERO;
+/// What a continuation takes over from the one before it. The first one of a wallet has none, and takes the default.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Inherited {
+    /// Digest of the one before; zero if there is none.
+    pub(crate) parent: Digest,
+    /// The session stays where it is.
+    pub(crate) pinned: bool,
+    /// Passed on; nothing orders sessions by it yet.
+    pub(crate) priority: u8,
+    /// The session goes on before this time, in microseconds since the Unix epoch, or not at all; 0 if there is none.
+    pub(crate) deadline_us: u64,
+}
+
+impl Inherited {
+    /// What `signed` leaves.
+    pub(crate) fn of(signed: &SignedContinuation) -> Self {
+        let head = signed.head();
+        let (pinned, priority, deadline_us) = (head.flags.pinned, head.priority, head.deadline_us);
+        Self { parent: signed.digest(), pinned, priority, deadline_us }
+    }
+}
+
+/// Whether this deadline has not passed, by the clock of this node.
+fn in_time(deadline_us: u64) -> Result<(), ContinuationRefusal> {
+    let is_over = deadline_us > 0 && deadline_us / 1_000 < now().get();
+    if is_over { Err(ContinuationRefusal::Overdue { deadline_us }) } else { Ok(()) }
+}
 
 #[cfg(test)]
 mod tests {
@@ -312,7 +354,7 @@ mod tests {
             flags: Flags::default(),
             status: Status::Ready,
             priority: 0,
-            parent: NO_PARENT,
+            parent: Digest::ZERO,
             awaits: EffectId::NONE,
             numerics: Digest([6; 32]),
             policy: source().policy.0,
@@ -360,6 +402,13 @@ mod tests {
         assert!(taken(&signed(|_, standing| standing.status = Status::Parked, &key())).is_ok(), "it stands, no more");
         let doubted = signed(|_, standing| standing.status = Status::InDoubt, &key());
         assert_eq!(taken(&doubted).expect_err("somebody has to decide first"), "E-317");
+        let pinned = signed(|_, standing| standing.flags.pinned = true, &key());
+        assert_eq!(taken(&pinned).expect_err("it stays where it is"), "E-320");
+        let overdue = signed(|_, standing| standing.deadline_us = 1_000, &key());
+        assert_eq!(taken(&overdue).expect_err("its time is over"), "E-321");
+        let urgent = signed(|_, standing| (standing.deadline_us, standing.priority) = (u64::MAX, 9), &key());
+        let inherited = taken(&urgent).expect("there is time").inherited;
+        assert_eq!((inherited.deadline_us, inherited.priority), (u64::MAX, 9), "what the next one says too");
         let whole = signed(|_, _| (), &key());
         for at in (0..whole.len()).step_by(7) {
             let mut damaged = whole.clone();

@@ -9,7 +9,7 @@ use gpu::{EngineOptions, Model, continuation::SCHEMA};
 use wallet::{codec, digest::Digest, grant::WalletAddress, identity::SecretKey, units::TokenCount};
 
 use super::{
-    continuation::NO_PARENT,
+    continuation::Inherited,
     disk::{SessionDir, SessionsDir, tests::keys},
     held::Held,
     start::{SessionStart, SessionTerms},
@@ -146,7 +146,7 @@ async fn write_the_golden_folder() {
         },
     };
     dir.save_keys(&keys).expect("writable");
-    let mut held = Held::begin(&dir, &keys, start, &prompt(), NO_PARENT, &engine).expect("writable");
+    let mut held = Held::begin(&dir, &keys, start, &prompt(), Inherited::default(), &engine).expect("writable");
     let arrival = held.arrival(&dir, &keys, &engine.stream());
     let (mut sequence, _) = engine.start(arrival, false).await.expect("room");
     take(&mut held, &mut sequence, 20).await;

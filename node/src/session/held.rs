@@ -8,7 +8,6 @@ use gpu::{
 };
 use wallet::{
     content::ContentChain,
-    digest::Digest,
     page::{HEAD_BYTES, Page, StreamDescriptor},
     units::{Micros, PageIndex, Timestamp, TokenCount, TokenPosition},
 };
@@ -16,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{
     context::now,
-    continuation::{self, Kept, Stand, engine_tail, no_pages},
+    continuation::{self, Inherited, Kept, Stand, engine_tail, no_pages},
     disk::{DiskFault, HolderKeys, SessionDir, stream_fault, stream_took},
     program::RunningProgram,
     refusal::Refusal,
@@ -44,8 +43,8 @@ pub(crate) struct Held {
     epoch: u32,
     /// What is kept of it in the session's folder.
     kept: Option<Kept>,
-    /// What the first continuation of this holder follows.
-    parent: Digest,
+    /// What the first continuation of this holder takes over from the one that came.
+    came: Inherited,
     program: RunningProgram,
     journal: Journal,
     kv: Option<SegmentStream>,
@@ -57,14 +56,13 @@ pub(crate) struct Held {
 
 impl Held {
     /// A holder that begins, with a new journal, which is durable when this returns. `tokens` are all that are known,
-    /// the prompt's first; `parent` is the digest of the continuation that came, [`continuation::NO_PARENT`] if none
-    /// did.
+    /// the prompt's first; `came` is of the continuation that came, the default if none did.
     pub(crate) fn begin(
         dir: &SessionDir,
         keys: &HolderKeys,
         start: SessionStart,
         tokens: &[u32],
-        parent: Digest,
+        came: Inherited,
         engine: &EngineHandle,
     ) -> Result<Self, Refusal> {
         let stream = Arc::new(dir.create_journal(keys)?);
@@ -75,7 +73,7 @@ impl Held {
         for token in emitted {
             journal.token(journal.seq(), *token).map_err(DiskFault::from)?;
         }
-        let mut held = Self { parent, ..Self::new(dir, keys, start, journal, engine)? };
+        let mut held = Self { came, ..Self::new(dir, keys, start, journal, engine)? };
         held.keep_continuation(dir, keys, Stand::Ready, &[])?;
         Ok(held)
     }
@@ -120,7 +118,7 @@ impl Held {
             finished: None,
             epoch: keys.epoch.get(),
             kept: None,
-            parent: continuation::NO_PARENT,
+            came: Inherited::default(),
             content: ContentChain::new(keys.page_hash.clone()),
             active_at: now(),
             intervals: Vec::new(),
@@ -158,9 +156,9 @@ impl Held {
         self.kept.as_ref()?.tail
     }
 
-    /// What the first continuation of this holder follows.
-    pub(crate) const fn parent(&self) -> Digest {
-        self.parent
+    /// What the next continuation takes over.
+    pub(crate) fn inherited(&self) -> Inherited {
+        self.continuation().map_or(self.came, Inherited::of)
     }
 
     /// This one is kept now.

@@ -8,7 +8,7 @@ use wallet::{
 
 use super::super::{
     context::random,
-    continuation::NO_PARENT,
+    continuation::Inherited,
     disk::{SessionDir, SessionsDir},
     request::{ResumeSecret, Sampling},
     tests::request,
@@ -140,7 +140,7 @@ async fn pages_of_tokens_that_the_journal_has_lost_are_not_given_to_the_engine()
     let sessions = SessionsDir::open(folder.path(), &context.keys).expect("writable");
     let elsewhere = sessions.session(client.reply.wallet);
     let cut = [&prompt()[..], &expected[..17]].concat();
-    let mut held = Held::begin(&elsewhere, &keys, start.clone(), &cut, NO_PARENT, &context.engine).expect("writable");
+    let mut held = Held::begin(&elsewhere, &keys, start.clone(), &cut, Inherited::default(), &context.engine).expect("writable");
     copy_pages(&testbed.session_dir(0, &client), folder.path(), &elsewhere, &keys, &context.engine.stream());
     let stream = context.engine.stream();
     let pages = held.surviving_pages(&elsewhere, &keys, &stream);
