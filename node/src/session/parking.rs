@@ -68,6 +68,9 @@ impl Actor {
         self.suspended = false;
         let rebuilt = self.rebuild().await;
         self.suspended = rebuilt.is_err();
+        if rebuilt.is_ok() {
+            self.failed = None;
+        }
         if rebuilt.is_ok()
             && let Err(refusal) =
                 self.on_disk(|held, dir, keys| held.keep_continuation(dir, keys, Stand::Ready, &[])).await

@@ -137,6 +137,18 @@ impl Refusal {
         }
     }
 
+    /// Whether it only says that the session does not go on here by itself: another engine may take it, or somebody has to
+    /// decide something.
+    pub(crate) fn leaves_it_standing(&self) -> bool {
+        match self {
+            Self::Engine(refusal) => refusal.names_another(),
+            Self::Continuation(refusal) => {
+                matches!(**refusal, ContinuationRefusal::InDoubt { .. } | ContinuationRefusal::Overdue { .. })
+            }
+            _ => false,
+        }
+    }
+
     /// As it travels to another node.
     pub fn to_peer(&self) -> PeerRefused {
         PeerRefused { code: self.code().to_owned(), title: self.to_string(), retry: self.retry() }

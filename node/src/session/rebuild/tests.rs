@@ -1,29 +1,44 @@
-use std::{io, path::Path};
+use std::{io, path::Path, sync::Arc};
 
+use futures::StreamExt as _;
 use gpu::stream::Stream as _;
 use wallet::{
+    digest::Digest,
     page::StreamDescriptor,
-    units::{TokenCount, TokenPosition},
+    units::{NodeId, TokenCount, TokenPosition},
 };
 
-use super::super::{
-    context::random,
-    continuation::Inherited,
-    disk::{SessionDir, SessionsDir},
-    request::{ResumeSecret, Sampling},
-    tests::request,
+use super::{
+    super::{
+        Session,
+        command::{CommandReply, SessionCommand},
+        context::random,
+        continuation::Inherited,
+        disk::{SessionDir, SessionsDir},
+        request::{ResumeSecret, Sampling},
+        tests::request,
+    },
+    *,
 };
-use super::*;
-use crate::engine::Arrival;
-use crate::testbed::{PATIENCE, Testbed, control, ids, prompt};
+use crate::{
+    engine::{Arrival, Sequence},
+    testbed::{PATIENCE, Testbed, control, ids, ids_to_end, prompt},
+};
 
 /// A session of a node whose engine has `blocks` blocks, in the hands of the test.
 async fn begin(blocks: u32, sampling: Sampling) -> (Testbed, Actor) {
-    let mut testbed = Testbed::prepare(&["eu"]);
+    begin_among(&["eu"], blocks, sampling, 0).await
+}
+
+/// The same of the first of some nodes.
+async fn begin_among(regions: &[&str], blocks: u32, sampling: Sampling, pace_ms: u32) -> (Testbed, Actor) {
+    let mut testbed = Testbed::prepare(regions);
     testbed.config(0).engine.block_count = blocks;
-    testbed.start_node(0, crate::node::Seams::default()).await;
+    for node in 0..regions.len() as u32 {
+        testbed.start_node(node, crate::node::Seams::default()).await;
+    }
     testbed.until_final().await;
-    let request = request(&testbed, sampling, 0, &ResumeSecret(random()));
+    let request = request(&testbed, sampling, pace_ms, &ResumeSecret(random()));
     let wallet = request.tenant.grant.verify().expect("the tenant's");
     let actor = Actor::create(testbed.node(0).sessions(), wallet, request).await.expect("it begins");
     (testbed, actor)
@@ -60,7 +75,17 @@ async fn a_session_for_which_the_engine_has_no_room_waits_and_is_not_closed() {
     // Room for one.
     let (_testbed, mut actor) = begin(9, sampling.clone()).await;
     take(&mut actor, 20).await;
-    // The engine loses it, and takes another one in its place.
+    let other = crowd_out(&mut actor, &sampling).await;
+    assert_eq!((actor.close, &actor.failed), (None, &None), "it is only to wait");
+
+    actor.context.engine.release(other.id);
+    until_back(&mut actor).await;
+    take(&mut actor, 28).await;
+    assert_eq!(emitted(&actor), expected);
+}
+
+/// The engine loses the session, and takes another one in its place.
+async fn crowd_out(actor: &mut Actor, sampling: &Sampling) -> Sequence {
     actor.release();
     let arrival = Arrival {
         tokens: prompt().iter().map(|token| token + 1).collect(),
@@ -74,12 +99,60 @@ async fn a_session_for_which_the_engine_has_no_room_waits_and_is_not_closed() {
     let (other, _) = actor.context.engine.start(arrival, true).await.expect("room");
     actor.serve().await;
     assert!(actor.sequence.is_none(), "there was room");
-    assert_eq!((actor.close, &actor.failed), (None, &None), "it is only to wait");
+    other
+}
 
-    actor.context.engine.release(other.id);
-    until_back(&mut actor).await;
-    take(&mut actor, 28).await;
-    assert_eq!(emitted(&actor), expected);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_waits_for_room_in_the_engine_can_be_moved_away() {
+    let (sampling, expected) = control(48);
+    // Room for one.
+    let (testbed, mut actor) = begin_among(&["eu", "eu"], 9, sampling.clone(), 0).await;
+    take(&mut actor, 20).await;
+    crowd_out(&mut actor, &sampling).await;
+    let there = moved(&testbed, actor).await;
+    let first = TokenPosition::new(prompt().len() as u32);
+    assert_eq!(ids_to_end(there.stream(first).boxed(), first.get()).await, expected);
+}
+
+/// Moves a session from the first node, which has none of it in its engine, to the second.
+async fn moved(testbed: &Testbed, mut actor: Actor) -> Arc<Session> {
+    let (session, sessions) = (actor.session.clone(), actor.sessions.clone());
+    sessions.lock().insert(session.wallet(), session.clone());
+    sessions.run(async move { actor.run().await });
+    let (to, rule) = (NodeId::new(1), "test".to_owned());
+    let moving = session.command(SessionCommand::Migrate { to, decision: Digest::ZERO, rule });
+    let moved = tokio::time::timeout(PATIENCE, moving).await.expect("a move ends").expect("it is whole on the disk");
+    let CommandReply::Moved(report) = moved else { panic!("a move is answered with its report") };
+    assert!(report.completed, "{report:?}");
+    testbed.node(1).sessions().get(session.wallet()).expect("it is there")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_is_too_large_for_the_engine_stands_and_can_be_moved_away() {
+    let (sampling, expected) = control(150);
+    let (testbed, mut actor) = begin_among(&["eu", "eu"], 9, control(48).0, 0).await;
+    let request = request(&testbed, sampling.clone(), 0, &ResumeSecret(random()));
+    let refusal = actor.sessions.create(request).await.expect_err("it needs 13 blocks");
+    assert_eq!((refusal.code(), refusal.retry()), ("E-119", false));
+
+    // As if it had begun under a larger pool.
+    actor.release();
+    actor.held = None;
+    let (keys, dir) = (actor.keys.clone().expect("it is held"), actor.dir.clone());
+    let mut start = super::super::tests::kept_start(&dir, &keys);
+    start.sampling = sampling.to_engine().expect("valid");
+    let tokens = [&prompt()[..], &expected[..20]].concat();
+    let held = Held::begin(&dir, &keys, start, &tokens, Inherited::default(), &actor.context.engine);
+    actor.held = Some(held.expect("writable"));
+    actor.serve().await;
+    assert_eq!((actor.close, actor.suspended), (None, true), "it stands");
+    assert!(actor.failed.as_ref().is_some_and(|failed| failed.contains("E-119")), "who looks is told");
+    assert_eq!(actor.resume().await.expect_err("it never fits").code(), "E-119");
+    assert_eq!((actor.close, actor.suspended), (None, true), "it still stands");
+
+    let there = moved(&testbed, actor).await;
+    let first = TokenPosition::new(prompt().len() as u32);
+    assert_eq!(ids_to_end(there.stream(first).boxed(), first.get()).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,8 +187,9 @@ async fn a_session_that_waits_for_the_disk_can_be_closed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_whose_resumption_the_disk_did_not_keep_goes_on_all_the_same() {
-    let (_testbed, mut actor) = begin(256, control(48).0).await;
-    take(&mut actor, 20).await;
+    // Else the engine could end it before it is suspended.
+    let (_testbed, mut actor) = begin_among(&["eu"], 256, control(48).0, 100).await;
+    take(&mut actor, 3).await;
     actor.suspend(false).await.expect("it decodes");
     // As after `resume` with a disk that takes nothing: what is kept says that it is parked.
     actor.suspended = false;
@@ -140,7 +214,8 @@ async fn pages_of_tokens_that_the_journal_has_lost_are_not_given_to_the_engine()
     let sessions = SessionsDir::open(folder.path(), &context.keys).expect("writable");
     let elsewhere = sessions.session(client.reply.wallet);
     let cut = [&prompt()[..], &expected[..17]].concat();
-    let mut held = Held::begin(&elsewhere, &keys, start.clone(), &cut, Inherited::default(), &context.engine).expect("writable");
+    let mut held =
+        Held::begin(&elsewhere, &keys, start.clone(), &cut, Inherited::default(), &context.engine).expect("writable");
     copy_pages(&testbed.session_dir(0, &client), folder.path(), &elsewhere, &keys, &context.engine.stream());
     let stream = context.engine.stream();
     let pages = held.surviving_pages(&elsewhere, &keys, &stream);
