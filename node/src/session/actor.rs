@@ -28,7 +28,7 @@ use super::{
     request::{GenerateReply, GenerateRequest},
     start::{SessionStart, SessionTerms},
     tokens::{End, TokenLog},
-    view::{HopView, SessionMode, SessionView},
+    view::{DoubtView, HopView, SessionMode, SessionView},
 };
 use crate::{
     engine::{Arrival, EngineEvent, EngineRefusal, Sequence},
@@ -179,6 +179,7 @@ impl Actor {
             pace_ms: 0,
             hop: None,
             failed: None,
+            in_doubt: Vec::new(),
         };
         let session = Session {
             wallet,
@@ -388,6 +389,7 @@ impl Actor {
             SessionCommand::Migrate { to, decision, rule } => return self.migrate(to, decision, rule, reply),
             SessionCommand::Suspend { until_read } => self.suspend(until_read).await,
             SessionCommand::Resume => self.resume().await,
+            SessionCommand::Resolve { effect, how } => self.resolve(effect, how).await,
             SessionCommand::Close => self.end(CloseReason::Tenant).await,
             SessionCommand::Evict { decision } => self.evict(decision).await,
         };
@@ -491,6 +493,7 @@ impl Actor {
             view.cached_tokens = held.start.terms.cached_tokens;
             view.pace_ms = held.start.terms.pace_ms;
             view.finished = held.finished;
+            view.in_doubt = held.journal().in_doubt().iter().map(DoubtView::of).collect();
         }
         if view != before {
             self.session.view.send_replace(view);

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gpu::{
-    continuation::{Beside, Chosen, ContinuationRefusal, EffectId, Journal, SignedContinuation, Tail},
+    continuation::{Beside, Chosen, ContinuationRefusal, EffectId, Journal, Resolution, SignedContinuation, Tail},
     stream::{Cursor, Draft, Expect, Next, SegmentStream, Stream as _, StreamFault, StreamWriter as _},
 };
 use wallet::{
@@ -134,6 +134,29 @@ impl Held {
     /// The effect that its program asks for; none once it has ended.
     pub(crate) fn asked(&self) -> EffectId {
         self.program.asked()
+    }
+
+    /// Writes down what somebody found out about an effect in doubt. The session is parked then.
+    ///
+    /// # Errors
+    /// [`ContinuationRefusal::NotInDoubt`]; [`Refusal::NobodyRetries`] if it is to be performed again and its program does
+    /// not ask for such effects.
+    pub(crate) fn resolve(
+        &mut self,
+        dir: &SessionDir,
+        keys: &HolderKeys,
+        id: &EffectId,
+        how: Resolution,
+    ) -> Result<(), Refusal> {
+        let doubted = self.journal.in_doubt().iter().find(|effect| effect.id == *id);
+        let op = doubted.ok_or(ContinuationRefusal::NotInDoubt { id: *id })?.op;
+        // It would stay open for ever, and a journal with an open effect has no end.
+        if how == Resolution::Retry && !RunningProgram::asks_for(op) {
+            return Err(Refusal::NobodyRetries { effect: *id });
+        }
+        self.journal.resolve(id, how).map_err(DiskFault::from)?;
+        self.program = RunningProgram::begin(dir.wallet(), &self.start, &self.journal).map_err(DiskFault::from)?;
+        self.keep_continuation(dir, keys, Stand::Parked, &[])
     }
 
     /// The journal.

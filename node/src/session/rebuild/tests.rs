@@ -1,7 +1,10 @@
 use std::{io, path::Path, sync::Arc};
 
 use futures::StreamExt as _;
-use gpu::stream::Stream as _;
+use gpu::{
+    continuation::{Effect, EffectId, Journal, Op, Resolution, Value},
+    stream::Stream as _,
+};
 use wallet::{
     digest::Digest,
     page::StreamDescriptor,
@@ -153,6 +156,52 @@ async fn a_session_that_is_too_large_for_the_engine_stands_and_can_be_moved_away
     let there = moved(&testbed, actor).await;
     let first = TokenPosition::new(prompt().len() as u32);
     assert_eq!(ids_to_end(there.stream(first).boxed(), first.get()).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_goes_on_with_its_tokens_once_somebody_has_decided_about_its_effect_in_doubt() {
+    let (sampling, expected) = control(48);
+    for how in [Resolution::AssumeDone(Value::Nil), Resolution::Abort] {
+        let (_testbed, mut actor) = begin(256, sampling.clone()).await;
+        take(&mut actor, 9).await;
+        let effect = call_a_tool(&actor);
+        // As after a crash.
+        actor.release();
+        actor.held = None;
+        actor.bring_back().await;
+        assert_eq!((actor.close, actor.suspended), (None, true), "it asks");
+        actor.publish();
+        let view = actor.session.view();
+        let asked: Vec<_> = view.in_doubt.iter().map(|doubt| (doubt.effect, doubt.operation)).collect();
+        assert_eq!(asked, [(effect, "tool")], "it says what it asks");
+
+        let refused = |outcome: Result<(), Refusal>| outcome.expect_err("not that").code().to_owned();
+        assert_eq!(refused(actor.resume().await), "E-317");
+        assert_eq!(refused(actor.resolve(EffectId::NONE, how.clone()).await), "E-318", "there is no such effect");
+        assert_eq!(refused(actor.resolve(effect, Resolution::Retry).await), "N-194", "its program calls no tool");
+        actor.resolve(effect, how.clone()).await.expect("it is in doubt");
+        assert_eq!(refused(actor.resolve(effect, how).await), "E-318", "only once");
+        assert!(actor.suspended && actor.held.as_ref().is_some_and(Held::is_parked), "it waits to be resumed");
+        actor.resume().await.expect("nothing is in doubt");
+        take(&mut actor, 39).await;
+        assert_eq!(emitted(&actor), expected);
+        assert_eq!(actor.close, Some(CloseReason::Finished), "its journal has an end");
+    }
+}
+
+/// Leaves a call of a tool in the journal of a session, without what came of it.
+fn call_a_tool(actor: &Actor) -> EffectId {
+    let mut journal = beside(actor);
+    let call = Op::Tool { idempotent: false };
+    let effect = Effect::new(&actor.wallet.0, journal.seq(), call, Vec::new()).expect("within bounds");
+    journal.intend(&effect).expect("writable");
+    effect.id
+}
+
+/// The session's journal, as another writer sees it.
+fn beside(actor: &Actor) -> Journal {
+    let (held, keys) = (actor.held.as_ref().expect("it is held"), actor.keys.as_ref().expect("it is held"));
+    Journal::open(held.journal().stream().clone(), keys.page_hash.clone(), keys.epoch.get()).expect("readable")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
