@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use gpu::Started;
+use gpu::{Started, continuation::Divergence};
 use ledger::event::{CloseReason, Event, WalletCreated};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -28,7 +28,7 @@ use super::{
     request::{GenerateReply, GenerateRequest},
     start::{SessionStart, SessionTerms},
     tokens::{End, TokenLog},
-    view::{DoubtView, HopView, SessionMode, SessionView},
+    view::{DivergedView, DoubtView, HopView, SessionMode, SessionView},
 };
 use crate::{
     engine::{Arrival, EngineEvent, EngineRefusal, Sequence},
@@ -73,6 +73,8 @@ pub(crate) struct Actor {
     /// See the view.
     pub(crate) recomputed: Option<TokenCount>,
     pub(crate) failed: Option<String>,
+    /// Evidence that was met here: what the file beside the session has.
+    pub(super) divergences: Vec<Divergence>,
     /// When it is brought back into the engine.
     pub(super) again: Again,
     effects: VecDeque<Effect>,
@@ -180,6 +182,7 @@ impl Actor {
             hop: None,
             failed: None,
             in_doubt: Vec::new(),
+            diverged: None,
         };
         let session = Session {
             wallet,
@@ -210,6 +213,7 @@ impl Actor {
             suspended: false,
             recomputed: None,
             failed: None,
+            divergences: Vec::new(),
             again: Again::default(),
             effects: VecDeque::new(),
             facts: context.feed.subscribe(wallet),
@@ -486,6 +490,8 @@ impl Actor {
             hop,
             recomputed_tokens: self.recomputed,
             failed: self.failed.clone(),
+            diverged: (!self.divergences.is_empty())
+                .then(|| DivergedView { count: self.divergences.len(), file: self.dir.divergences_file() }),
             ..before.clone()
         };
         if let Some(held) = &self.held {

@@ -11,6 +11,7 @@ pub mod command;
 pub mod context;
 pub(crate) mod continuation;
 pub mod disk;
+mod divergence;
 mod emission;
 mod evidence;
 #[cfg(test)]

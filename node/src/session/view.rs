@@ -1,5 +1,7 @@
 //! What others may see of a session.
 
+use std::path::PathBuf;
+
 use gpu::continuation::{Effect, EffectId, Op};
 use serde::{Deserialize, Serialize};
 use wallet::{
@@ -46,6 +48,18 @@ pub struct SessionView {
     /// Effects of which it is not known whether they happened. It stands until somebody has decided about each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub in_doubt: Vec<DoubtView>,
+    /// Evidence that a machine computes wrongly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diverged: Option<DivergedView>,
+}
+
+/// Two results of one computation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DivergedView {
+    /// How often, at least.
+    pub count: usize,
+    /// Where both are kept: docs/formats/session-files.md.
+    pub file: PathBuf,
 }
 
 /// An effect in doubt.

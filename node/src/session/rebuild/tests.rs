@@ -2,7 +2,7 @@ use std::{io, path::Path, sync::Arc};
 
 use futures::StreamExt as _;
 use gpu::{
-    continuation::{Effect, EffectId, Journal, Op, Resolution, Value},
+    continuation::{Divergence, Effect, EffectId, Entry, Journal, Op, Resolution, Value},
     stream::Stream as _,
 };
 use wallet::{
@@ -202,6 +202,44 @@ fn call_a_tool(actor: &Actor) -> EffectId {
 fn beside(actor: &Actor) -> Journal {
     let (held, keys) = (actor.held.as_ref().expect("it is held"), actor.keys.as_ref().expect("it is held"));
     Journal::open(held.journal().stream().clone(), keys.page_hash.clone(), keys.epoch.get()).expect("readable")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_result_than_the_journal_has_is_kept_and_the_first_time_the_session_goes_on_from_the_journal() {
+    let (sampling, expected) = control(48);
+    let (_testbed, mut actor) = begin(256, sampling).await;
+    take(&mut actor, 10).await;
+    let position = take_against(&mut actor).await;
+    assert_eq!((actor.close, actor.sequence.is_none()), (None, true), "it is built again");
+    let kept = actor.dir.load_divergences().expect("readable");
+    let first = u64::from(prompt().len() as u32) + 10;
+    let both = [expected[10] ^ 1, expected[10]].map(|token| Entry::Token { first, token });
+    assert_eq!(kept, [Divergence { position, recorded: both[0].clone(), offered: both[1].clone() }]);
+    actor.publish();
+    let shown = actor.session.view().diverged.expect("who looks is told");
+    assert_eq!((shown.count, shown.file.exists()), (1, true));
+
+    until_back(&mut actor).await;
+    take(&mut actor, 5).await;
+    assert_eq!(emitted(&actor)[..11], [&expected[..10], &[expected[10] ^ 1]].concat(), "the first result stays");
+
+    take_against(&mut actor).await;
+    assert_eq!(actor.close, Some(CloseReason::Unrecoverable), "once is enough");
+    assert_eq!(actor.dir.load_divergences().expect("readable").len(), 2);
+    actor.dir.erase_keys().expect("writable");
+    assert!(actor.dir.divergences_file().exists(), "evidence outlives the session");
+}
+
+/// Takes a token of the engine in where the journal has another one by then, and returns where that stands.
+async fn take_against(actor: &mut Actor) -> u64 {
+    let events = &mut actor.sequence.as_mut().expect("it decodes").events;
+    let event = tokio::time::timeout(PATIENCE, events.recv()).await.expect("a token comes").expect("the engine runs");
+    let mut journal = beside(actor);
+    let seq = journal.seq();
+    journal.token(seq, event.token ^ 1).expect("writable");
+    drop(journal);
+    actor.on_engine(event).await;
+    u64::from(seq)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
