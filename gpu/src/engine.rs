@@ -257,9 +257,13 @@ impl Engine {
         if self.sequences.contains_key(&id) {
             return Err(Refusal::SequenceExists { id });
         }
+        let (needed, total) = (sequence.blocks_needed(&self.model), self.kv.pool.total());
+        if needed > total {
+            return Err(Refusal::PoolTooSmall { needed, total });
+        }
         let (table, cached) = self
             .kv
-            .allocate(prefix, sequence.blocks_needed(&self.model))
+            .allocate(prefix, needed)
             .map_err(|Exhausted { needed, available }| Refusal::PoolExhausted { needed, available })?;
         sequence.table = table;
         Ok(cached)

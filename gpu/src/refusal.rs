@@ -127,6 +127,14 @@ pub enum Refusal {
         /// What the tokenizer said.
         reason: String,
     },
+    /// A sequence needs more blocks than the engine has in all.
+    #[error("{needed} blocks are needed, and the engine has {total} in all")]
+    PoolTooSmall {
+        /// What the sequence needs.
+        needed: usize,
+        /// What there is, whoever has it.
+        total: usize,
+    },
 }
 
 /// Whether it helps to try again.
@@ -144,9 +152,9 @@ pub enum Retry {
 
 impl Refusal {
     /// Every code, in order.
-    pub const CODES: [&'static str; 18] = [
+    pub const CODES: [&'static str; 19] = [
         "E-101", "E-102", "E-103", "E-104", "E-105", "E-106", "E-107", "E-108", "E-109", "E-110", "E-111", "E-112",
-        "E-113", "E-114", "E-115", "E-116", "E-117", "E-118",
+        "E-113", "E-114", "E-115", "E-116", "E-117", "E-118", "E-119",
     ];
 
     /// The stable code.
@@ -170,6 +178,7 @@ impl Refusal {
             Self::SpecialTokenInText { .. } => "E-116",
             Self::TemplateFailed { .. } => "E-117",
             Self::TokenizerFailed { .. } => "E-118",
+            Self::PoolTooSmall { .. } => "E-119",
         }
     }
 
@@ -178,7 +187,7 @@ impl Refusal {
         match self {
             Self::PoolExhausted { .. } | Self::PageNotFull { .. } | Self::PhaseWrong { .. } => Retry::Later,
             Self::TokensMismatch | Self::PagesMismatch { .. } | Self::Malformed(_) => Retry::Resend,
-            Self::ModelMismatch { .. } | Self::NumericsMismatch { .. } => Retry::Elsewhere,
+            Self::ModelMismatch { .. } | Self::NumericsMismatch { .. } | Self::PoolTooSmall { .. } => Retry::Elsewhere,
             _ => Retry::Never,
         }
     }

@@ -69,7 +69,7 @@ impl Engine {
     /// is computed from the tokens.
     ///
     /// # Errors
-    /// [`Refusal::PromptEmpty`], [`Refusal::PromptTooLong`], [`Refusal::TokenUnknown`], [`Refusal::PoolExhausted`],
+    /// [`Refusal::PromptEmpty`], [`Refusal::PromptTooLong`], [`Refusal::TokenUnknown`], [`Refusal::PoolExhausted`], [`Refusal::PoolTooSmall`],
     /// [`Refusal::SequenceExists`], [`Refusal::SamplingInvalid`], [`Refusal::ContinuationInvalid`],
     /// [`Refusal::PagesMismatch`].
     pub fn start<P: AsRef<[u8]>>(

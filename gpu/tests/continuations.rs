@@ -8,7 +8,7 @@ use std::{fs, path::Path, sync::Arc};
 use gpu::{
     Engine, EngineOptions, Model, SamplingParams, SequenceId, Session, TailPage,
     continuation::{
-        Body, Bound, DecodeBody, Flags, Journal, SCHEMA, SignedContinuation, Standing, Status, Tail, Terms,
+        Beside, Body, Bound, DecodeBody, Flags, Journal, SCHEMA, SignedContinuation, Standing, Status, Tail, Terms,
         journal_descriptor, kv_descriptor, v1,
     },
     numerics_id,
@@ -158,7 +158,13 @@ fn pages(stream: &dyn Stream) -> Vec<(Vec<u8>, Vec<u8>)> {
 /// tokens that were not known before.
 fn resume(engine: &mut Engine, bytes: &[u8], streams: &Streams) -> Vec<u32> {
     let signed = SignedContinuation::decode(bytes.to_vec(), &holder().verifying_key()).expect("signed by the holder");
-    let Body::Decode(body) = signed.body().expect("a known schema") else { panic!("schema 2") };
+    let beside = Beside {
+        tokens: streams.journal.tokens(),
+        key: &key(),
+        kv: bound(&*streams.kv),
+        tail: tail_of(streams.tail.as_ref()),
+    };
+    let body = signed.body().and_then(|body| body.latest(&beside)).expect("a known schema");
     assert_eq!((body.model, signed.head().numerics), (engine.model().hash(), numerics_id()));
     assert_eq!(body.journal, streams.journal.bound().expect("a root"));
     assert_eq!(body.kv, bound(&*streams.kv));
@@ -183,6 +189,30 @@ fn run(engine: &mut Engine) -> Vec<u32> {
     engine.tokens(SEQUENCE).expect("there").to_vec()
 }
 
+/// The journal that whoever takes a session of schema 1 over writes.
+fn written(old: &v1::Continuation, tokens: &[u32]) -> Journal {
+    let mut journal = journal(ring(journal_descriptor(&ID)));
+    let (prompt, generated) = tokens.split_at(old.prompt.get() as usize);
+    journal.prompt(prompt).expect("it goes on");
+    for token in generated {
+        journal.token(journal.seq(), *token).expect("it goes on");
+    }
+    if let Some(reason) = old.finish {
+        journal.finish(reason).expect("it goes on");
+    }
+    journal
+}
+
+/// A session of schema 1 in the latest one, with these tokens and pages beside it.
+fn latest(
+    old: &v1::Continuation,
+    tokens: &[u32],
+    (kv, tail): (Bound, Option<Tail>),
+) -> Result<DecodeBody, &'static str> {
+    let beside = Beside { tokens, key: &key(), kv, tail };
+    Body::V1(old.clone()).latest(&beside).map_err(|refusal| refusal.code())
+}
+
 #[test]
 fn a_session_of_schema_1_goes_on_with_its_tokens() {
     for name in NAMES {
@@ -192,10 +222,9 @@ fn a_session_of_schema_1_goes_on_with_its_tokens() {
         assert_eq!(old.numerics, numerics_id());
         let tail = golden.tail.map(|(rows, payload)| TailPage { rows, payload });
         let kv = kv_stream(engine.model(), &golden.pages);
-        let mut journal = journal(ring(journal_descriptor(&ID)));
-        let body = old
-            .migrate(&golden.tokens, &mut journal, bound(&*kv), tail_of(tail.as_ref()), Terms::default())
-            .expect("it becomes schema 2");
+        let journal = written(&old, &golden.tokens);
+        let pages = (bound(&*kv), tail_of(tail.as_ref()));
+        let body = latest(&old, &golden.tokens, pages).expect("it becomes schema 2");
         let signed = sign(&body);
         let streams = Streams { journal, kv, tail };
         assert_eq!(resume(&mut engine, signed.as_bytes(), &streams), golden.expected, "{name}");
@@ -208,22 +237,16 @@ fn schema_1_becomes_schema_2_only_with_its_own_tokens_and_pages() {
     let old = v1::Continuation::decode(&golden.continuation).expect("schema 1");
     let kv = bound(&*kv_stream(engine().model(), &golden.pages));
     let tail = |rows| Some(Tail { rows, hash: Digest::ZERO });
-    let migrate = |tokens: &[u32], journal: &mut Journal, kv, tail| {
-        old.clone().migrate(tokens, journal, kv, tail, Terms::default()).map_err(|refusal| refusal.code())
-    };
-    let fresh = || journal(ring(journal_descriptor(&ID)));
-    let mut again = fresh();
-    let body = migrate(&golden.tokens, &mut again, kv, tail(5)).expect("its own");
-    assert_eq!(migrate(&golden.tokens, &mut again, kv, tail(5)), Ok(body), "it may be repeated");
+    assert!(latest(&old, &golden.tokens, (kv, tail(5))).is_ok(), "its own");
     let mut other = golden.tokens.clone();
     other[20] ^= 1;
-    assert_eq!(migrate(&other, &mut fresh(), kv, tail(5)), Err("E-309"));
-    assert_eq!(migrate(&golden.tokens, &mut fresh(), kv, tail(6)), Err("E-309"));
+    assert_eq!(latest(&old, &other, (kv, tail(5))), Err("E-309"));
+    assert_eq!(latest(&old, &golden.tokens, (kv, tail(6))), Err("E-309"));
     let more = Bound { to: kv.to + 1, ..kv };
-    assert_eq!(migrate(&golden.tokens, &mut fresh(), more, None), Err("E-309"));
+    assert_eq!(latest(&old, &golden.tokens, (more, None)), Err("E-309"));
     // Pages that are lost are computed again.
     let fewer = Bound { root: Digest::ZERO, to: 0 };
-    assert!(migrate(&golden.tokens, &mut fresh(), fewer, None).is_ok());
+    assert!(latest(&old, &golden.tokens, (fewer, None)).is_ok());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The binary `batchmind`: composes ledger, wallet, scheduler and engine; libp2p, transfer, REST, OpenAI API, CLI.
 
 pub mod api;
+mod backoff;
 pub mod bench;
 pub mod checkpoint;
 pub mod cli;

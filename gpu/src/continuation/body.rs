@@ -29,11 +29,11 @@ const BODY_DOMAIN: &str = "batchmind/v1/gpu/continuation-body";
 const JOURNAL: &str = "journal";
 const KV: &str = "kv";
 
-/// A body of any schema that was released.
+/// A body of any schema that was released. [`Self::latest`] makes one of the latest of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Body {
-    /// Schema 1: a decode session without streams. [`v1::Continuation::migrate`] makes the latest of it.
+    /// Schema 1: a decode session without streams.
     V1(v1::Continuation),
     /// Schema 2: a decode session.
     Decode(DecodeBody),

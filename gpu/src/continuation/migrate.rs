@@ -1,28 +1,47 @@
-//! Sessions of earlier schemas become sessions of the latest.
+//! Sessions of earlier schemas become sessions of the latest: the only place where they do.
+
+use wallet::chain::PageHashKey;
 
 use super::{
-    body::{Bound, DecodeBody, Tail, Terms, invalid},
-    journal::{Journal, Recorded},
+    body::{Body, Bound, DecodeBody, Tail, Terms, invalid},
+    journal,
     refusal::ContinuationRefusal,
     v1::{Continuation, TokenStreamRef},
 };
 use crate::TokenId;
 
-impl Continuation {
-    /// Makes a session of schema 2 of it: `tokens`, which travelled beside it, become its journal. `kv` are its first full
-    /// pages, as far as they are there, and `tail` is the page after them. May be repeated after it was cut off.
+/// What stands or travels beside a continuation. A body of an earlier schema becomes one of the latest with it.
+#[derive(Clone, Copy)]
+pub struct Beside<'a> {
+    /// All tokens, the prompt's first: the journal has them in a folder, and the sealed tail on the way.
+    pub tokens: &'a [TokenId],
+    /// The wallet's page-hash key.
+    pub key: &'a PageHashKey,
+    /// The first full pages, as far as they are there.
+    pub kv: Bound,
+    /// The page after them.
+    pub tail: Option<Tail>,
+}
+
+impl Body {
+    /// The body in the latest schema.
     ///
     /// # Errors
-    /// [`ContinuationRefusal::BodyInvalid`] if tokens or pages are not those that it refers to, or the journal is another
-    /// session's; and those of the journal.
-    pub fn migrate(
-        self,
-        tokens: &[TokenId],
-        journal: &mut Journal,
-        kv: Bound,
-        tail: Option<Tail>,
-        terms: Terms,
-    ) -> Result<DecodeBody, ContinuationRefusal> {
+    /// [`ContinuationRefusal::BodyInvalid`] if what is beside it is not what it refers to, and those of the journal's
+    /// records.
+    pub fn latest(self, beside: &Beside<'_>) -> Result<DecodeBody, ContinuationRefusal> {
+        match self {
+            Self::V1(body) => body.migrate(beside),
+            Self::Decode(body) => Ok(body),
+        }
+    }
+}
+
+impl Continuation {
+    /// Schema 2 of it. The tokens are in a journal there, as whoever takes the session over writes it. It has nothing that
+    /// a host keeps with it.
+    fn migrate(self, beside: &Beside<'_>) -> Result<DecodeBody, ContinuationRefusal> {
+        let Beside { tokens, key, kv, tail } = *beside;
         self.validate().map_err(|_| invalid("schema 1 contradicts itself"))?;
         if self.tokens != TokenStreamRef::to(tokens) {
             return Err(invalid("the tokens are not those that it refers to"));
@@ -33,34 +52,8 @@ impl Continuation {
             return Err(invalid("the pages are not those that it refers to"));
         }
         let (prompt, generated) = tokens.split_at(self.prompt.get() as usize);
-        agreed(journal.prompt(prompt)?)?;
-        let first = prompt.len().div_ceil(super::PROMPT_CHUNK_TOKENS) as u32;
-        for (seq, token) in (first..).zip(generated) {
-            agreed(journal.token(seq, *token)?)?;
-        }
-        if let Some(reason) = self.finish {
-            agreed(journal.finish(reason)?)?;
-        }
-        if journal.tokens() != tokens || journal.finished() != self.finish {
-            return Err(invalid("the journal goes on after it"));
-        }
-        let (journal, finish) = (journal.bound()?, self.finish);
-        Ok(DecodeBody {
-            model: self.model,
-            sampling: self.sampling,
-            prompt: self.prompt,
-            journal,
-            kv,
-            tail,
-            finish,
-            terms,
-        })
-    }
-}
-
-fn agreed(recorded: Recorded) -> Result<(), ContinuationRefusal> {
-    match recorded {
-        Recorded::New(_) | Recorded::Same(_) => Ok(()),
-        Recorded::Diverged(_) => Err(invalid("the journal is another session's")),
+        let Self { model, sampling, prompt: count, finish, .. } = self;
+        let journal = journal::bound_of(prompt, generated, finish, key)?;
+        Ok(DecodeBody { model, sampling, prompt: count, journal, kv, tail, finish, terms: Terms::default() })
     }
 }

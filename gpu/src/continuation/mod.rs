@@ -15,7 +15,8 @@
 //! stands there is never computed again: a token that was emitted is never sampled again.
 //!
 //! # Versions
-//! The head names the schema of its body. [`Body::read`] reads every schema that was released; [`v1`] is the first.
+//! The head names the schema of its body. [`Body::read`] reads every schema that was released, [`Body::latest`] makes the
+//! latest of it; [`v1`] is the first.
 
 mod body;
 mod decode;
@@ -36,6 +37,7 @@ pub use decode::{Chosen, DecodeProgram};
 pub use effect::{Class, Effect, EffectId, EffectResult, Failure, Op, Outcome};
 pub use head::{ContinuationHead, Flags, Form, SCHEMA, Status};
 pub use journal::{Divergence, Entry, Journal, PROMPT_CHUNK_TOKENS, Record, Recorded, Resolution};
+pub use migrate::Beside;
 pub use program::{Advanced, Interpreter, Program, Step, Wake, advance, perform};
 pub use refusal::ContinuationRefusal;
 pub use signed::{SignedContinuation, Standing};

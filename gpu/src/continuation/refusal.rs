@@ -124,6 +124,15 @@ pub enum ContinuationRefusal {
         /// What.
         reason: &'static str,
     },
+    /// It stays where it is.
+    #[error("the session is pinned to its holder")]
+    Pinned,
+    /// Its time is over.
+    #[error("the session was to go on before {deadline_us} us after 1970 and not later")]
+    Overdue {
+        /// Microseconds since the Unix epoch.
+        deadline_us: u64,
+    },
     /// The stream failed.
     #[error("{0}")]
     Stream(#[from] StreamFault),
@@ -131,9 +140,9 @@ pub enum ContinuationRefusal {
 
 impl ContinuationRefusal {
     /// Every code, in order.
-    pub const CODES: [&'static str; 19] = [
+    pub const CODES: [&'static str; 21] = [
         "E-301", "E-302", "E-303", "E-304", "E-305", "E-306", "E-307", "E-308", "E-309", "E-310", "E-311", "E-312",
-        "E-313", "E-314", "E-315", "E-316", "E-317", "E-318", "E-319",
+        "E-313", "E-314", "E-315", "E-316", "E-317", "E-318", "E-319", "E-320", "E-321",
     ];
 
     /// The stable code; that of the fault if a stream failed.
@@ -158,6 +167,8 @@ impl ContinuationRefusal {
             Self::InDoubt { .. } => "E-317",
             Self::NotInDoubt { .. } => "E-318",
             Self::WakeUnexpected { .. } => "E-319",
+            Self::Pinned => "E-320",
+            Self::Overdue { .. } => "E-321",
             Self::Stream(fault) => fault.code(),
         }
     }

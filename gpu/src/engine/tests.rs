@@ -140,6 +140,9 @@ fn what_cannot_run_is_refused() {
     assert_eq!(refused(engine.admit(SequenceId(1), prompt(1, 1024), greedy.clone(), SALT)), "E-102");
     assert_eq!(refused(engine.admit(SequenceId(1), vec![2, 256], greedy.clone(), SALT)), "E-103");
     let long = SamplingParams::greedy(TokenCount::new(900));
+    let options = EngineOptions { block_count: 62, prefill_chunk_tokens: 64, idle_blocks_max: 0 };
+    let mut small = Engine::new(model(), options);
+    assert_eq!(refused(small.admit(SequenceId(1), prompt(1, 100), long.clone(), SALT)), "E-119");
     engine.admit(SequenceId(1), prompt(1, 100), long.clone(), SALT).expect("room");
     assert_eq!(refused(engine.admit(SequenceId(2), prompt(1, 100), long, SALT)), "E-104");
     assert_eq!(refused(engine.admit(SequenceId(1), prompt(1, 4), greedy.clone(), SALT)), "E-105");

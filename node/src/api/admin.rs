@@ -9,6 +9,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
+use gpu::continuation::{self, EffectId, Resolution};
 use scheduler::{action::Action, decision::Logged};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -34,6 +35,7 @@ pub(super) fn router() -> Router<Api> {
         .route("/admin/v1/sessions/{wallet}/migrate", post(migrate))
         .route("/admin/v1/sessions/{wallet}/suspend", post(suspend))
         .route("/admin/v1/sessions/{wallet}/resume", post(resume))
+        .route("/admin/v1/sessions/{wallet}/resolve", post(resolve))
         .route("/admin/v1/sessions/{wallet}/close", post(close))
         .route("/admin/v1/moves", get(moves))
         .route("/admin/v1/decisions", get(decisions))
@@ -86,6 +88,36 @@ async fn suspend(State(api): State<Api>, Path(WalletPath(wallet)): Path<WalletPa
 async fn resume(State(api): State<Api>, Path(WalletPath(wallet)): Path<WalletPath>) -> Answer {
     api.schedule.command(wallet, Action::Promote).await?;
     view_of(&api, wallet)
+}
+
+/// What an operator found out about an effect in doubt.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Found {
+    effect: EffectId,
+    how: How,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum How {
+    Done,
+    Retry,
+    Abort,
+}
+
+async fn resolve(State(api): State<Api>, Path(WalletPath(wallet)): Path<WalletPath>, Body(body): Body) -> Answer {
+    let Found { effect, how } =
+        serde_json::from_slice(&body).map_err(|error| Refusal::BodyInvalid { reason: error.to_string() })?;
+    let how = match how {
+        // What a tool would have said is not known to an operator.
+        How::Done => Resolution::AssumeDone(continuation::Value::Nil),
+        How::Retry => Resolution::Retry,
+        How::Abort => Resolution::Abort,
+    };
+    let session = api.sessions.get(wallet).ok_or(Refusal::WalletUnknown)?;
+    session.command(SessionCommand::Resolve { effect, how }).await?;
+    Ok(Json(json!(session.view())))
 }
 
 async fn close(State(api): State<Api>, Path(WalletPath(wallet)): Path<WalletPath>) -> Answer {

@@ -30,6 +30,8 @@ pub struct Gauges {
     pub is_leader: bool,
     /// Sessions that this node serves.
     pub sessions_serving: u64,
+    /// Sessions that stand because of an effect in doubt.
+    pub sessions_in_doubt: u64,
     /// Blocks of the engine's pool.
     pub blocks_total: u64,
     /// Blocks that sequences hold.
@@ -91,6 +93,8 @@ impl Metrics {
         gauge("ledger_final_lag_blocks", "Blocks that another node is ahead", gauges.final_lag_blocks);
         gauge("ledger_is_leader", "1 if this node leads", u64::from(gauges.is_leader));
         gauge("sessions_serving", "Sessions that this node serves", gauges.sessions_serving);
+        let in_doubt = "Sessions that stand until somebody decides about an effect in doubt";
+        gauge("sessions_in_doubt", in_doubt, gauges.sessions_in_doubt);
         gauge("kv_blocks", "Blocks of the engine's pool", gauges.blocks_total);
         gauge("kv_blocks_used", "Blocks that sequences hold", gauges.blocks_used);
         gauge("kv_blocks_cached", "Blocks that only the prefix cache holds", gauges.blocks_cached);
@@ -127,6 +131,7 @@ mod tests {
             "batchmind_ledger_final_height 9",
             "batchmind_ledger_is_leader 1",
             "batchmind_kv_blocks_used 0",
+            "batchmind_sessions_in_doubt 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");
         }

@@ -354,13 +354,16 @@ impl Api {
         let (context, ledger) = (self.sessions.context(), self.replica().metrics());
         let (stats, router, moves) = (context.engine.stats().await, self.routing.figures(), self.sessions.moves());
         let ahead = ledger.peers.values().max().map_or(0, |peer| peer.get());
-        let serving = self.sessions.list().iter().filter(|one| one.view().mode == SessionMode::Serving).count();
+        let views: Vec<_> = self.sessions.list().iter().map(|one| one.view()).collect();
+        let serving = views.iter().filter(|view| view.mode == SessionMode::Serving).count();
+        let in_doubt = views.iter().filter(|view| !view.in_doubt.is_empty()).count();
         let completed = moves.iter().filter(|report| report.completed).count();
         Gauges {
             final_height: ledger.final_height.get(),
             final_lag_blocks: ahead.saturating_sub(ledger.final_height.get()),
             is_leader: ledger.leader == Some(context.me),
             sessions_serving: serving as u64,
+            sessions_in_doubt: in_doubt as u64,
             blocks_total: u64::from(stats.blocks_total),
             blocks_used: u64::from(stats.blocks_used),
             blocks_cached: u64::from(stats.blocks_cached),

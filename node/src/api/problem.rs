@@ -54,7 +54,7 @@ impl Problem {
 fn status(code: &str, retry: bool) -> StatusCode {
     match code {
         // The request is wrong: prompt, sampling, chat, grant.
-        "E-101" | "E-102" | "E-103" | "E-109" | "E-116" | "E-117" | "N-206" | "N-207" | "N-301" | "W-101" => {
+        "E-101" | "E-102" | "E-103" | "E-109" | "E-116" | "E-117" | "E-119" | "N-206" | "N-207" | "N-301" | "W-101" => {
             StatusCode::BAD_REQUEST
         }
         // The tenant's policy or the resume secret says no.

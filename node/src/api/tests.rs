@@ -111,9 +111,19 @@ impl Alone {
         terms.sign(&operator_key())
     }
 
-    async fn admin(&self, path: &str) -> Value {
+    /// Asks the operator's socket to do something.
+    async fn admin_post(&self, path: &str, body: &Value) -> Response {
+        let request = self.admin_client().post(format!("http://node/admin/v1/{path}"));
+        request.body(body.to_string()).send().await.expect("the node answers")
+    }
+
+    fn admin_client(&self) -> reqwest::Client {
         let socket = self.folder.path().join("data/admin.sock");
-        let http = plain().unix_socket(socket).build().expect("a client");
+        plain().unix_socket(socket).build().expect("a client")
+    }
+
+    async fn admin(&self, path: &str) -> Value {
+        let http = self.admin_client();
         let response = http.get(format!("http://node/admin/v1/{path}")).send().await.expect("the node answers");
         response.json().await.expect("JSON")
     }
@@ -807,6 +817,17 @@ async fn no_answer_and_no_metric_shows_a_key() {
     }
     assert_eq!(alone.admin("decisions/verify").await["verified"], true);
     alone.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_about_an_effect_in_doubt_is_one_of_three_and_about_a_session_of_the_node() {
+    let alone = Alone::start().await;
+    let path = format!("sessions/{}/resolve", Digest([9; 32]));
+    let effect = Digest([3; 32]);
+    for (how, status, code) in [("done", 404, "N-511"), ("retry", 404, "N-511"), ("perhaps", 400, "N-503")] {
+        let answer = alone.admin_post(&path, &json!({"effect": effect, "how": how})).await;
+        assert_eq!(problem(answer).await, (status, code.to_owned()), "{how}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

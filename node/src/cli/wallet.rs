@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use reqwest::{Method, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -36,8 +36,29 @@ pub(super) enum Command {
     Suspend(OneSession),
     /// Go on with a parked session.
     Resume(OneSession),
+    /// Decide about an effect in doubt: one of those that `wallet show` lists. Then resume the session.
+    Resolve {
+        #[command(flatten)]
+        session: OneSession,
+        /// The effect's id: 64 hexadecimal digits.
+        effect: Digest,
+        /// What you found out.
+        how: Decided,
+    },
     /// End a session, for good.
     Close(OneSession),
+}
+
+/// What is to be done about an effect of which it was not known whether it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Decided {
+    /// It happened.
+    Done,
+    /// It did not happen, and is to be performed again.
+    Retry,
+    /// It did not happen, and will not: its program is told that it failed.
+    Abort,
 }
 
 /// Which session, and at which node.
@@ -79,6 +100,9 @@ impl Command {
             Self::Migrate { session, to } => session.ask("/migrate", &json!({"to": to})).await,
             Self::Suspend(session) => session.ask("/suspend", &Value::Null).await,
             Self::Resume(session) => session.ask("/resume", &Value::Null).await,
+            Self::Resolve { session, effect, how } => {
+                session.ask("/resolve", &json!({"effect": effect, "how": how})).await
+            }
             Self::Close(session) => session.ask("/close", &Value::Null).await,
         }
     }

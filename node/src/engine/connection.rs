@@ -25,14 +25,16 @@ use super::{
     placement::{Placement, Queue},
     tags::Tags,
 };
-use crate::session::request::PrefixSalt;
+use crate::{backoff::Backoff, session::request::PrefixSalt};
 
 /// Notices that a slow reader may fall behind.
 const NOTICES_KEPT: usize = 4096;
 /// How often somebody looks whether the engine's process is still there.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
-/// How long a lost engine is left alone before it is started again.
+/// How long a lost engine is left alone before it is started again; doubles up to [`RESTART_AFTER_MAX`] while it does
+/// nothing before it is lost again.
 const RESTART_AFTER: Duration = Duration::from_millis(200);
+const RESTART_AFTER_MAX: Duration = Duration::from_secs(10);
 
 /// What a call is answered with: the reply and its KV pages.
 type Answer = Result<(Reply, Vec<Vec<u8>>), EngineRefusal>;
@@ -174,10 +176,11 @@ impl Shared {
     /// Reads events. An engine that is lost is started again where it can be.
     fn read(&self, mut queue: Option<Queue>, placement: &Placement, options: EngineOptions) {
         let mut is_again = queue.is_some();
+        let mut backoff = Backoff::new(RESTART_AFTER, RESTART_AFTER_MAX);
         loop {
             if let Some(mut queue) = queue.take() {
                 self.put(Some(queue.requests.clone()));
-                let ended = self.read_until_lost(&mut queue);
+                let ended = self.read_until_lost(&mut queue, &mut backoff);
                 self.put(None);
                 // Else a request that waits for room would wait for ever.
                 let _ = queue.requests.close(0);
@@ -192,7 +195,7 @@ impl Shared {
                 }
             }
             if is_again {
-                thread::sleep(RESTART_AFTER);
+                thread::sleep(backoff.wait());
             }
             is_again = true;
             queue = placement
@@ -217,12 +220,16 @@ impl Shared {
         waiting.over
     }
 
-    fn read_until_lost(&self, queue: &mut Queue) -> StreamFault {
+    /// An engine that says anything works, and whatever ends it is worth a quick restart.
+    fn read_until_lost(&self, queue: &mut Queue, backoff: &mut Backoff) -> StreamFault {
         let mut inbox = Inbox::new(queue.events.clone(), REPLY_BYTES_MAX + self.model.config().page_bytes());
         let mut is_gone = false;
         loop {
             match inbox.poll::<Event>() {
-                Ok(Ok(message)) => self.on_event(message),
+                Ok(Ok(message)) => {
+                    backoff.reset();
+                    self.on_event(message);
+                }
                 Ok(Err(_)) if is_gone => return StreamFault::PeerGone { reason: "its process has ended".to_owned() },
                 Ok(Err(wake)) => {
                     block_on_until(inbox.stream().wait(wake), Instant::now() + LOOK_AFTER);

@@ -295,11 +295,22 @@ impl EngineRefusal {
 
     /// Whether the same request may succeed later.
     pub fn retry(&self) -> bool {
+        match self.rule() {
+            Some(retry) => matches!(retry, gpu::Retry::Later | gpu::Retry::Resend),
+            None => matches!(self, Self::Stopped),
+        }
+    }
+
+    /// Whether this engine will never do it, and another one may.
+    pub fn names_another(&self) -> bool {
+        self.rule() == Some(gpu::Retry::Elsewhere)
+    }
+
+    fn rule(&self) -> Option<gpu::Retry> {
         match self {
-            Self::Engine(refusal) => refusal.retry() != gpu::Retry::Never,
-            Self::Refused(refused) => refused.retry() != gpu::Retry::Never,
-            Self::NotServed { .. } => false,
-            Self::Stopped => true,
+            Self::Engine(refusal) => Some(refusal.retry()),
+            Self::Refused(refused) => Some(refused.retry()),
+            Self::NotServed { .. } | Self::Stopped => None,
         }
     }
 }

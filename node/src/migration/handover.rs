@@ -62,9 +62,6 @@ impl Actor {
             return Err(Refusal::Finished);
         }
         let sequence = self.sequence.as_ref().map(|sequence| sequence.id);
-        if sequence.is_none() && !self.suspended {
-            return Err(Refusal::Suspended);
-        }
         self.input(Input::Prepared)?;
         let parked = match sequence {
             Some(sequence) => Some(self.context.engine.suspend(sequence).await?),
@@ -78,7 +75,7 @@ impl Actor {
         let keys = self.keys.as_ref().ok_or(Refusal::Unknown)?;
         let (full, tail) = match &parked {
             Some(parked) => (parked.full_pages, self.context.engine.tail_page(parked, &keys.page_hash)?),
-            // A parked session gives what is on its disk.
+            // One that is parked, or waits for room in the engine, gives what is on its disk.
             None => {
                 let (full, stream) = (held.content.pages(), self.context.engine.stream());
                 let tail = held.parked_tail(&self.dir, keys, &stream, full);
@@ -139,7 +136,7 @@ impl Actor {
             return Err(MoveRefusal::OfferUnknown.into());
         };
         let mut tail = TailContents {
-            continuation: held.sign(keys, self.wallet, Stand::Ready, &page)?.as_bytes().to_vec(),
+            continuation: held.sign(keys, self.wallet, Stand::Ready, &page)?.signed.as_bytes().to_vec(),
             page: page.to_vec(),
             tokens: wallet::codec::encode(held.tokens()),
             record: record.encode(),

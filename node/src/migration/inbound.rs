@@ -5,14 +5,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gpu::{continuation::Bound, stream::Accumulator};
+use gpu::{
+    continuation::{Beside, Bound},
+    stream::Accumulator,
+};
 use ledger::{
     event::{Event, KeyConfirmed, MigrationOffered},
     state::WalletRecord,
 };
 use tokio::time::Instant;
 use wallet::{
-    chain::ChainKey,
+    chain::{ChainKey, PageHashKey},
     codec,
     content::ContentChain,
     digest::Digest,
@@ -45,7 +48,7 @@ use crate::{
         Message, Sessions,
         actor::Actor,
         context::{fill_random, random},
-        continuation::{Received, Source, engine_tail, receive, unverified},
+        continuation::{Received, Source, engine_tail, receive, tail_of, unverified},
         disk::{DiskFault, HolderKeys, HolderSeed, HopSecrets, PrekeySeed, SessionDir},
         held::Held,
         refusal::Refusal,
@@ -328,8 +331,8 @@ impl Actor {
         verify(&inbound.pages, &tail, opened, &inbound.offer_content()?, &ticket)?;
         let kv = bound(&inbound.pages);
         let record = self.context.replica.state().state.wallet(self.wallet).ok_or(MoveRefusal::OfferUnknown)?;
-        let Arrived { received, tokens } = Arrived::read(&tail, &ticket, &record, kv)?;
-        let Received { digest: parent, start, journal } = received;
+        let Arrived { received, tokens } = Arrived::read(&tail, &ticket, &record, (kv, &opened.secrets.page_hash_key))?;
+        let Received { inherited, start, journal } = received;
         let chain = ChainKey::next(&opened.secrets.link, &opened.hop.migration, &random());
         let keys = HolderKeys {
             epoch: ticket.ticket.epoch,
@@ -364,7 +367,7 @@ impl Actor {
         let (kept_keys, kept_handover) = (keys.clone(), handover.clone());
         let durable = tokio::task::spawn_blocking(move || {
             dir.save_handover(&kept_handover)?;
-            let held = Held::begin(&dir, &kept_keys, start, &tokens, parent, &engine)?;
+            let held = Held::begin(&dir, &kept_keys, start, &tokens, inherited, &engine)?;
             if held.journal().bound().map_err(DiskFault::from)? != journal {
                 return Err(unverified("the tokens are not those of the continuation"));
             }
@@ -435,13 +438,19 @@ struct Arrived {
 }
 
 impl Arrived {
-    /// `wallet` is what the ledger has of it, `kv` the full pages that came.
-    fn read(tail: &TailContents, ticket: &SignedTicket, wallet: &WalletRecord, kv: Bound) -> Result<Self, Refusal> {
+    /// `wallet` is what the ledger has of it, `kv` the full pages that came, hashed under `key`.
+    fn read(
+        tail: &TailContents,
+        ticket: &SignedTicket,
+        wallet: &WalletRecord,
+        (kv, key): (Bound, &PageHashKey),
+    ) -> Result<Self, Refusal> {
         let malformed = |reason: String| Refusal::from(MoveRefusal::Unverified { reason });
         let WalletRecord { address, epoch, holder_key, policy, .. } = *wallet;
         let source = Source { wallet: address, epoch, holder_key, policy };
-        let received = receive(&tail.continuation, &source, kv, &tail.page)?;
         let tokens: Vec<u32> = codec::decode(&tail.tokens).map_err(|error| malformed(error.to_string()))?;
+        let beside = Beside { tokens: &tokens, key, kv, tail: tail_of(&tail.page, kv) };
+        let received = receive(&tail.continuation, &source, &beside)?;
         let record =
             scheduler::record::BatchRecord::decode(&tail.record).map_err(|error| malformed(error.to_string()))?;
         if record.identity.wallet != ticket.ticket.wallet {

@@ -148,7 +148,7 @@ impl Actor {
         if held.finished.is_some() || self.close.is_some() {
             return Err(Refusal::Finished);
         }
-        held.may_go_on()?;
+        held.may_move()?;
         let node = self.context.members().in_force(to).filter(|_| to != self.context.me);
         let region = node.ok_or(MoveRefusal::DestinationInvalid { node: to })?.region;
         let opening = keys.policy.open(&region)?.verify(&keys.policy.commitment())?;

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use gpu::Started;
+use gpu::{Started, continuation::Divergence};
 use ledger::event::{CloseReason, Event, WalletCreated};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -18,7 +18,7 @@ use wallet::{
 use super::{
     Message, PeerAsk, Session, SessionCommand, Sessions, Terms,
     context::{NodeContext, now, random},
-    continuation::NO_PARENT,
+    continuation::Inherited,
     disk::{HolderKeys, HolderSeed, SessionDir},
     evidence::Evidence,
     held::Held,
@@ -29,7 +29,7 @@ use super::{
     start::{SessionStart, SessionTerms},
     token_stream::TokenStream,
     tokens::End,
-    view::{HopView, SessionMode, SessionView},
+    view::{DivergedView, DoubtView, HopView, SessionMode, SessionView},
 };
 use crate::{
     engine::{Arrival, EngineEvent, EngineRefusal, Sequence},
@@ -74,6 +74,8 @@ pub(crate) struct Actor {
     /// See the view.
     pub(crate) recomputed: Option<TokenCount>,
     pub(crate) failed: Option<String>,
+    /// Evidence that was met here: what the file beside the session has.
+    pub(super) divergences: Vec<Divergence>,
     /// When it is brought back into the engine.
     pub(super) again: Again,
     effects: VecDeque<Effect>,
@@ -148,7 +150,7 @@ impl Actor {
         let mut actor = Self::new(sessions, wallet, handoff);
         actor.sequence = Some(sequence);
         actor.dir.save_keys(&keys)?;
-        let held = Held::begin(&actor.dir, &keys, start, &prompt, NO_PARENT, &context.engine)?;
+        let held = Held::begin(&actor.dir, &keys, start, &prompt, Inherited::default(), &context.engine)?;
         actor.held = Some(held);
         actor.hold(keys);
         actor.submit_creation();
@@ -180,6 +182,8 @@ impl Actor {
             pace_ms: 0,
             hop: None,
             failed: None,
+            in_doubt: Vec::new(),
+            diverged: None,
         };
         let session = Session {
             wallet,
@@ -210,6 +214,7 @@ impl Actor {
             suspended: false,
             recomputed: None,
             failed: None,
+            divergences: Vec::new(),
             again: Again::default(),
             effects: VecDeque::new(),
             facts: context.feed.subscribe(wallet),
@@ -389,6 +394,7 @@ impl Actor {
             SessionCommand::Migrate { to, decision, rule } => return self.migrate(to, decision, rule, reply),
             SessionCommand::Suspend { until_read } => self.suspend(until_read).await,
             SessionCommand::Resume => self.resume().await,
+            SessionCommand::Resolve { effect, how } => self.resolve(effect, how).await,
             SessionCommand::Close => self.end(CloseReason::Tenant).await,
             SessionCommand::Evict { decision } => self.evict(decision).await,
         };
@@ -485,6 +491,8 @@ impl Actor {
             hop,
             recomputed_tokens: self.recomputed,
             failed: self.failed.clone(),
+            diverged: (!self.divergences.is_empty())
+                .then(|| DivergedView { count: self.divergences.len(), file: self.dir.divergences_file() }),
             ..before.clone()
         };
         if let Some(held) = &self.held {
@@ -492,6 +500,7 @@ impl Actor {
             view.cached_tokens = held.start.terms.cached_tokens;
             view.pace_ms = held.start.terms.pace_ms;
             view.finished = held.finished;
+            view.in_doubt = held.journal().in_doubt().iter().map(DoubtView::of).collect();
         }
         if view != before {
             self.session.view.send_replace(view);

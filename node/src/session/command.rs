@@ -1,5 +1,6 @@
 //! What operators and the scheduler may ask of a session.
 
+use gpu::continuation::{EffectId, Resolution};
 use wallet::{digest::Digest, units::NodeId};
 
 use crate::migration::report::MoveReport;
@@ -23,6 +24,13 @@ pub enum SessionCommand {
     },
     /// Go on.
     Resume,
+    /// Write down what somebody found out about an effect in doubt. The session stays parked.
+    Resolve {
+        /// The effect.
+        effect: EffectId,
+        /// What is to be done about it.
+        how: Resolution,
+    },
     /// End it.
     Close,
     /// Drop its pages, with an entry on the ledger.

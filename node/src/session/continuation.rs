@@ -2,8 +2,8 @@
 
 use gpu::{
     TailPage,
-    continuation::{Bound, ContinuationRefusal, EffectId, Flags, SignedContinuation, Standing, Status, Tail},
-    stream::{RootLog, Stream as _},
+    continuation::{Beside, Bound, ContinuationRefusal, EffectId, Flags, SignedContinuation, Standing, Status, Tail},
+    stream::{Accumulator, Stream as _},
 };
 use wallet::{
     digest::Digest,
@@ -15,12 +15,21 @@ use wallet::{
 };
 
 use super::{
+    context::now,
     disk::{DiskFault, HolderKeys, SessionDir, stream_fault},
     held::Held,
     refusal::Refusal,
     start::{SessionStart, StreamBounds},
 };
 use crate::migration::refusal::Refusal as MoveRefusal;
+
+/// A continuation as a session's folder has it.
+pub(crate) struct Kept {
+    /// The continuation.
+    pub(crate) signed: SignedContinuation,
+    /// The page after the full ones that it refers to.
+    pub(crate) tail: Option<Tail>,
+}
 
 /// How a session stands that nothing is in doubt of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +52,12 @@ impl Held {
         wallet: WalletAddress,
         stand: Stand,
         tail: &[u8],
-    ) -> Result<SignedContinuation, Refusal> {
+    ) -> Result<Kept, Refusal> {
         let kv = self.kv_bound()?;
         let journal = self.journal().bound().map_err(DiskFault::from)?;
         let tail = tail_of(tail, kv);
         let bounds = StreamBounds { journal, kv, tail, finish: self.journal().finished() };
-        let parent = self.continuation().map_or(self.parent(), SignedContinuation::digest);
+        let before = self.inherited();
         let (status, awaits) = match (self.journal().in_doubt().first(), stand) {
             (Some(effect), _) => (Status::InDoubt, effect.id),
             (None, Stand::Ready) => (Status::Ready, EffectId::NONE),
@@ -59,16 +68,17 @@ impl Held {
             id: wallet.0,
             epoch: keys.epoch.get(),
             // What it does is what its tenant agreed to: these numerics, and nobody but its holder.
-            flags: Flags { want_exact: true, confidential: true, ..Flags::default() },
+            flags: Flags { pinned: before.pinned, want_exact: true, confidential: true, ..Flags::default() },
             status,
-            priority: 0,
-            parent,
+            priority: before.priority,
+            parent: before.parent,
             awaits,
             numerics: self.start.numerics,
             policy: keys.policy.commitment().0,
-            deadline_us: 0,
+            deadline_us: before.deadline_us,
         };
-        Ok(self.start.body(bounds)?.sign(&standing, &keys.holder.key())?)
+        let signed = self.start.body(bounds)?.sign(&standing, &keys.holder.key())?;
+        Ok(Kept { signed, tail })
     }
 
     /// Signs the continuation and keeps it: what the session goes on from after a restart.
@@ -79,18 +89,18 @@ impl Held {
         stand: Stand,
         tail: &[u8],
     ) -> Result<(), Refusal> {
-        let signed = self.sign(keys, dir.wallet(), stand, tail)?;
-        self.keep(dir, keys, signed)
+        let kept = self.sign(keys, dir.wallet(), stand, tail)?;
+        self.keep(dir, keys, kept)
     }
 
     /// All that the continuation refers to is durable before it is: else a crash would leave it without.
-    fn keep(&mut self, dir: &SessionDir, keys: &HolderKeys, signed: SignedContinuation) -> Result<(), Refusal> {
+    fn keep(&mut self, dir: &SessionDir, keys: &HolderKeys, kept: Kept) -> Result<(), Refusal> {
         self.sync()?;
         if let Some(kv) = self.kv() {
             gpu::stream::StreamWriter::sync(kv).map_err(|fault| stream_fault(kv, fault))?;
         }
-        dir.save_continuation(keys, signed.as_bytes())?;
-        self.set_continuation(signed);
+        dir.save_continuation(keys, kept.signed.as_bytes())?;
+        self.set_kept(kept);
         Ok(())
     }
 
@@ -103,19 +113,30 @@ impl Held {
         tail: &[u8],
     ) -> Result<(), Refusal> {
         let stand = if until_read { Stand::Unread } else { Stand::Parked };
-        let signed = self.sign(keys, dir.wallet(), stand, tail)?;
+        let kept = self.sign(keys, dir.wallet(), stand, tail)?;
         dir.save_tail(keys, tail)?;
-        self.keep(dir, keys, signed)
+        self.keep(dir, keys, kept)
     }
 
-    /// Whether the session may go on: nobody has to decide before.
+    /// Whether the session may go on: nobody has to decide before, and its time is not over.
     ///
     /// # Errors
-    /// [`ContinuationRefusal::InDoubt`] if it is not known whether one of its effects happened.
+    /// [`ContinuationRefusal::InDoubt`] if it is not known whether one of its effects happened;
+    /// [`ContinuationRefusal::Overdue`].
     pub(crate) fn may_go_on(&self) -> Result<(), ContinuationRefusal> {
-        let in_doubt = self.journal().in_doubt();
-        let Some(first) = in_doubt.first() else { return Ok(()) };
-        Err(ContinuationRefusal::InDoubt { count: in_doubt.len(), first: first.id })
+        match self.journal().in_doubt() {
+            [] => in_time(self.inherited().deadline_us),
+            all @ [first, ..] => Err(ContinuationRefusal::InDoubt { count: all.len(), first: first.id }),
+        }
+    }
+
+    /// Whether the session may leave this holder: [`Self::may_go_on`], and it is not pinned.
+    ///
+    /// # Errors
+    /// [`ContinuationRefusal::Pinned`], and those of [`Self::may_go_on`].
+    pub(crate) fn may_move(&self) -> Result<(), ContinuationRefusal> {
+        self.may_go_on()?;
+        if self.inherited().pinned { Err(ContinuationRefusal::Pinned) } else { Ok(()) }
     }
 
     /// Whether the session is parked: the kept continuation says so, and nothing has happened since.
@@ -138,13 +159,12 @@ impl Held {
         stream: &StreamDescriptor,
         full: u64,
     ) -> Vec<u8> {
-        let expected = self.continuation().filter(|_| self.is_parked()).and_then(|kept| SessionStart::read(kept).ok());
-        let Some((_, StreamBounds { kv, tail: Some(tail), .. })) = expected else { return Vec::new() };
+        let Some(tail) = self.kept_tail().filter(|_| self.is_parked()) else { return Vec::new() };
         let page = dir.load_tail(keys).ok().flatten().unwrap_or_default();
         let parsed = Page::parse(page.clone(), stream, Some(&keys.page_hash)).ok();
         let is_it = parsed.is_some_and(|page| {
             let head = page.head();
-            (head.hash, head.fill, head.position) == (tail.hash, u16::from(tail.rows), kv.to) && kv.to == full
+            (head.hash, head.fill, head.position) == (tail.hash, u16::from(tail.rows), full)
         });
         if is_it { page } else { Vec::new() }
     }
@@ -154,7 +174,7 @@ impl Held {
         let to = self.content.pages();
         let root = match self.kv() {
             Some(kv) => kv.root(to).map_err(|fault| stream_fault(kv, fault))?,
-            None => RootLog::new().root(0).map_err(|fault| DiskFault::Journal(fault.into()))?,
+            None => no_pages().root,
         };
         Ok(Bound { root, to })
     }
@@ -188,28 +208,29 @@ pub(crate) struct Source {
 /// A continuation that came with a hop, checked but for its journal.
 #[derive(Debug)]
 pub(crate) struct Received {
-    /// Its digest: what the next one follows.
-    pub(crate) digest: Digest,
+    /// What the next one takes over from it.
+    pub(crate) inherited: Inherited,
     /// The session.
     pub(crate) start: SessionStart,
     /// What its journal must be.
     pub(crate) journal: Bound,
 }
 
-/// Reads a continuation that came with the full pages `kv` and the page after them, which is empty if there is none.
+/// Reads a continuation that came with this beside it.
 ///
 /// # Errors
-/// [`Refusal::Continuation`] if the source of record did not sign it, or one of its effects is in doubt;
+/// [`Refusal::Continuation`] if the source of record did not sign it, it is pinned there or overdue, or one of its effects
+/// is in doubt;
 /// [`MoveRefusal::Unverified`] if it is of another wallet or epoch, has ended, or does not refer to these pages.
-pub(crate) fn receive(bytes: &[u8], source: &Source, kv: Bound, page: &[u8]) -> Result<Received, Refusal> {
+pub(crate) fn receive(bytes: &[u8], source: &Source, beside: &Beside<'_>) -> Result<Received, Refusal> {
     let holder = source.holder_key.decompress().map_err(|_| ContinuationRefusal::SignatureInvalid)?;
     let signed = SignedContinuation::decode(bytes.to_vec(), &holder)?;
-    let (start, bounds) = SessionStart::read(&signed)?;
+    let (start, bounds) = SessionStart::read(&signed, beside)?;
     let head = signed.head();
     if (head.id, head.epoch, head.policy) != (source.wallet.0, source.epoch.get(), source.policy.0) {
         return Err(unverified("the continuation is of another wallet or epoch"));
     }
-    if bounds.kv != kv || bounds.tail != tail_of(page, kv) {
+    if (bounds.kv, bounds.tail) != (beside.kv, beside.tail) {
         return Err(unverified("the pages are not those of the continuation"));
     }
     match head.status {
@@ -218,7 +239,11 @@ pub(crate) fn receive(bytes: &[u8], source: &Source, kv: Bound, page: &[u8]) -> 
         Status::InDoubt => return Err(ContinuationRefusal::InDoubt { count: 1, first: head.awaits }.into()),
         Status::Done | Status::Failed => return Err(unverified("the session has ended")),
     }
-    Ok(Received { digest: signed.digest(), start, journal: bounds.journal })
+    if head.flags.pinned {
+        return Err(ContinuationRefusal::Pinned.into());
+    }
+    in_time(head.deadline_us)?;
+    Ok(Received { inherited: Inherited::of(&signed), start, journal: bounds.journal })
 }
 
 /// What came does not belong together.
@@ -234,18 +259,48 @@ pub(crate) fn engine_tail(page: &[u8]) -> Option<TailPage> {
 }
 
 /// The reference to the page after `kv`; none if this is not it.
-fn tail_of(page: &[u8], kv: Bound) -> Option<Tail> {
+pub(crate) fn tail_of(page: &[u8], kv: Bound) -> Option<Tail> {
     let head = wallet::page::PageHead::decode(page.first_chunk()?).ok()?;
     let rows = u8::try_from(head.fill).ok()?;
     (head.position == kv.to && !head.is_full()).then_some(Tail { rows, hash: head.hash })
 }
 
-/// The first continuation of a wallet has none before it.
-pub(crate) const NO_PARENT: Digest = Digest::ZERO;
+/// No full pages.
+pub(crate) fn no_pages() -> Bound {
+    Bound { root: Accumulator::new().root(), to: 0 }
+}
+
+/// What a continuation takes over from the one before it. The first one of a wallet has none, and takes the default.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Inherited {
+    /// Digest of the one before; zero if there is none.
+    pub(crate) parent: Digest,
+    /// The session stays where it is.
+    pub(crate) pinned: bool,
+    /// Passed on; nothing orders sessions by it yet.
+    pub(crate) priority: u8,
+    /// The session goes on before this time, in microseconds since the Unix epoch, or not at all; 0 if there is none.
+    pub(crate) deadline_us: u64,
+}
+
+impl Inherited {
+    /// What `signed` leaves.
+    pub(crate) fn of(signed: &SignedContinuation) -> Self {
+        let head = signed.head();
+        let (pinned, priority, deadline_us) = (head.flags.pinned, head.priority, head.deadline_us);
+        Self { parent: signed.digest(), pinned, priority, deadline_us }
+    }
+}
+
+/// Whether this deadline has not passed, by the clock of this node.
+fn in_time(deadline_us: u64) -> Result<(), ContinuationRefusal> {
+    let is_over = deadline_us > 0 && deadline_us / 1_000 < now().get();
+    if is_over { Err(ContinuationRefusal::Overdue { deadline_us }) } else { Ok(()) }
+}
 
 #[cfg(test)]
 mod tests {
-    use gpu::{SamplingParams, stream::Accumulator};
+    use gpu::SamplingParams;
     use wallet::{
         chain::PageHashKey,
         identity::{RegionId, SecretKey},
@@ -299,7 +354,7 @@ mod tests {
             flags: Flags::default(),
             status: Status::Ready,
             priority: 0,
-            parent: NO_PARENT,
+            parent: Digest::ZERO,
             awaits: EffectId::NONE,
             numerics: Digest([6; 32]),
             policy: source().policy.0,
@@ -324,7 +379,9 @@ mod tests {
     #[test]
     fn only_what_the_source_of_record_signed_for_these_pages_is_taken() {
         let (kv, page) = pages();
-        let taken = |bytes: &[u8]| receive(bytes, &source(), kv, &page).map_err(|refusal| refusal.code().to_owned());
+        let hash_key = PageHashKey::from_bytes([7; 32]);
+        let beside = Beside { tokens: &[], key: &hash_key, kv, tail: tail_of(&page, kv) };
+        let taken = |bytes: &[u8]| receive(bytes, &source(), &beside).map_err(|refusal| refusal.code().to_owned());
         let received = taken(&signed(|_, _| (), &key())).expect("it is the source's");
         assert_eq!((received.start.terms.pace_ms, received.journal.to), (9, 19));
         let other = SecretKey::from_seed(&[9; 32]);
@@ -345,6 +402,13 @@ mod tests {
         assert!(taken(&signed(|_, standing| standing.status = Status::Parked, &key())).is_ok(), "it stands, no more");
         let doubted = signed(|_, standing| standing.status = Status::InDoubt, &key());
         assert_eq!(taken(&doubted).expect_err("somebody has to decide first"), "E-317");
+        let pinned = signed(|_, standing| standing.flags.pinned = true, &key());
+        assert_eq!(taken(&pinned).expect_err("it stays where it is"), "E-320");
+        let overdue = signed(|_, standing| standing.deadline_us = 1_000, &key());
+        assert_eq!(taken(&overdue).expect_err("its time is over"), "E-321");
+        let urgent = signed(|_, standing| (standing.deadline_us, standing.priority) = (u64::MAX, 9), &key());
+        let inherited = taken(&urgent).expect("there is time").inherited;
+        assert_eq!((inherited.deadline_us, inherited.priority), (u64::MAX, 9), "what the next one says too");
         let whole = signed(|_, _| (), &key());
         for at in (0..whole.len()).step_by(7) {
             let mut damaged = whole.clone();

@@ -105,10 +105,7 @@ impl Actor {
         let emitted = match held.push(event) {
             Ok(emitted) => emitted,
             Err(fault) if fault.may_be_whole() => return self.put_down(fault),
-            Err(fault) => {
-                self.give_up(CloseReason::Unrecoverable, &fault.into());
-                return self.release();
-            }
+            Err(fault) => return self.disagree(fault),
         };
         // Where the disk failed, what was shown may stand there no longer: it is chosen again, and not shown again.
         if emitted.position >= self.session.tokens.next() {

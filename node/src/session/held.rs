@@ -1,21 +1,21 @@
 //! What the holder of a session has: its journal with its tokens, its full pages on the disk, and the chain over them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use gpu::{
-    continuation::{Chosen, ContinuationRefusal, EffectId, Journal, SignedContinuation},
+    continuation::{Beside, Chosen, ContinuationRefusal, EffectId, Journal, Resolution, SignedContinuation, Tail},
     stream::{Cursor, Draft, Expect, Next, SegmentStream, Stream as _, StreamFault, StreamWriter as _},
 };
 use wallet::{
     content::ContentChain,
-    digest::Digest,
     page::{HEAD_BYTES, Page, StreamDescriptor},
     units::{Micros, PageIndex, Timestamp, TokenCount, TokenPosition},
 };
+use zeroize::Zeroizing;
 
 use super::{
     context::now,
-    continuation::{self, Stand},
+    continuation::{self, Inherited, Kept, Stand, engine_tail, no_pages},
     disk::{DiskFault, HolderKeys, SessionDir, stream_fault, stream_took},
     program::RunningProgram,
     refusal::Refusal,
@@ -23,7 +23,7 @@ use super::{
     tokens::{EmittedToken, Usage},
     view::FinishReason,
 };
-use crate::engine::{EngineEvent, EngineHandle, TextDecoder};
+use crate::engine::{Arrival, EngineEvent, EngineHandle, TextDecoder};
 
 /// Intervals that are kept for a median.
 const SAMPLES_KEPT: usize = 1024;
@@ -41,10 +41,10 @@ pub(crate) struct Held {
     /// Microseconds between tokens, in this epoch and here.
     pub(crate) intervals: Vec<u64>,
     epoch: u32,
-    /// The continuation that is kept in the session's folder.
-    continuation: Option<SignedContinuation>,
-    /// What the first continuation of this holder follows.
-    parent: Digest,
+    /// What is kept of it in the session's folder.
+    kept: Option<Kept>,
+    /// What the first continuation of this holder takes over from the one that came.
+    came: Inherited,
     program: RunningProgram,
     journal: Journal,
     kv: Option<SegmentStream>,
@@ -56,14 +56,13 @@ pub(crate) struct Held {
 
 impl Held {
     /// A holder that begins, with a new journal, which is durable when this returns. `tokens` are all that are known,
-    /// the prompt's first; `parent` is the digest of the continuation that came, [`continuation::NO_PARENT`] if none
-    /// did.
+    /// the prompt's first; `came` is of the continuation that came, the default if none did.
     pub(crate) fn begin(
         dir: &SessionDir,
         keys: &HolderKeys,
         start: SessionStart,
         tokens: &[u32],
-        parent: Digest,
+        came: Inherited,
         engine: &EngineHandle,
     ) -> Result<Self, Refusal> {
         let stream = Arc::new(dir.create_journal(keys)?);
@@ -74,7 +73,7 @@ impl Held {
         for token in emitted {
             journal.token(journal.seq(), *token).map_err(DiskFault::from)?;
         }
-        let mut held = Self { parent, ..Self::new(dir, keys, start, journal, engine)? };
+        let mut held = Self { came, ..Self::new(dir, keys, start, journal, engine)? };
         held.keep_continuation(dir, keys, Stand::Ready, &[])?;
         Ok(held)
     }
@@ -91,9 +90,11 @@ impl Held {
         let (Some(kept), Some(stream)) = (continuation::load(dir, keys)?, dir.open_journal(keys)?) else {
             return Ok(None);
         };
-        let (start, bounds) = SessionStart::read(&kept).map_err(DiskFault::Continuation)?;
         let closed = stream.state().closed.then_some(FinishReason::Closed);
         let journal = open_journal(Arc::new(stream), keys)?;
+        // The pages are a cache, and are looked at when it goes on.
+        let beside = Beside { tokens: journal.tokens(), key: &keys.page_hash, kv: no_pages(), tail: None };
+        let (start, bounds) = SessionStart::read(&kept, &beside).map_err(DiskFault::Continuation)?;
         let is_all_there = journal.prompt_tokens() == start.prompt_tokens.get() as usize
             && bounds.journal.to <= u64::from(journal.seq())
             && journal.stream().root(bounds.journal.to).map_err(ContinuationRefusal::from)? == bounds.journal.root;
@@ -101,7 +102,8 @@ impl Held {
             return Ok(None);
         }
         let finished = journal.finished().map(FinishReason::from).or(closed);
-        Ok(Some(Self { finished, continuation: Some(kept), ..Self::new(dir, keys, start, journal, engine)? }))
+        let kept = Kept { signed: kept, tail: bounds.tail };
+        Ok(Some(Self { finished, kept: Some(kept), ..Self::new(dir, keys, start, journal, engine)? }))
     }
 
     fn new(
@@ -115,8 +117,8 @@ impl Held {
             program: RunningProgram::begin(dir.wallet(), &start, &journal)?,
             finished: None,
             epoch: keys.epoch.get(),
-            continuation: None,
-            parent: continuation::NO_PARENT,
+            kept: None,
+            came: Inherited::default(),
             content: ContentChain::new(keys.page_hash.clone()),
             active_at: now(),
             intervals: Vec::new(),
@@ -134,6 +136,29 @@ impl Held {
         self.program.asked()
     }
 
+    /// Writes down what somebody found out about an effect in doubt. The session is parked then.
+    ///
+    /// # Errors
+    /// [`ContinuationRefusal::NotInDoubt`]; [`Refusal::NobodyRetries`] if it is to be performed again and its program does
+    /// not ask for such effects.
+    pub(crate) fn resolve(
+        &mut self,
+        dir: &SessionDir,
+        keys: &HolderKeys,
+        id: &EffectId,
+        how: Resolution,
+    ) -> Result<(), Refusal> {
+        let doubted = self.journal.in_doubt().iter().find(|effect| effect.id == *id);
+        let op = doubted.ok_or(ContinuationRefusal::NotInDoubt { id: *id })?.op;
+        // It would stay open for ever, and a journal with an open effect has no end.
+        if how == Resolution::Retry && !RunningProgram::asks_for(op) {
+            return Err(Refusal::NobodyRetries { effect: *id });
+        }
+        self.journal.resolve(id, how).map_err(DiskFault::from)?;
+        self.program = RunningProgram::begin(dir.wallet(), &self.start, &self.journal).map_err(DiskFault::from)?;
+        self.keep_continuation(dir, keys, Stand::Parked, &[])
+    }
+
     /// The journal.
     pub(crate) const fn journal(&self) -> &Journal {
         &self.journal
@@ -145,18 +170,23 @@ impl Held {
     }
 
     /// The continuation that is kept in the session's folder.
-    pub(crate) const fn continuation(&self) -> Option<&SignedContinuation> {
-        self.continuation.as_ref()
+    pub(crate) fn continuation(&self) -> Option<&SignedContinuation> {
+        self.kept.as_ref().map(|kept| &kept.signed)
     }
 
-    /// What the first continuation of this holder follows.
-    pub(crate) const fn parent(&self) -> Digest {
-        self.parent
+    /// The page after the full ones that this continuation refers to.
+    pub(crate) fn kept_tail(&self) -> Option<Tail> {
+        self.kept.as_ref()?.tail
+    }
+
+    /// What the next continuation takes over.
+    pub(crate) fn inherited(&self) -> Inherited {
+        self.continuation().map_or(self.came, Inherited::of)
     }
 
     /// This one is kept now.
-    pub(crate) fn set_continuation(&mut self, signed: SignedContinuation) {
-        self.continuation = Some(signed);
+    pub(crate) fn set_kept(&mut self, kept: Kept) {
+        self.kept = Some(kept);
     }
 
     /// All tokens, the prompt's first.
@@ -275,6 +305,21 @@ impl Held {
             payloads.clear();
         }
         payloads
+    }
+
+    /// The session for the engine, with all that is kept of it on the disk.
+    pub(crate) fn arrival(&mut self, dir: &SessionDir, keys: &HolderKeys, stream: &StreamDescriptor) -> Arrival {
+        let pages = self.surviving_pages(dir, keys, stream);
+        let tail = Zeroizing::new(self.parked_tail(dir, keys, stream, pages.len() as u64));
+        Arrival {
+            tokens: self.tokens().to_vec(),
+            prompt_tokens: self.start.prompt_tokens,
+            sampling: self.start.sampling.clone(),
+            pages,
+            tail: engine_tail(&tail),
+            salt: keys.prefix_salt.clone(),
+            pace: Duration::from_millis(u64::from(self.start.terms.pace_ms)),
+        }
     }
 
     /// Brings the chain up to the pages that survived on the disk, without keeping them in memory.

@@ -11,8 +11,11 @@ pub mod command;
 pub mod context;
 pub(crate) mod continuation;
 pub mod disk;
+mod divergence;
 mod emission;
 mod evidence;
+#[cfg(test)]
+mod golden;
 pub(crate) mod held;
 mod ledger;
 mod parking;

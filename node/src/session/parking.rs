@@ -1,5 +1,6 @@
 //! A session that leaves the engine and comes back when somebody says so: suspended, resumed, evicted.
 
+use gpu::continuation::{EffectId, Resolution};
 use ledger::event::{BatchEvicted, Event};
 use wallet::{digest::Digest, handoff::Mode};
 use zeroize::Zeroizing;
@@ -68,6 +69,9 @@ impl Actor {
         self.suspended = false;
         let rebuilt = self.rebuild().await;
         self.suspended = rebuilt.is_err();
+        if rebuilt.is_ok() {
+            self.failed = None;
+        }
         if rebuilt.is_ok()
             && let Err(refusal) =
                 self.on_disk(|held, dir, keys| held.keep_continuation(dir, keys, Stand::Ready, &[])).await
@@ -76,6 +80,14 @@ impl Actor {
             tracing::warn!(wallet = %self.wallet.0, %refusal, "the continuation was not kept");
         }
         rebuilt
+    }
+
+    /// Writes down what somebody found out about an effect in doubt. The session stays parked until it is resumed.
+    pub(super) async fn resolve(&mut self, effect: EffectId, how: Resolution) -> Result<(), Refusal> {
+        self.may_park()?;
+        self.on_disk(move |held, dir, keys| held.resolve(dir, keys, &effect, how)).await?;
+        tracing::info!(wallet = %self.wallet.0, %effect, "an effect is not in doubt any more");
+        Ok(())
     }
 
     /// Drops the pages, in the engine and on the disk, and says so on the ledger. Tokens and keys stay: the session

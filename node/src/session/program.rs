@@ -37,6 +37,11 @@ impl RunningProgram {
         Ok(running)
     }
 
+    /// Whether such a program asks for effects of this kind: those that it performs if they are to be performed again.
+    pub(crate) const fn asks_for(op: Op) -> bool {
+        matches!(op, Op::Prefill | Op::Decode | Op::Emit)
+    }
+
     /// The engine chose this: it is written down, and the program goes on until it asks for the next token. The caller
     /// shows this one next.
     ///

@@ -7,16 +7,14 @@ use gpu::FinishReason;
 use ledger::event::CloseReason;
 use tokio::time::Instant;
 use wallet::handoff::Mode;
-use zeroize::Zeroizing;
 
 use super::{
     actor::Actor,
-    continuation::engine_tail,
     disk::{DiskFault, HolderKeys},
     held::Held,
     refusal::Refusal,
 };
-use crate::engine::Arrival;
+use crate::backoff::Backoff;
 
 /// The wait before a session is rebuilt again that could not be; doubles up to [`AGAIN_AFTER_MAX`]. To try reads all of its
 /// pages.
@@ -24,11 +22,17 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(5);
 
 /// When a session is tried again that could not be rebuilt.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Again {
     /// None: at once.
     at: Option<Instant>,
-    after: Duration,
+    backoff: Backoff,
+}
+
+impl Default for Again {
+    fn default() -> Self {
+        Self { at: None, backoff: Backoff::new(AGAIN_AFTER, AGAIN_AFTER_MAX) }
+    }
 }
 
 impl Again {
@@ -37,8 +41,7 @@ impl Again {
     }
 
     fn later(&mut self) {
-        self.after = (self.after * 2).clamp(AGAIN_AFTER, AGAIN_AFTER_MAX);
-        self.at = Some(Instant::now() + self.after);
+        self.at = Some(Instant::now() + self.backoff.wait());
     }
 }
 
@@ -75,11 +78,19 @@ impl Actor {
                 tracing::debug!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the session is rebuilt later");
                 self.again.later();
             }
+            Err(refusal) if refusal.leaves_it_standing() => self.stand_aside(&refusal),
             Err(refusal) => {
                 tracing::warn!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the session cannot be rebuilt");
                 self.give_up(CloseReason::Unrecoverable, &refusal);
             }
         }
+    }
+
+    /// It does not go on by itself, and nothing is lost. It is suspended: who resumes it is told the same.
+    fn stand_aside(&mut self, refusal: &Refusal) {
+        tracing::warn!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the session stands");
+        self.suspended = true;
+        self.failed = Some(refusal.to_peer().to_string());
     }
 
     /// The disk did not take what the session wrote. It leaves the engine, and goes on from the disk once that answers: what
@@ -137,22 +148,7 @@ impl Actor {
             return Ok(());
         }
         let stream = self.context.engine.stream();
-        let salt = self.keys.as_ref().ok_or(Refusal::Disk)?.prefix_salt.clone();
-        let arrival = self
-            .on_disk(move |held, dir, keys| {
-                let pages = held.surviving_pages(dir, keys, &stream);
-                let tail = Zeroizing::new(held.parked_tail(dir, keys, &stream, pages.len() as u64));
-                Ok(Arrival {
-                    tokens: held.tokens().to_vec(),
-                    prompt_tokens: held.start.prompt_tokens,
-                    sampling: held.start.sampling.clone(),
-                    pages,
-                    tail: engine_tail(&tail),
-                    salt,
-                    pace: Duration::from_millis(u64::from(held.start.terms.pace_ms)),
-                })
-            })
-            .await?;
+        let arrival = self.on_disk(move |held, dir, keys| Ok(held.arrival(dir, keys, &stream))).await?;
         let known = u32::try_from(arrival.tokens.len()).unwrap_or(u32::MAX);
         let (sequence, started) = self.context.engine.start(arrival, false).await?;
         self.sequence = Some(sequence);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gpu::continuation::ContinuationRefusal;
+use gpu::continuation::{ContinuationRefusal, EffectId};
 use wallet::units::NodeId;
 
 use crate::{
@@ -68,6 +68,12 @@ pub enum Refusal {
     /// It is parked on disk.
     #[error("the session is suspended; resume it first")]
     Suspended,
+    /// An effect is to be performed again, and the session's program does not ask for it.
+    #[error("the program of the session never performs effect {effect} again")]
+    NobodyRetries {
+        /// The effect.
+        effect: EffectId,
+    },
     /// The node is starting. Retry.
     #[error("the node is starting")]
     Starting,
@@ -93,9 +99,9 @@ pub enum Refusal {
 
 impl Refusal {
     /// The codes of this enum's own variants, in order.
-    pub const CODES: [&'static str; 14] = [
+    pub const CODES: [&'static str; 15] = [
         "N-201", "N-202", "N-203", "N-204", "N-205", "N-206", "N-207", "N-208", "N-209", "N-210", "N-211", "N-212",
-        "N-213", "N-214",
+        "N-213", "N-214", "N-194",
     ];
 
     /// The stable code.
@@ -115,6 +121,7 @@ impl Refusal {
             Self::Suspended => "N-212",
             Self::Starting => "N-213",
             Self::DiskAwaited => "N-214",
+            Self::NobodyRetries { .. } => "N-194",
             Self::Continuation(refusal) => refusal.code(),
             Self::Engine(refusal) => refusal.code(),
             Self::Wallet(refusal) => refusal.code(),
@@ -133,6 +140,18 @@ impl Refusal {
             Self::Ledger(refusal) => refusal.retry() != ledger::refusal::Retry::Never,
             Self::Migration(refusal) => refusal.retry(),
             Self::Peer(refused) => refused.retry,
+            _ => false,
+        }
+    }
+
+    /// Whether it only says that the session does not go on here by itself: another engine may take it, or somebody has to
+    /// decide something.
+    pub(crate) fn leaves_it_standing(&self) -> bool {
+        match self {
+            Self::Engine(refusal) => refusal.names_another(),
+            Self::Continuation(refusal) => {
+                matches!(**refusal, ContinuationRefusal::InDoubt { .. } | ContinuationRefusal::Overdue { .. })
+            }
             _ => false,
         }
     }

@@ -40,6 +40,11 @@ impl Actor {
         let handoff = Handoff::restart(context.me, wallet, context.boot_nonce, next, now());
         let mut actor = Self::new(sessions, wallet, handoff);
         actor.held = held;
+        // Evidence that cannot be read keeps no session from going on.
+        actor.divergences = dir
+            .load_divergences()
+            .inspect_err(|fault| tracing::warn!(wallet = %wallet.0, %fault, "divergences"))
+            .unwrap_or_default();
         if let Some(keys) = &keys {
             let is_parked = actor.held.as_ref().is_some_and(Held::is_parked);
             actor.stand_if(is_parked, keys);

@@ -3,7 +3,7 @@
 
 use gpu::{
     FinishReason, SamplingParams,
-    continuation::{Body, Bound, ContinuationRefusal, DecodeBody, SignedContinuation, Tail, Terms},
+    continuation::{Beside, Bound, ContinuationRefusal, DecodeBody, SignedContinuation, Tail, Terms},
 };
 use serde::{Deserialize, Serialize};
 use wallet::{codec, digest::Digest, identity::RegionId, units::TokenCount};
@@ -60,15 +60,17 @@ impl SessionTerms {
 }
 
 impl SessionStart {
-    /// Reads a continuation of a session, with what else its body says.
+    /// Reads a continuation of a session of any schema that was released, with what else its body says.
     ///
     /// # Errors
-    /// Those of [`SignedContinuation::body`]; [`ContinuationRefusal::BodyInvalid`] if no host of sessions wrote it.
-    pub fn read(continuation: &SignedContinuation) -> Result<(Self, StreamBounds), ContinuationRefusal> {
+    /// Those of [`SignedContinuation::body`] and [`gpu::continuation::Body::latest`];
+    /// [`ContinuationRefusal::BodyInvalid`] if no host of sessions wrote it.
+    pub fn read(
+        continuation: &SignedContinuation,
+        beside: &Beside<'_>,
+    ) -> Result<(Self, StreamBounds), ContinuationRefusal> {
         let invalid = |reason| ContinuationRefusal::BodyInvalid { reason };
-        let Body::Decode(body) = continuation.body()? else {
-            return Err(invalid("sessions of the first schema are migrated with their tokens"));
-        };
+        let body = continuation.body()?.latest(beside)?;
         let DecodeBody { model, sampling, prompt, journal, kv, tail, finish, terms } = body;
         let terms = codec::decode(terms.as_slice()).map_err(|_| invalid("the terms are no host's of sessions"))?;
         let numerics = continuation.head().numerics;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use gpu::continuation::{Beside, Body, DecodeBody};
 use tokio::sync::oneshot;
-use wallet::{identity::RegionId, tenant::TenantMaster, units::NodeId};
+use wallet::{digest::Digest, identity::RegionId, tenant::TenantMaster, units::NodeId};
 
 use crate::{
     session::{
@@ -11,8 +12,8 @@ use crate::{
         actor::Actor,
         agent,
         context::random,
-        continuation::{self, NO_PARENT},
-        disk::SessionsDir,
+        continuation::{self, Inherited, no_pages},
+        disk::{HolderKeys, SessionDir, SessionsDir},
         held::Held,
         request::{GenerateRequest, ResumeSecret, Sampling},
         start::SessionStart,
@@ -35,6 +36,14 @@ pub(super) fn request(testbed: &Testbed, sampling: Sampling, pace_ms: u32, secre
         resume_secret_hash: secret.hash(),
         request_id: "test".to_owned(),
     }
+}
+
+/// What a session began with, as its folder has it.
+pub(super) fn kept_start(dir: &SessionDir, keys: &HolderKeys) -> SessionStart {
+    let kept = continuation::load(dir, keys).expect("readable").expect("it is kept");
+    // Of the latest schema: it needs nothing beside it.
+    let beside = Beside { tokens: &[], key: &keys.page_hash, kv: no_pages(), tail: None };
+    SessionStart::read(&kept, &beside).expect("a session's").0
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,16 +79,46 @@ async fn a_session_begins_with_a_journal_that_survives_a_loss_of_power() {
     let context = testbed.node(0).sessions().context();
     let dir = context.disk.session(client.reply.wallet);
     let keys = dir.load_keys().expect("readable").expect("it is held here");
-    let kept = continuation::load(&dir, &keys).expect("readable").expect("it is kept");
-    let (start, _) = SessionStart::read(&kept).expect("a session's");
+    let start = kept_start(&dir, &keys);
 
     let folder = tempfile::tempdir().expect("a temporary folder");
     let sessions = SessionsDir::open(folder.path(), &context.keys).expect("writable");
     let elsewhere = sessions.session(client.reply.wallet);
-    let held = Held::begin(&elsewhere, &keys, start, &prompt(), NO_PARENT, &context.engine).expect("writable");
-    let (_, bounds) = SessionStart::read(held.continuation().expect("it is kept")).expect("a session's");
-    assert!(bounds.journal.to > 0, "it refers to the prompt");
-    assert_eq!(held.journal().stream().state().durable, bounds.journal.to);
+    let held =
+        Held::begin(&elsewhere, &keys, start, &prompt(), Inherited::default(), &context.engine).expect("writable");
+    let kept = held.continuation().expect("it is kept").body().expect("a session's");
+    let Body::Decode(DecodeBody { journal, .. }) = kept else { panic!("the latest schema is written") };
+    assert!(journal.to > 0, "it refers to the prompt");
+    assert_eq!(held.journal().stream().state().durable, journal.to);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_goes_on_and_away_as_the_head_of_its_continuation_allows() {
+    let testbed = Testbed::start(&["eu"]).await;
+    let request = request(&testbed, control(48).0, 100, &ResumeSecret(random()));
+    let wallet = request.tenant.grant.verify().expect("the tenant's");
+    let mut actor = Actor::create(testbed.node(0).sessions(), wallet, request).await.expect("it begins");
+    let (context, keys) = (testbed.node(0).sessions().context(), actor.keys.clone().expect("it is held"));
+    let start = kept_start(&actor.dir, &keys);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let elsewhere = SessionsDir::open(folder.path(), &context.keys).expect("writable").session(wallet);
+    for (came, goes_on, moves) in [
+        (Inherited::default(), None, "N-301"),
+        (Inherited { pinned: true, ..Inherited::default() }, None, "E-320"),
+        (Inherited { deadline_us: 1_000, ..Inherited::default() }, Some("E-321"), "E-321"),
+        (Inherited { deadline_us: u64::MAX, ..Inherited::default() }, None, "N-301"),
+    ] {
+        let held = Held::begin(&elsewhere, &keys, start.clone(), &prompt(), came, &context.engine).expect("writable");
+        let head = *held.continuation().expect("it is kept").head();
+        assert_eq!((head.flags.pinned, head.deadline_us), (came.pinned, came.deadline_us), "it is passed on");
+        assert_eq!(held.may_go_on().err().map(|refusal| refusal.code()), goes_on);
+        actor.held = Some(held);
+        let (reply, outcome) = oneshot::channel();
+        // There is no such node, which is looked at last.
+        actor.migrate(NodeId::new(9), Digest::ZERO, "test".to_owned(), reply);
+        assert_eq!(outcome.await.expect("an answer").expect_err("it does not move").code(), moves);
+        actor.held = None;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,8 @@
 //! What others may see of a session.
 
+use std::path::PathBuf;
+
+use gpu::continuation::{Effect, EffectId, Op};
 use serde::{Deserialize, Serialize};
 use wallet::{
     digest::Digest,
@@ -42,6 +45,43 @@ pub struct SessionView {
     pub hop: Option<HopView>,
     /// Why the session ended without its last token, or waits for the disk; a refusal's code and words.
     pub failed: Option<String>,
+    /// Effects of which it is not known whether they happened. It stands until somebody has decided about each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub in_doubt: Vec<DoubtView>,
+    /// Evidence that a machine computes wrongly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diverged: Option<DivergedView>,
+}
+
+/// Two results of one computation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DivergedView {
+    /// How often, at least.
+    pub count: usize,
+    /// Where both are kept: docs/formats/session-files.md.
+    pub file: PathBuf,
+}
+
+/// An effect in doubt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DoubtView {
+    /// Its id.
+    pub effect: EffectId,
+    /// Its number: where the journal says that it was intended.
+    pub number: u32,
+    /// What it does: its name in docs/formats/continuation.md.
+    pub operation: &'static str,
+}
+
+impl DoubtView {
+    pub(crate) const fn of(effect: &Effect) -> Self {
+        let operation = match effect.op {
+            Op::Tool { .. } => "tool",
+            // Nothing else is outside, so nothing else is ever in doubt.
+            _ => "other",
+        };
+        Self { effect: effect.id, number: effect.seq, operation }
+    }
 }
 
 /// A move that is under way.

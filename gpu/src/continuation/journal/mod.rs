@@ -8,7 +8,8 @@ mod replay;
 
 use std::sync::Arc;
 
-use wallet::chain::PageHashKey;
+use serde::{Deserialize, Serialize};
+use wallet::{chain::PageHashKey, page::payload_hash};
 
 use super::{
     body::Bound,
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     TokenId,
     engine::FinishReason,
-    stream::{Appended, Cursor, Expect, Next, StreamFault, StreamWriter},
+    stream::{Accumulator, Appended, Cursor, Expect, Next, StreamFault, StreamWriter},
 };
 use replay::Replay;
 
@@ -49,7 +50,7 @@ pub enum Recorded {
 }
 
 /// Two results of a computation that must always yield the same: evidence against one of those who computed it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Divergence {
     /// Where the first stands.
     pub position: u64,
@@ -289,6 +290,30 @@ impl Journal {
         }
         Ok(Recorded::Diverged(Box::new(divergence)))
     }
+}
+
+/// What a continuation refers to as the journal of a decode session: `prompt`, then a record for each of the `generated`
+/// tokens, then how it ended.
+///
+/// # Errors
+/// [`ContinuationRefusal::ValueOutOfBounds`]; no token is.
+pub(super) fn bound_of(
+    prompt: &[TokenId],
+    generated: &[TokenId],
+    finish: Option<FinishReason>,
+    key: &PageHashKey,
+) -> Result<Bound, ContinuationRefusal> {
+    let chunks = (0_u64..)
+        .zip(prompt.chunks(PROMPT_CHUNK_TOKENS))
+        .map(|(chunk, tokens)| Entry::Prompt { first: chunk * PROMPT_CHUNK_TOKENS as u64, tokens: tokens.to_vec() });
+    let tokens = (prompt.len() as u64..).zip(generated).map(|(first, token)| Entry::Token { first, token: *token });
+    let end = finish.map(|reason| Entry::Record(Record::Finished(reason)));
+    let mut heads = Accumulator::new();
+    for entry in chunks.chain(tokens).chain(end) {
+        let (draft, payload) = entry.encode(key)?;
+        heads.push(&draft.head(heads.len(), payload.len() as u32, payload_hash(&payload, Some(key))));
+    }
+    Ok(Bound { root: heads.root(), to: heads.len() })
 }
 
 impl Resolution {

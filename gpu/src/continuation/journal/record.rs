@@ -24,7 +24,7 @@ pub const PROMPT_CHUNK_TOKENS: usize = 2048;
 const RECORD_BYTES_MAX: usize = 64 << 10;
 
 /// What one page of a journal holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
     /// A piece of the prompt: what one Prefill takes in.
     Prompt {

@@ -182,16 +182,18 @@ fn neither_body_nor_seed_is_printed() {
     assert!(!text.contains(&to_hex(&[5; 32])) && !text.contains("terms"), "{text}");
 }
 
-proptest! {
-    #[test]
-    fn every_flipped_bit_is_found_before_use(bit in 0..8 * 1024_usize) {
-        let mut bytes = signed().as_bytes().to_vec();
-        let bit = bit % (bytes.len() * 8);
+#[test]
+fn every_flipped_bit_is_found_before_use() {
+    let (whole, holder) = (signed().as_bytes().to_vec(), key().verifying_key());
+    for bit in 0..whole.len() * 8 {
+        let mut bytes = whole.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        let verdict = SignedContinuation::decode(bytes, &key().verifying_key()).map_err(|refusal| refusal.code());
-        prop_assert!(matches!(verdict, Err("E-302" | "E-303" | "E-305")), "{:?}", verdict);
+        let verdict = SignedContinuation::decode(bytes, &holder).map_err(|refusal| refusal.code());
+        assert!(matches!(verdict, Err("E-302" | "E-303" | "E-305")), "bit {bit}: {verdict:?}");
     }
+}
 
+proptest! {
     #[test]
     fn every_cut_and_every_stray_byte_is_found(count in 0..1200_usize) {
         let mut bytes = signed().as_bytes().to_vec();

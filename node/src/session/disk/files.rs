@@ -4,9 +4,10 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
+use gpu::continuation::Divergence;
 use serde::{Serialize, de::DeserializeOwned};
 use wallet::{
     chain::RestKey, codec, digest, grant::WalletAddress, identity::SecretKey, refusal::Refusal, seal::rest::RestFile,
@@ -14,7 +15,7 @@ use wallet::{
 use zeroize::Zeroizing;
 
 use super::{
-    CONTINUATION, DiskFault, HANDOVER, HOP, HolderKeys, HopSecrets, KEYS, SessionDir, TAIL,
+    CONTINUATION, DIVERGENCES, DiskFault, HANDOVER, HOP, HolderKeys, HopSecrets, KEYS, SessionDir, TAIL,
     fault::{damaged, io_fault},
     make_dir,
 };
@@ -88,6 +89,27 @@ impl SessionDir {
         Ok(self.read_sealed(keys.rest(), CONTINUATION)?.map(|mut bytes| std::mem::take(&mut *bytes)))
     }
 
+    /// Writes `divergences`, sealed under the node's key, in one piece, and syncs it: evidence outlives the session.
+    ///
+    /// # Errors
+    /// [`DiskFault::Io`].
+    pub fn save_divergences(&self, divergences: &[Divergence]) -> Result<(), DiskFault> {
+        self.save(DIVERGENCES, &divergences)
+    }
+
+    /// Reads `divergences`; none if there is no such file.
+    ///
+    /// # Errors
+    /// [`DiskFault`].
+    pub fn load_divergences(&self) -> Result<Vec<Divergence>, DiskFault> {
+        Ok(self.load(DIVERGENCES)?.unwrap_or_default())
+    }
+
+    /// Where `divergences` is.
+    pub fn divergences_file(&self) -> PathBuf {
+        self.dir.join(DIVERGENCES)
+    }
+
     /// Writes `tail`, the page after the full ones of a parked session, in one piece, and syncs it. An empty one is
     /// removed.
     ///
@@ -113,6 +135,10 @@ impl SessionDir {
         if self.node_keys().next().is_some() {
             self.load_keys()?.map_or(Ok(()), |keys| self.save_keys(&keys))?;
             self.load_hop()?.map_or(Ok(()), |hop| self.save_hop(&hop))?;
+            let divergences = self.load_divergences()?;
+            if !divergences.is_empty() {
+                self.save_divergences(&divergences)?;
+            }
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ mod files;
 mod secrets;
 mod streams;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{
     fs::{self, File},
@@ -42,6 +42,7 @@ const JOURNAL: &str = "journal";
 const KV: &str = "kv";
 const INCOMING: &str = "incoming";
 const HANDOVER: &str = "handover";
+const DIVERGENCES: &str = "divergences";
 
 /// The folder of all sessions, and the keys of the node: under the first is sealed what no wallet's key can seal.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, fs, io, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use gpu::{
-    continuation::{ContinuationRefusal, Journal},
+    continuation::{ContinuationRefusal, Divergence, Entry, Journal},
     stream::{Cursor, Draft, Expect, Next, Stream as _, StreamFault, StreamWriter as _},
 };
 use wallet::{
@@ -26,7 +26,7 @@ fn region() -> RegionId {
     RegionId::try_from("eu".to_owned()).expect("a region name")
 }
 
-fn keys() -> HolderKeys {
+pub(in crate::session) fn keys() -> HolderKeys {
     let regions = BTreeSet::from([region()]);
     let policy = JurisdictionPolicy { allowed: regions.clone() };
     HolderKeys {
@@ -66,6 +66,23 @@ fn the_encodings_are_pinned() {
     let hop = HopSecrets { source: NodeId::new(1), blocks: 2, prekey: PrekeySeed([3; 32]) };
     let hashes = [codec::encode(&keys()), codec::encode(&hop)].map(|bytes| hash(&bytes));
     assert_eq!(hashes, ["0b920aca47b6668f", "7dd5c9359656ca3d"]);
+}
+
+#[test]
+fn evidence_is_what_the_format_says_and_outlives_the_keys_of_its_session() {
+    let (_folder, session) = session();
+    let token = |token| Entry::Token { first: 60, token };
+    let divergences = vec![Divergence { position: 9, recorded: token(7), offered: token(8) }];
+    let [one, position, first] = [1_u64, 9, 60].map(u64::to_le_bytes);
+    let [kind, recorded, offered] = [1_u32, 7, 8].map(u32::to_le_bytes);
+    let fields: [&[u8]; 8] = [&one, &position, &kind, &first, &recorded, &kind, &first, &offered];
+    assert_eq!(codec::encode(&divergences), fields.concat());
+
+    session.save_keys(&keys()).expect("writable");
+    session.save_divergences(&divergences).expect("writable");
+    session.erase_keys().expect("writable");
+    assert!(session.load_keys().expect("readable").is_none());
+    assert_eq!(session.load_divergences().expect("readable"), divergences);
 }
 
 #[test]

@@ -1,29 +1,47 @@
-use std::{io, path::Path};
+use std::{io, path::Path, sync::Arc};
 
-use gpu::stream::Stream as _;
+use futures::StreamExt as _;
+use gpu::{
+    continuation::{Divergence, Effect, EffectId, Entry, Journal, Op, Resolution, Value},
+    stream::Stream as _,
+};
 use wallet::{
+    digest::Digest,
     page::StreamDescriptor,
-    units::{TokenCount, TokenPosition},
+    units::{NodeId, TokenCount, TokenPosition},
 };
 
-use super::super::{
-    context::random,
-    continuation::NO_PARENT,
-    disk::{SessionDir, SessionsDir},
-    request::{ResumeSecret, Sampling},
-    start::SessionStart,
-    tests::request,
+use super::{
+    super::{
+        Session,
+        command::{CommandReply, SessionCommand},
+        context::random,
+        continuation::Inherited,
+        disk::{SessionDir, SessionsDir},
+        request::{ResumeSecret, Sampling},
+        tests::request,
+    },
+    *,
 };
-use super::*;
-use crate::testbed::{PATIENCE, Testbed, control, ids, prompt};
+use crate::{
+    engine::{Arrival, Sequence},
+    testbed::{PATIENCE, Testbed, control, ids, ids_to_end, prompt},
+};
 
 /// A session of a node whose engine has `blocks` blocks, in the hands of the test.
 async fn begin(blocks: u32, sampling: Sampling) -> (Testbed, Actor) {
-    let mut testbed = Testbed::prepare(&["eu"]);
+    begin_among(&["eu"], blocks, sampling, 0).await
+}
+
+/// The same of the first of some nodes.
+async fn begin_among(regions: &[&str], blocks: u32, sampling: Sampling, pace_ms: u32) -> (Testbed, Actor) {
+    let mut testbed = Testbed::prepare(regions);
     testbed.config(0).engine.block_count = blocks;
-    testbed.start_node(0, crate::node::Seams::default()).await;
+    for node in 0..regions.len() as u32 {
+        testbed.start_node(node, crate::node::Seams::default()).await;
+    }
     testbed.until_final().await;
-    let request = request(&testbed, sampling, 0, &ResumeSecret(random()));
+    let request = request(&testbed, sampling, pace_ms, &ResumeSecret(random()));
     let wallet = request.tenant.grant.verify().expect("the tenant's");
     let actor = Actor::create(testbed.node(0).sessions(), wallet, request).await.expect("it begins");
     (testbed, actor)
@@ -59,7 +77,17 @@ async fn a_session_for_which_the_engine_has_no_room_waits_and_is_not_closed() {
     // Room for one.
     let (_testbed, mut actor) = begin(9, sampling.clone()).await;
     take(&mut actor, 20).await;
-    // The engine loses it, and takes another one in its place.
+    let other = crowd_out(&mut actor, &sampling).await;
+    assert_eq!((actor.close, &actor.failed), (None, &None), "it is only to wait");
+
+    actor.context.engine.release(other.id);
+    until_back(&mut actor).await;
+    take(&mut actor, 28).await;
+    assert_eq!(emitted(&actor), expected);
+}
+
+/// The engine loses the session, and takes another one in its place.
+async fn crowd_out(actor: &mut Actor, sampling: &Sampling) -> Sequence {
     actor.release();
     let arrival = Arrival {
         tokens: prompt().iter().map(|token| token + 1).collect(),
@@ -73,12 +101,144 @@ async fn a_session_for_which_the_engine_has_no_room_waits_and_is_not_closed() {
     let (other, _) = actor.context.engine.start(arrival, true).await.expect("room");
     actor.serve().await;
     assert!(actor.sequence.is_none(), "there was room");
-    assert_eq!((actor.close, &actor.failed), (None, &None), "it is only to wait");
+    other
+}
 
-    actor.context.engine.release(other.id);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_waits_for_room_in_the_engine_can_be_moved_away() {
+    let (sampling, expected) = control(48);
+    // Room for one.
+    let (testbed, mut actor) = begin_among(&["eu", "eu"], 9, sampling.clone(), 0).await;
+    take(&mut actor, 20).await;
+    crowd_out(&mut actor, &sampling).await;
+    let there = moved(&testbed, actor).await;
+    let first = TokenPosition::new(prompt().len() as u32);
+    assert_eq!(ids_to_end(there.stream(first).boxed(), first.get()).await, expected);
+}
+
+/// Moves a session from the first node, which has none of it in its engine, to the second.
+async fn moved(testbed: &Testbed, mut actor: Actor) -> Arc<Session> {
+    let (session, sessions) = (actor.session.clone(), actor.sessions.clone());
+    sessions.lock().insert(session.wallet(), session.clone());
+    sessions.run(async move { actor.run().await });
+    let (to, rule) = (NodeId::new(1), "test".to_owned());
+    let moving = session.command(SessionCommand::Migrate { to, decision: Digest::ZERO, rule });
+    let moved = tokio::time::timeout(PATIENCE, moving).await.expect("a move ends").expect("it is whole on the disk");
+    let CommandReply::Moved(report) = moved else { panic!("a move is answered with its report") };
+    assert!(report.completed, "{report:?}");
+    testbed.node(1).sessions().get(session.wallet()).expect("it is there")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_is_too_large_for_the_engine_stands_and_can_be_moved_away() {
+    let (sampling, expected) = control(150);
+    let (testbed, mut actor) = begin_among(&["eu", "eu"], 9, control(48).0, 0).await;
+    let request = request(&testbed, sampling.clone(), 0, &ResumeSecret(random()));
+    let refusal = actor.sessions.create(request).await.expect_err("it needs 13 blocks");
+    assert_eq!((refusal.code(), refusal.retry()), ("E-119", false));
+
+    // As if it had begun under a larger pool.
+    actor.release();
+    actor.held = None;
+    let (keys, dir) = (actor.keys.clone().expect("it is held"), actor.dir.clone());
+    let mut start = super::super::tests::kept_start(&dir, &keys);
+    start.sampling = sampling.to_engine().expect("valid");
+    let tokens = [&prompt()[..], &expected[..20]].concat();
+    let held = Held::begin(&dir, &keys, start, &tokens, Inherited::default(), &actor.context.engine);
+    actor.held = Some(held.expect("writable"));
+    actor.serve().await;
+    assert_eq!((actor.close, actor.suspended), (None, true), "it stands");
+    assert!(actor.failed.as_ref().is_some_and(|failed| failed.contains("E-119")), "who looks is told");
+    assert_eq!(actor.resume().await.expect_err("it never fits").code(), "E-119");
+    assert_eq!((actor.close, actor.suspended), (None, true), "it still stands");
+
+    let there = moved(&testbed, actor).await;
+    let first = TokenPosition::new(prompt().len() as u32);
+    assert_eq!(ids_to_end(there.stream(first).boxed(), first.get()).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_goes_on_with_its_tokens_once_somebody_has_decided_about_its_effect_in_doubt() {
+    let (sampling, expected) = control(48);
+    for how in [Resolution::AssumeDone(Value::Nil), Resolution::Abort] {
+        let (_testbed, mut actor) = begin(256, sampling.clone()).await;
+        take(&mut actor, 9).await;
+        let effect = call_a_tool(&actor);
+        // As after a crash.
+        actor.release();
+        actor.held = None;
+        actor.bring_back().await;
+        assert_eq!((actor.close, actor.suspended), (None, true), "it asks");
+        actor.publish();
+        let view = actor.session.view();
+        let asked: Vec<_> = view.in_doubt.iter().map(|doubt| (doubt.effect, doubt.operation)).collect();
+        assert_eq!(asked, [(effect, "tool")], "it says what it asks");
+
+        let refused = |outcome: Result<(), Refusal>| outcome.expect_err("not that").code().to_owned();
+        assert_eq!(refused(actor.resume().await), "E-317");
+        assert_eq!(refused(actor.resolve(EffectId::NONE, how.clone()).await), "E-318", "there is no such effect");
+        assert_eq!(refused(actor.resolve(effect, Resolution::Retry).await), "N-194", "its program calls no tool");
+        actor.resolve(effect, how.clone()).await.expect("it is in doubt");
+        assert_eq!(refused(actor.resolve(effect, how).await), "E-318", "only once");
+        assert!(actor.suspended && actor.held.as_ref().is_some_and(Held::is_parked), "it waits to be resumed");
+        actor.resume().await.expect("nothing is in doubt");
+        take(&mut actor, 39).await;
+        assert_eq!(emitted(&actor), expected);
+        assert_eq!(actor.close, Some(CloseReason::Finished), "its journal has an end");
+    }
+}
+
+/// Leaves a call of a tool in the journal of a session, without what came of it.
+fn call_a_tool(actor: &Actor) -> EffectId {
+    let mut journal = beside(actor);
+    let call = Op::Tool { idempotent: false };
+    let effect = Effect::new(&actor.wallet.0, journal.seq(), call, Vec::new()).expect("within bounds");
+    journal.intend(&effect).expect("writable");
+    effect.id
+}
+
+/// The session's journal, as another writer sees it.
+fn beside(actor: &Actor) -> Journal {
+    let (held, keys) = (actor.held.as_ref().expect("it is held"), actor.keys.as_ref().expect("it is held"));
+    Journal::open(held.journal().stream().clone(), keys.page_hash.clone(), keys.epoch.get()).expect("readable")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_result_than_the_journal_has_is_kept_and_the_first_time_the_session_goes_on_from_the_journal() {
+    let (sampling, expected) = control(48);
+    let (_testbed, mut actor) = begin(256, sampling).await;
+    take(&mut actor, 10).await;
+    let position = take_against(&mut actor).await;
+    assert_eq!((actor.close, actor.sequence.is_none()), (None, true), "it is built again");
+    let kept = actor.dir.load_divergences().expect("readable");
+    let first = u64::from(prompt().len() as u32) + 10;
+    let both = [expected[10] ^ 1, expected[10]].map(|token| Entry::Token { first, token });
+    assert_eq!(kept, [Divergence { position, recorded: both[0].clone(), offered: both[1].clone() }]);
+    actor.publish();
+    let shown = actor.session.view().diverged.expect("who looks is told");
+    assert_eq!((shown.count, shown.file.exists()), (1, true));
+
     until_back(&mut actor).await;
-    take(&mut actor, 28).await;
-    assert_eq!(emitted(&actor), expected);
+    take(&mut actor, 5).await;
+    assert_eq!(emitted(&actor)[..11], [&expected[..10], &[expected[10] ^ 1]].concat(), "the first result stays");
+
+    take_against(&mut actor).await;
+    assert_eq!(actor.close, Some(CloseReason::Unrecoverable), "once is enough");
+    assert_eq!(actor.dir.load_divergences().expect("readable").len(), 2);
+    actor.dir.erase_keys().expect("writable");
+    assert!(actor.dir.divergences_file().exists(), "evidence outlives the session");
+}
+
+/// Takes a token of the engine in where the journal has another one by then, and returns where that stands.
+async fn take_against(actor: &mut Actor) -> u64 {
+    let events = &mut actor.sequence.as_mut().expect("it decodes").events;
+    let event = tokio::time::timeout(PATIENCE, events.recv()).await.expect("a token comes").expect("the engine runs");
+    let mut journal = beside(actor);
+    let seq = journal.seq();
+    journal.token(seq, event.token ^ 1).expect("writable");
+    drop(journal);
+    actor.on_engine(event).await;
+    u64::from(seq)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,8 +273,9 @@ async fn a_session_that_waits_for_the_disk_can_be_closed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_whose_resumption_the_disk_did_not_keep_goes_on_all_the_same() {
-    let (_testbed, mut actor) = begin(256, control(48).0).await;
-    take(&mut actor, 20).await;
+    // Else the engine could end it before it is suspended.
+    let (_testbed, mut actor) = begin_among(&["eu"], 256, control(48).0, 100).await;
+    take(&mut actor, 3).await;
     actor.suspend(false).await.expect("it decodes");
     // As after `resume` with a disk that takes nothing: what is kept says that it is parked.
     actor.suspended = false;
@@ -132,15 +293,15 @@ async fn pages_of_tokens_that_the_journal_has_lost_are_not_given_to_the_engine()
     let context = testbed.node(0).sessions().context();
     let dir = context.disk.session(client.reply.wallet);
     let keys = dir.load_keys().expect("readable").expect("it is held here");
-    let kept = super::super::continuation::load(&dir, &keys).expect("readable").expect("it is kept");
-    let (start, _) = SessionStart::read(&kept).expect("a session's");
+    let start = super::super::tests::kept_start(&dir, &keys);
 
     // The pages as they are, beside a journal that ends earlier.
     let folder = tempfile::tempdir().expect("a temporary folder");
     let sessions = SessionsDir::open(folder.path(), &context.keys).expect("writable");
     let elsewhere = sessions.session(client.reply.wallet);
     let cut = [&prompt()[..], &expected[..17]].concat();
-    let mut held = Held::begin(&elsewhere, &keys, start.clone(), &cut, NO_PARENT, &context.engine).expect("writable");
+    let mut held =
+        Held::begin(&elsewhere, &keys, start.clone(), &cut, Inherited::default(), &context.engine).expect("writable");
     copy_pages(&testbed.session_dir(0, &client), folder.path(), &elsewhere, &keys, &context.engine.stream());
     let stream = context.engine.stream();
     let pages = held.surviving_pages(&elsewhere, &keys, &stream);
