@@ -4,7 +4,7 @@ use ::ledger::event::DecisionAnchored;
 
 use super::*;
 use crate::{
-    api::openapi::tests::assert_described,
+    api::openapi::shape::assert_described,
     node::Seams,
     testbed::{self, Testbed},
 };
@@ -12,6 +12,9 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_has_the_shape_that_the_openapi_document_gives_it() {
     let (alone, wallet, _) = with_checkpoint().await;
+    let made = alone.proposal(vec![Action::SetParameter { name: "credit_per_ms".into(), from: 1, to: 2 }]);
+    let proposal = made.terms.digest();
+    alone.order(Event::ProposalMade(Box::new(made))).await;
     let described: Value = alone.get("/openapi.json", None).await.json().await.expect("JSON");
     let document = serde_json::from_value(described).expect("an OpenAPI document");
     let entries: Value = alone.get("/ledger/v1/entries", Some(AUDITOR)).await.json().await.expect("JSON");
@@ -24,7 +27,7 @@ async fn every_answer_has_the_shape_that_the_openapi_document_gives_it() {
         ("/ledger/v1/status", String::new(), AUDITOR),
         ("/ledger/v1/checkpoint", String::new(), AUDITOR),
         ("/ledger/v1/entries", "?from=1&count=2".to_owned(), AUDITOR),
-        ("/ledger/v1/entries/{id}", id, AUDITOR),
+        ("/ledger/v1/entries/{id}", id.clone(), AUDITOR),
         ("/ledger/v1/blocks/{height}", "1".to_owned(), AUDITOR),
         ("/ledger/v1/wallets", "?from=0&count=3".to_owned(), AUDITOR),
         ("/ledger/v1/wallets/{address}", wallet.clone(), AUDITOR),
@@ -37,6 +40,14 @@ async fn every_answer_has_the_shape_that_the_openapi_document_gives_it() {
         ("/ledger/v1/log/inclusion", "?index=0".to_owned(), AUDITOR),
         ("/ledger/v1/log/consistency", "?old=1".to_owned(), AUDITOR),
         ("/ledger/v1/state/{key}", format!("wallet/{wallet}"), AUDITOR),
+        ("/ledger/v1/state/{key}", format!("entry/{id}"), AUDITOR),
+        ("/ledger/v1/state/{key}", format!("proposal/{proposal}"), AUDITOR),
+        ("/ledger/v1/state/{key}", "governance".to_owned(), AUDITOR),
+        ("/ledger/v1/state/{key}", "parameters".to_owned(), AUDITOR),
+        ("/ledger/v1/state/{key}", "operator/eu-1".to_owned(), AUDITOR),
+        ("/ledger/v1/state/{key}", "node/0".to_owned(), AUDITOR),
+        ("/ledger/v1/state/{key}", "validators/0".to_owned(), AUDITOR),
+        ("/ledger/v1/state/{key}", "lineage".to_owned(), AUDITOR),
     ] {
         let place = path.split('{').next().expect("a beginning");
         let answer = alone.get(&format!("{place}{asked}"), Some(key)).await;
