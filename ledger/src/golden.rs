@@ -1,6 +1,5 @@
 //! The encodings of all wire types, pinned: changing one is a change of protocol.
 
-use genesis::Auditor;
 use wallet::{
     codec,
     digest::{Digest, sha256},
@@ -12,12 +11,10 @@ use crate::{
     block::View,
     certificate::{Leadership, Nullification},
     credits::{Account, Lot},
-    event::{AbortReason, BatchEvicted, Event},
     execute::{Place, propose},
     finality::VoteRecord,
-    governance::{Action, Member},
     state::{Record, StateKey},
-    testing::{self, Chain, Session, certify_as, consortium, signer},
+    testing::{EveryEntry, certify_as, every_entry, node_key, signer},
     vote::{Ballot, Grant, Nullify, Signed, Vote, VoteKind},
 };
 
@@ -25,70 +22,21 @@ fn golden(value: &impl serde::Serialize) -> String {
     sha256("golden", &[&codec::encode(value)]).to_string()[..16].to_owned()
 }
 
-/// One of each kind.
-fn actions(joining: Action, rotating: Action, chain: &Chain) -> Vec<Action> {
-    let (name, key_hash) = ("Auditor".to_owned(), Digest([3; 32]));
-    vec![
-        chain.joining_operator(4),
-        joining,
-        Action::Suspend(Member::Operator(testing::operator_id(2))),
-        chain.reinstating(Member::Operator(testing::operator_id(2))),
-        Action::Remove(Member::Node(NodeId::new(2))),
-        rotating,
-        Action::RevokeKey(testing::next_node_key(0).public_key()),
-        Action::GrantAuditor(Auditor { name, key_hash }),
-        Action::RevokeAuditor(key_hash),
-        Action::SetParameter { name: "credit_per_ms".to_owned(), from: 1, to: 2 },
-    ]
-}
-
 #[test]
 fn the_encodings_are_pinned() {
-    let consortium = consortium(4);
-    let (mut chain, session) = (Chain::new(consortium.clone()), Session::in_eu(&consortium, 0));
-    chain.push(session.created()).expect("valid");
-    let wallet = session.record(&chain);
-    let baseline = session.baseline(&wallet, 30_000, 20);
-    let evicted =
-        BatchEvicted { wallet: wallet.address, head: wallet.head, epoch: wallet.epoch, decision: Digest([1; 32]) };
-    let evicted = session.sign(0, Event::BatchEvicted(evicted), Some(&session.epoch_key(0)));
-    chain.push(baseline.clone()).expect("valid");
-    session.hop(&mut chain, 1, Some(baseline.id())).expect("valid");
-    let moved = session.record(&chain);
-    let others = [
-        evicted,
-        session.delta(&moved, baseline.id(), 20_000, 20),
-        session.aborted(&moved, 1, AbortReason::Source),
-        session.touched(&moved, 1),
-        session.anchored(1, 1, Digest([2; 32])),
-        session.closed(&moved),
-        session.resumed(1, 3),
-    ];
-    let mut found: Vec<(&str, String)> = Vec::new();
-    let entries: Vec<_> = chain.entries().map(|(_, entry)| entry.clone()).chain(others).collect();
-    found.extend(entries.iter().map(|entry| (entry.body.event.name(), golden(entry))));
+    let sample = every_entry();
+    let EveryEntry { session, wallet, moved: chain, governed, anew, .. } = &sample;
+    let consortium = &chain.consortium;
+    let mut found: Vec<(&str, String)> =
+        sample.entries().map(|entry| (entry.body.event.name(), golden(entry))).collect();
     let anchors =
         (1..=3).map(|decisions| (session.anchored(1, decisions, Digest([2; 32])).body.clone(), None)).collect();
-    let mut governed = chain.clone();
-    let joining = governed.joining_node(4, 1);
-    let rotating = governed.rotating(Member::Node(NodeId::new(1)), &testing::node_key(1), &testing::next_node_key(1));
-    governed.enact(vec![Action::Suspend(Member::Node(NodeId::new(2)))]).expect("valid");
-    governed.enact(actions(joining, rotating, &governed)).expect("valid");
-    let proposal = governed.propose_actions(0, vec![Action::Suspend(Member::Node(NodeId::new(3)))]).expect("valid");
-    governed.withdraw(0, proposal).expect("valid");
-    let governing = governed.entries().skip(chain.entries().count()).map(|(_, entry)| entry.clone());
-    found.extend(governing.map(|entry| (entry.body.event.name(), golden(&entry))));
-    let mut anew = chain.clone();
-    let lost = [2, 3].map(|number| Member::Operator(testing::operator_id(number))).to_vec();
-    anew.begin_anew(0, lost).expect("valid");
-    let (begun, _) = anew.blocks.last().expect("the re-genesis");
-    found.push(("ReGenesis", golden(&begun.entries[0])));
     found.push(("ReGenesisHandOver", golden(&anew.hand_overs)));
     found.push(("Lineage", golden(&anew.tip.state.record(StateKey::Lineage))));
     let closing = governed.blocks.iter().find(|(block, _)| block.header.is_closing()).expect("the set changed");
     found.push(("ClosingHeader", golden(&closing.0.header)));
     found.push(("GovernedRecord", golden(&governed.tip.state.records().collect::<Vec<Record>>())));
-    found.push(("Batch", golden(&sign_batch(anchors, &testing::node_key(1)))));
+    found.push(("Batch", golden(&sign_batch(anchors, &node_key(1)))));
     let (block, certificate) = chain.blocks.last().expect("blocks");
     let ballot = Ballot::for_header(VoteKind::Notarize, &block.header);
     let mut record = VoteRecord::default();
@@ -103,7 +51,7 @@ fn the_encodings_are_pinned() {
     let grant = |node| Signed::sign(Grant { consortium: id, epoch, term: 4, candidate: leader }, &signer(node));
     let grants = [1, 2, 3].map(|node| (NodeId::new(node), grant(node).signature)).to_vec();
     let place = Place { skipped: Some(skipped.clone()), ..chain.place(View { term: 4, number: 1 }) };
-    let skipping = propose(&consortium, place, &signer(2), chain.tip.time, Vec::new()).block;
+    let skipping = propose(consortium, place, &signer(2), chain.tip.time, Vec::new()).block;
     found.extend([
         ("Header", golden(&block.header)),
         ("Block", golden(block)),

@@ -4,6 +4,7 @@
 pub mod changes;
 #[cfg(test)]
 pub mod dice;
+mod entries;
 pub mod evidence;
 mod governance;
 mod re_genesis;
@@ -29,6 +30,7 @@ use wallet::{
 };
 
 pub use self::{
+    entries::{EveryEntry, every_entry},
     governance::{joining_node, next_node_key, operator_id, operator_key},
     records::every_record,
 };

@@ -126,15 +126,8 @@ pub(crate) struct Foundation<'a> {
 }
 
 impl Foundation<'_> {
-    /// The checks from [`Check::Lineage`] to [`Check::Certificate`].
-    pub(crate) fn verify(&self, genesis: &Digest, named: &[Digest]) -> Result<(Consortium, Epochs), Failure> {
-        let (consortium, epochs) = self.epochs(genesis, named)?;
-        self.certified(&epochs)?;
-        Ok((consortium, epochs))
-    }
-
-    /// Those up to [`Check::HandOvers`].
-    fn epochs(&self, genesis: &Digest, named: &[Digest]) -> Result<(Consortium, Epochs), Failure> {
+    /// The checks from [`Check::Lineage`] to [`Check::HandOvers`].
+    pub(crate) fn epochs(&self, genesis: &Digest, named: &[Digest]) -> Result<(Consortium, Epochs), Failure> {
         self.lineage(named)?;
         let consortium = consortium(self.consortium, genesis)?;
         let epochs = Epochs::proven(&consortium, self.hand_overs, named)
@@ -158,8 +151,8 @@ impl Foundation<'_> {
         require(is_counted, Check::Lineage, "it says another lineage than it holds re-geneses for")
     }
 
-    /// Those after it.
-    fn certified(&self, epochs: &Epochs) -> Result<(), Failure> {
+    /// Those after it, up to [`Check::Certificate`].
+    pub(crate) fn certified(&self, epochs: &Epochs) -> Result<(), Failure> {
         header(self.header, epochs)?;
         certificate(self, epochs)
     }

@@ -23,6 +23,7 @@ use tokio::{
 use super::{
     places::{Place, Places},
     rate::Address,
+    stall::StallLimited,
     stopped,
 };
 
@@ -55,22 +56,29 @@ pub(super) struct PlainListener {
     pub(super) tcp: TcpListener,
     /// Connections that there may be.
     pub(super) places: Places,
+    /// How long a client may leave what is sent to it.
+    pub(super) stall: Duration,
 }
 
 impl Accept for PlainListener {
-    type Stream = TcpStream;
+    type Stream = StallLimited<TcpStream>;
 
-    async fn accept(&mut self) -> Connection<TcpStream> {
-        accept(&mut self.tcp, &self.places).await
+    async fn accept(&mut self) -> Connection<Self::Stream> {
+        accept(&mut self.tcp, &self.places, self.stall).await
     }
 }
 
-/// The next connection for which there is a place. The others are closed.
-pub(super) async fn accept(tcp: &mut TcpListener, places: &Places) -> Connection<TcpStream> {
+/// The next connection for which there is a place. The others are closed. Below TLS, whose own buffer hides whether the
+/// client takes anything, the limit sees each byte.
+pub(super) async fn accept(
+    tcp: &mut TcpListener,
+    places: &Places,
+    stall: Duration,
+) -> Connection<StallLimited<TcpStream>> {
     loop {
         let (stream, from) = axum::serve::Listener::accept(tcp).await;
         if let Some(place) = places.take(from.ip()) {
-            return Connection { stream, from, place };
+            return Connection { stream: StallLimited::new(stream, stall), from, place };
         }
         tracing::debug!(%from, "a connection was closed: there are too many");
     }
@@ -119,6 +127,10 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::{io, sync::Arc};
+
+    use axum::body::{Body, Bytes};
+    use futures::{StreamExt as _, stream};
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         time::timeout,
@@ -126,11 +138,16 @@ mod tests {
 
     use super::*;
 
+    const STALL: Duration = Duration::from_secs(60);
+
     async fn start(places: usize) -> (SocketAddr, JoinSet<()>, watch::Sender<bool>) {
+        serving(Places::new(places), Router::new().fallback(|| async { "42" })).await
+    }
+
+    async fn serving(places: Places, router: Router) -> (SocketAddr, JoinSet<()>, watch::Sender<bool>) {
         let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let (address, stop) = (tcp.local_addr().expect("bound"), watch::Sender::new(false));
-        let listener = PlainListener { tcp, places: Places::new(places) };
-        let router = Router::new().fallback(|| async { "42" });
+        let listener = PlainListener { tcp, places, stall: STALL };
         let mut task = JoinSet::new();
         task.spawn(serve(listener, router, stop.subscribe()));
         (address, task, stop)
@@ -154,6 +171,28 @@ mod tests {
             let said = timeout(HEAD_PATIENCE * 3, said(&mut stream)).await.expect("it is cut");
             assert_eq!(said.ends_with("\r\n\r\n42"), sent == ASK, "{said}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_its_answer_is_cut_and_its_place_and_what_the_answer_holds_are_free() {
+        let (places, turn) = (Places::new(1), Arc::new(()));
+        let held = turn.clone();
+        let endless = move || {
+            let chunks = stream::repeat(held.clone()).map(|_| Ok::<_, io::Error>(Bytes::from(vec![7; 1 << 16])));
+            async { Body::from_stream(chunks) }
+        };
+        let (address, _task, _stop) = serving(places.clone(), Router::new().fallback(endless)).await;
+        let mut stalled = TcpStream::connect(address).await.expect("it listens");
+        stalled.write_all(ASK).await.expect("it reads");
+        assert_eq!(stalled.read(&mut [0]).await.expect("it answers"), 1);
+        let answering = Arc::strong_count(&turn);
+        assert!(places.take(address.ip()).is_none(), "it has the only place");
+        let freed = async {
+            while places.take(address.ip()).is_none() || Arc::strong_count(&turn) >= answering {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        timeout(STALL * 10, freed).await.expect("it is cut");
     }
 
     #[tokio::test]

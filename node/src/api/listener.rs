@@ -17,6 +17,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::{
     connection::{Accept, Connection, accept},
     places::{Places, network},
+    stall::StallLimited,
 };
 use crate::tls::server::{Identity, TlsFault, TlsFiles};
 
@@ -38,7 +39,9 @@ pub(super) struct TlsListener {
     places: Places,
     files: TlsFiles,
     identity: Identity,
-    handshakes: JoinSet<Option<Connection<TlsStream<TcpStream>>>>,
+    /// How long a client may leave what is sent to it.
+    stall: Duration,
+    handshakes: JoinSet<Option<Connection<TlsStream<StallLimited<TcpStream>>>>>,
     oldest_first: VecDeque<(IpAddr, AbortHandle)>,
     reload: Interval,
     /// The look at the files that is under way. The disk may hang; connections do not wait for it.
@@ -47,15 +50,15 @@ pub(super) struct TlsListener {
 
 impl TlsListener {
     /// Listens with what the files hold now, and later with what they hold then.
-    pub(super) fn new(tcp: TcpListener, files: TlsFiles, places: Places) -> Result<Self, TlsFault> {
+    pub(super) fn new(tcp: TcpListener, files: TlsFiles, places: Places, stall: Duration) -> Result<Self, TlsFault> {
         let identity = files.read()?;
         let mut reload = interval_at(Instant::now() + RELOAD_PAUSE, RELOAD_PAUSE);
         reload.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (handshakes, oldest_first, reading) = (JoinSet::new(), VecDeque::new(), JoinSet::new());
-        Ok(Self { tcp, places, files, identity, handshakes, oldest_first, reload, reading })
+        Ok(Self { tcp, places, stall, files, identity, handshakes, oldest_first, reload, reading })
     }
 
-    fn begin(&mut self, Connection { stream, from, place }: Connection<TcpStream>) {
+    fn begin(&mut self, Connection { stream, from, place }: Connection<StallLimited<TcpStream>>) {
         self.make_room(network(from.ip()));
         let acceptor = TlsAcceptor::from(self.identity.config.clone());
         let handshake = self.handshakes.spawn(async move {
@@ -110,12 +113,12 @@ impl TlsListener {
 }
 
 impl Accept for TlsListener {
-    type Stream = TlsStream<TcpStream>;
+    type Stream = TlsStream<StallLimited<TcpStream>>;
 
     async fn accept(&mut self) -> Connection<Self::Stream> {
         loop {
             tokio::select! {
-                connection = accept(&mut self.tcp, &self.places) => self.begin(connection),
+                connection = accept(&mut self.tcp, &self.places, self.stall) => self.begin(connection),
                 // An error is a handshake that was cut.
                 Some(ended) = self.handshakes.join_next() => {
                     if let Ok(Some(connection)) = ended {

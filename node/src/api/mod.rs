@@ -29,6 +29,7 @@ mod rate;
 mod re_geneses;
 pub mod refusal;
 pub(crate) mod snapshot;
+mod stall;
 mod state;
 mod tags;
 
@@ -200,10 +201,13 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
     let stop = watch::Sender::new(false);
     let mut tasks = JoinSet::new();
     let (public, private, places) = (public(api.clone()), private(api), Places::of_process());
+    let stall = limits.stall;
     match tls {
-        None => tasks.spawn(connection::serve(PlainListener { tcp: listener, places }, public, stop.subscribe())),
+        None => {
+            tasks.spawn(connection::serve(PlainListener { tcp: listener, places, stall }, public, stop.subscribe()))
+        }
         Some(files) => {
-            let listener = TlsListener::new(listener, files, places)?;
+            let listener = TlsListener::new(listener, files, places, stall)?;
             tasks.spawn(connection::serve(listener, public, stop.subscribe()))
         }
     };

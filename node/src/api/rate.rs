@@ -147,7 +147,7 @@ mod tests {
     fn shares() -> (Shares<FakeRelativeClock>, FakeRelativeClock) {
         let clock = FakeRelativeClock::default();
         let rate = |per_s, burst| Rate { per_s, burst };
-        let limits = Limits { key: rate(10, 20), address: rate(1, 3) };
+        let limits = Limits { key: rate(10, 20), address: rate(1, 3), ..Limits::default() };
         (Shares::with_clock(&limits, clock.clone()), clock)
     }
 

@@ -48,7 +48,7 @@ impl Arguments {
         let given = [self.node.url.as_str()].into_iter().chain(self.peer.iter().map(String::as_str));
         let mut urls = BTreeSet::new();
         let all = given.chain(named).map(|url| url.trim_end_matches('/')).filter(|url| urls.insert(*url));
-        let sources = all.map(|url| Source::new(&roots, url, asker.clone())).collect::<Result<Vec<_>, Failure>>()?;
+        let (sources, unasked) = Source::each(&roots, all, &asker)?;
         let folder = data_dir.join("ledger");
         let (key, consortium, replays) = (keys.key().public_key(), Arc::new(consortium), self.replay);
         let re_geneses = self.named.digests().to_vec();
@@ -59,6 +59,7 @@ impl Arguments {
             Step::Executed(height) => executed.at(height.get()),
         };
         let Made { joined, state_at, bytes, sources, dropped } = join(sources, order, told).await?;
+        let dropped = unasked.into_iter().chain(dropped).collect();
         let (height, state_root) = (joined.executed.height, joined.executed.state.root());
         Ok(Output::new(&Outcome { folder, node: joined.node, height, state_root, state_at, bytes, sources, dropped }))
     }

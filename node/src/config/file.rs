@@ -17,7 +17,10 @@ use super::{
 };
 
 /// How often the scheduler may look.
-const TICK: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+pub(super) const TICK: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+
+/// How long a client may leave its answer unread.
+pub(super) const STALL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
 
 /// How many requests one client may make.
 const RATE: RangeInclusive<u32> = 1..=1_000_000;
@@ -83,6 +86,7 @@ impl Default for Engine {
 pub(super) struct Limits {
     pub(super) key: Rate,
     pub(super) address: Rate,
+    pub(super) stall: Spanned<Interval>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,8 +99,8 @@ pub(super) struct Rate {
 impl Default for Limits {
     fn default() -> Self {
         let rate = |rate: super::Rate| Rate { per_s: absent(rate.per_s), burst: absent(rate.burst) };
-        let super::Limits { key, address } = super::Limits::default();
-        Self { key: rate(key), address: rate(address) }
+        let super::Limits { key, address, stall } = super::Limits::default();
+        Self { key: rate(key), address: rate(address), stall: absent(Interval(stall)) }
     }
 }
 
@@ -161,12 +165,17 @@ impl Source<'_> {
         Ok(super::Rate { per_s: self.within(per_s, &rate.per_s, RATE)?, burst: self.within(burst, &rate.burst, RATE)? })
     }
 
-    pub(super) fn interval(&self, what: &'static str, value: &Spanned<Interval>) -> Result<Duration, ConfigFault> {
+    pub(super) fn interval(
+        &self,
+        what: &'static str,
+        value: &Spanned<Interval>,
+        range: RangeInclusive<Duration>,
+    ) -> Result<Duration, ConfigFault> {
         let Interval(interval) = *value.get_ref();
-        if TICK.contains(&interval) {
+        if range.contains(&interval) {
             return Ok(interval);
         }
-        let (min, max) = (format!("{:?}", TICK.start()), format!("{:?}", TICK.end()));
+        let (min, max) = (format!("{:?}", range.start()), format!("{:?}", range.end()));
         Err(ConfigFault::OutOfRange { place: self.place(value), what, value: format!("{interval:?}"), min, max })
     }
 }

@@ -20,6 +20,7 @@
 //! [limits]                           # requests of one client; who asks for more is told to wait
 //! key = { per-s = 500, burst = 1000 }    # with one API key
 //! address = { per-s = 20, burst = 100 }  # from one address, without a key that opens something here
+//! stall = "60s"                      # a client that takes nothing of its answer for so long is cut
 //!
 //! [engine]
 //! block-count = 1024                 # KV blocks of 16 tokens
@@ -56,7 +57,7 @@ use crate::{
     tls::{client::Way, server::TlsFiles},
 };
 pub use fault::{ConfigFault, Place};
-use file::{ConfigFile, Source};
+use file::{ConfigFile, STALL, Source, TICK};
 pub use tenant::{Tenant, TenantName, TenantNameInvalid};
 
 /// What of a configuration its ledger is made from. A node that joins is on no ledger that it has.
@@ -113,6 +114,9 @@ pub struct Limits {
     pub key: Rate,
     /// Of one address that shows no key which opens something. Default 20 in a second, 100 at once.
     pub address: Rate,
+    /// How long a client may leave its answer unread: a connection to which nothing can be written for so long is closed.
+    /// Default 60s, 1s to 1h.
+    pub stall: Duration,
 }
 
 /// Requests: up to `burst` at once, and `per_s` of them again with each second. Each is 1 to 1000000.
@@ -152,7 +156,7 @@ pub enum EnginePlace {
 impl Default for Limits {
     fn default() -> Self {
         let rate = |per_s, burst| Rate { per_s, burst };
-        Self { key: rate(500, 1_000), address: rate(20, 100) }
+        Self { key: rate(500, 1_000), address: rate(20, 100), stall: Duration::from_secs(60) }
     }
 }
 
@@ -251,6 +255,7 @@ impl ValidConfig {
         let limits = Limits {
             key: source.rate(["limits.key.per-s", "limits.key.burst"], &file.limits.key)?,
             address: source.rate(["limits.address.per-s", "limits.address.burst"], &file.limits.address)?,
+            stall: source.interval("limits.stall", &file.limits.stall, STALL)?,
         };
         Ok(Self {
             me,
@@ -262,7 +267,7 @@ impl ValidConfig {
             tls,
             limits,
             model_dir: source.resolve(&file.model_dir),
-            tick: source.interval("tick", &file.tick)?,
+            tick: source.interval("tick", &file.tick, TICK)?,
             engine,
             tenants: tenant::check(&source, file.tenants, &data_dir, passphrase.as_deref(), &consortium)?,
             nodes: {

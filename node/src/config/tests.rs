@@ -104,7 +104,7 @@ fn a_whole_file_is_read_with_its_defaults() {
     let engine = EngineConfig { block_count: 64, threads: 1, place: EnginePlace::Inside, serves: BTreeSet::new() };
     assert_eq!(config.engine, engine);
     let rate = |per_s, burst| Rate { per_s, burst };
-    assert_eq!(config.limits, Limits { key: rate(500, 1_000), address: rate(20, 100) });
+    assert_eq!(config.limits, Limits { key: rate(500, 1_000), address: rate(20, 100), stall: Duration::from_secs(60) });
     let tenant = &config.tenants[0];
     assert_eq!(tenant.master_key_file, folder.file("data/tenants/acme.key"));
     let made = tenant.master().expect("drawn on first use");
@@ -146,6 +146,12 @@ fn each_bad_value_is_refused_with_file_line_and_what() {
             "[limits]\naddress = { per-s = 1, burst = 1000001 }\n[engine]",
             "N-109",
             "node.toml:10: limits.address.burst is 1000001, outside 1 to 1000000",
+        ),
+        (
+            "[engine]",
+            "[limits]\nstall = \"10ms\"\n[engine]",
+            "N-109",
+            "node.toml:10: limits.stall is 10ms, outside 1s to 3600s",
         ),
         ("[engine]", "[limits]\nkey = { per-s = 1 }\n[engine]", "N-101", "node.toml:10: missing field `burst`"),
         ("[engine]", "[engine", "N-101", "node.toml:9: "),

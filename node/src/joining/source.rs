@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 use ledger::{
-    shell::join::{Giver, GiverFault},
+    shell::join::{Dropped, Giver, GiverFault},
     snapshot::{CHUNK_BYTES_MAX, ChunkPath},
 };
 use reqwest::{Method, header};
@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The code of a chunk that is not there.
 const NOT_HERE: &str = "N-525";
+
+/// The code of an address to which everybody between could read along.
+const IN_THE_CLEAR: &str = "N-172";
 
 /// Where the chunks are.
 const PATH: &str = "/ledger/v1/snapshot";
@@ -51,6 +54,33 @@ impl Source {
     /// Those of [`Client::private`].
     pub fn new(roots: &Roots, url: &str, asker: Asker) -> Result<Self, Failure> {
         Ok(Self { url: url.trim_end_matches('/').to_owned(), client: Client::private(roots, url)?, asker })
+    }
+
+    /// Those of `urls` that may be asked, and the others, whose way there is open to all: one operator's address is no
+    /// reason to ask nobody.
+    ///
+    /// # Errors
+    /// N-172 with all of them if none may be asked, and the others of [`Client::private`], which are about no address.
+    pub fn each<'a>(
+        roots: &Roots,
+        urls: impl IntoIterator<Item = &'a str>,
+        asker: &Asker,
+    ) -> Result<(Vec<Self>, Vec<Dropped>), Failure> {
+        let (mut sources, mut dropped) = (Vec::new(), Vec::new());
+        for url in urls {
+            match Self::new(roots, url, asker.clone()) {
+                Ok(source) => sources.push(source),
+                Err(Failure { code, title, detail, .. }) if code == IN_THE_CLEAR => {
+                    dropped.push(Dropped { url: detail, lied: false, reason: format!("{code}: {title}") });
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        if sources.is_empty() && !dropped.is_empty() {
+            let urls: Vec<_> = dropped.iter().map(|dropped| dropped.url.as_str()).collect();
+            return Err(Failure::new(IN_THE_CLEAR, "no address is left over which a ledger may come", urls.join(", ")));
+        }
+        Ok((sources, dropped))
     }
 
     async fn get(&self, path: String) -> Result<Vec<u8>, Failure> {

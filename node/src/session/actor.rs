@@ -275,8 +275,7 @@ impl Actor {
     /// Learns all that this node knows to be final.
     async fn learn_what_is_final(&mut self) {
         let known = self.context.replica.state().height;
-        // An error means that the feed ended; then nothing more is learned.
-        let _ = self.context.feed.height().wait_for(|height| *height >= known).await;
+        self.context.feed.told(self.wallet, known).await;
         while let Ok(fact) = self.facts.try_recv() {
             self.learn(&fact);
         }

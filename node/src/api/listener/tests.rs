@@ -59,7 +59,8 @@ impl Served {
 
 async fn listener(files: &TlsFiles) -> TlsListener {
     let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    TlsListener::new(tcp, files.clone(), Places::new(4_096)).expect("a certificate with its key")
+    TlsListener::new(tcp, files.clone(), Places::new(4_096), Duration::from_secs(60))
+        .expect("a certificate with its key")
 }
 
 fn client(files: &TlsFiles, url: &str) -> Client {
@@ -190,7 +191,7 @@ async fn silent(listener: &mut TlsListener, from: &str, count: usize) -> Vec<Tcp
     let mut silent = Vec::new();
     for _ in 0..count {
         silent.push(TcpStream::connect(address).await.expect("it listens"));
-        let Connection { stream, place, .. } = accept(&mut listener.tcp, &listener.places).await;
+        let Connection { stream, place, .. } = accept(&mut listener.tcp, &listener.places, listener.stall).await;
         listener.begin(Connection { stream, from: SocketAddr::new(from.parse().expect("an address"), 9), place });
     }
     silent

@@ -6,7 +6,7 @@ use wallet::units::TokenCount;
 
 use super::*;
 use crate::{
-    api::openapi::tests::{assert_described, parsed},
+    api::openapi::shape::{assert_described, parsed},
     session::{command::SessionCommand, request::Sampling},
     testbed::{AUDITOR, Client, OWNER, PATIENCE, STRANGER, Testbed, control, served_model},
     tls::client::plain,

@@ -8,7 +8,7 @@ use reqwest::{Client, Response};
 
 use super::*;
 use crate::{
-    api::openapi::tests::{assert_described, parsed},
+    api::openapi::shape::{assert_described, parsed},
     testbed::{AUDITOR, PATIENCE, Testbed},
     tls::client::plain,
 };

@@ -99,6 +99,23 @@ async fn a_newcomer_joins_with_its_own_key_alone() {
     assert_eq!((made.joined.node, made.dropped), (NodeId::new(2), Vec::new()));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_in_the_clear_is_named_and_the_ledger_comes_from_the_others() {
+    let testbed = testbed(true).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (good, asker) = (url(&testbed, 0), asker(&testbed));
+    let urls = ["http://203.0.113.7:8001/", good.as_str(), "http://eu-2.example:8001"];
+    let (sources, unasked) = Source::each(&Roots::System, urls, &asker).expect("one may be asked");
+    assert_eq!(sources.iter().map(Giver::url).collect::<Vec<_>>(), [good.as_str()]);
+    let named: Vec<_> = unasked.iter().map(|dropped| (dropped.url.as_str(), dropped.lied)).collect();
+    assert_eq!(named, [("http://203.0.113.7:8001", false), ("http://eu-2.example:8001", false)]);
+    assert!(unasked.iter().all(|dropped| dropped.reason.starts_with("N-172: ")), "{unasked:?}");
+    join(sources, order(&testbed, folder.path()), |_| {}).await.expect("it has all of it");
+    let failure = Source::each(&Roots::System, [urls[0], urls[2]], &asker).expect_err("none may be asked");
+    assert_eq!(failure.code, "N-172");
+    assert!(named.iter().all(|(url, _)| failure.detail.contains(url)), "{failure}");
+}
+
 /// Whoever stands between would read the ledger.
 #[test]
 fn a_ledger_crosses_no_network_in_the_clear() {
