@@ -25,9 +25,10 @@ use wallet::{
     units::NodeId,
 };
 
+#[cfg(feature = "shell")]
 pub(crate) use self::promise::applies_throughout;
 pub use self::{
-    execution::{Execution, StateTooLarge, blames_leader},
+    execution::{EvidenceTooLarge, Execution, blames_leader},
     file::{EVIDENCE_BYTES_MAX, EvidenceFile, MAGIC, VERSION},
     fork::Fork,
     invalid::EvidenceInvalid,
@@ -249,5 +250,7 @@ fn culprit(sets: &ValidatorSets, node: NodeId, rule: Rule, view: View) -> Result
 
 #[cfg(test)]
 mod honest;
+#[cfg(test)]
+mod shown;
 #[cfg(test)]
 mod tests;

@@ -42,6 +42,7 @@ impl From<Certificate> for ClosingProof {
 
 impl ClosingProof {
     /// Whether it names no more carriers than it may. What a peer shows is looked at only then.
+    #[cfg(feature = "shell")]
     pub(crate) fn is_bounded(&self) -> bool {
         self.carriers.len() <= CARRIERS_MAX
     }
@@ -126,6 +127,7 @@ impl ValidatorSets {
     ///
     /// # Errors
     /// [`HandOverInvalid`] if a re-genesis among them does not hold together.
+    #[cfg(feature = "shell")]
     pub(crate) fn verified_before<'a>(
         consortium: &Consortium,
         hand_overs: impl IntoIterator<Item = &'a HandOver>,

@@ -6,6 +6,7 @@
 mod key;
 mod membership;
 mod record;
+mod touched;
 
 use genesis::{Consortium, OperatorId, Parameters};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,7 @@ pub use self::{
         ProposalRecord, Stage, Standing, ValidatorRecord,
     },
     record::{Boot, Cause, Hop, KeyRotated, Offer, Phase, WalletRecord},
+    touched::Touched,
 };
 use crate::{
     credits::{Account, Award},
@@ -164,9 +166,26 @@ pub struct ResumptionRecord {
 }
 
 /// The state. A clone is cheap and shares everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct State {
     tree: StateTree,
+    /// Who wants to know what is read and written, if anybody does.
+    touched: Option<Touched>,
+}
+
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        self.tree == other.tree
+    }
+}
+
+impl Eq for State {}
+
+impl From<StateTree> for State {
+    /// The caller compares the root with a certified header, and knows that each value is a record.
+    fn from(tree: StateTree) -> Self {
+        Self { tree, touched: None }
+    }
 }
 
 impl State {
@@ -189,7 +208,7 @@ impl State {
 
     /// The state whose leaves were stored. The caller compares the root with a certified header.
     pub fn from_leaves(leaves: impl IntoIterator<Item = (Digest, Vec<u8>)>) -> Self {
-        Self { tree: leaves.into_iter().collect() }
+        leaves.into_iter().collect::<StateTree>().into()
     }
 
     /// The proof of what stands under `key`, be it a record or nothing.
@@ -281,11 +300,21 @@ impl State {
 
     /// The record under `key`.
     pub fn record(&self, key: StateKey) -> Option<Record> {
-        self.tree.get(&key.digest()).map(parse)
+        let key = key.digest();
+        self.note(key);
+        self.tree.get(&key).map(parse)
     }
 
     pub(crate) fn put(&mut self, key: StateKey, record: Record) {
-        self.tree.insert(key.digest(), codec::encode(&record));
+        let key = key.digest();
+        self.note(key);
+        self.tree.insert(key, codec::encode(&record));
+    }
+
+    fn note(&self, key: Digest) {
+        if let Some(touched) = &self.touched {
+            touched.note(key);
+        }
     }
 }
 

@@ -1,4 +1,9 @@
-//! A block with what it takes to execute it offline: its parent's header, the log's frontier and the state's leaves.
+//! A block with what it takes to execute it offline: its parent's header, the log's frontier, and of the state what the
+//! execution reads and writes.
+//!
+//! Whoever makes evidence executes the block and notes each key that is read or written; the reader executes it over these
+//! records alone, with the same code. A key that is not shown is never taken for absent: then the evidence is refused.
+//! It is, too, if it shows more, so that it has one form.
 //!
 //! The leader's signature covers the header alone. So everything else is believed only where the header names its digest:
 //! the parent, the parent's certificate, the nullification, and the entries by the log root. What the header does not
@@ -15,8 +20,8 @@ use crate::{
     event::Entry,
     execute::{BlockInvalid, Executed, execute},
     hand_over::{ValidatorSets, closed_by},
-    state::{Record, State},
-    tree::log::LogTree,
+    state::{Record, Touched},
+    tree::{log::LogTree, partial::PartialTree},
 };
 
 /// See the module.
@@ -26,21 +31,21 @@ pub struct Execution {
     pub parent: Option<Header>,
     /// The log before the block.
     pub log: LogTree,
-    /// The leaves of the state before the block, ascending by key.
-    pub state: Vec<(Digest, Vec<u8>)>,
+    /// Of the state before the block what its execution reads and writes.
+    pub state: PartialTree,
     /// The block.
     pub block: Block,
 }
 
-/// The state before a block does not fit into evidence. The other kinds do not need it.
+/// What a block reads and writes does not fit into evidence. The other kinds do not need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{bytes} bytes of state and block do not fit into the {EVIDENCE_BYTES_MAX} of evidence")]
-pub struct StateTooLarge {
+#[error("{bytes} bytes of records and block do not fit into the {EVIDENCE_BYTES_MAX} of evidence")]
+pub struct EvidenceTooLarge {
     /// How many there are, or more.
     pub bytes: usize,
 }
 
-/// What evidence needs beside state and block, at most: the genesis document, headers, and the heads of lists.
+/// What evidence needs beside records, hashes and block, at most: the genesis document, headers, and the heads of lists.
 const REST_BYTES: usize = 2 << 20;
 
 /// Whether a leader whose block is refused for this reason has broken a rule that its signature shows. A time never is
@@ -63,21 +68,42 @@ pub const fn blames_leader(reason: &BlockInvalid) -> bool {
 }
 
 impl Execution {
-    /// What it takes to execute `block` on `parent`, whose header is `header`; none at genesis.
+    /// What it takes to show that `block` does not execute on `parent`, whose header is `header`; none at genesis.
     ///
     /// # Errors
-    /// [`StateTooLarge`].
-    pub fn of(header: Option<&Header>, parent: &Executed, block: &Block) -> Result<Self, StateTooLarge> {
-        let mut bytes = REST_BYTES + codec::encode(block).len();
-        let mut state = Vec::new();
-        for (key, value) in parent.state.tree().iter() {
-            bytes += size_of::<Digest>() + size_of::<u64>() + value.len();
-            if bytes > EVIDENCE_BYTES_MAX {
-                return Err(StateTooLarge { bytes });
-            }
-            state.push((*key, value.to_vec()));
-        }
+    /// [`EvidenceTooLarge`].
+    pub fn of(
+        consortium: &Consortium,
+        header: Option<&Header>,
+        parent: &Executed,
+        block: &Block,
+    ) -> Result<Self, EvidenceTooLarge> {
+        Self::noted(header, parent, block, |parent| breaks_rule(consortium, parent, block))
+    }
+
+    /// What it takes to execute `judge` on `parent`, whatever that says.
+    pub(super) fn noted(
+        header: Option<&Header>,
+        parent: &Executed,
+        block: &Block,
+        judge: impl FnOnce(&Executed) -> Result<(), EvidenceInvalid>,
+    ) -> Result<Self, EvidenceTooLarge> {
+        let (noting, keys) = Self::noting(parent);
+        // What it says is for the reader. Here it only goes the way that the reader's will.
+        let _verdict = check_founded(&noting).and_then(|()| judge(&noting));
+        let (tree, keys) = (parent.state.tree(), keys.keys());
+        let fits = |bytes: usize| if bytes > EVIDENCE_BYTES_MAX { Err(EvidenceTooLarge { bytes }) } else { Ok(()) };
+        let records: usize = keys.iter().filter_map(|key| tree.get(key)).map(<[u8]>::len).sum();
+        let rest = REST_BYTES + codec::encoded_size(block);
+        fits(rest + records)?;
+        let state = tree.partial(&keys).expect("whoever executes a block has all of the state before it");
+        fits(rest + codec::encoded_size(&state))?;
         Ok(Self { parent: header.cloned(), log: parent.log.clone(), state, block: block.clone() })
+    }
+
+    fn noting(parent: &Executed) -> (Executed, Touched) {
+        let (state, keys) = parent.state.noting();
+        (Executed { state, ..parent.clone() }, keys)
     }
 
     /// Executes the block. The leader is to blame if a rule refuses it that its header binds it to.
@@ -91,12 +117,7 @@ impl Execution {
         if self.check_parent(sets).is_err() {
             self.check_set_of_parent(sets)?;
         } else {
-            let parent = self.parent_executed(consortium)?;
-            match execute(consortium, &parent, &self.block) {
-                Ok(_) => return Err(EvidenceInvalid::BlockHolds),
-                Err(reason) if !blames_leader(&reason) => return Err(EvidenceInvalid::NoFault(reason)),
-                Err(_) => {}
-            }
+            self.judged(consortium, |parent| breaks_rule(consortium, parent, &self.block))?;
         }
         Ok(vec![culprit(sets, header.leader, Rule::ValidProposal, header.view)?])
     }
@@ -175,17 +196,34 @@ impl Execution {
         Err(EvidenceInvalid::NotBound("the parent is of another validator set than the hand-overs lead to"))
     }
 
-    /// The parent as its validators executed it. Only after [`Self::check_parent`]: a root that nobody certified could
-    /// stand for records that no execution makes.
-    pub(super) fn parent_executed(&self, consortium: &Consortium) -> Result<Executed, EvidenceInvalid> {
+    /// What `judge` says of the parent as its validators executed it. Only after [`Self::check_parent`]: a root that
+    /// nobody certified could stand for records that no execution makes.
+    ///
+    /// # Errors
+    /// Those of `judge`, unless it looks at other records than those that are shown.
+    pub(super) fn judged(
+        &self,
+        consortium: &Consortium,
+        judge: impl FnOnce(&Executed) -> Result<(), EvidenceInvalid>,
+    ) -> Result<(), EvidenceInvalid> {
+        let (parent, keys) = Self::noting(&self.parent_executed(consortium)?);
+        let verdict = check_founded(&parent).and_then(|()| judge(&parent));
+        if parent.state.tree().partial(&keys.keys())? != self.state {
+            return Err(EvidenceInvalid::NotBound("more of the state is shown than the execution looks at"));
+        }
+        verdict
+    }
+
+    /// The parent, with as much of the state as is shown.
+    fn parent_executed(&self, consortium: &Consortium) -> Result<Executed, EvidenceInvalid> {
         let genesis = Executed::genesis(consortium);
         let not_bound = |what| Err(EvidenceInvalid::NotBound(what));
-        if !self.state.is_sorted_by(|(one, _), (next, _)| one < next)
-            || self.state.iter().any(|(_, value)| codec::decode::<Record>(value).is_err())
-        {
-            return not_bound("the state's leaves do not ascend, or one is no record");
+        let Some(tree) = self.state.tree() else {
+            return not_bound("what is shown of the state is no part of a tree");
+        };
+        if tree.iter().any(|(_, value)| codec::decode::<Record>(value).is_err()) {
+            return not_bound("a leaf of the state is no record");
         }
-        let state = State::from_leaves(self.state.iter().cloned());
         let (digest, name, height, view, time, roots) = match &self.parent {
             None => (Digest::ZERO, genesis.name, BlockHeight::ZERO, View::default(), genesis.time, roots_of(&genesis)),
             Some(parent) => {
@@ -193,18 +231,31 @@ impl Execution {
                 (parent.digest(), parent.name(), parent.height, parent.view, parent.time, roots)
             }
         };
-        let executed = Executed { digest, name, height, view, time, log: self.log.clone(), state };
+        let executed = Executed { digest, name, height, view, time, log: self.log.clone(), state: tree.into() };
         if roots_of(&executed) != roots {
             return not_bound("log or state are not the parent's");
-        }
-        // A quorum of liars can certify a root over leaves that no execution makes.
-        if !executed.state.is_founded() || executed.state.validators_of(view.epoch()).is_none() {
-            return not_bound("the state is of no consortium");
         }
         if height.next().is_none() || time.get() == u64::MAX {
             return not_bound("nothing follows the parent");
         }
         Ok(executed)
+    }
+}
+
+/// Whether the state is one that some execution made. A quorum of liars can certify a root over other leaves.
+fn check_founded(parent: &Executed) -> Result<(), EvidenceInvalid> {
+    if parent.state.is_founded() && parent.state.validators_of(parent.view.epoch()).is_some() {
+        return Ok(());
+    }
+    Err(EvidenceInvalid::NotBound("the state is of no consortium"))
+}
+
+/// Whether a rule refuses the block that its header binds its leader to.
+fn breaks_rule(consortium: &Consortium, parent: &Executed, block: &Block) -> Result<(), EvidenceInvalid> {
+    match execute(consortium, parent, block) {
+        Ok(_) => Err(EvidenceInvalid::BlockHolds),
+        Err(reason) if !blames_leader(&reason) => Err(EvidenceInvalid::NoFault(reason)),
+        Err(_) => Ok(()),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
 /// What every evidence file begins with.
 pub const MAGIC: [u8; 8] = *b"bm-blame";
 /// The format that this build writes and reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// A file has at most this many bytes.
 pub const EVIDENCE_BYTES_MAX: usize = 24 << 20;
 

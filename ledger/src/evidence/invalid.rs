@@ -4,7 +4,10 @@ use genesis::GenesisError;
 use wallet::{codec::DecodeError, digest::Digest};
 
 use super::EVIDENCE_BYTES_MAX;
-use crate::{certificate::CertificateInvalid, execute::BlockInvalid, hand_over::HandOverInvalid, refusal::Refusal};
+use crate::{
+    certificate::CertificateInvalid, execute::BlockInvalid, hand_over::HandOverInvalid, refusal::Refusal,
+    tree::partial::NotShown,
+};
 
 /// Why a file, or the evidence in it, blames nobody.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +54,9 @@ pub enum EvidenceInvalid {
     /// Its parts do not belong together, so that they say nothing about what was signed.
     #[error("the parts do not belong together: {0}")]
     NotBound(&'static str),
+    /// The execution looks at a record that is not shown. That it is not there would have to be shown, too.
+    #[error(transparent)]
+    NotShown(#[from] NotShown),
     /// The block executes on its parent.
     #[error("the block is valid")]
     BlockHolds,
@@ -64,14 +70,15 @@ pub enum EvidenceInvalid {
 
 impl EvidenceInvalid {
     /// All codes.
-    pub const CODES: [&'static str; 13] = [
-        "L-301", "L-302", "L-303", "L-304", "L-305", "L-306", "L-307", "L-308", "L-309", "L-310", "L-311", "L-312",
-        "L-313",
+    pub const CODES: [&'static str; 14] = [
+        "L-296", "L-301", "L-302", "L-303", "L-304", "L-305", "L-306", "L-307", "L-308", "L-309", "L-310", "L-311",
+        "L-312", "L-313",
     ];
 
     /// The stable code.
     pub const fn code(&self) -> &'static str {
         match self {
+            Self::NotShown(_) => "L-296",
             Self::NotEvidence => "L-301",
             Self::OtherVersion { .. } => "L-302",
             Self::TooLarge { .. } => "L-303",
@@ -97,10 +104,11 @@ mod tests {
     #[test]
     fn every_code_has_a_page_and_every_page_a_code() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors");
+        let is_ours = |code: &str| code.starts_with("L-3") || code == "L-296";
         let pages: BTreeSet<String> = fs::read_dir(folder)
             .expect("docs/errors")
             .map(|file| file.expect("a file").file_name().into_string().expect("ASCII"))
-            .filter_map(|name| name.strip_suffix(".md").filter(|code| code.starts_with("L-3")).map(str::to_owned))
+            .filter_map(|name| name.strip_suffix(".md").filter(|code| is_ours(code)).map(str::to_owned))
             .collect();
         assert_eq!(pages, EvidenceInvalid::CODES.map(str::to_owned).into());
     }

@@ -17,7 +17,7 @@ use wallet::{
     identity::context,
 };
 
-use super::{Culprit, EvidenceInvalid, Execution, Rule, culprit};
+use super::{Culprit, EvidenceInvalid, EvidenceTooLarge, Execution, Promised, Rule, culprit};
 use crate::{
     block::{Block, Header, View},
     checks::{Checks, Remembered},
@@ -84,6 +84,24 @@ pub struct BrokenPromise {
 }
 
 impl BrokenPromise {
+    /// That `entry`, one of those that were promised, was left out of `block` on `parent`, whose header is `header`; none
+    /// at genesis.
+    ///
+    /// # Errors
+    /// [`EvidenceTooLarge`].
+    pub fn of(
+        consortium: &Consortium,
+        promised: Promised,
+        entry: Entry,
+        header: Option<&Header>,
+        parent: &Executed,
+        block: &Block,
+    ) -> Result<Self, EvidenceTooLarge> {
+        let execution = Execution::noted(header, parent, block, |parent| left_out(consortium, parent, block, &entry))?;
+        let Promised { promise, leaves } = promised;
+        Ok(Self { promise, leaves, entry, execution })
+    }
+
     pub(super) fn verify(
         &self,
         consortium: &Consortium,
@@ -101,19 +119,20 @@ impl BrokenPromise {
         }
         execution.check_bound(sets)?;
         execution.check_parent(sets)?;
-        let parent = execution.parent_executed(consortium)?;
-        // The walk below checks the same signatures at each step.
-        let checks = Remembered::default();
-        let after = execute_with(consortium, &parent, &execution.block, &checks).map_err(EvidenceInvalid::NoFault)?;
-        if after.is_closed() {
-            return Err(EvidenceInvalid::NoContradiction(
-                "nothing follows in a block that closes its epoch, or above it",
-            ));
-        }
-        applies_throughout(consortium, [&parent, &after], &execution.block, entry, &checks)
-            .map_err(EvidenceInvalid::PromiseKept)?;
+        execution.judged(consortium, |parent| left_out(consortium, parent, &execution.block, entry))?;
         Ok(vec![culprit(sets, promise.validator, Rule::KeptPromise, view)?])
     }
+}
+
+/// Whether the block executes on `parent` and had room for `entry` all the time.
+fn left_out(consortium: &Consortium, parent: &Executed, block: &Block, entry: &Entry) -> Result<(), EvidenceInvalid> {
+    // The walk checks the same signatures at each step.
+    let checks = Remembered::default();
+    let after = execute_with(consortium, parent, block, &checks).map_err(EvidenceInvalid::NoFault)?;
+    if after.is_closed() {
+        return Err(EvidenceInvalid::NoContradiction("nothing follows in a block that closes its epoch, or above it"));
+    }
+    applies_throughout(consortium, [parent, &after], block, entry, &checks).map_err(EvidenceInvalid::PromiseKept)
 }
 
 /// Whether `entry` applies everywhere in a valid block: to the state before it, and after each of its entries. `ends` are

@@ -22,11 +22,12 @@ use crate::{
     testing::{
         Chain, Session, certify, certify_as, consortium,
         evidence::{
-            anchor, broken_promise, fork_across_a_view, fork_in_one_view, fork_over_views, grant, invalid_block,
-            nullify, on_tip, promise, samples, two_blocks, vote,
+            anchor, broken, broken_promise, fork_across_a_view, fork_in_one_view, fork_over_views, grant,
+            invalid_block, nullify, on_tip, promise, samples, two_blocks, vote,
         },
         node_key, operator_key, signer,
     },
+    tree::partial::{End, EndNode, PartialTree},
 };
 
 fn blamed(consortium: &Consortium, evidence: &Evidence) -> Result<Vec<u32>, EvidenceInvalid> {
@@ -221,11 +222,8 @@ fn a_leader_is_blamed_only_for_what_its_header_binds() {
     let blame = |execution| blamed(&consortium, &Evidence::InvalidBlock(Box::new(execution)));
     let execution = on_tip(&chain, &honest);
     assert!(not_bound(blame(Execution { parent: Some(other.header.clone()), ..execution.clone() })));
-    assert!(not_bound(blame(Execution { state: execution.state[1..].to_vec(), ..execution.clone() })));
-    assert!(not_bound(blame(Execution { log: Default::default(), ..execution.clone() })));
-    let mut unordered = execution.clone();
-    unordered.state.reverse();
-    assert!(not_bound(blame(unordered)));
+    assert!(not_bound(blame(Execution { state: other_state(), ..execution.clone() })));
+    assert!(not_bound(blame(Execution { log: Default::default(), ..execution })));
 }
 
 #[test]
@@ -263,6 +261,11 @@ fn a_parent_without_a_quorum_blames_the_leader_that_built_on_it() {
     block.header.parent_certificate = block.parent_certificate.as_ref().expect("height 2").digest();
     block.proposal = block.header.sign(&signer(0).key);
     assert_eq!(blamed(&consortium, &Evidence::InvalidBlock(Box::new(execution))), Ok(vec![0]));
+}
+
+/// A part of the tree with nothing in it.
+fn other_state() -> PartialTree {
+    PartialTree { ends: vec![End { depth: 0, node: EndNode::Subtree(Digest::ZERO) }] }
 }
 
 /// Two epochs, and the hand-over to the second; and another one that the quorum of genesis signed for the same place,
@@ -327,8 +330,8 @@ fn a_promise_is_kept_by_taking_the_entry_or_where_a_rule_refuses_it() {
     let leaves = vec![entry.leaf_hash()];
     let promise = promise(&consortium, 0, 1, 2, &leaves);
     let blame = |chain: &Chain, entries: Vec<crate::event::Entry>| {
-        let execution = on_tip(chain, &chain.propose(entries).block);
-        let broken = BrokenPromise { promise, leaves: leaves.clone(), entry: entry.clone(), execution };
+        let promised = Promised { promise, leaves: leaves.clone() };
+        let broken = broken(chain, promised, entry.clone(), &chain.propose(entries).block);
         blamed(&consortium, &Evidence::BrokenPromise(Box::new(broken)))
     };
     assert_eq!(blame(&chain, Vec::new()), Ok(vec![0]));
@@ -374,8 +377,7 @@ fn left_out(chain: &Chain, candidates: Vec<Entry>) -> Vec<Result<Vec<u32>, Evide
     let proposal = chain.propose(candidates);
     let promise = promise(&chain.consortium, 0, 1, proposal.block.header.view.number, &leaves);
     let blame = |(entry, _)| {
-        let (leaves, execution) = (leaves.clone(), on_tip(chain, &proposal.block));
-        let broken = BrokenPromise { promise, leaves, entry, execution };
+        let broken = broken(chain, Promised { promise, leaves: leaves.clone() }, entry, &proposal.block);
         blamed(&chain.consortium, &Evidence::BrokenPromise(Box::new(broken)))
     };
     proposal.refused.into_iter().map(blame).collect()
@@ -398,8 +400,8 @@ fn what_a_rule_refuses_in_the_middle_of_a_block_is_no_broken_promise() {
     // Where there was room all the time it was left out without a reason.
     let promise = promise(&chain.consortium, 0, 1, block.header.view.number, &[ninth.leaf_hash()]);
     let block = chain.propose(vec![withdrawing(&chain, made[0])]).block;
-    let (leaves, execution) = (vec![ninth.leaf_hash()], on_tip(&chain, &block));
-    let broken = BrokenPromise { promise, leaves, entry: ninth, execution };
+    let promised = Promised { promise, leaves: vec![ninth.leaf_hash()] };
+    let broken = broken(&chain, promised, ninth, &block);
     assert_eq!(blamed(&chain.consortium, &Evidence::BrokenPromise(Box::new(broken))), Ok(vec![0]));
 }
 
@@ -428,7 +430,7 @@ fn leaves_that_no_execution_makes_are_refused() {
     *certificate = certify(parent, [1, 2, 3]);
     chain.tip.digest = parent.header.digest();
     let block = chain.propose(Vec::new()).block;
-    let execution = Execution { state: Vec::new(), ..on_tip(&chain, &block) };
+    let execution = Execution { state: other_state(), ..on_tip(&chain, &block) };
     let verdict = blamed(&chain.consortium, &Evidence::InvalidBlock(Box::new(execution)));
     assert_eq!(verdict, Err(EvidenceInvalid::NotBound("the state is of no consortium")));
 }
@@ -505,7 +507,7 @@ fn what_is_no_evidence_file_is_refused_by_name() {
     assert_eq!(code(b""), "L-301");
     assert_eq!(code(&[0; 200]), "L-301");
     let mut newer = good.clone();
-    newer[8] = 3;
+    newer[8] = 4;
     assert_eq!(code(&newer), "L-302");
     assert_eq!(code(&good[..good.len() - 1]), "L-304");
     assert_eq!(code(&[&good[..], &[0]].concat()), "L-304");
@@ -513,14 +515,15 @@ fn what_is_no_evidence_file_is_refused_by_name() {
 }
 
 #[test]
-fn a_state_that_does_not_fit_is_refused_before_it_is_copied() {
+fn records_that_do_not_fit_are_refused_before_they_are_copied() {
     let consortium = consortium(4);
     let chain = Chain::new(consortium.clone());
     let block = chain.propose(Vec::new()).block;
     let mut parent = chain.tip;
-    let leaf = |i: u8| (Digest([i; 32]), vec![i; 4 << 20]);
-    parent.state = crate::state::State::from_leaves((0..8).map(leaf));
-    let refused = Execution::of(None, &parent, &block).expect_err("32 MiB");
+    let governance = parent.state.governance().expect("founded");
+    let wide = GovernanceRecord { auditors: vec![Digest::ZERO; 900_000], ..governance };
+    parent.state.put(StateKey::Governance, Record::Governance(wide));
+    let refused = Execution::of(&consortium, None, &parent, &block).expect_err("28.8 MB");
     assert!(refused.bytes > EVIDENCE_BYTES_MAX);
 }
 
@@ -574,8 +577,8 @@ fn the_encodings_are_pinned() {
         ("fork", "db1992a2b987a218"),
         ("fork", "c2e65072e4fbf06a"),
         ("fork", "2f580b0d3657f868"),
-        ("invalid-block", "6564e05be087342c"),
-        ("broken-promise", "1bd623bc82913b71"),
+        ("invalid-block", "c2450f6c975bf908"),
+        ("broken-promise", "bcb029aef6552fa9"),
         ("promise", "34d78ab7450879b7"),
     ];
     assert_eq!(found, expected.map(|(kind, hash)| (kind, hash.to_owned())));
@@ -588,7 +591,7 @@ fn a_file_is_magic_version_consortium_evidence_and_document() {
     let (id, document) = (consortium.id(), consortium.to_bytes());
     let expected = [
         &b"bm-blame"[..],
-        &[2, 0, 0, 0],
+        &[3, 0, 0, 0],
         id.as_bytes(),
         &[2, 0, 0, 0],
         &codec::encode(&evidence)[4..],

@@ -273,7 +273,7 @@ impl Voter {
 
     /// Reports a leader whose block breaks a rule that its signature binds it to.
     fn blame(&mut self, block: &Block, reason: &BlockInvalid) {
-        // Making it copies all of the state.
+        // Making it executes the block again.
         let is_known = self.accused.contains(&("invalid-block", block.header.leader));
         if is_known || !blames_leader(reason) {
             return;
@@ -283,7 +283,8 @@ impl Voter {
             None if self.tip.view == View::START => Some((None, &self.tip)),
             None => self.tip_header.as_ref().map(|header| (Some(header), &self.tip)),
         };
-        if let Some(Ok(execution)) = parent.map(|(header, executed)| Execution::of(header, executed, block)) {
+        let execution = parent.map(|(header, executed)| Execution::of(&self.consortium, header, executed, block));
+        if let Some(Ok(execution)) = execution {
             self.accuse(block.header.leader, Evidence::InvalidBlock(Box::new(execution)));
         }
     }

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     block::{Block, FinalBlock, View},
     certificate::Nullification,
-    evidence::{BrokenPromise, Evidence, EvidenceInvalid, Execution, Fork},
+    evidence::{BrokenPromise, Evidence, EvidenceInvalid, Execution, Fork, Promised},
     execute::{BlockInvalid, Executed, Place, execute, is_bound, propose},
     replay::{Reason, Replay, Signatures},
     testing::{CREATED_MS, Session, certify, certify_as, changes, consortium, evidence as sample, signer},
@@ -96,7 +96,8 @@ impl Scene {
     }
 
     fn blame(&self, block: &Block) -> Result<Vec<crate::evidence::Culprit>, EvidenceInvalid> {
-        let execution = Execution::of(Some(&self.closing.header), &self.closed, block).expect("small");
+        let execution =
+            Execution::of(&self.consortium, Some(&self.closing.header), &self.closed, block).expect("small");
         Evidence::InvalidBlock(Box::new(execution)).verify_in(&self.consortium, &self.sets())
     }
 }
@@ -247,8 +248,8 @@ fn no_promise_is_broken_in_a_block_that_closes_its_epoch_or_carries_it() {
     let leaves = vec![entry.leaf_hash()];
     let blame = |leader: u32, block: &Block, parent: Option<&Header>, on: &Executed| {
         let promise = sample::promise(&scene.consortium, leader, block.header.view.term, 1, &leaves);
-        let execution = Execution::of(parent, on, block).expect("small");
-        let broken = BrokenPromise { promise, leaves: leaves.clone(), entry: entry.clone(), execution };
+        let promised = Promised { promise, leaves: leaves.clone() };
+        let broken = BrokenPromise::of(&scene.consortium, promised, entry.clone(), parent, on, block).expect("small");
         Evidence::BrokenPromise(Box::new(broken)).verify_in(&scene.consortium, &scene.sets())
     };
     let closing = blame(0, &scene.closing, None, &scene.genesis);

@@ -3,6 +3,7 @@
 mod grounds;
 mod import;
 mod nodes;
+mod reach;
 mod tiles;
 
 use std::{ops::Range, sync::Arc};
@@ -37,6 +38,7 @@ use crate::{
     tree::{log::LogTree, several, state::StateTree, tiles::Tiles as _},
 };
 
+use self::reach::Reach;
 pub use nodes::nodes;
 
 const STORE: &str = "final";
@@ -61,9 +63,15 @@ pub(super) const FAMILIES: [&str; 11] =
     [HEADERS, CERTIFICATES, ENTRIES, LEAVES, TILES, STATE, META, WALLETS, ANCHORS, HAND_OVERS, GROUNDS];
 const POINTER: &[u8] = b"pointer";
 
-/// The final chain, and the hash of its genesis document. Cheap to clone; all clones are one store.
+/// The final chain. Cheap to clone; all clones are one store.
 #[derive(Clone)]
-pub struct FinalStore(Arc<Store>, Digest);
+pub struct FinalStore {
+    rows: Arc<Store>,
+    /// Hash of the genesis document.
+    consortium: Digest,
+    /// What must be there.
+    reach: Arc<Reach>,
+}
 
 /// Where a node goes on after a start.
 #[derive(Clone, Debug)]
@@ -125,14 +133,17 @@ impl FinalStore {
     /// [`Fault::StateDiffers`] or [`Fault::Damaged`] if the disk does not hold what a quorum certified,
     /// [`Fault::OtherConsortium`] if it is the wrong folder.
     pub fn open(dir: impl Into<Disk>, consortium: &Consortium) -> Result<(Self, Tip), Fault> {
-        let store = Self(Arc::new(Store::open(&dir.into(), STORE, &FAMILIES)?), consortium.id());
+        let rows = Arc::new(Store::open(&dir.into(), STORE, &FAMILIES)?);
+        let store = Self { rows, consortium: consortium.id(), reach: Arc::default() };
         let tip = store.load(consortium)?;
+        store.reach.raise(&tip.executed);
         Ok((store, tip))
     }
 
-    /// From now on `alarm` is raised when somebody reads what is not what was written.
+    /// From now on `alarm` is raised when somebody reads what is not what was written, or asks for what must be there and
+    /// is not.
     pub(crate) fn watch_by(&self, alarm: &Alarm) {
-        self.0.watch_by(alarm);
+        self.rows.watch_by(alarm);
     }
 
     /// Makes a block final on the disk. `before` is the state that it was executed on.
@@ -146,11 +157,13 @@ impl FinalStore {
         let ended = header.is_closing().then(|| self.ended(block, before, executed)).transpose()?;
         let leaves = Self::put_block(&mut batch, block, certificate, carriers, ended);
         self.put_step(&mut batch, before, executed, &leaves)?;
-        let pointer = Pointer { consortium: self.1, height: header.height, log_id };
+        let pointer = Pointer { consortium: self.consortium, height: header.height, log_id };
         if !planted!(PointerNotWritten) {
             batch.put(META, POINTER, &pointer);
         }
-        self.0.write(batch)
+        self.rows.write(batch)?;
+        self.reach.raise(executed);
+        Ok(())
     }
 
     /// Adds what blocks with these `leaves` changed from `before` to `after`.
@@ -246,7 +259,8 @@ impl FinalStore {
     /// # Errors
     /// [`Fault`] if it is damaged.
     pub fn certificate(&self, height: BlockHeight) -> Result<Option<Certificate>, Fault> {
-        self.0.get(CERTIFICATES, &number_key(height.get()))
+        let found = self.rows.get(CERTIFICATES, &number_key(height.get()))?;
+        self.present(found, self.reach.has_height(height), || format!("certificate {height}"))
     }
 
     /// What made a final header final: its certificate, and above a closing block the carriers up to what that names.
@@ -266,7 +280,8 @@ impl FinalStore {
     /// # Errors
     /// [`Fault`] if it is damaged.
     pub fn hand_over(&self, epoch: u64) -> Result<Option<HandOver>, Fault> {
-        self.0.get(HAND_OVERS, &number_key(epoch))
+        let found = self.rows.get(HAND_OVERS, &number_key(epoch))?;
+        self.present(found, self.reach.has_ended(epoch), || format!("the end of epoch {epoch}"))
     }
 
     /// How the epochs before `epoch` ended, from genesis on.
@@ -283,7 +298,8 @@ impl FinalStore {
     /// # Errors
     /// [`Fault`] if it is damaged.
     pub fn entry(&self, index: LogIndex) -> Result<Option<Entry>, Fault> {
-        self.0.get(ENTRIES, &number_key(index.get()))
+        let found = self.rows.get(ENTRIES, &number_key(index.get()))?;
+        self.present(found, self.reach.has_hash(0, index.get()), || format!("entry {index}"))
     }
 
     /// The entries of a range of the log. The caller bounds it.
@@ -299,20 +315,44 @@ impl FinalStore {
             .collect()
     }
 
-    /// Where the entries about `wallet` stand among the first `size`, ascending.
+    /// Where the entries about `wallet` stand in the log up to `tip`, a final state of this store, ascending.
     ///
     /// # Errors
-    /// [`Fault`] if the index is damaged.
-    pub fn wallet_entries(&self, wallet: WalletAddress, size: u64) -> Result<Vec<LogIndex>, Fault> {
-        self.indices(WALLETS, wallet.0.as_bytes(), size)
+    /// [`Fault`] if the index is damaged, or lacks an entry that the wallet's record names.
+    pub fn wallet_entries(&self, wallet: WalletAddress, tip: &Executed) -> Result<Vec<LogIndex>, Fault> {
+        let listed = self.indices(WALLETS, wallet.0.as_bytes(), tip.log.size())?;
+        if let Some(record) = tip.state.wallet(wallet) {
+            let named = record.rotations.iter().map(|rotation| rotation.entry);
+            let named = named.chain(record.offer().map(|offer| offer.entry));
+            self.must_list(&listed, named.chain(record.boot.as_ref().map(|boot| boot.entry)), tip)?;
+        }
+        Ok(listed)
     }
 
-    /// Where the anchors of `node` stand among the first `size` entries, ascending.
+    /// Where the anchors of `node` stand in the log up to `tip`, a final state of this store, ascending.
     ///
     /// # Errors
-    /// [`Fault`] if the index is damaged.
-    pub fn anchors(&self, node: NodeId, size: u64) -> Result<Vec<LogIndex>, Fault> {
-        self.indices(ANCHORS, &node_key(node), size)
+    /// [`Fault`] if the index is damaged, or lacks the last one.
+    pub fn anchors(&self, node: NodeId, tip: &Executed) -> Result<Vec<LogIndex>, Fault> {
+        let listed = self.indices(ANCHORS, &node_key(node), tip.log.size())?;
+        self.must_list(&listed, tip.state.anchor(node).map(|anchor| anchor.entry), tip)?;
+        Ok(listed)
+    }
+
+    /// Whether an index lists all entries that the state of `tip` names by their ids.
+    fn must_list(
+        &self,
+        listed: &[LogIndex],
+        named: impl IntoIterator<Item = Digest>,
+        tip: &Executed,
+    ) -> Result<(), Fault> {
+        let places = named.into_iter().filter_map(|id| tip.state.entry(id)).map(|record| record.log_index);
+        for place in places {
+            if listed.binary_search(&place).is_err() {
+                return self.rows.missing(format!("entry {place} in an index"));
+            }
+        }
+        Ok(())
     }
 
     /// The last final block's height and place in the raft log, as they are on the disk; none at genesis.
@@ -320,7 +360,7 @@ impl FinalStore {
     /// # Errors
     /// [`Fault`] if it is damaged.
     pub(crate) fn last(&self) -> Result<Option<(BlockHeight, RaftLogId)>, Fault> {
-        Ok(self.0.get::<Pointer>(META, POINTER)?.map(|pointer| (pointer.height, pointer.log_id)))
+        Ok(self.rows.get::<Pointer>(META, POINTER)?.map(|pointer| (pointer.height, pointer.log_id)))
     }
 
     /// What proof bundles are built from: the final chain up to `executed`, a final state of this store.
@@ -338,7 +378,7 @@ impl FinalStore {
     /// The indices below `size` that `family` lists under `topic`, ascending.
     fn indices(&self, family: &'static str, topic: &[u8], size: u64) -> Result<Vec<LogIndex>, Fault> {
         let mut indices = Vec::new();
-        self.0.scan(family, &indexed(topic, 0), Some(&indexed(topic, size)), |key, _| {
+        self.rows.scan(family, &indexed(topic, 0), Some(&indexed(topic, size)), |key, _| {
             let index = key.split_last_chunk::<8>().map(|(_, index)| LogIndex::new(u64::from_be_bytes(*index)));
             indices.push(index.ok_or_else(|| Fault::damaged(STORE, family, key, "not an index"))?);
             Ok(Scan::More)
@@ -346,12 +386,18 @@ impl FinalStore {
         Ok(indices)
     }
 
+    /// What was read. It is a fault, and not absence, that there is nothing where something was written.
+    fn present<T>(&self, found: Option<T>, must_be: bool, what: impl FnOnce() -> String) -> Result<Option<T>, Fault> {
+        if found.is_none() && must_be { self.rows.missing(what()) } else { Ok(found) }
+    }
+
     fn stored_header(&self, height: BlockHeight) -> Result<Option<StoredHeader>, Fault> {
-        self.0.get(HEADERS, &number_key(height.get()))
+        let found = self.rows.get(HEADERS, &number_key(height.get()))?;
+        self.present(found, self.reach.has_height(height), || format!("header {height}"))
     }
 
     fn load(&self, consortium: &Consortium) -> Result<Tip, Fault> {
-        let Some(pointer) = self.0.get::<Pointer>(META, POINTER)? else {
+        let Some(pointer) = self.rows.get::<Pointer>(META, POINTER)? else {
             return Ok(Tip {
                 executed: Executed::genesis(consortium),
                 certificate: None,
@@ -398,7 +444,7 @@ impl FinalStore {
 
     fn load_state(&self) -> Result<State, Fault> {
         let mut leaves = Vec::new();
-        self.0.scan(STATE, &[], None, |key, value| {
+        self.rows.scan(STATE, &[], None, |key, value| {
             let digest = <[u8; 32]>::try_from(key).map_err(|_| Fault::damaged(STORE, STATE, key, "not a key"))?;
             leaves.push((Digest(digest), value.to_vec()));
             Ok(Scan::More)
@@ -441,11 +487,11 @@ impl FinalView for StoredView {
     }
 
     fn wallet_entries(&self, wallet: WalletAddress) -> Result<Vec<LogIndex>, Unreadable> {
-        Ok(self.store.wallet_entries(wallet, self.executed.log.size())?)
+        Ok(self.store.wallet_entries(wallet, &self.executed)?)
     }
 
     fn anchors(&self, node: NodeId) -> Result<Vec<LogIndex>, Unreadable> {
-        Ok(self.store.anchors(node, self.executed.log.size())?)
+        Ok(self.store.anchors(node, &self.executed)?)
     }
 }
 
@@ -466,3 +512,6 @@ fn indexed(topic: &[u8], index: u64) -> Vec<u8> {
 fn missing(what: String) -> Fault {
     Fault::Missing { store: STORE, what }
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,6 +67,8 @@ struct Inner {
 /// What is known without reading the disk.
 struct Tail {
     purged: Option<Link>,
+    /// Index of the first entry that must be there, if there is one.
+    begins: u64,
     last: Option<Link>,
     /// How many truncations there were before the start.
     cuts_before: u64,
@@ -162,6 +164,7 @@ impl LogStore {
         let cuts_before = store.get(META, CUTS)?.unwrap_or_default();
         let tail = Tail {
             purged,
+            begins: purged.map_or(0, |purged| purged.log_id.index + 1),
             last,
             cuts_before,
             cuts: Vec::new(),
@@ -219,7 +222,11 @@ impl LogStore {
         if recent.is_some() {
             return Ok(recent);
         }
-        self.0.stored(index)
+        match self.0.stored(index)? {
+            // A cut may have come between.
+            None => self.0.held(&self.0.tail(), index),
+            found => Ok(found),
+        }
     }
 
     /// The link at `index`, also where only the purged log's end is known.
@@ -257,7 +264,7 @@ impl LogStore {
         let mut tail = self.0.tail();
         let held = match tail.recent_from(log_id.index).next() {
             Some(recent) => Some(recent.entry.log_id),
-            None => self.0.stored(log_id.index)?.map(|stored| stored.entry.log_id),
+            None => self.0.held(&tail, log_id.index)?.map(|stored| stored.entry.log_id),
         };
         let held = held.or(tail.purged.map(|link| link.log_id));
         if held != Some(log_id) {
@@ -330,7 +337,8 @@ impl LogStore {
         let mut batch = Batch::default();
         batch.put(META, PURGED, &link);
         self.0.store.write(batch)?;
-        (tail.purged, tail.last) = (Some(link), Some(link));
+        tail.begin_after(link);
+        tail.last = Some(link);
         let flushed = tail.flushed();
         drop(tail);
         self.0.raise(flushed);
@@ -348,7 +356,8 @@ impl LogStore {
         batch.put(META, PURGED, &link);
         batch.delete_range(ENTRIES, &number_key(0), &number_key(u64::MAX));
         self.0.store.write(batch)?;
-        (tail.purged, tail.last, tail.final_index) = (Some(link), Some(link), None);
+        tail.begin_after(link);
+        (tail.last, tail.final_index) = (Some(link), None);
         tail.recent.clear();
         tail.cuts.push(0);
         let flushed = tail.flushed();
@@ -406,7 +415,15 @@ impl Inner {
     fn stored(&self, index: u64) -> Result<Option<Chained>, Fault> {
         let key = number_key(index);
         let bytes = self.store.get_bytes(ENTRIES, &key)?;
-        bytes.map(|bytes| decode(&key, &bytes)).transpose()
+        self.store.noted(bytes.map(|bytes| decode(&key, &bytes)).transpose())
+    }
+
+    /// [`Self::stored`] while nobody writes: that there is nothing where the log has an entry is a fault.
+    fn held(&self, tail: &Tail, index: u64) -> Result<Option<Chained>, Fault> {
+        match self.stored(index)? {
+            None if tail.holds(index) => self.store.missing(format!("the entry at raft index {index}")),
+            found => Ok(found),
+        }
     }
 
     fn append(&self, entries: &[RaftEntry]) -> Result<Flushed, Fault> {
@@ -429,6 +446,9 @@ impl Inner {
         }
         self.note_in(&mut batch);
         self.store.write(batch)?;
+        if let (None, Some(first)) = (tail.last, entries.first()) {
+            tail.begins = first.log_id.index;
+        }
         tail.last = last;
         tail.recent.extend(written);
         tail.forget_old();
@@ -442,7 +462,7 @@ impl Inner {
         }
         let Some(last) = tail.last.filter(|last| from <= last.log_id.index) else { return Ok(()) };
         let before = match from.checked_sub(1) {
-            Some(index) => self.stored(index)?.map(|stored| stored.link()).or(tail.purged),
+            Some(index) => self.held(&tail, index)?.map(|stored| stored.link()).or(tail.purged),
             None => None,
         };
         let mut batch = Batch::default();
@@ -467,14 +487,14 @@ impl Inner {
         if tail.final_index.is_some_and(|final_index| upto.index > final_index) {
             return Err(Fault::Impossible(format!("purge of the raft log up to {upto}, above the final block")));
         }
-        let stored = self.stored(upto.index)?;
+        let stored = self.held(&tail, upto.index)?;
         let chain = stored.map_or_else(|| tail.last.map_or(Digest::ZERO, |link| link.chain), |stored| stored.chain);
         let link = Link { log_id: upto, chain };
         let mut batch = Batch::default();
         batch.put(META, PURGED, &link);
         batch.delete_range(ENTRIES, &number_key(0), &number_key(upto.index + 1));
         self.store.write(batch)?;
-        tail.purged = Some(link);
+        tail.begin_after(link);
         tail.recent.retain(|recent| recent.entry.log_id.index > upto.index);
         if tail.last.is_none_or(|last| last.log_id.index <= upto.index) {
             tail.last = Some(link);
@@ -502,9 +522,19 @@ impl Inner {
             if !entries.is_empty() && bytes > bytes_max {
                 return Ok(Scan::Stop);
             }
-            entries.push(decode(key, value)?);
+            let stored = decode(key, value)?;
+            let after = entries.last().map_or(stored.index(), |last: &Chained| last.index().saturating_add(1));
+            if stored.index() != after {
+                return Err(Fault::Missing { store: STORE, what: format!("the entry at raft index {after}") });
+            }
+            entries.push(stored);
             Ok(Scan::More)
         })?;
+        let begins = entries.first().is_some_and(|first| first.index() == from);
+        if !begins && to.is_none_or(|to| number_key(from) < to) {
+            // Either the log does not reach to `from`, or begins after it, or a row is gone.
+            self.held(&self.tail(), from)?;
+        }
         Ok(entries)
     }
 
@@ -545,6 +575,16 @@ impl Tail {
         let skipped =
             first.and_then(|first| index.checked_sub(first)).and_then(|skipped| usize::try_from(skipped).ok());
         self.recent.iter().skip(skipped.unwrap_or(usize::MAX))
+    }
+
+    /// Whether the log has an entry of this index.
+    fn holds(&self, index: u64) -> bool {
+        index >= self.begins && self.last.is_some_and(|last| index <= last.log_id.index)
+    }
+
+    /// The log does not go back behind this entry any more.
+    fn begin_after(&mut self, link: Link) {
+        (self.purged, self.begins) = (Some(link), link.log_id.index + 1);
     }
 
     fn generation(&self) -> u64 {

@@ -25,8 +25,7 @@ use crate::{
     block::{View, epoch_of},
     event::Entry,
     evidence::{
-        BrokenPromise, Evidence, Execution, PROMISED_MAX, Promise, Promised, SignedPromise, applies_throughout,
-        entries_digest,
+        BrokenPromise, Evidence, PROMISED_MAX, Promise, Promised, SignedPromise, applies_throughout, entries_digest,
     },
     execute::{BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX, Executed},
     finality::Final,
@@ -228,15 +227,16 @@ impl Shared {
                     continue;
                 }
                 let parent = self.store.header(before.height)?;
-                let execution = match Execution::of(parent.as_ref(), before, &finalized.block) {
-                    Ok(execution) => execution,
+                let leaves = entries.iter().map(|named| named.leaf).collect();
+                let promised = Promised { promise: *promise, leaves };
+                let made = BrokenPromise::of(&self.consortium, promised, entry, parent.as_ref(), before, block);
+                let broken = match made {
+                    Ok(broken) => broken,
                     Err(too_large) => {
                         tracing::error!(leader = %header.leader, %too_large, "a broken promise cannot be proven");
                         return Ok(());
                     }
                 };
-                let leaves = entries.iter().map(|named| named.leaf).collect();
-                let broken = BrokenPromise { promise: *promise, leaves, entry, execution };
                 self.keep_proof(&Evidence::BrokenPromise(Box::new(broken)))?;
                 break;
             }
@@ -421,11 +421,12 @@ mod tests {
             let parent = chain.blocks.last().map(|(block, _)| block.header.clone());
             let before = chain.tip.clone();
             let proposal = chain.propose(candidates);
-            let execution = Execution::of(parent.as_ref(), &before, &proposal.block).expect("small");
             let (leaves, entry) = (vec![early.leaf_hash()], early.clone());
             let statement = promise(&consortium.id(), 1, given.through, &leaves);
             let promise = Signed { statement, validator: NodeId::ZERO, signature: given.signature };
-            let broken = BrokenPromise { promise, leaves, entry, execution };
+            let (promised, block) = (Promised { promise, leaves }, &proposal.block);
+            let broken = BrokenPromise::of(&consortium, promised, entry, parent.as_ref(), &before, block);
+            let broken = broken.expect("small");
             assert!(Evidence::BrokenPromise(Box::new(broken)).verify(&consortium).is_err(), "block {number}");
             let block = proposal.block;
             let certificate = crate::testing::certify(&block, [1, 2, 3]);

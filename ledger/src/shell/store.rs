@@ -164,12 +164,17 @@ impl Store {
     }
 
     /// What was read. A fault raises the alarm, so that no reader can take damage for absence.
-    fn noted<T>(&self, read: Result<T, Fault>) -> Result<T, Fault> {
+    pub(crate) fn noted<T>(&self, read: Result<T, Fault>) -> Result<T, Fault> {
         read.inspect_err(|fault| {
             if let Some(alarm) = self.alarm.get() {
                 alarm.raise(fault.clone());
             }
         })
+    }
+
+    /// What must be there is not. That raises the alarm, as damage does.
+    pub(crate) fn missing<T>(&self, what: String) -> Result<T, Fault> {
+        self.noted(Err(Fault::Missing { store: self.name, what }))
     }
 
     fn unseal<'a>(&self, family: &'static str, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Fault> {

@@ -13,7 +13,7 @@ use crate::{
     block::{Block, Header, View},
     certificate::Nullification,
     event::Entry,
-    evidence::{BrokenPromise, Evidence, Execution, Fork, Promise, SignedPromise, entries_digest},
+    evidence::{BrokenPromise, Evidence, Execution, Fork, Promise, Promised, SignedPromise, entries_digest},
     execute::{Place, propose},
     vote::{Ballot, Grant, Nullify, Signed, SignedGrant, SignedNullify, Vote, VoteKind},
 };
@@ -132,8 +132,14 @@ pub fn broken_promise(consortium: &Arc<Consortium>) -> BrokenPromise {
     chain.push(session.created()).expect("valid");
     let entry = session.anchored(1, 1, Digest([6; 32]));
     let leaves = vec![Digest([8; 32]), entry.leaf_hash()];
-    let execution = on_tip(&chain, &chain.propose(Vec::new()).block);
-    BrokenPromise { promise: promise(consortium, 0, 1, 2, &leaves), leaves, entry, execution }
+    let promised = Promised { promise: promise(consortium, 0, 1, 2, &leaves), leaves };
+    broken(&chain, promised, entry, &chain.propose(Vec::new()).block)
+}
+
+/// That `entry` was promised, and left out of `block` on the tip of `chain`.
+pub fn broken(chain: &Chain, promised: Promised, entry: Entry, block: &Block) -> BrokenPromise {
+    let parent = chain.blocks.last().map(|(block, _)| &block.header);
+    BrokenPromise::of(&chain.consortium, promised, entry, parent, &chain.tip, block).expect("few records")
 }
 
 /// The promise of `leader` to have the entries of these leaves in block `through` of `term`.
@@ -142,10 +148,10 @@ pub fn promise(consortium: &Consortium, leader: u32, term: u64, through: u64, le
     Signed::sign(Promise { consortium, epoch, term, through, entries }, &signer(leader))
 }
 
-/// What it takes to execute `block` on the tip of `chain`.
+/// What it takes to show that `block` does not execute on the tip of `chain`.
 pub fn on_tip(chain: &Chain, block: &Block) -> Execution {
     let parent = chain.blocks.last().map(|(block, _)| &block.header);
-    Execution::of(parent, &chain.tip, block).expect("a small state")
+    Execution::of(&chain.consortium, parent, &chain.tip, block).expect("few records")
 }
 
 /// An entry that applies on any state of the sample consortium: an anchor of node 1.

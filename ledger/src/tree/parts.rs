@@ -38,7 +38,7 @@ impl Prefix {
         (0..self.depth()).all(|depth| bit(key, depth) == bit(&self.bits, depth))
     }
 
-    fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         usize::from(self.length)
     }
 }
@@ -115,7 +115,7 @@ fn hash_of(leaves: &[(Digest, Digest)], depth: usize) -> Digest {
 
 impl StateTree {
     /// What stands under `prefix`: the leaves if keys and values have at most `bytes_max` bytes together, or there is only
-    /// one. None if no subtree begins there.
+    /// one. None if no subtree begins there, or it is hidden.
     pub fn part(&self, prefix: &Prefix, bytes_max: usize) -> Option<Part> {
         let mut subtree = self.top();
         for depth in 0..prefix.depth() {
@@ -134,6 +134,7 @@ impl StateTree {
                     open.extend(right.as_deref());
                     open.extend(left.as_deref());
                 }
+                Node::Other { .. } | Node::Hidden(_) => return None,
             }
             if let Node::Inner { left, right, .. } = top
                 && bytes > bytes_max

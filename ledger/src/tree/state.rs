@@ -23,15 +23,35 @@ pub struct StateTree {
     root: Subtree,
 }
 
-type Subtree = Option<Arc<Node>>;
+pub(super) type Subtree = Option<Arc<Node>>;
 
 #[derive(Clone, Debug)]
 pub(super) enum Node {
-    Leaf { key: Digest, value: Vec<u8>, hash: Digest },
-    Inner { left: Subtree, right: Subtree, hash: OnceLock<Digest> },
+    Leaf {
+        key: Digest,
+        value: Vec<u8>,
+        hash: Digest,
+    },
+    Inner {
+        left: Subtree,
+        right: Subtree,
+        hash: OnceLock<Digest>,
+    },
+    /// A leaf with the hash of its value: only in a part of a tree, see [`super::partial`].
+    Other {
+        key: Digest,
+        value: Digest,
+        hash: Digest,
+    },
+    /// A subtree of which nothing but the hash is here: only in a part of a tree.
+    Hidden(Digest),
 }
 
 impl StateTree {
+    pub(super) fn of(root: Subtree) -> Self {
+        Self { root }
+    }
+
     /// The root; zero if the tree is empty.
     pub fn root(&self) -> Digest {
         hash_of(&self.root)
@@ -42,13 +62,15 @@ impl StateTree {
         self.root.as_deref()
     }
 
-    /// The value under `key`.
+    /// The value under `key`. In a part of a tree also none where it is not shown: who reads there asks
+    /// [`Self::partial`] which keys are.
     pub fn get(&self, key: &Digest) -> Option<&[u8]> {
         let mut subtree = &self.root;
         for depth in 0..=KEY_BITS {
             match subtree.as_deref()? {
                 Node::Leaf { key: found, value, .. } => return (found == key).then_some(value),
                 Node::Inner { left, right, .. } => subtree = if bit(key, depth) { right } else { left },
+                Node::Other { .. } | Node::Hidden(_) => return None,
             }
         }
         None
@@ -56,18 +78,10 @@ impl StateTree {
 
     /// Puts `value` under `key`, in place of any other.
     pub fn insert(&mut self, key: Digest, value: Vec<u8>) {
-        let hash = leaf_hash(&key, &value_hash(&value));
-        put(&mut self.root, Arc::new(Node::Leaf { key, value, hash }), &key, 0);
+        put(&mut self.root, leaf(key, value), &key, 0);
     }
 
-    /// Takes `key` away, if it is there.
-    pub fn remove(&mut self, key: &Digest) {
-        if self.get(key).is_some() {
-            self.root = removed(&self.root, key, 0);
-        }
-    }
-
-    /// All keys and values, in the order of the keys.
+    /// All keys and values, in the order of the keys; of a part of a tree those that are shown.
     pub fn iter(&self) -> impl Iterator<Item = (&Digest, &[u8])> {
         let mut open: Vec<&Node> = self.root.as_deref().into_iter().collect();
         std::iter::from_fn(move || {
@@ -78,6 +92,7 @@ impl StateTree {
                         open.extend(right.as_deref());
                         open.extend(left.as_deref());
                     }
+                    Node::Other { .. } | Node::Hidden(_) => {}
                 }
             }
         })
@@ -100,6 +115,11 @@ impl StateTree {
                 Some(Node::Leaf { key, value, .. }) => {
                     return StateProof { siblings, terminal: Some((*key, value_hash(value))) };
                 }
+                Some(Node::Other { key, value, .. }) => {
+                    return StateProof { siblings, terminal: Some((*key, *value)) };
+                }
+                // It proves nothing, and the root says so.
+                Some(Node::Hidden(_)) => return StateProof { siblings, terminal: None },
                 Some(Node::Inner { left, right, .. }) => {
                     let (taken, sibling) = if bit(key, siblings.len()) { (right, left) } else { (left, right) };
                     siblings.push(hash_of(sibling));
@@ -174,11 +194,17 @@ impl StateProof {
     }
 }
 
-/// Changes the nodes that no other tree shares where they are, and copies the others.
+pub(super) fn leaf(key: Digest, value: Vec<u8>) -> Arc<Node> {
+    let hash = leaf_hash(&key, &value_hash(&value));
+    Arc::new(Node::Leaf { key, value, hash })
+}
+
+/// Changes the nodes that no other tree shares where they are, and copies the others. What was hidden gives way: whoever
+/// puts something there knows that the root says nothing any more, and still finds all that was put.
 fn put(subtree: &mut Subtree, leaf: Arc<Node>, key: &Digest, depth: usize) {
     match subtree.as_deref() {
         Some(Node::Inner { .. }) => {}
-        Some(Node::Leaf { key: found, .. }) if found != key => {
+        Some(Node::Leaf { key: found, .. } | Node::Other { key: found, .. }) if found != key => {
             let goes_right = bit(found, depth);
             let pushed_down = subtree.take();
             *subtree = Some(if goes_right { inner(None, pushed_down) } else { inner(pushed_down, None) });
@@ -191,21 +217,6 @@ fn put(subtree: &mut Subtree, leaf: Arc<Node>, key: &Digest, depth: usize) {
     if let Some(Node::Inner { left, right, hash }) = subtree.as_mut().map(Arc::make_mut) {
         hash.take();
         put(if bit(key, depth) { right } else { left }, leaf, key, depth + 1);
-    }
-}
-
-/// Without `key`, which is there. A subtree that is left with a single leaf becomes that leaf.
-fn removed(subtree: &Subtree, key: &Digest, depth: usize) -> Subtree {
-    let Some(Node::Inner { left, right, .. }) = subtree.as_deref() else { return None };
-    let (left, right) = if bit(key, depth) {
-        (left.clone(), removed(right, key, depth + 1))
-    } else {
-        (removed(left, key, depth + 1), right.clone())
-    };
-    match (&left, &right) {
-        (None, None) => None,
-        (Some(only), None) | (None, Some(only)) if matches!(**only, Node::Leaf { .. }) => Some(only.clone()),
-        _ => Some(inner(left, right)),
     }
 }
 
@@ -232,6 +243,7 @@ fn collect_changes<'a>(old: Option<&'a Node>, new: Option<&'a Node>, changes: &m
                     found.insert(*key, value.as_slice());
                 }
                 Node::Inner { left, right, .. } => open.extend(left.as_deref().into_iter().chain(right.as_deref())),
+                Node::Other { .. } | Node::Hidden(_) => {}
             }
         }
         found
@@ -242,7 +254,7 @@ fn collect_changes<'a>(old: Option<&'a Node>, new: Option<&'a Node>, changes: &m
         .extend(new.iter().filter(|(key, value)| old.get(key) != Some(value)).map(|(key, value)| (*key, Some(*value))));
 }
 
-fn inner(left: Subtree, right: Subtree) -> Arc<Node> {
+pub(super) fn inner(left: Subtree, right: Subtree) -> Arc<Node> {
     Arc::new(Node::Inner { left, right, hash: OnceLock::new() })
 }
 
@@ -253,7 +265,7 @@ fn hash_of(subtree: &Subtree) -> Digest {
 pub(super) fn node_hash_of(node: Option<&Node>) -> Digest {
     match node {
         None => Digest::ZERO,
-        Some(Node::Leaf { hash, .. }) => *hash,
+        Some(Node::Leaf { hash, .. } | Node::Other { hash, .. } | Node::Hidden(hash)) => *hash,
         Some(Node::Inner { left, right, hash }) => *hash.get_or_init(|| inner_hash(&hash_of(left), &hash_of(right))),
     }
 }
@@ -304,16 +316,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_root_depends_on_the_content_alone(content in content(), gone in prop::collection::vec(key(), 0..8)) {
-            let map: BTreeMap<Digest, Vec<u8>> =
-                content.iter().filter(|(key, _)| !gone.contains(key)).cloned().collect();
+        fn the_root_depends_on_the_content_alone(content in content()) {
+            let map: BTreeMap<Digest, Vec<u8>> = content.iter().cloned().collect();
             let mut tree = StateTree::default();
             for (key, value) in content {
                 tree.insert(key, value);
                 // A root that was asked for is not the root after the next change.
                 tree.root();
             }
-            gone.iter().for_each(|key| tree.remove(key));
             prop_assert_eq!(tree.root(), map.clone().into_iter().rev().collect::<StateTree>().root());
             prop_assert!(tree.iter().eq(map.iter().map(|(key, value)| (key, value.as_slice()))));
         }
@@ -358,14 +368,15 @@ mod tests {
         fn a_change_is_told_by_its_difference(before in content(), after in content()) {
             let old: StateTree = before.into_iter().collect();
             let new: StateTree = after.into_iter().collect();
-            let mut replayed = old.clone();
+            let mut replayed: BTreeMap<Digest, Vec<u8>> =
+                old.iter().map(|(key, value)| (*key, value.to_vec())).collect();
             for (key, value) in new.changes_since(&old) {
                 match value {
                     Some(value) => replayed.insert(key, value.to_vec()),
                     None => replayed.remove(&key),
-                }
+                };
             }
-            prop_assert_eq!(replayed.root(), new.root());
+            prop_assert_eq!(replayed.into_iter().collect::<StateTree>().root(), new.root());
         }
     }
 

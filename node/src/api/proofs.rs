@@ -41,7 +41,7 @@ impl Proofs {
     /// # Errors
     /// [`Fault`] of the disk.
     pub fn wallet_entries(&self, wallet: WalletAddress) -> Result<Vec<LogIndex>, Fault> {
-        self.replica.store().wallet_entries(wallet, self.replica.state().log.size())
+        self.replica.store().wallet_entries(wallet, &self.replica.state())
     }
 
     /// The proof of the move by which `wallet` came to `epoch`, or of its last move.

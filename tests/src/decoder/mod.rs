@@ -7,7 +7,7 @@
 mod files;
 mod samples;
 
-use std::fmt::Debug;
+use std::{collections::BTreeSet, fmt::Debug};
 
 use genesis::Document;
 use gpu::{
@@ -32,7 +32,7 @@ use ledger::{
     snapshot::{Blocks, ChunkPath, HEADERS_MAX, Offer},
     state_proof::{self, StateProofFile},
     tlog::{Checkpoint, ConsistencyProof, CosignedCheckpoint, LogProof, Note, TilePath},
-    tree::parts::Part,
+    tree::{partial::PartialTree, parts::Part},
     vote::Vote,
 };
 use node::{
@@ -89,6 +89,7 @@ pub static DECODERS: [Decoder; 48] = [
     Decoder { name: "state_proof", read: state_proof, samples: samples::ledger::state_proofs },
     Decoder { name: "re_genesis", read: re_genesis, samples: samples::ledger::re_geneses },
     Decoder { name: "evidence", read: evidence, samples: samples::ledger::evidence },
+    Decoder { name: "partial_state", read: partial_state, samples: samples::ledger::partial_states },
     Decoder { name: "receipt", read: receipt, samples: samples::ledger::receipts },
     Decoder { name: "archive", read: archive, samples: samples::ledger::archives },
     Decoder { name: "vote_record", read: canonical::<Votes>, samples: samples::stored::vote_records },
@@ -254,6 +255,23 @@ fn evidence(bytes: &[u8]) -> bool {
             }
             Err(invalid) => assert!(!invalid.to_string().is_empty()),
         }
+    }
+    true
+}
+
+/// What evidence shows of the state: a tree that reads as it says and takes what is put, or none.
+fn partial_state(bytes: &[u8]) -> bool {
+    if !canonical::<PartialTree>(bytes) {
+        return false;
+    }
+    let shown: PartialTree = codec::decode(bytes).expect("it was decoded just now");
+    let Some(mut tree) = shown.tree() else { return true };
+    let keys: BTreeSet<Digest> = tree.iter().map(|(key, _)| *key).collect();
+    let again = tree.partial(&keys).expect("each of them is shown").tree().expect("a part of a tree");
+    assert_eq!(again.root(), tree.root());
+    for key in keys.iter().copied().chain([Digest::ZERO, Digest([0xff; 32])]) {
+        tree.insert(key, bytes.to_vec());
+        assert_eq!(tree.get(&key), Some(bytes));
     }
     true
 }

@@ -20,7 +20,7 @@ impl FinalStore {
     /// # Errors
     /// [`Fault`] if it is damaged.
     pub fn grounds(&self, by: NodeId, decision: Digest) -> Result<Option<Grounds>, Fault> {
-        self.0.get(GROUNDS, &key(by, decision))
+        self.rows.get(GROUNDS, &key(by, decision))
     }
 
     /// Keeps decisions of nodes, which have anchored them: the caller has checked it. `collected` is the height up to which
@@ -34,7 +34,7 @@ impl FinalStore {
             batch.put(GROUNDS, &key(*by, grounds.hash()), grounds);
         }
         batch.put(META, COLLECTED, &collected);
-        self.0.write(batch)
+        self.rows.write(batch)
     }
 
     /// The height of the last [`Self::keep_grounds`].
@@ -42,7 +42,7 @@ impl FinalStore {
     /// # Errors
     /// [`Fault`] if it is damaged.
     pub fn grounds_collected(&self) -> Result<BlockHeight, Fault> {
-        Ok(self.0.get(META, COLLECTED)?.unwrap_or_default())
+        Ok(self.rows.get(META, COLLECTED)?.unwrap_or_default())
     }
 }
 

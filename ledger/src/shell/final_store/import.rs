@@ -25,7 +25,7 @@ impl FinalStore {
             leaves.extend(Self::put_block(&mut batch, block, certificate, carriers, ended));
         }
         self.put_step(&mut batch, before, after, &leaves)?;
-        self.0.write(batch)
+        self.rows.write(batch)
     }
 
     /// Makes all blocks up to `height` final. They are written, and so is the state there.
@@ -34,8 +34,8 @@ impl FinalStore {
     /// [`Fault`] of the disk.
     pub(crate) fn make_final(&self, height: BlockHeight, log_id: RaftLogId) -> Result<(), Fault> {
         let mut batch = Batch::default();
-        batch.put(META, POINTER, &Pointer { consortium: self.1, height, log_id });
-        self.0.write(batch)
+        batch.put(META, POINTER, &Pointer { consortium: self.consortium, height, log_id });
+        self.rows.write(batch)
     }
 
     /// Writes blocks, in any order.
@@ -56,7 +56,7 @@ impl FinalStore {
             });
             Self::put_block(&mut batch, &block.block, &block.certificate, &block.carriers, ended);
         }
-        self.0.write(batch)
+        self.rows.write(batch)
     }
 
     /// Writes leaves of the state that [`Self::load_at`] reads.
@@ -66,7 +66,7 @@ impl FinalStore {
     pub(crate) fn put_leaves(&self, leaves: &[(Digest, Vec<u8>)]) -> Result<(), Fault> {
         let mut batch = Batch::default();
         leaves.iter().for_each(|(key, value)| batch.put_bytes(STATE, key.as_bytes(), value));
-        self.0.write(batch)
+        self.rows.write(batch)
     }
 }
 

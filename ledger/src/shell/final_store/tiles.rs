@@ -19,15 +19,10 @@ impl Tiles for FinalStore {
 
     fn hashes(&self, level: u8, range: Range<u64>) -> Result<Vec<Digest>, Fault> {
         let family = if level == 0 { LEAVES } else { TILES };
-        self.in_order(
-            family,
-            |index| key(level, index),
-            range,
-            |key, value| {
-                let hash = value.try_into().map_err(|_| Fault::damaged(STORE, family, key, "not a hash"))?;
-                Ok(Digest(hash))
-            },
-        )
+        self.in_order(family, level, range, |key, value| {
+            let hash = value.try_into().map_err(|_| Fault::damaged(STORE, family, key, "not a hash"))?;
+            Ok(Digest(hash))
+        })
     }
 }
 
@@ -37,7 +32,7 @@ impl FinalStore {
     /// # Errors
     /// [`Fault::Missing`] if the range goes beyond what is final.
     pub fn entry_bytes(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, Fault> {
-        self.in_order(ENTRIES, |index| key(0, index), range, |_, value| Ok(value.to_vec()))
+        self.in_order(ENTRIES, 0, range, |_, value| Ok(value.to_vec()))
     }
 
     /// Adds the hashes above level 0 that a block's `leaves` complete after the first `first`.
@@ -51,35 +46,37 @@ impl FinalStore {
     /// Writes the hashes above level 0 if they are not there: a store that an earlier version wrote has none.
     pub(super) fn fill_tiles(&self, leaves: &[Digest]) -> Result<(), Fault> {
         let Some(last) = (leaves.len() as u64 / TILE_WIDTH).checked_sub(1) else { return Ok(()) };
-        if self.0.get_bytes(TILES, &key(1, last))?.is_some() {
+        if self.rows.get_bytes(TILES, &key(1, last))?.is_some() {
             return Ok(());
         }
         let mut batch = Batch::default();
         self.put_completed(&mut batch, 0, leaves)?;
-        self.0.write(batch)
+        self.rows.write(batch)
     }
 
     /// The values of a range of numbers, none missing.
     fn in_order<T>(
         &self,
         family: &'static str,
-        key: impl Fn(u64) -> Vec<u8>,
+        level: u8,
         range: Range<u64>,
         mut read: impl FnMut(&[u8], &[u8]) -> Result<T, Fault>,
     ) -> Result<Vec<T>, Fault> {
         let (mut values, mut next) = (Vec::new(), range.start);
-        self.0.scan(family, &key(range.start), Some(&key(range.end)), |found, value| {
-            if found != key(next) {
+        self.rows.scan(family, &key(level, range.start), Some(&key(level, range.end)), |found, value| {
+            if found != key(level, next) {
                 return Ok(Scan::Stop);
             }
             values.push(read(found, value)?);
             next += 1;
             Ok(Scan::More)
         })?;
-        if next < range.end {
-            return Err(missing(format!("{family} {next}")));
+        let what = || format!("{family} {next}");
+        match next < range.end {
+            true if self.reach.has_hash(level, next) => self.rows.missing(what()),
+            true => Err(missing(what())),
+            false => Ok(values),
         }
-        Ok(values)
     }
 }
 
@@ -182,6 +179,20 @@ mod tests {
     }
 
     #[test]
+    fn a_complete_tile_that_is_gone_raises_the_alarm() {
+        let disk = Arc::default();
+        let (store, _) = store(&disk, &[600]);
+        let alarm = crate::shell::alarm::Alarm::default();
+        store.watch_by(&alarm);
+        assert!(store.hashes(1, 0..3).is_err() && alarm.raised().is_none(), "the third is not complete");
+        let mut batch = Batch::default();
+        batch.delete(TILES, &key(1, 1));
+        store.rows.write(batch).expect("our own disk");
+        assert!(matches!(store.hashes(1, 0..2), Err(Fault::Missing { .. })));
+        assert!(alarm.raised().is_some());
+    }
+
+    #[test]
     fn hashes_beyond_the_log_are_a_fault_and_not_fewer_hashes() {
         let disk = Arc::default();
         let (store, _) = store(&disk, &[300]);
@@ -199,7 +210,7 @@ mod tests {
         let whole = store.hashes(1, 0..2).expect("reads");
         let mut batch = Batch::default();
         batch.delete_range(TILES, &key(1, 0), &key(2, 0));
-        store.0.write(batch).expect("our own disk");
+        store.rows.write(batch).expect("our own disk");
         assert!(store.hashes(1, 0..2).is_err());
         drop(store);
         let consortium = testing::consortium(1);

@@ -128,3 +128,65 @@ fn nothing_at_or_below_final_is_cut_and_nothing_above_it_is_purged() {
     assert_eq!(log.entry(0).expect("reads"), None);
     assert!(log.link(0).expect("reads").is_some());
 }
+
+/// A log of five entries of which row 2 was changed on the disk, opened again under an alarm.
+fn changed(dir: &std::path::Path, change: impl FnOnce(&mut Batch)) -> (LogStore, Alarm) {
+    let log = LogStore::open(dir).expect("opens");
+    log.append_proven((0..5).map(entry).collect()).expect("appends");
+    drop(log);
+    let rows = Store::open(&dir.into(), STORE, &[ENTRIES, META]).expect("opens");
+    let mut batch = Batch::default();
+    change(&mut batch);
+    rows.write(batch).expect("writes");
+    drop(rows);
+    let (log, alarm) = (LogStore::open(dir).expect("its last entry is whole"), Alarm::default());
+    log.watch_by(&alarm);
+    (log, alarm)
+}
+
+type Ask = fn(&LogStore) -> Result<(), Fault>;
+
+/// Ways to come by row 2.
+const WAYS: [Ask; 6] = [
+    |log| log.entry(2).map(drop),
+    |log| log.link(2).map(drop),
+    |log| log.entries_from(1).map(drop),
+    |log| log.entries_from(2).map(drop),
+    |log| log.set_final(entry(2).log_id),
+    |log| log.cut(3),
+];
+
+#[test]
+fn an_entry_of_the_log_that_is_gone_raises_the_alarm_however_it_is_asked_for() {
+    for (way, ask) in WAYS.into_iter().enumerate() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (log, alarm) = changed(dir.path(), |batch| batch.delete(ENTRIES, &number_key(2)));
+        assert!(matches!(ask(&log), Err(Fault::Missing { .. })), "way {way}");
+        assert!(matches!(alarm.raised().as_deref(), Some(Fault::Missing { .. })), "way {way}");
+    }
+}
+
+#[test]
+fn an_entry_of_the_log_that_does_not_decode_raises_the_alarm_however_it_is_asked_for() {
+    for (way, ask) in WAYS.into_iter().enumerate() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        // Its checksum is right.
+        let (log, alarm) = changed(dir.path(), |batch| batch.put_bytes(ENTRIES, &number_key(2), b"no entry"));
+        assert!(matches!(ask(&log), Err(Fault::Damaged { .. })), "way {way}");
+        assert!(matches!(alarm.raised().as_deref(), Some(Fault::Damaged { .. })), "way {way}");
+    }
+}
+
+#[test]
+fn what_the_log_never_had_or_gave_up_is_merely_not_there() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let (log, alarm) = changed(dir.path(), |_| {});
+    log.0.purge(entry(1).log_id).expect("purges");
+    log.cut(4).expect("cuts");
+    for gone in [0, 1, 4, 5, u64::MAX - 1] {
+        assert!(log.entry(gone).expect("reads").is_none(), "{gone}");
+    }
+    assert_eq!(log.entries_from(0).expect("reads").len(), 2);
+    assert!(log.entries_from(4).expect("reads").is_empty() && log.entries_from(9).expect("reads").is_empty());
+    assert!(alarm.raised().is_none());
+}

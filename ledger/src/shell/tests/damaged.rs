@@ -51,6 +51,23 @@ async fn damage_that_a_reader_meets_stops_the_replica_as_a_failed_write_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_is_gone_stops_the_replica_as_damage_does() {
+    let cluster = Cluster::start(1).await;
+    cluster.finalize(0, 1).await;
+    cluster.close(0).await;
+    let store = Store::open(&cluster.dir(0).join("final").into(), "final", &FAMILIES).expect("opens");
+    store.write(Batch(vec![Change::Delete { family: ENTRIES, key: number_key(0).to_vec() }])).expect("writes");
+    drop(store);
+    let replica = cluster.open(0).await.expect("nothing that it starts on is gone");
+    until("it votes", || replica.metrics().votes).await;
+    let read = replica.store().entry(LogIndex::ZERO);
+    assert!(matches!(&read, Err(Fault::Missing { .. })), "{read:?}");
+    let fault = replica.fault().borrow().clone().expect("the reader need not say so");
+    assert_eq!(fault.to_string(), "final: entry 0 is missing");
+    until("it votes no more", || votes_no_more(&replica)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_view_takes_no_damage_for_absence() {
     let (cluster, replica) = damaged().await;
     let view = replica.view().await.expect("reads");

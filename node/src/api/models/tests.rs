@@ -187,7 +187,7 @@ async fn an_owner_is_told_of_an_eviction_although_the_node_that_decided_is_silen
     let mut state = testbed.node(1).sessions().context().replica.watch_state();
     let evicted = state.wait_for(|tip| {
         let store = testbed.node(1).sessions().context().replica.store();
-        let entries = store.wallet_entries(wallet, tip.log.size()).expect("it can be read");
+        let entries = store.wallet_entries(wallet, tip).expect("it can be read");
         entries.into_iter().any(|index| {
             matches!(
                 store.entry(index).expect("it can be read").expect("it is there").body.event,

@@ -206,6 +206,14 @@ pub(crate) fn evidence() -> Vec<Vec<u8>> {
     FILES.clone()
 }
 
+/// What each kind of evidence shows that executes a block.
+pub(crate) fn partial_states() -> Vec<Vec<u8>> {
+    let consortium = consortium();
+    let executions =
+        [testing::evidence::invalid_block(&consortium), testing::evidence::broken_promise(&consortium).execution];
+    executions.iter().map(|execution| encode(&execution.state)).collect()
+}
+
 /// A promise of the first epoch, and one with hand-overs that lead further.
 pub(crate) fn receipts() -> Vec<Vec<u8>> {
     let consortium = consortium();

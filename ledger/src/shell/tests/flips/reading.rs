@@ -53,11 +53,11 @@ pub fn read_all(folder: &Path, consortium: &Arc<Consortium>) -> Result<Vec<Item>
         note(format!("the proof of entry {index}"), proof.map(|proof| codec::encode(&proof)));
     }
     for wallet in executed.state.wallets() {
-        let places = store.wallet_entries(wallet.address, size);
+        let places = store.wallet_entries(wallet.address, executed);
         note("the entries of a wallet".to_owned(), places.map(|places| codec::encode(&places)));
     }
     for node in (0..5).map(NodeId::new) {
-        let places = store.anchors(node, size);
+        let places = store.anchors(node, executed);
         note(format!("the anchors of node {node}"), places.map(|places| codec::encode(&places)));
     }
 
