@@ -34,7 +34,12 @@ use crate::{
     planted::planted,
     re_genesis::ReGenesisProof,
     state::State,
-    tree::{log::LogTree, several, state::StateTree, tiles::Tiles as _},
+    tree::{
+        log::LogTree,
+        several,
+        state::StateTree,
+        tiles::{Tiles as _, grown_since},
+    },
 };
 
 pub use nodes::nodes;
@@ -434,6 +439,10 @@ impl FinalView for StoredView {
 
     fn inclusion(&self, places: &[LogIndex]) -> Result<Option<Vec<Digest>>, Unreadable> {
         Ok(several::prove(&self.store, self.executed.log.size(), places)?)
+    }
+
+    fn grown_since(&self, size: u64) -> Result<Option<(Digest, Vec<Digest>)>, Unreadable> {
+        Ok(grown_since(&self.store, size, self.executed.log.size())?)
     }
 
     fn entry(&self, index: LogIndex) -> Result<Option<Entry>, Unreadable> {

@@ -154,7 +154,10 @@ fn a_bundle_is_no_state_proof() {
     let good = built(&chain, keys[0].clone());
     let bundle = StateProofFile { version: crate::bundle::VERSION, ..good.clone() };
     assert_eq!(check(&bundle.to_bytes()), Check::Version);
-    assert_eq!(crate::bundle::verify(&good.to_bytes(), &genesis, &[]).expect_err("no bundle").check, Check::Version);
+    assert_eq!(
+        crate::bundle::verify(&good.to_bytes(), &genesis, &[], None).expect_err("no bundle").check,
+        Check::Version
+    );
     assert_eq!(check(&[]), Check::Decode);
     assert_eq!(check(&vec![1; STATE_PROOF_BYTES_MAX + 1]), Check::Decode);
 }

@@ -8,7 +8,9 @@ use ledger::{
     governance::{Action, Member},
     hand_over::{HandOver, re_geneses},
     re_genesis::{ReGenesisProof, sign},
-    testing::{Chain, Session, certify, consortium, node_key, operator_id, operator_key},
+    testing::{Chain, Session, certify, consortium, node_key, operator_id, operator_key, signer},
+    tlog::{Checkpoint, Cosignature, CosignedCheckpoint},
+    tree::log::LogTree,
     vote::VoteKind,
 };
 use wallet::{
@@ -16,7 +18,7 @@ use wallet::{
     units::{BlockHeight, KeyEpoch, NodeId, Timestamp},
 };
 
-use super::{Honest, Lies, Vectors, spoilt};
+use super::{Honest, Lies, Told, Vector, Vectors, spoilt};
 use crate::story::{Story, decision_log_end, decisions_of};
 
 /// The wallet moves to `receiver`, and the source says why.
@@ -35,31 +37,86 @@ fn hop(chain: &mut Chain, session: &Session, receiver: u32) -> Vec<Vec<u8>> {
     decisions
 }
 
-/// A wallet moves to node 1; the operators that `stay` of `nodes` go on alone; it moves back.
-fn ledger(nodes: u32, stay: u32) -> (Chain, Bundle) {
+/// A wallet moved to node 1.
+fn moved(nodes: u32) -> (Chain, Session) {
     let consortium = consortium(nodes);
     let (mut chain, session) = (Chain::new(consortium.clone()), Session::in_eu(&consortium, 0));
     chain.push(session.created()).expect("valid");
     hop(&mut chain, &session, 1);
+    (chain, session)
+}
+
+/// A wallet moves to node 1; the operators that `stay` of `nodes` go on alone; it moves back, for these reasons.
+fn begun(nodes: u32, stay: u32) -> (Chain, Session, Vec<Vec<u8>>) {
+    let (mut chain, session) = moved(nodes);
     let lost = (stay..nodes).map(|operator| Member::Operator(operator_id(operator))).collect();
     chain.begin_anew(0, lost).expect("valid");
     let decisions = hop(&mut chain, &session, 0);
-    let bundle =
-        build(&consortium, &chain, session.address, KeyEpoch::new(2), &Grounds::of(&decisions).expect("three"))
-            .expect("provable");
-    (chain, bundle)
+    (chain, session, decisions)
+}
+
+fn ledger(nodes: u32, stay: u32) -> (Chain, Bundle) {
+    let (chain, session, decisions) = begun(nodes, stay);
+    let grounds = Grounds::of(&decisions).expect("three");
+    let bundle = build(&chain.consortium, &chain, session.address, KeyEpoch::new(2), &grounds, None);
+    (chain, bundle.expect("provable"))
 }
 
 /// Bundles that both verifiers must take when each re-genesis is named, with the class of their assurance.
 pub(super) fn honest() -> Vec<Honest> {
     let told = |name, (chain, bundle): (Chain, Bundle), class| {
-        (name, bundle.to_bytes(), chain.consortium.id(), re_geneses(&bundle.hand_overs), class)
+        let told = Told { genesis: chain.consortium.id(), named: re_geneses(&bundle.hand_overs), ..Told::default() };
+        Honest { name, bytes: bundle.to_bytes(), told, class }
     };
     vec![
         told("two of four went on", ledger(4, 2), "several-must-lie"),
         told("five of seven went on", ledger(7, 5), "several-must-lie"),
         told("one of four went on", ledger(4, 1), "consortium-of-one"),
     ]
+}
+
+/// The bundle of two of four, for an auditor who kept the checkpoint of `log`'s first `size` entries as `signers` of it
+/// cosigned it; it goes on from as many.
+fn going_on_from(log: &Chain, size: u64, signers: std::ops::Range<u32>) -> (Bundle, Told) {
+    let (chain, session, decisions) = begun(4, 2);
+    let grounds = Grounds::of(&decisions).expect("three");
+    let bundle = build(&chain.consortium, &chain, session.address, KeyEpoch::new(2), &grounds, Some(size));
+    let bundle = bundle.expect("provable");
+    let name = log.tip.name;
+    let leaves: Vec<Digest> = log.entries().map(|(_, entry)| entry.leaf_hash()).collect();
+    let root = LogTree::from_leaf_hashes(&leaves[..usize::try_from(size).expect("few")]).root();
+    let checkpoint = Checkpoint::new(&name, size, root);
+    let cosignatures = signers.map(|node| Cosignature::sign(&checkpoint, &signer(node), 1_800_000_000)).collect();
+    let kept = CosignedCheckpoint { checkpoint, cosignatures }.to_note(&log.tip.validators(), &name);
+    let told = Told {
+        genesis: chain.consortium.id(),
+        named: re_geneses(&bundle.hand_overs),
+        checkpoint: Some(kept.to_string().into_bytes()),
+    };
+    (bundle, told)
+}
+
+/// From a checkpoint of the new lineage on.
+pub(super) fn going_on() -> Honest {
+    let (chain, ..) = begun(4, 2);
+    let (bundle, told) = going_on_from(&chain, chain.tip.log.size() - 1, 0..2);
+    Honest {
+        name: "from a checkpoint of the new lineage on",
+        bytes: bundle.to_bytes(),
+        told,
+        class: "several-must-lie",
+    }
+}
+
+/// A checkpoint of the part of the lineage before that was dropped.
+pub(super) fn kept_of_what_was_left() -> Vector {
+    let (mut left, session) = moved(4);
+    for count in 4..7 {
+        left.push(session.anchored(2, count, Digest([8; 32]))).expect("valid");
+    }
+    let (bundle, told) = going_on_from(&left, left.tip.log.size(), 0..4);
+    let name = "kept: that of a dropped part of the lineage before".to_owned();
+    Vector { name, bytes: bundle.to_bytes(), told, expected: Check::Checkpoint }
 }
 
 pub(super) fn add(all: &mut Vectors) {
@@ -185,7 +242,7 @@ fn branches(all: &mut Vectors) {
     old.enact(lost.to_vec()).expect("valid");
     let decisions = hop(&mut old, &session, 0);
     let grounds = Grounds::of(&decisions).expect("three");
-    let left = build(&consortium, &old, session.address, KeyEpoch::new(2), &grounds).expect("provable");
+    let left = build(&consortium, &old, session.address, KeyEpoch::new(2), &grounds, None).expect("provable");
     let begun = ledger(4, 2).1;
     assert_eq!(left.hand_overs[0].next, begun.hand_overs[0].next);
     assert_eq!((left.header.epoch, left.header.validators), (begun.header.epoch, begun.header.validators));
