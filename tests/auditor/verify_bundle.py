@@ -714,10 +714,12 @@ class Proof:
     """A certificate, and the carriers that lead from what it names down to the block that it makes final."""
 
     def __init__(self, read):
+        start = read.at
         self.kind, self.view, self.height = read.variant(2), (read.u64(), read.u64()), read.u64()
         self.block = read.digest()
         self.signatures = read.list(lambda: (read.u32(), read.signature()))
         self.carriers = read.list(lambda: Header(read))
+        self.all = read.data[start : read.at]
 
     def closes(self):
         """Height and digest of the block that it makes final; none if the carriers do not lead to one."""
@@ -917,6 +919,9 @@ class Bundle:
 
 def check_header(bundle, members):
     header, proof, name, validators = bundle.header, bundle.proof, members.names[-1], members.sets[-1]
+    last = bundle.hand_overs[-1] if bundle.hand_overs else None
+    if last and last.is_re_genesis() and (last.closing.digest, last.proof.all) == (header.digest, proof.all):
+        return
     same = (header.consortium, header.epoch, header.validators) == (name, validators.epoch, validators.hash)
     need(same, "header-consortium", "the header is of another consortium or validator set")
     fits = header.next_validators != ZERO if proof.carriers else proof.view == header.view

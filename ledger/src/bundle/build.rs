@@ -30,7 +30,7 @@ pub trait FinalView {
     fn tip(&self) -> Option<(&Header, &Certificate)>;
     /// Between that header and what the certificate names, if it closed its epoch.
     fn carriers(&self) -> &[Header];
-    /// How epochs ended, from genesis on: all before the tip's.
+    /// How epochs ended, from genesis on: all before the tip's, and by the tip if that is a re-genesis.
     fn hand_overs(&self) -> &[HandOver];
     /// The state after it.
     fn state(&self) -> &State;
@@ -200,7 +200,8 @@ pub(crate) fn members_of(
     header: &Header,
     entries: &[PlacedEntry],
 ) -> Result<(Vec<HandOver>, Epochs, Vec<MemberProof>), Failure> {
-    let hand_overs: Vec<HandOver> = (0..header.epoch).zip(view.hand_overs()).map(|(_, ended)| ended.clone()).collect();
+    let hand_overs: Vec<HandOver> =
+        (0..header.epochs_ended()).zip(view.hand_overs()).map(|(_, ended)| ended.clone()).collect();
     // This node took each of them when it was told to.
     let named = re_geneses(&hand_overs);
     let epochs =

@@ -335,7 +335,7 @@ impl FinalStore {
     pub fn view(&self, executed: Arc<Executed>) -> Result<StoredView, Fault> {
         let height = executed.height;
         let header = self.header(height)?;
-        let hand_overs = header.as_ref().map_or(Ok(Vec::new()), |header| self.hand_overs(header.epoch))?;
+        let hand_overs = header.as_ref().map_or(Ok(Vec::new()), |header| self.hand_overs(header.epochs_ended()))?;
         let proof = header.as_ref().map_or(Ok(None), |header| self.proof(header))?;
         Ok(StoredView { store: self.clone(), executed, tip: header.zip(proof), hand_overs })
     }

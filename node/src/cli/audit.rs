@@ -158,7 +158,8 @@ pub(super) enum Command {
     },
     /// Print the log's origin and the validators' keys as C2SP's verifier keys, for other tools.
     ///
-    /// Without a proof these are the validators of genesis; with one, those who cosign its checkpoint.
+    /// Without a proof these are the validators of genesis; with one, those who cosign its checkpoint. Who names a
+    /// re-genesis needs one.
     LogKeys {
         /// The genesis document that you trust.
         #[arg(long, value_name = "FILE")]

@@ -19,7 +19,7 @@ use wallet::{
 };
 
 use super::{Honest, Lies, Told, Vector, Vectors, spoilt};
-use crate::story::{Story, decision_log_end, decisions_of};
+use crate::story::{Story, carrier, decision_log_end, decisions_of};
 
 /// The wallet moves to `receiver`, and the source says why.
 fn hop(chain: &mut Chain, session: &Session, receiver: u32) -> Vec<Vec<u8>> {
@@ -72,7 +72,20 @@ pub(super) fn honest() -> Vec<Honest> {
         told("two of four went on", ledger(4, 2), "several-must-lie"),
         told("five of seven went on", ledger(7, 5), "several-must-lie"),
         told("one of four went on", ledger(4, 1), "consortium-of-one"),
+        told("under the re-genesis itself", at_the_beginning(), "several-must-lie"),
     ]
+}
+
+/// A move that is proven under the re-genesis itself, before any block follows it.
+fn at_the_beginning() -> (Chain, Bundle) {
+    let (mut chain, session) = (Chain::new(consortium(4)), Session::in_eu(&consortium(4), 0));
+    chain.push(session.created()).expect("valid");
+    let decisions = hop(&mut chain, &session, 1);
+    let lost = [2, 3].map(|operator| Member::Operator(operator_id(operator))).to_vec();
+    chain.begin_anew(0, lost).expect("valid");
+    let grounds = Grounds::of(&decisions).expect("three");
+    let bundle = build(&chain.consortium, &chain, session.address, KeyEpoch::new(1), &grounds, None);
+    (chain, bundle.expect("provable"))
 }
 
 /// The bundle of two of four, for an auditor who kept the checkpoint of `log`'s first `size` entries as `signers` of it
@@ -125,6 +138,7 @@ pub(super) fn add(all: &mut Vectors) {
     closings(all);
     proofs(all);
     branches(all);
+    beginnings(all);
     all.first("certified in a term that is kept", Check::Certificate, |s| {
         s.header_lies.push(Box::new(|header| header.view.term = TERMS_PER_EPOCH - 1));
     });
@@ -230,6 +244,31 @@ fn certificates(all: &mut Vectors) {
     all.anew("with votes of the old set", Check::HandOvers, |b| {
         b.hand_overs[0].proof.certificate.signatures = certify(&block, 0..2).signatures;
     });
+}
+
+/// The re-genesis is the header under which all is proven, and something else makes it final.
+fn beginnings(all: &mut Vectors) {
+    let (chain, bundle) = at_the_beginning();
+    let (block, _) = chain.blocks.last().expect("it began anew");
+    let mut header = |name: &str, change: &dyn Fn(&mut Bundle)| {
+        let mut bundle = bundle.clone();
+        change(&mut bundle);
+        let (genesis, named) = (chain.consortium.id(), re_geneses(&bundle.hand_overs));
+        let name = format!("under the re-genesis, {name}");
+        all.named(name, bundle.to_bytes(), genesis, named, Check::HeaderConsortium);
+    };
+    header("by votes of the old set", &|b| b.certificate = certify(block, 0..4));
+    header("by votes of the next set", &|b| b.certificate = certify(block, 0..2));
+    header("with an operator too few", &|b| _ = b.certificate.signatures.pop());
+    header("with a flipped bit of a signature", &|b| b.certificate.signatures[0].1.0[7] ^= 1);
+    header("with a carrier", &|b| b.carriers.push(carrier(&b.header)));
+    header("with another state", &|b| b.header.state_root = Digest::ZERO);
+    header("in the next view", &|b| b.header.view.number += 1);
+    let mut without = bundle.clone();
+    without.hand_overs.pop();
+    without.lineage = 1;
+    let name = "under the re-genesis, without its hand-over".to_owned();
+    all.named(name, without.to_bytes(), chain.consortium.id(), Vec::new(), Check::Certificate);
 }
 
 /// The old quorum suspends those whom the others name as lost: two epochs of one number with the same members and keys.
