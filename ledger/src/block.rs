@@ -134,6 +134,12 @@ impl Header {
         self.log_size.saturating_sub(self.view.is_re_genesis() as u64)
     }
 
+    /// How many epochs have ended with what proves it final: of a re-genesis that is its own, too, because it is final by
+    /// its hand-over and not by a set.
+    pub const fn epochs_ended(&self) -> u64 {
+        self.epoch.saturating_add(self.view.is_re_genesis() as u64)
+    }
+
     /// The block's digest: what votes name.
     pub fn digest(&self) -> Digest {
         sha256("batchmind/v1/ledger/header", &[&codec::encode(self)])

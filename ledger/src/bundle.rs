@@ -3,7 +3,8 @@
 //! A bundle holds how each validator set handed over to the next, up to that of a certified header; each entry that
 //! ever changed the wallet, from its creation to the asked confirm, and the anchor of the source's decision log, with
 //! one inclusion proof for all of them under the header's log root; the decision that caused the move, and what leads
-//! from it to the anchored end of the log; and the wallet's record with its path to the state root. [`verify`] makes
+//! from it to the anchored end of the log; the wallet's record and that of the spent prekey with their paths to the state
+//! root; and, if it was asked for with the size of a checkpoint, the proof that the log only grew since. [`verify`] makes
 //! the checks of [`Check`] in their order and stops at the first that fails. See `docs/formats/bundle.md`.
 
 mod assurance;
@@ -12,6 +13,7 @@ mod check;
 mod decisions;
 mod history;
 mod members;
+mod since;
 mod verify;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,7 @@ pub use self::{
     check::{Check, Failure},
     decisions::{Grounds, Link, decision_hash},
     members::{MemberProof, Subject},
+    since::Since,
     verify::{Anchored, Attestation, Begun, Move, Report, judge, verify},
 };
 pub(crate) use self::{
@@ -33,7 +36,7 @@ pub(crate) use self::{
 use crate::{block::Header, certificate::Certificate, event::Entry, hand_over::HandOver};
 
 /// The format that this build writes and reads.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// A bundle has at most this many bytes, and so has any other proof of this kind.
 pub const BUNDLE_BYTES_MAX: usize = 16 << 20;
 
@@ -69,6 +72,11 @@ pub struct Bundle {
     pub record: Vec<u8>,
     /// The hashes beside the path from the state root to the record, the root's children first.
     pub record_path: Vec<Digest>,
+    /// The hashes beside the path to the record of the one-time prekey that the confirmed offer spent. The record names
+    /// that offer, so a reader makes it.
+    pub prekey_path: Vec<Digest>,
+    /// That the log goes on from an earlier tree, if it was asked for.
+    pub since: Option<Since>,
 }
 
 /// An entry and where its leaf stands.

@@ -94,7 +94,7 @@ fn the_encodings_are_pinned() {
         ("ProposalMade", "ea55ef57bacdcea2"),
         ("ProposalWithdrawn", "589d693f42faf138"),
         ("ReGenesis", "3fff27b749bf618d"),
-        ("ReGenesisHandOver", "8d40217aa1d137cc"),
+        ("ReGenesisHandOver", "ab2f933f725ba353"),
         ("Lineage", "6a9cb3266a634b8a"),
         ("ClosingHeader", "67f4995cd6b1280f"),
         ("GovernedRecord", "73cda5fa97853536"),

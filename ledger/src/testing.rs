@@ -47,7 +47,7 @@ use crate::{
     hand_over::{ClosingProof, HandOver},
     refusal::Refusal,
     state::WalletRecord,
-    tree::several,
+    tree::{several, tiles},
     vote::{Ballot, Signer, Vote, VoteKind},
 };
 
@@ -270,6 +270,11 @@ impl FinalView for Chain {
     fn inclusion(&self, places: &[LogIndex]) -> Result<Option<Vec<Digest>>, Unreadable> {
         let leaves = self.leaf_hashes.as_slice();
         Ok(several::prove(leaves, leaves.len() as u64, places).unwrap_or_else(|never| match never {}))
+    }
+
+    fn grown_since(&self, size: u64) -> Result<Option<(Digest, Vec<Digest>)>, Unreadable> {
+        let leaves = self.leaf_hashes.as_slice();
+        Ok(tiles::grown_since(leaves, size, leaves.len() as u64).unwrap_or_else(|never| match never {}))
     }
 
     fn entry(&self, index: LogIndex) -> Result<Option<Entry>, Unreadable> {

@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
-"""Verifies a proof bundle, version 4, from the hash of the genesis document alone.
+"""Verifies a proof bundle, version 5, from the hash of the genesis document alone.
 
-    verify_bundle.py BUNDLE --genesis HASH [--re-genesis HASH]...
+    verify_bundle.py BUNDLE --genesis HASH [--re-genesis HASH]... [--checkpoint FILE]
     verify_bundle.py --batch < LIST
 
-Written from docs/formats/{bundle,ledger,genesis,decision}.md, so that two programs that share no code must agree. It needs
-Python 3.11 and the package `cryptography`. It prints what is proven and ends with 0, or prints the code of the first check
-that fails and ends with 1.
+Written from docs/formats/{bundle,ledger,genesis,decision,checkpoint}.md, so that two programs that share no code must
+agree. It needs Python 3.11 and the package `cryptography`. It prints what is proven and ends with 0, or prints the code of
+the first check that fails and ends with 1.
 
---batch reads lines "FILE HASH BIT NAMES" and answers each with a line "ok CLASS" or the code. BIT is the number of the one bit of
-the file to flip first, counted from the lowest of its first byte, or "-" for none. NAMES are the
-digests of the re-geneses that are named, with commas between, or "-" for none.
+--batch reads lines "FILE HASH BIT NAMES CHECKPOINT" and answers each with a line "ok CLASS" or the code. BIT is the number of
+the one bit of the file to flip first, counted from the lowest of its first byte, or "-" for none. NAMES are the digests of
+the re-geneses that are named, with commas between, or "-" for none. CHECKPOINT is the file of a checkpoint that was kept,
+or "-" for none.
 """
 
 import argparse
+import base64
+import binascii
 import functools
 import hashlib
 import sys
@@ -87,12 +90,16 @@ def is_good_point(encoded):
     return not (x == 0 and y == z)
 
 
-@functools.lru_cache(maxsize=100_000)
 def is_signed(key, context, message, signature):
+    return is_signed_as_it_is(key, H(context, message), signature)
+
+
+@functools.lru_cache(maxsize=100_000)
+def is_signed_as_it_is(key, message, signature):
     if not is_good_point(key) or not is_good_point(signature[:32]) or int.from_bytes(signature[32:], "little") >= L:
         return False
     try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, H(context, message))
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
     except (InvalidSignature, ValueError):
         return False
     return True
@@ -520,6 +527,34 @@ def root_by_path(size, index, leaf, path):
     return root if last == 0 else None
 
 
+def grows(old, new, path):
+    """RFC 9162, 2.1.4.2: whether the tree `new` (size and root) only appended to the tree `old`."""
+    (old_size, old_root), (new_size, new_root) = old, new
+    if old_size == new_size:
+        return not path and old_root == new_root
+    if old_size == 0 or old_size > new_size or len(path) > 65:
+        return False
+    # A full old tree is a node of the new one, and the path does not repeat it.
+    path = [old_root, *path] if old_size & (old_size - 1) == 0 else list(path)
+    if not path:
+        return False
+    place, last = old_size - 1, new_size - 1
+    while place % 2 == 1:
+        place, last = place >> 1, last >> 1
+    before = after = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            return False
+        if place % 2 == 1 or place == last:
+            before, after = node_of(sibling, before), node_of(sibling, after)
+            while place % 2 == 0 and place != 0:
+                place, last = place >> 1, last >> 1
+        else:
+            after = node_of(after, sibling)
+        place, last = place >> 1, last >> 1
+    return last == 0 and (before, after) == (old_root, new_root)
+
+
 def root_of_several(first, size, asked, proof):
     """The root of the `size` leaves from `first` on; takes what it needs off the end of `proof`."""
     if not asked:
@@ -679,10 +714,12 @@ class Proof:
     """A certificate, and the carriers that lead from what it names down to the block that it makes final."""
 
     def __init__(self, read):
+        start = read.at
         self.kind, self.view, self.height = read.variant(2), (read.u64(), read.u64()), read.u64()
         self.block = read.digest()
         self.signatures = read.list(lambda: (read.u32(), read.signature()))
         self.carriers = read.list(lambda: Header(read))
+        self.all = read.data[start : read.at]
 
     def closes(self):
         """Height and digest of the block that it makes final; none if the carriers do not lead to one."""
@@ -870,7 +907,8 @@ class Bundle:
         self.decision = read.byte_string()
         self.later = read.list(lambda: (read.u64(), read.digest()))
         self.record = read.byte_string()
-        self.path = read.list(read.digest)
+        self.path, self.prekey_path = read.list(read.digest), read.list(read.digest)
+        self.since = read.optional(lambda: ((read.u64(), read.digest()), read.list(read.digest)))
         read.end()
 
     @staticmethod
@@ -881,6 +919,9 @@ class Bundle:
 
 def check_header(bundle, members):
     header, proof, name, validators = bundle.header, bundle.proof, members.names[-1], members.sets[-1]
+    last = bundle.hand_overs[-1] if bundle.hand_overs else None
+    if last and last.is_re_genesis() and (last.closing.digest, last.proof.all) == (header.digest, proof.all):
+        return
     same = (header.consortium, header.epoch, header.validators) == (name, validators.epoch, validators.hash)
     need(same, "header-consortium", "the header is of another consortium or validator set")
     fits = header.next_validators != ZERO if proof.carriers else proof.view == header.view
@@ -934,10 +975,14 @@ class Members:
         known = all(node in self.nodes for node in self.sets[-1].keys)
         need(known, "members", "it is not said who runs each validator")
 
+    def epoch_of(self, size):
+        """The epoch in which the log grew to so many entries."""
+        ended = (epoch for epoch, end in enumerate(self.ends) if end >= size)
+        return next(ended, len(self.sets) - 1)
+
     def set_of(self, index):
         """The set of the epoch in which the entry at that place became final."""
-        ended = (epoch for epoch, end in enumerate(self.ends) if end > index)
-        return self.sets[next(ended, -1)]
+        return self.sets[self.epoch_of(index + 1)]
 
     def is_by_author(self, index, entry):
         voted = self.set_of(index).keys.get(entry.author)
@@ -972,6 +1017,98 @@ def check_inclusion(bundle):
         root = root_of_several(0, size, [(index, entry.leaf) for index, entry in bundle.entries], proof)
         holds = root == bundle.header.log_root and not proof
     need(holds, "inclusion", "the proof does not lead to the log root")
+
+
+# ---- checkpoint.md
+
+NOTE_BYTES_MAX = 256 << 10
+
+
+def from_base64(text):
+    """The bytes of canonical base64."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise Malformed("no base64") from error
+    if base64.b64encode(data).decode() != text:
+        raise Malformed("base64 in another spelling")
+    return data
+
+
+class Note:
+    """A signed note that holds a checkpoint."""
+
+    def __init__(self, data):
+        if len(data) > NOTE_BYTES_MAX:
+            raise Malformed("the note is too long")
+        if any(byte < 0x20 and byte != 0x0A for byte in data):
+            raise Malformed("the note has control characters")
+        try:
+            text, gap, lines = data.decode("utf-8").rpartition("\n\n")
+        except UnicodeDecodeError as error:
+            raise Malformed("the note is no UTF-8") from error
+        if not gap or not lines.endswith("\n"):
+            raise Malformed("the note has no signatures, or its last line does not end")
+        self.text = text + "\n"
+        self.signatures = [self.signature(line) for line in lines[:-1].split("\n")]
+        lines = text.split("\n")
+        if len(lines) < 3 or not all(lines):
+            raise Malformed("a line of the checkpoint is missing or empty")
+        self.origin, size, root = lines[0], lines[1], from_base64(lines[2])
+        plain = size.isascii() and size.isdigit() and str(int(size[:20])) == size
+        if not plain or int(size) >= 2**64 or len(root) != 32:
+            raise Malformed("it has no size or no root")
+        self.tree = (int(size), root)
+
+    @staticmethod
+    def signature(line):
+        mark, name, encoded = (line.split(" ", 2) + ["", ""])[:3]
+        if mark != "\u2014" or not name or "+" in name or any(ord(letter) in WHITE_SPACE for letter in name):
+            raise Malformed("a line is no signature")
+        data = from_base64(encoded)
+        if len(data) < 5:
+            raise Malformed("a line is no signature")
+        return name, data[:4], data[4:]
+
+
+def check_checkpoint(data, members):
+    """That it is one of this log, cosigned by a quorum of the set of its tree; gives the tree."""
+    code = "checkpoint"
+    try:
+        note = Note(data)
+    except Malformed as error:
+        raise Failed(code, error) from error
+    epoch = members.epoch_of(note.tree[0])
+    voters, origin = members.sets[epoch], f"batchmind/{members.names[epoch].hex()}"
+    need(note.origin == origin, code, "it is of another log")
+    known = {}
+    for node, key in voters.members:
+        name = f"{origin}/node-{node}"
+        known[name, sha256(name.encode(), b"\n\4", key)[:4]] = (node, key)
+    cosigners = set()
+    for name, key_id, line in note.signatures:
+        if (name, key_id) not in known:
+            continue
+        node, key = known[name, key_id]
+        time = int.from_bytes(line[:8], "big")
+        message = f"cosignature/v1\ntime {time}\n{note.text}".encode()
+        signed = len(line) == 72 and time < 2**63 and is_signed_as_it_is(key, message, line[8:])
+        need(signed, code, f"the cosignature of node {node} does not verify")
+        cosigners.add(node)
+    need(len(cosigners) >= voters.quorum, code, "it has no quorum")
+    return note.tree
+
+
+def check_growth(bundle, pinned):
+    """That the log goes on from the tree in the bundle, and that this is the one that was kept, if one was."""
+    code, header = "consistency", bundle.header
+    if pinned is not None:
+        need(bundle.since is not None, code, "it does not go on from the checkpoint")
+        need(bundle.since[0] == pinned, code, "it goes on from another tree than the checkpoint's")
+    if bundle.since is not None:
+        tree, path = bundle.since
+        holds = grows(tree, (header.log_size, header.log_root), path)
+        need(holds, code, "the path does not lead from the earlier root to the log root")
 
 
 def check_authors(bundle, members):
@@ -1009,7 +1146,7 @@ class History:
         self.members, self.wallet, self.policy = members, event["wallet"], event["policy"]
         self.holder, self.epoch, self.key = entry.author, 0, event["key"]
         self.head = H("batchmind/v1/ledger/head", ZERO, entry.id)
-        self.offer, self.accepted = None, False
+        self.offer, self.offered_by, self.accepted = None, None, False
         self.rotations = [(0, self.holder, self.key, entry.id)]
         self.hop = None
 
@@ -1055,7 +1192,7 @@ class History:
         key = self.members.set_of(index).keys.get(receiver) if event["prekey_node"] == receiver else None
         signed = key is not None and is_signed(key, "batchmind/v1/wallet/prekey", message, event["prekey_signature"])
         need(signed, "prekey", "it is not signed by the receiver")
-        self.offer, self.accepted = event, False
+        self.offer, self.offered_by, self.accepted = event, entry.id, False
 
     def confirmed(self, index, entry, event):
         offer = self.offer
@@ -1070,7 +1207,8 @@ class History:
         message = event["signed_ticket"] + event["key"] + event["exchange"]
         opened = is_signed(offer["confirm_key"], "batchmind/v1/wallet/confirm", message, event["opened"])
         need(opened, "confirm", "the receiver did not open the hand-over")
-        self.hop = {"source": self.holder, "decision": offer["decision"], "at": index}
+        spent = (self.offered_by, offer["prekey"])
+        self.hop = {"source": self.holder, "spent": spent, "decision": offer["decision"], "at": index}
         self.holder, self.epoch, self.key = entry.author, self.epoch + 1, event["key"]
         self.rotations.append((self.epoch, self.holder, self.key, entry.id))
         self.offer = None
@@ -1116,6 +1254,13 @@ def check_state(bundle, history):
     need(present, "state-proof", "the record has another holder")
 
 
+def check_release(bundle, spent):
+    """That the state says of the prekey that the confirmed offer spent it."""
+    offer, prekey = spent
+    holds = is_under(bundle.header.state_root, u32(2) + prekey, u32(2) + offer, bundle.prekey_path)
+    need(holds, "sole-release", "the prekey is not spent, or by another offer")
+
+
 def check_subject(decision, wallet, destination):
     try:
         found = subject_of(decision)
@@ -1149,22 +1294,24 @@ def check_foundation(file, genesis_hash, named):
     return genesis, members
 
 
-def verify(data, genesis_hash, named=()):
+def verify(data, genesis_hash, named=(), checkpoint=None):
     """Makes the checks in their order; raises Failed at the first that does not hold."""
     need(4 <= len(data) <= 16 << 20, "decode", "no bundle has this size")
-    need(data[:4] == u32(4), "version", "the file is of another version")
+    need(data[:4] == u32(5), "version", "the file is of another version")
     try:
         bundle = Bundle(data)
     except Malformed as error:
         raise Failed("decode", error) from error
     genesis, members = check_foundation(bundle, genesis_hash, named)
     check_inclusion(bundle)
+    check_growth(bundle, None if checkpoint is None else check_checkpoint(checkpoint, members))
     check_authors(bundle, members)
     history = check_history(bundle, members)
     named = decision_hash(bundle.decision) == history.hop["decision"]
     need(named, "decision-hash", "the offer names another decision")
     check_anchor(bundle, history.hop["source"])
     check_state(bundle, history)
+    check_release(bundle, history.hop["spent"])
     check_subject(bundle.decision, history.wallet, history.holder)
     return bundle, genesis, members, history
 
@@ -1173,10 +1320,19 @@ def names_of(text):
     return [] if text == "-" else [bytes.fromhex(name) for name in text.split(",")]
 
 
+@functools.lru_cache(maxsize=4)
+def kept_in(file):
+    """The checkpoint in a file, of which a byte more is read than there may be."""
+    if file in (None, "-"):
+        return None
+    with open(file, "rb") as opened:
+        return opened.read(NOTE_BYTES_MAX + 1)
+
+
 def batch():
     last, data = None, b""
     for line in sys.stdin:
-        file, genesis, bit, names = line.split()
+        file, genesis, bit, names, kept = line.split()
         if file != last:
             with open(file, "rb") as opened:
                 last, data = file, opened.read()
@@ -1186,7 +1342,7 @@ def batch():
             changed[int(bit) // 8] ^= 1 << int(bit) % 8
             changed = bytes(changed)
         try:
-            print("ok", verify(changed, bytes.fromhex(genesis), names_of(names))[2].assurance())
+            print("ok", verify(changed, bytes.fromhex(genesis), names_of(names), kept_in(kept))[2].assurance())
         except Failed as failed:
             print(failed.code)
     return 0
@@ -1204,6 +1360,8 @@ def main():
     arguments.add_argument("--genesis", type=digest, metavar="HASH", help="hash of the genesis document")
     arguments.add_argument("--re-genesis", type=digest, metavar="HASH", action="append", default=[],
                            help="digest of a re-genesis that lies between; once for each")
+    arguments.add_argument("--checkpoint", metavar="FILE",
+                           help="a checkpoint that was kept, from which the log must go on")
     arguments.add_argument("--batch", action="store_true", help="read lines of file, hash, bit and names from standard input")
     told = arguments.parse_args()
     if told.batch:
@@ -1213,7 +1371,7 @@ def main():
     try:
         with open(told.bundle, "rb") as opened:
             data = opened.read((16 << 20) + 1)
-        bundle, genesis, members, history = verify(data, told.genesis, told.re_genesis)
+        bundle, genesis, members, history = verify(data, told.genesis, told.re_genesis, kept_in(told.checkpoint))
     except OSError as error:
         print(f"the file cannot be read: {error}", file=sys.stderr)
         return 1
@@ -1224,6 +1382,8 @@ def main():
     print(f"wallet     {history.wallet.hex()}")
     print(f"move       node {history.hop['source']} -> node {history.holder}, key epoch {history.epoch}")
     print(f"confirmed  log index {history.hop['at']}, final at height {bundle.header.height}")
+    if told.checkpoint is not None:
+        print(f"goes on    from {bundle.since[0][0]} entries: the log only grew since the checkpoint")
     print(f"decision   {history.hop['decision'].hex()}")
     validators = members.sets[-1]
     signed = f"{validators.quorum} of {len(validators.members)} validators of epoch {validators.epoch} sign"

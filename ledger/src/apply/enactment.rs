@@ -43,7 +43,7 @@ pub(super) fn changes(state: &State, actions: &[Action], site: &Site<'_>) -> Res
 }
 
 /// What a re-genesis puts into `state`: those that are `lost` are suspended, and whoever is left begins the next epoch as
-/// the next electorate, be it the same as before.
+/// another electorate, be it the same as before.
 ///
 /// # Errors
 /// [`Refusal`] for the first rule that it breaks.
@@ -59,6 +59,13 @@ pub(super) fn begin_anew(state: &State, lost: &[Member], site: &Site<'_>) -> Res
     draft.finish()
 }
 
+/// The number of the electorate that a re-genesis begins, by the id of its entry. What was dropped may have counted on from
+/// the last one, and so may another re-genesis: ballots that were cast there must not count here.
+fn electorate_of(entry: &Digest) -> u64 {
+    let [a, b, c, d, e, f, ..] = entry.0;
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
 struct Enactment<'a> {
     before: &'a State,
     /// As the actions so far leave it.
@@ -70,7 +77,7 @@ struct Enactment<'a> {
     taken: Option<BTreeSet<String>>,
     /// By whom the actions have to be signed, over what.
     consents: Vec<(PublicKey, Vec<u8>, Signature)>,
-    /// Whether the next electorate and the next epoch begin in any case.
+    /// Whether another electorate and the next epoch begin in any case.
     begins_anew: bool,
     site: &'a Site<'a>,
 }
@@ -126,7 +133,11 @@ impl<'a> Enactment<'a> {
         at_most(electorate.len(), MEMBERS_MAX, "operators in force")?;
         at_most(members.len(), MEMBERS_MAX, "nodes in force")?;
         if self.begins_anew || electorate != self.electors {
-            self.govern(|governance| governance.electorate += 1);
+            let next = match self.begins_anew {
+                true => electorate_of(&self.site.proposal),
+                false => self.state.founded().electorate + 1,
+            };
+            self.govern(|governance| governance.electorate = next);
         }
         let old = self.before.validators();
         if self.begins_anew || members != old.members {

@@ -7,11 +7,12 @@ use wallet::{
     codec,
     digest::Digest,
     grant::WalletAddress,
+    prekey::ExchangeKey,
     units::{KeyEpoch, LogIndex, NodeId},
 };
 
 use super::{
-    BUNDLE_BYTES_MAX, Bundle, Failure, Grounds, MemberProof, PlacedEntry, Subject, VERSION, check::Check,
+    BUNDLE_BYTES_MAX, Bundle, Failure, Grounds, MemberProof, PlacedEntry, Since, Subject, VERSION, check::Check,
     decisions::LogEnd, verify::verify_in,
 };
 use crate::{
@@ -29,7 +30,7 @@ pub trait FinalView {
     fn tip(&self) -> Option<(&Header, &Certificate)>;
     /// Between that header and what the certificate names, if it closed its epoch.
     fn carriers(&self) -> &[Header];
-    /// How epochs ended, from genesis on: all before the tip's.
+    /// How epochs ended, from genesis on: all before the tip's, and by the tip if that is a re-genesis.
     fn hand_overs(&self) -> &[HandOver];
     /// The state after it.
     fn state(&self) -> &State;
@@ -39,6 +40,12 @@ pub trait FinalView {
     /// # Errors
     /// [`Unreadable`] where a part of it is damaged.
     fn inclusion(&self, places: &[LogIndex]) -> Result<Option<Vec<Digest>>, Unreadable>;
+    /// The root of the log's first `size` leaves, and the proof that it only grew since
+    /// ([`crate::tree::tiles::grown_since`]); none if it never had so many, and for none.
+    ///
+    /// # Errors
+    /// [`Unreadable`] where a part of it is damaged.
+    fn grown_since(&self, size: u64) -> Result<Option<(Digest, Vec<Digest>)>, Unreadable>;
     /// One leaf; none beyond the end, and where it was pruned.
     ///
     /// # Errors
@@ -90,6 +97,14 @@ pub enum NotProvable {
     /// The decision is not the offer's, or neither it nor one of those after it is anchored yet.
     #[error("the decision of the offer is not anchored by node {0} yet")]
     NotAnchored(NodeId),
+    /// There is no such earlier tree to go on from.
+    #[error("{since} is not in 1 to {size}, the size of the log")]
+    SinceUnknown {
+        /// The size that was asked for.
+        since: u64,
+        /// How many entries are final.
+        size: u64,
+    },
     /// This node pruned what the proof needs.
     #[error("log entry {0} is not on this node any more")]
     EntryMissing(LogIndex),
@@ -108,7 +123,8 @@ pub enum NotProvable {
 }
 
 /// The bundle of the hop by which `wallet` came to `epoch`. `grounds` is the source's decision that the offer names, with
-/// those after it as far as they are known; the bundle leads up to the first that is anchored.
+/// those after it as far as they are known; the bundle leads up to the first that is anchored. With `since` it proves that
+/// the log only grew since it had so many entries.
 ///
 /// # Errors
 /// [`NotProvable`] if something is missing.
@@ -118,6 +134,7 @@ pub fn build(
     wallet: WalletAddress,
     epoch: KeyEpoch,
     grounds: &Grounds,
+    since: Option<u64>,
 ) -> Result<Bundle, NotProvable> {
     let (header, certificate) = view.tip().ok_or(NotProvable::WalletUnknown(wallet))?;
     let record = view.state().record(StateKey::Wallet(wallet)).ok_or(NotProvable::WalletUnknown(wallet))?;
@@ -126,6 +143,7 @@ pub fn build(
         return Err(NotProvable::HopUnknown(epoch));
     };
     let source = confirm.ticket.ticket.source;
+    let prekey_path = prekey(&entries).map(|key| view.state().prove(StateKey::Prekey(key)).siblings);
     let (anchor, Grounds { decision, later }) = anchor(view, source, grounds)?;
     entries.push(anchor);
     entries.sort_by_key(|placed| placed.index);
@@ -148,14 +166,31 @@ pub fn build(
         later,
         record: codec::encode(&record),
         record_path: view.state().prove(StateKey::Wallet(wallet)).siblings,
+        prekey_path: prekey_path.unwrap_or_default(),
+        since: since.map(|size| grown(view, header, size)).transpose()?,
     };
     let bytes = codec::encoded_size(&bundle);
     if bytes > BUNDLE_BYTES_MAX {
         return Err(NotProvable::TooLarge { bytes });
     }
     // The hand-overs were verified above, and their signatures cost most.
-    verify_in(&bundle, consortium, epochs)?;
+    verify_in(&bundle, consortium, epochs, None)?;
     Ok(bundle)
+}
+
+/// What the last offer spent.
+fn prekey(entries: &[PlacedEntry]) -> Option<ExchangeKey> {
+    entries.iter().rev().find_map(|placed| match &placed.entry.body.event {
+        Event::MigrationOffered(offer) => Some(offer.prekey.key),
+        _ => None,
+    })
+}
+
+/// That the log only grew since it had `size` entries.
+fn grown(view: &(impl FinalView + ?Sized), header: &Header, size: u64) -> Result<Since, NotProvable> {
+    let grown = view.grown_since(size)?.ok_or(NotProvable::SinceUnknown { since: size, size: header.log_size })?;
+    let (root, path) = grown;
+    Ok(Since { size, root, path })
 }
 
 /// How the epochs before the header's ended, what that proves, and who its validators and the authors of `entries` are.
@@ -165,7 +200,8 @@ pub(crate) fn members_of(
     header: &Header,
     entries: &[PlacedEntry],
 ) -> Result<(Vec<HandOver>, Epochs, Vec<MemberProof>), Failure> {
-    let hand_overs: Vec<HandOver> = (0..header.epoch).zip(view.hand_overs()).map(|(_, ended)| ended.clone()).collect();
+    let hand_overs: Vec<HandOver> =
+        (0..header.epochs_ended()).zip(view.hand_overs()).map(|(_, ended)| ended.clone()).collect();
     // This node took each of them when it was told to.
     let named = re_geneses(&hand_overs);
     let epochs =

@@ -32,6 +32,10 @@ pub enum Check {
     Members,
     /// Each entry is a leaf under the log root.
     Inclusion,
+    /// What the auditor pinned is a checkpoint of this log.
+    Checkpoint,
+    /// The log only grew since the tree that the auditor pinned.
+    Consistency,
     /// Each entry is by the node that it names.
     EntrySignature,
     /// The tenant granted the wallet to its first holder.
@@ -54,13 +58,15 @@ pub enum Check {
     Anchor,
     /// The wallet's record is under the state root and goes on from the history.
     StateProof,
+    /// The receiver's one-time prekey is spent, and by the confirmed offer.
+    SoleRelease,
     /// The decision is about this wallet and this move.
     DecisionSubject,
 }
 
 impl Check {
     /// All of them, in their order.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Version,
         Self::Decode,
         Self::Lineage,
@@ -72,6 +78,8 @@ impl Check {
         Self::Certificate,
         Self::Members,
         Self::Inclusion,
+        Self::Checkpoint,
+        Self::Consistency,
         Self::EntrySignature,
         Self::Grant,
         Self::Policy,
@@ -83,6 +91,7 @@ impl Check {
         Self::DecisionHash,
         Self::Anchor,
         Self::StateProof,
+        Self::SoleRelease,
         Self::DecisionSubject,
     ];
 
@@ -100,6 +109,8 @@ impl Check {
             Self::Certificate => "certificate",
             Self::Members => "members",
             Self::Inclusion => "inclusion",
+            Self::Checkpoint => "checkpoint",
+            Self::Consistency => "consistency",
             Self::EntrySignature => "entry-signature",
             Self::Grant => "grant",
             Self::Policy => "policy",
@@ -111,6 +122,7 @@ impl Check {
             Self::DecisionHash => "decision-hash",
             Self::Anchor => "anchor",
             Self::StateProof => "state-proof",
+            Self::SoleRelease => "sole-release",
             Self::DecisionSubject => "decision-subject",
         }
     }

@@ -7,6 +7,7 @@ use wallet::{
     grant::WalletAddress,
     identity::{PublicKey, context},
     policy::{PolicyCommitment, PolicyOpening},
+    prekey::ExchangeKey,
     units::{KeyEpoch, LogIndex, NodeId},
 };
 
@@ -30,15 +31,23 @@ pub(super) struct History<'a> {
     key: PublicKey,
     policy: PolicyCommitment,
     head: Digest,
-    /// The open offer, and whether the receiver took it up.
-    offer: Option<(&'a MigrationOffered, bool)>,
+    offer: Option<Open<'a>>,
     /// Epoch, holder, key and entry of each rotation.
     rotations: Vec<(KeyEpoch, NodeId, PublicKey, Digest)>,
+}
+
+/// An open offer.
+struct Open<'a> {
+    entry: Digest,
+    event: &'a MigrationOffered,
+    is_accepted: bool,
 }
 
 /// A confirmed hop: what the bundle is about, if no entry follows.
 pub(super) struct LastHop {
     pub(super) source: NodeId,
+    /// The offer's entry, and the prekey that it spent.
+    pub(super) offer: (Digest, ExchangeKey),
     pub(super) decision: Digest,
     pub(super) confirmed_at: LogIndex,
 }
@@ -81,7 +90,7 @@ impl<'a> History<'a> {
             Event::MigrationAccepted(_) => self.accepted(entry)?,
             Event::KeyConfirmed(confirm) => hop = Some(self.confirmed(index, entry, confirm)?),
             Event::MigrationAborted(abort) => {
-                let receiver = self.offer.take().map(|(offer, _)| offer.receiver);
+                let receiver = self.offer.take().map(|offer| offer.event.receiver);
                 require(receiver.is_some(), Check::Continuity, "an abort without an offer")?;
                 match abort.reason {
                     AbortReason::Source => self.by_holder(entry)?,
@@ -122,25 +131,25 @@ impl<'a> History<'a> {
         let key = key.filter(|_| offer.prekey.node == offer.receiver);
         let prekey = key.is_some_and(|key| offer.prekey.verify(&key).is_ok());
         require(prekey, Check::Prekey, "it is not signed by the receiver")?;
-        self.offer = Some((offer, false));
+        self.offer = Some(Open { entry: entry.id(), event: offer, is_accepted: false });
         Ok(())
     }
 
     fn accepted(&mut self, entry: &Entry) -> Result<(), Failure> {
-        let Some((offer, false)) = self.offer else {
+        let Some(offer) = self.offer.as_mut().filter(|offer| !offer.is_accepted) else {
             return Err(Failure::new(Check::Continuity, "an acceptance without an offer"));
         };
         require(
-            entry.body.author == offer.receiver,
+            entry.body.author == offer.event.receiver,
             Check::Continuity,
             "an acceptance by another node than the receiver",
         )?;
-        self.offer = Some((offer, true));
+        offer.is_accepted = true;
         Ok(())
     }
 
     fn confirmed(&mut self, index: LogIndex, entry: &Entry, confirm: &KeyConfirmed) -> Result<LastHop, Failure> {
-        let Some((offer, true)) = self.offer.take() else {
+        let Some(Open { entry: offered, event: offer, is_accepted: true }) = self.offer.take() else {
             return Err(Failure::new(Check::Continuity, "a confirm without an acceptance"));
         };
         let ticket = &confirm.ticket.ticket;
@@ -157,7 +166,12 @@ impl<'a> History<'a> {
             .ticket
             .verify_opened(&offer.confirm_key, &confirm.holder_key, &confirm.exchange_key, &confirm.opened)
             .map_err(|refusal| Failure::new(Check::Confirm, refusal))?;
-        let hop = LastHop { source: self.holder, decision: offer.decision, confirmed_at: index };
+        let hop = LastHop {
+            source: self.holder,
+            offer: (offered, offer.prekey.key),
+            decision: offer.decision,
+            confirmed_at: index,
+        };
         (self.holder, self.epoch, self.key) = (offer.receiver, ticket.epoch, confirm.holder_key);
         self.rotations.push((self.epoch, self.holder, self.key, entry.id()));
         Ok(hop)

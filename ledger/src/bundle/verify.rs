@@ -19,6 +19,7 @@ use super::{
     decisions::LogEnd,
     history::{History, LastHop},
     members::{Members, proven},
+    since,
 };
 use crate::{
     block::Header,
@@ -63,8 +64,10 @@ pub struct Report {
     pub moved: Move,
     /// Where the source's word for its decisions stands.
     pub anchor: Anchored,
+    /// How many entries the log had at the checkpoint that the auditor pinned; none if there was none to compare with.
+    pub pinned: Option<u64>,
     /// The checks that held, in order: [`verify`] makes all but [`Check::DecisionSubject`], for which a decision must be
-    /// read.
+    /// read. Those of a checkpoint and of growth are among them if there is one to compare with.
     pub checks: Vec<Check>,
 }
 
@@ -153,8 +156,18 @@ impl Foundation<'_> {
 
     /// Those after it, up to [`Check::Certificate`].
     pub(crate) fn certified(&self, epochs: &Epochs) -> Result<(), Failure> {
+        if self.begins_last() {
+            return Ok(());
+        }
         header(self.header, epochs)?;
         certificate(self, epochs)
+    }
+
+    /// Whether the header is that of the re-genesis that began the last epoch, with what made it final: both were verified
+    /// with the hand-overs.
+    fn begins_last(&self) -> bool {
+        let Some(HandOver { closing, proof, re_genesis: Some(_), .. }) = self.hand_overs.last() else { return false };
+        (closing, &proof.certificate, &proof.carriers[..]) == (self.header, self.certificate, self.carriers)
     }
 
     /// Whose word it is, once it is verified, as far as `members` say who runs the validators.
@@ -176,25 +189,33 @@ impl Foundation<'_> {
 
 /// Verifies a bundle against the hash of the genesis document that the auditor trusts, and the digests of the re-geneses
 /// that lie between it and what is proven, as the auditor was told: all checks but [`Check::DecisionSubject`].
+/// `checkpoint` is the file of a checkpoint that the auditor kept (a signed note of C2SP): then the log must go on from there.
 ///
 /// # Errors
 /// [`Failure`] names the first check that does not hold.
-pub fn verify(bytes: &[u8], genesis: &Digest, named: &[Digest]) -> Result<Report, Failure> {
+pub fn verify(bytes: &[u8], genesis: &Digest, named: &[Digest], checkpoint: Option<&[u8]>) -> Result<Report, Failure> {
     let bundle: Bundle = decode(bytes, VERSION)?;
     let (consortium, epochs) = bundle.foundation().epochs(genesis, named)?;
-    verify_in(&bundle, &consortium, epochs)
+    verify_in(&bundle, &consortium, epochs, checkpoint)
 }
 
 /// What [`verify`] checks after the hand-overs, which prove `epochs`.
 ///
 /// # Errors
 /// [`Failure`] names the first check that does not hold.
-pub(super) fn verify_in(bundle: &Bundle, consortium: &Consortium, epochs: Epochs) -> Result<Report, Failure> {
+pub(super) fn verify_in(
+    bundle: &Bundle,
+    consortium: &Consortium,
+    epochs: Epochs,
+    checkpoint: Option<&[u8]>,
+) -> Result<Report, Failure> {
     let foundation = bundle.foundation();
     foundation.certified(&epochs)?;
     let members = Members::proven(consortium, epochs, &bundle.header.state_root, &bundle.members)?;
     let attested = foundation.attested(&members)?;
     inclusion(bundle)?;
+    let pinned = checkpoint.map(|note| since::pinned(note, &members.epochs)).transpose()?;
+    since::check(bundle.since.as_ref(), pinned.as_ref(), &bundle.header)?;
     for PlacedEntry { index, entry } in &bundle.entries {
         members
             .check_author(*index, entry)
@@ -204,6 +225,12 @@ pub(super) fn verify_in(bundle: &Bundle, consortium: &Consortium, epochs: Epochs
     require(decision_hash(&bundle.decision) == hop.decision, Check::DecisionHash, "the offer names another decision")?;
     let anchor = anchor(bundle, hop.source)?;
     state(bundle, &history)?;
+    sole_release(bundle, &hop)?;
+    let is_made = |check: &Check| match check {
+        Check::Checkpoint => pinned.is_some(),
+        Check::Consistency => bundle.since.is_some(),
+        check => *check != Check::DecisionSubject,
+    };
     let place = |node: NodeId| {
         let region = members.region(node);
         region.map(|region| (node, region.clone())).ok_or_else(|| Failure::new(Check::Continuity, "an unknown node"))
@@ -219,7 +246,8 @@ pub(super) fn verify_in(bundle: &Bundle, consortium: &Consortium, epochs: Epochs
             decision: bundle.decision.clone(),
         },
         anchor,
-        checks: Check::ALL.into_iter().filter(|check| *check != Check::DecisionSubject).collect(),
+        checks: Check::ALL.into_iter().filter(is_made).collect(),
+        pinned: pinned.map(|checkpoint| checkpoint.size),
     })
 }
 
@@ -232,9 +260,10 @@ pub fn judge<D, E: fmt::Display>(
     bytes: &[u8],
     genesis: &Digest,
     named: &[Digest],
+    checkpoint: Option<&[u8]>,
     read: impl FnOnce(&Move) -> Result<D, E>,
 ) -> Result<(Report, D), Failure> {
-    let mut report = verify(bytes, genesis, named)?;
+    let mut report = verify(bytes, genesis, named, checkpoint)?;
     let decision = read(&report.moved).map_err(|other| Failure::new(Check::DecisionSubject, other))?;
     report.checks.push(Check::DecisionSubject);
     Ok((report, decision))
@@ -350,4 +379,13 @@ fn state(bundle: &Bundle, history: &History<'_>) -> Result<(), Failure> {
         Record::Wallet(record) => history.leads_to(&record),
         _ => Err(Failure::new(Check::StateProof, "the record is no wallet's")),
     }
+}
+
+/// The state says that the receiver's prekey was used once, by the offer that was confirmed: no other offer of any wallet
+/// could be taken up with it.
+fn sole_release(bundle: &Bundle, hop: &LastHop) -> Result<(), Failure> {
+    let ((offer, prekey), root) = (hop.offer, &bundle.header.state_root);
+    let record = codec::encode(&Record::Prekey(offer));
+    proven(Check::SoleRelease, root, &StateKey::Prekey(prekey), &record, &bundle.prekey_path)?;
+    Ok(())
 }

@@ -35,7 +35,12 @@ use crate::{
     planted::planted,
     re_genesis::ReGenesisProof,
     state::State,
-    tree::{log::LogTree, several, state::StateTree, tiles::Tiles as _},
+    tree::{
+        log::LogTree,
+        several,
+        state::StateTree,
+        tiles::{Tiles as _, grown_since},
+    },
 };
 
 use self::reach::Reach;
@@ -370,7 +375,7 @@ impl FinalStore {
     pub fn view(&self, executed: Arc<Executed>) -> Result<StoredView, Fault> {
         let height = executed.height;
         let header = self.header(height)?;
-        let hand_overs = header.as_ref().map_or(Ok(Vec::new()), |header| self.hand_overs(header.epoch))?;
+        let hand_overs = header.as_ref().map_or(Ok(Vec::new()), |header| self.hand_overs(header.epochs_ended()))?;
         let proof = header.as_ref().map_or(Ok(None), |header| self.proof(header))?;
         Ok(StoredView { store: self.clone(), executed, tip: header.zip(proof), hand_overs })
     }
@@ -480,6 +485,10 @@ impl FinalView for StoredView {
 
     fn inclusion(&self, places: &[LogIndex]) -> Result<Option<Vec<Digest>>, Unreadable> {
         Ok(several::prove(&self.store, self.executed.log.size(), places)?)
+    }
+
+    fn grown_since(&self, size: u64) -> Result<Option<(Digest, Vec<Digest>)>, Unreadable> {
+        Ok(grown_since(&self.store, size, self.executed.log.size())?)
     }
 
     fn entry(&self, index: LogIndex) -> Result<Option<Entry>, Unreadable> {

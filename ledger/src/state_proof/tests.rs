@@ -8,7 +8,8 @@ use wallet::{
 use super::*;
 use crate::{
     bundle::AssuranceClass,
-    testing::{Chain, consortium, every_record},
+    governance::Member,
+    testing::{Chain, Session, consortium, every_record, operator_id},
 };
 
 fn built(chain: &Chain, key: StateKey) -> StateProofFile {
@@ -34,6 +35,24 @@ fn absent() -> [StateKey; 10] {
         StateKey::Validators(2),
         StateKey::Proposal(none),
     ]
+}
+
+#[test]
+fn a_re_genesis_that_is_the_last_final_block_proves_the_state_after_it() {
+    let mut chain = Chain::new(consortium(4));
+    chain.push(Session::in_eu(&consortium(4), 0).created()).expect("valid");
+    let lost = [2, 3].map(|operator| Member::Operator(operator_id(operator))).to_vec();
+    let name = chain.begin_anew(0, lost).expect("valid");
+    let genesis = chain.consortium.id();
+    let file = built(&chain, StateKey::Lineage);
+    let report = verify(&file.to_bytes(), &genesis, &[name], Some(&StateKey::Lineage)).expect("proven");
+    assert_eq!((report.attested.epoch, report.attested.lineage, report.attested.re_geneses.len()), (1, 2, 1));
+    assert_eq!(report.record, chain.tip.state.record(StateKey::Lineage));
+    assert_eq!(failing(&file, &chain), Check::Lineage, "it was not named");
+    let mut unsigned = file.clone();
+    unsigned.certificate.signatures.pop();
+    let verdict = verify(&unsigned.to_bytes(), &genesis, &[name], None);
+    assert_eq!(verdict.expect_err("an operator is missing").check, Check::HeaderConsortium);
 }
 
 #[test]
@@ -154,7 +173,10 @@ fn a_bundle_is_no_state_proof() {
     let good = built(&chain, keys[0].clone());
     let bundle = StateProofFile { version: crate::bundle::VERSION, ..good.clone() };
     assert_eq!(check(&bundle.to_bytes()), Check::Version);
-    assert_eq!(crate::bundle::verify(&good.to_bytes(), &genesis, &[]).expect_err("no bundle").check, Check::Version);
+    assert_eq!(
+        crate::bundle::verify(&good.to_bytes(), &genesis, &[], None).expect_err("no bundle").check,
+        Check::Version
+    );
     assert_eq!(check(&[]), Check::Decode);
     assert_eq!(check(&vec![1; STATE_PROOF_BYTES_MAX + 1]), Check::Decode);
 }

@@ -193,7 +193,7 @@ pub(super) fn epochs(
 }
 
 /// A checkpoint that a quorum of the set of its tree cosigned.
-pub(super) fn cosigned_in(epochs: &Epochs, note: &Note) -> Result<CosignedCheckpoint, CheckpointInvalid> {
+pub(crate) fn cosigned_in(epochs: &Epochs, note: &Note) -> Result<CosignedCheckpoint, CheckpointInvalid> {
     let validators = epochs.of_size(Checkpoint::parse(&note.text)?.size);
     CosignedCheckpoint::from_note(note, validators, &epochs.sets().name_of(validators.epoch))
 }

@@ -121,6 +121,20 @@ pub fn consistency_proof<T: Tiles + ?Sized>(
     Ok(Some(proof))
 }
 
+/// The root of the tree of `old_size` leaves, and the proof that the one of `size` only appended to it; none if there never
+/// was such a tree.
+///
+/// # Errors
+/// What `tiles` says if it lacks a hash.
+pub fn grown_since<T: Tiles + ?Sized>(
+    tiles: &T,
+    old_size: u64,
+    size: u64,
+) -> Result<Option<(Digest, Vec<Digest>)>, T::Error> {
+    let Some(proof) = consistency_proof(tiles, old_size, size)? else { return Ok(None) };
+    Ok(Some((root(tiles, old_size)?, proof)))
+}
+
 /// The hashes above level 0 that `leaves`, appended after the first `first`, complete: level, index and hash of each.
 ///
 /// # Errors

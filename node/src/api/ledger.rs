@@ -229,15 +229,16 @@ async fn wallet(
 #[serde(deny_unknown_fields)]
 struct Which {
     epoch: Option<u32>,
+    since: Option<u64>,
 }
 
 async fn bundle(
     State(api): State<Api>,
     _: ByAuditor,
     Path(WalletPath(address)): Path<WalletPath>,
-    Query(Which { epoch }): Query<Which>,
+    Query(Which { epoch, since }): Query<Which>,
 ) -> Result<Response, Problem> {
-    let bundle = api.proofs.bundle(&api.schedule, address, epoch.map(KeyEpoch::new)).await?;
+    let bundle = api.proofs.bundle(&api.schedule, address, epoch.map(KeyEpoch::new), since).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bundle.to_bytes()).into_response())
 }
 

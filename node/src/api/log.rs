@@ -55,9 +55,10 @@ async fn tile(
 ) -> Result<Response, Problem> {
     let malformed = |error: ledger::tlog::Malformed| Refusal::PlaceInvalid { name: "tile", reason: error.to_string() };
     let tile: TilePath = path.parse().map_err(malformed)?;
-    let size = api.replica().state().log.size();
+    let executed = api.replica().state();
+    let size = executed.log.size();
     let range = tile.range_within(size).ok_or(Refusal::BeyondLog { size })?;
-    let kept = Tag::immutable(&api.sessions.context().consortium.id(), &tile.to_string());
+    let kept = Tag::in_lineage(&executed.name, &tile.to_string());
     if let Some(known) = kept.known(&headers) {
         return Ok(known);
     }

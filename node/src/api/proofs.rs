@@ -44,16 +44,18 @@ impl Proofs {
         self.replica.store().wallet_entries(wallet, &self.replica.state())
     }
 
-    /// The proof of the move by which `wallet` came to `epoch`, or of its last move.
+    /// The proof of the move by which `wallet` came to `epoch`, or of its last move; and that the log only grew `since` it
+    /// had so many entries, if that is asked.
     ///
     /// # Errors
-    /// N-511 for an unknown wallet, N-515 if it did not move, N-514 while the decision is not anchored, N-411 if nobody
+    /// N-505 if the log never had so many entries, N-511 for an unknown wallet, N-515 if it did not move, N-514 while the decision is not anchored, N-411 if nobody
     /// hands it out.
     pub async fn bundle(
         &self,
         schedule: &Schedule,
         wallet: WalletAddress,
         epoch: Option<KeyEpoch>,
+        since: Option<u64>,
     ) -> Result<Bundle, Problem> {
         let executed = self.replica.state();
         let record = executed.state.wallet(wallet).ok_or(Refusal::WalletUnknown)?;
@@ -67,7 +69,7 @@ impl Proofs {
         let proofs = self.clone();
         let built = blocking(move || {
             let view = proofs.replica.store().view(executed)?;
-            Ok::<_, Problem>(build(&proofs.consortium, &view, wallet, epoch, &grounds)?)
+            Ok::<_, Problem>(build(&proofs.consortium, &view, wallet, epoch, &grounds, since)?)
         });
         built.await
     }
@@ -98,6 +100,7 @@ impl From<NotProvable> for Problem {
                 tracing::error!(%fault, "the ledger cannot be read");
                 Refusal::Failed.into()
             }
+            NotProvable::SinceUnknown { .. } => Refusal::ParameterInvalid { name: "since", reason: words }.into(),
             NotProvable::NothingFinal => Refusal::NotReady { reason: words }.into(),
             _ => Refusal::NotProvable { reason: words }.into(),
         }

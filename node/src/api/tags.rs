@@ -1,8 +1,9 @@
 //! Answers that need not be sent to who has them (RFC 9110, 13.1.2).
 //!
-//! A tile or a leaf is bytes that never change: it is kept for ever, by its name. What is told in JSON may come in another
-//! form from later software, and a block with another quorum's certificate from another node: it is asked for again, and
-//! sent if it is another.
+//! A leaf is bytes that never change: it is kept for ever, by its entry's id. A tile never changes in one lineage, and a
+//! re-genesis may drop it: it is asked for again, by the name in force. What is told in JSON may come in another form from
+//! later software, and a block with another quorum's certificate from another node: it is asked for again, and sent if it is
+//! another.
 
 use axum::{
     Json,
@@ -25,12 +26,21 @@ pub(super) struct Tag {
 }
 
 impl Tag {
-    /// Of the bytes `name` in `consortium`, which never change: letters, digits, points and slashes.
+    /// Of the bytes `name` in `consortium`, which never change, whatever is dropped: letters, digits, points and slashes.
     ///
     /// # Panics
     /// If the name has a control character.
     pub(super) fn immutable(consortium: &Digest, name: &str) -> Self {
         Self::new(&format!("{}/{name}", &consortium.to_string()[..16]), KEPT)
+    }
+
+    /// Of what is called `name` in the lineage of this name in force (letters, digits, points and slashes): another lineage
+    /// may have other bytes there.
+    ///
+    /// # Panics
+    /// If the name has a control character.
+    pub(super) fn in_lineage(lineage: &Digest, name: &str) -> Self {
+        Self::new(&format!("{lineage}/{name}"), REVALIDATED)
     }
 
     /// Of these bytes, in whose place others may come.

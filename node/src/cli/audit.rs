@@ -20,6 +20,7 @@ use clap::Subcommand;
 use ledger::{
     bundle::{self, Anchored, Attestation, BUNDLE_BYTES_MAX, Begun, Check, Move, Report, decision_hash, judge},
     state::StateKey,
+    tlog::note::NOTE_BYTES_MAX,
 };
 use scheduler::{
     action::Action,
@@ -45,7 +46,8 @@ pub(super) enum Command {
     /// source that you trust, such as the operators' signed copies of the genesis document, not from whoever gave you
     /// the bundle. The first check that fails is named, and then nothing in the bundle is to be believed. What holds says
     /// how much it is worth: a consortium of one has only its own operator's word. A bundle from after a re-genesis is
-    /// refused unless that is named.
+    /// refused unless that is named. With a checkpoint that you kept it has to be a bundle of a log that only grew since:
+    /// ask for it with ?since= and the size in the checkpoint's second line.
     Verify {
         /// The bundle.
         file: PathBuf,
@@ -54,6 +56,9 @@ pub(super) enum Command {
         genesis: Digest,
         #[command(flatten)]
         named: ReGeneses,
+        /// The checkpoint that you kept: a signed note of C2SP.
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
     },
     /// Verify what the state holds under a key, or that it holds nothing.
     ///
@@ -153,7 +158,8 @@ pub(super) enum Command {
     },
     /// Print the log's origin and the validators' keys as C2SP's verifier keys, for other tools.
     ///
-    /// Without a proof these are the validators of genesis; with one, those who cosign its checkpoint.
+    /// Without a proof these are the validators of genesis; with one, those who cosign its checkpoint. Who names a
+    /// re-genesis needs one.
     LogKeys {
         /// The genesis document that you trust.
         #[arg(long, value_name = "FILE")]
@@ -169,7 +175,9 @@ pub(super) enum Command {
 impl Command {
     pub(super) fn run(self) -> Result<Output, Failure> {
         match self {
-            Self::Verify { file, genesis, named } => verify(&file, &genesis, named.digests()),
+            Self::Verify { file, genesis, named, checkpoint } => {
+                verify(&file, &genesis, named.digests(), checkpoint.as_deref())
+            }
             Self::State { file, genesis, named, key } => state::run(&file, &genesis, named.digests(), key.as_ref()),
             Self::Blame { file, genesis, named } => blame::run(&file, &genesis, named.digests()),
             Self::Replay { archive, genesis, named } => replay::run(&archive, &genesis, named.digests()),
@@ -185,15 +193,17 @@ impl Command {
     }
 }
 
-fn verify(file: &Path, genesis: &Digest, named: &[Digest]) -> Result<Output, Failure> {
+fn verify(file: &Path, genesis: &Digest, named: &[Digest], checkpoint: Option<&Path>) -> Result<Output, Failure> {
     let bytes = read(file, BUNDLE_BYTES_MAX)?;
+    let checkpoint = checkpoint.map(|kept| read(kept, NOTE_BYTES_MAX)).transpose()?;
     let not_proven = |failure: bundle::Failure| {
         let title = format!("the bundle is not proven: {failure}");
         Failure { check: Some(failure.check.code()), ..Failure::new("N-151", title, file.display()) }
     };
-    let (report, cause) =
-        judge(&bytes, genesis, named, |moved| Cause::of_move(&moved.decision, moved.wallet, moved.destination.0))
-            .map_err(not_proven)?;
+    let (report, cause) = judge(&bytes, genesis, named, checkpoint.as_deref(), |moved| {
+        Cause::of_move(&moved.decision, moved.wallet, moved.destination.0)
+    })
+    .map_err(not_proven)?;
     let Cause { decision: Decision { at, rule, chosen, inputs, .. }, follows } = cause;
     let decision = Decided { hash: decision_hash(&report.moved.decision), at, rule, chosen, inputs, follows };
     Ok(Output::new(&Verified::of(report, decision)))
@@ -237,6 +247,8 @@ struct Verified {
     attested: Attestation,
     moved: Moved,
     anchor: Anchored,
+    /// How many entries the log had at the checkpoint that was given.
+    pinned: Option<u64>,
     checks: Vec<Check>,
 }
 
@@ -264,16 +276,16 @@ struct Decided {
 
 impl Verified {
     fn of(report: Report, decision: Decided) -> Self {
-        let Report { attested, moved, anchor, checks } = report;
+        let Report { attested, moved, anchor, pinned, checks } = report;
         let Move { wallet, epoch, source, destination, confirmed_at, decision: _ } = moved;
         let moved = Moved { wallet, epoch, source, destination, confirmed_at };
-        Self { verified: true, decision, attested, moved, anchor, checks }
+        Self { verified: true, decision, attested, moved, anchor, pinned, checks }
     }
 }
 
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { attested, moved, anchor, checks, .. } = self;
+        let Self { attested, moved, anchor, pinned, checks, .. } = self;
         let Attestation { consortium, name, height, .. } = attested;
         let ((source, source_region), (destination, destination_region)) = (&moved.source, &moved.destination);
         writeln!(f, "verified: {} checks held", checks.len())?;
@@ -289,6 +301,9 @@ impl fmt::Display for Verified {
         )?;
         writeln!(f, "replayed     it follows from its inputs: {}", self.decision.follows)?;
         writeln!(f, "anchored     log index {}, {} decisions of node {source}", anchor.index, anchor.decisions)?;
+        if let Some(size) = pinned {
+            writeln!(f, "goes on from {size} entries: the log only grew since the checkpoint")?;
+        }
         write!(f, "{}", Worth(attested))
     }
 }
@@ -305,7 +320,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("move.bundle");
         std::fs::write(&file, b"not a bundle").expect("our own folder");
-        let failure = Command::Verify { file, genesis: Digest::ZERO, named: ReGeneses::default() }
+        let failure = Command::Verify { file, genesis: Digest::ZERO, named: ReGeneses::default(), checkpoint: None }
             .run()
             .expect_err("not a bundle");
         assert_eq!(failure.code, "N-151");
@@ -347,6 +362,7 @@ mod tests {
             attested,
             moved,
             anchor: Anchored { index: LogIndex::new(10), decisions: 8, log_head: Digest::ZERO },
+            pinned: Some(7),
             checks: vec![Check::Decode],
         };
         let inputs = BTreeMap::from([("pressure".to_owned(), 5)]);
@@ -356,6 +372,7 @@ mod tests {
         let json = serde_json::json!(Verified::of(report, decision));
         assert!(json["moved"].get("decision").is_none() && json["moved"]["confirmed_at"] == 9, "{json}");
         assert_eq!(json["decision"]["follows"]["answer"], "yes");
+        assert_eq!(json["pinned"], 7);
         assert!(json["decision"]["inputs"]["pressure"] == 5 && json["checks"][0] == "decode", "{json}");
         assert!(json["assurance"]["class"] == "several-must-lie" && json["anchor"]["decisions"] == 8, "{json}");
     }
@@ -363,7 +380,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_named() {
         let named = ReGeneses::default();
-        let command = Command::Verify { file: "no-such.bundle".into(), genesis: Digest::ZERO, named };
+        let command = Command::Verify { file: "no-such.bundle".into(), genesis: Digest::ZERO, named, checkpoint: None };
         let failure = command.run().expect_err("no such file");
         assert_eq!((failure.code.as_str(), failure.detail.as_str()), ("N-150", "no-such.bundle"));
     }

@@ -9,6 +9,7 @@ mod handover;
 mod order;
 mod reason;
 mod signed;
+mod since;
 mod state;
 
 use std::sync::Arc;
@@ -26,23 +27,42 @@ use crate::{
     story::{Step, Story},
 };
 
-/// A bundle, the hashes with which it is judged, and the check at which it fails.
+/// What an auditor has beside the file.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Hash of the genesis document.
+    pub genesis: Digest,
+    /// The re-geneses that are named.
+    pub named: Vec<Digest>,
+    /// A checkpoint that was kept.
+    pub checkpoint: Option<Vec<u8>>,
+}
+
+/// A bundle, with what it is judged, and the check at which it fails.
 #[derive(Clone, Debug)]
 pub struct Vector {
     /// What is wrong with it.
     pub name: String,
     /// The file.
     pub bytes: Vec<u8>,
-    /// What the auditor gives.
-    pub genesis: Digest,
-    /// The re-geneses that the auditor names.
-    pub named: Vec<Digest>,
+    /// What the auditor has.
+    pub told: Told,
     /// The first check that does not hold.
     pub expected: Check,
 }
 
-/// What is told of it, the file, what the auditor gives and names, and the class of its assurance.
-pub type Honest = (&'static str, Vec<u8>, Digest, Vec<Digest>, &'static str);
+/// A bundle that proves a move.
+#[derive(Clone, Debug)]
+pub struct Honest {
+    /// What is told of it.
+    pub name: &'static str,
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// What the auditor has.
+    pub told: Told,
+    /// The class of its assurance.
+    pub class: &'static str,
+}
 
 /// A move from node 0 to node 1 of four.
 fn first_move() -> Story {
@@ -57,15 +77,18 @@ fn third_move() -> Story {
 /// Bundles that both verifiers must take, with the hashes that an auditor gives and the class of their assurance: the first
 /// five have every part that a bundle can have.
 pub fn honest() -> Vec<Honest> {
-    let told = |name, story: Story, class| (name, story.bundle().to_bytes(), story.consortium.id(), Vec::new(), class);
+    let told = |name, story: Story, class| {
+        let told = Told { genesis: story.consortium.id(), ..Told::default() };
+        Honest { name, bytes: story.bundle().to_bytes(), told, class }
+    };
     let bundle =
         |name, consortium: Arc<Consortium>, path: &[u32], class| told(name, Story::of(consortium, path), class);
     let mut anew = anew::honest();
     let mut all = vec![
         bundle("a first move among four", testing::consortium(4), &[1], "several-must-lie"),
         bundle("a third move among seven", testing::consortium(7), &[1, 2, 3], "several-must-lie"),
-        told("a second move over two hand-overs", epochs::second_move(), "several-must-lie"),
-        told("a suspended node's new key", epochs::letting_go(), "several-must-lie"),
+        since::honest("a second move over two hand-overs", epochs::second_move(), 4),
+        told("a suspended node's new key", epochs::letting_go().going_on_from(3), "several-must-lie"),
         anew.remove(0),
         bundle("a consortium of one", documents::of_one_operator(2), &[1], "consortium-of-one"),
         bundle("one large operator", documents::with_a_large_operator(), &[1], "one-can-fork"),
@@ -74,6 +97,7 @@ pub fn honest() -> Vec<Honest> {
     ];
     all.extend(epochs::honest().into_iter().map(|(name, story, class)| told(name, story, class)));
     all.extend(anew);
+    all.extend(since::all_honest());
     all
 }
 
@@ -89,6 +113,7 @@ pub fn vectors() -> Vec<Vector> {
     order::add(&mut all);
     reason::add(&mut all);
     state::add(&mut all);
+    since::add(&mut all);
     all.0
 }
 
@@ -102,7 +127,7 @@ impl Vectors {
 
     /// As an auditor judges them who was told of re-geneses.
     fn named(&mut self, name: String, bytes: Vec<u8>, genesis: Digest, named: Vec<Digest>, expected: Check) {
-        self.0.push(Vector { name, bytes, genesis, named, expected });
+        self.0.push(Vector { name, bytes, told: Told { genesis, named, checkpoint: None }, expected });
     }
 
     /// A story with something wrong in it.

@@ -140,7 +140,7 @@ fn changed((bundle, vector): (Bundle, hostile::Vector)) -> Case {
         end: PathEnd::Record(bundle.record),
     };
     let expected = vector.expected.code().to_owned();
-    let hostile::Vector { name, genesis, named, .. } = vector;
+    let hostile::Vector { name, told: hostile::Told { genesis, named, .. }, .. } = vector;
     Case { name: format!("bundle: {name}"), bytes: file.to_bytes(), genesis, named, key, expected }
 }
 

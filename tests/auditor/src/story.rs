@@ -7,7 +7,7 @@ use genesis::{Consortium, ValidatorSet};
 use ledger::{
     author::sign_batch,
     block::{Header, View},
-    bundle::{Bundle, Link, MemberProof, PlacedEntry, Subject, VERSION, decision_hash},
+    bundle::{Bundle, Link, MemberProof, PlacedEntry, Since, Subject, VERSION, decision_hash},
     certificate::Certificate,
     event::{
         DecisionAnchored, Entry, EntryBody, EntryParts, Event, KeyConfirmed, MigrationAccepted, MigrationOffered,
@@ -16,10 +16,12 @@ use ledger::{
     hand_over::{ClosingProof, HandOver},
     state::{Cause, KeyRotated, Phase, Record, StateKey, WalletRecord},
     testing::{key, next_node_key, node_key},
+    tlog::{Checkpoint, Cosignature, CosignedCheckpoint, Note},
     tree::{
         log::{LogTree, leaf_hash},
         several,
         state::StateTree,
+        tiles::grown_since,
     },
     vote::{Ballot, Signer, Vote, VoteKind},
 };
@@ -102,6 +104,10 @@ pub struct Story {
     pub carriers: usize,
     /// Records of nodes and keys in the state, of which the bundle shows all.
     pub members: Vec<(Subject, Record)>,
+    /// The earlier tree from which the bundle shows that the log goes on, by its size.
+    pub since: Option<u64>,
+    /// Done to what the state says of spent prekeys, and by which entry, before it is in the state.
+    pub spent_lies: Vec<Lie<Vec<(ExchangeKey, Digest)>>>,
     /// Done to the wallet's record before it is in the state.
     pub record_lies: Vec<Lie<WalletRecord>>,
     /// In place of the record's encoding, if there is something.
@@ -267,6 +273,8 @@ impl Story {
             endings: Vec::new(),
             carriers: 0,
             members: Vec::new(),
+            since: None,
+            spent_lies: Vec::new(),
             record_lies: Vec::new(),
             record: None,
             header_lies: Vec::new(),
@@ -301,6 +309,25 @@ impl Story {
                 }
             }
         }
+    }
+
+    /// With a proof that the log goes on from its first `size` entries.
+    pub fn going_on_from(mut self, size: u64) -> Self {
+        self.since = Some(size);
+        self
+    }
+
+    /// The checkpoint of a tree as an auditor keeps it: cosigned by a quorum of the set of its size.
+    pub fn kept(&self, checkpoint: Checkpoint) -> Note {
+        let ended = self.bundle().hand_overs.iter().position(|ended| ended.closing.log_size >= checkpoint.size);
+        self.kept_of(ended.unwrap_or(self.endings.len()), checkpoint)
+    }
+
+    /// One that the set of that epoch cosigned.
+    pub fn kept_of(&self, epoch: usize, checkpoint: Checkpoint) -> Note {
+        let signers = self.endings.get(epoch).map_or(&self.signers, |ending| &ending.signers);
+        let cosignatures = signers.iter().map(|signer| Cosignature::sign(&checkpoint, signer, 1_800_000_000)).collect();
+        CosignedCheckpoint { checkpoint, cosignatures }.to_note(self.validators(epoch), &self.consortium.id())
     }
 
     /// The validators of an epoch.
@@ -341,7 +368,7 @@ impl Story {
     /// The bundle that the story ends with.
     pub fn bundle(&self) -> Bundle {
         let mut head = Digest::ZERO;
-        let (mut entries, mut rotations, mut leaves) = (Vec::new(), Vec::new(), filler(0));
+        let (mut entries, mut rotations, mut spent, mut leaves) = (Vec::new(), Vec::new(), Vec::new(), filler(0));
         let mut sizes = vec![leaves.len()];
         for (number, step) in self.steps.iter().enumerate() {
             let entry = step.sign(number, head);
@@ -350,6 +377,7 @@ impl Story {
                 head = next_head(&head, &entry.id());
             }
             rotations.extend(rotation(&entry, rotations.len()));
+            spent.extend(prekey(&entry));
             leaves.push(entry.leaf_hash());
             leaves.extend(filler(number + 1));
             sizes.push(leaves.len());
@@ -359,7 +387,9 @@ impl Story {
         let inclusion = several::prove(leaves.as_slice(), leaves.len() as u64, &places)
             .unwrap_or_else(|never| match never {})
             .unwrap_or_default();
-        let (record, tree) = self.state(head, rotations);
+        let prekey = spent.last().map(|(prekey, _)| *prekey).unwrap_or_default();
+        self.spent_lies.iter().for_each(|lie| lie(&mut spent));
+        let (record, tree) = self.state(head, rotations, spent);
         let hand_overs = self.endings.iter().enumerate();
         let hand_overs =
             hand_overs.map(|(epoch, ending)| self.hand_over(epoch, ending, &leaves[..sizes[ending.after]]));
@@ -388,12 +418,19 @@ impl Story {
             later: self.decisions.iter().skip(1).map(|decision| link(decision)).collect(),
             record,
             record_path: tree.prove(&StateKey::Wallet(self.wallet()).digest()).siblings,
+            prekey_path: tree.prove(&StateKey::Prekey(prekey).digest()).siblings,
+            since: self.since.map(|size| earlier(&leaves, size)),
         };
         self.bundle_lies.iter().for_each(|lie| lie(&mut bundle));
         bundle
     }
 
-    fn state(&self, head: Digest, rotations: Vec<KeyRotated>) -> (Vec<u8>, StateTree) {
+    fn state(
+        &self,
+        head: Digest,
+        rotations: Vec<KeyRotated>,
+        spent: Vec<(ExchangeKey, Digest)>,
+    ) -> (Vec<u8>, StateTree) {
         let last = rotations.last().cloned();
         let Some(Event::WalletCreated(created)) = self.steps.first().map(|step| &step.event) else {
             return (Vec::new(), StateTree::default());
@@ -423,7 +460,11 @@ impl Story {
         let others = (0..40_u8).map(|i| (Digest(Sha256::digest([i]).into()), vec![i]));
         let own = (StateKey::Wallet(self.wallet()).digest(), encoded.clone());
         let members = self.members.iter().map(|(subject, record)| (state_key(*subject).digest(), encode(record)));
-        (encoded, others.chain([own]).chain(members).collect())
+        let spent = spent.into_iter().map(|(prekey, offer)| {
+            let key = StateKey::Prekey(prekey).digest();
+            (key, encode(&Record::Prekey(offer)))
+        });
+        (encoded, others.chain([own]).chain(members).chain(spent).collect())
     }
 
     fn hand_over(&self, epoch: usize, ending: &Ending, leaves: &[Digest]) -> HandOver {
@@ -609,6 +650,21 @@ fn rotation(entry: &Entry, known: usize) -> Option<KeyRotated> {
     };
     let epoch = KeyEpoch::new(u32::try_from(known).expect("few"));
     Some(KeyRotated { epoch, holder: entry.body.author, key, cause, at: BlockHeight::new(2), entry: entry.id() })
+}
+
+/// The prekey that an entry spends, and its id.
+fn prekey(entry: &Entry) -> Option<(ExchangeKey, Digest)> {
+    match &entry.body.event {
+        Event::MigrationOffered(offer) => Some((offer.prekey.key, entry.id())),
+        _ => None,
+    }
+}
+
+/// The tree of the first `size` leaves, and what leads on from it; of a size that the log never had, no path.
+fn earlier(leaves: &[Digest], size: u64) -> Since {
+    let grown = grown_since(leaves, size, leaves.len() as u64).unwrap_or_else(|never| match never {});
+    let (root, path) = grown.unwrap_or_default();
+    Since { size, root, path }
 }
 
 /// Leaves of others, of which the log is full.

@@ -4,9 +4,13 @@ use ledger::bundle::judge;
 use scheduler::decision::Cause;
 use wallet::digest::Digest;
 
+use crate::hostile::Told;
+
 /// `ok CLASS`, or the code of the first check that fails.
-pub fn verdict(bytes: &[u8], genesis: &Digest, named: &[Digest]) -> String {
-    match judge(bytes, genesis, named, |moved| Cause::of_move(&moved.decision, moved.wallet, moved.destination.0)) {
+pub fn verdict(bytes: &[u8], told: &Told) -> String {
+    match judge(bytes, &told.genesis, &told.named, told.checkpoint.as_deref(), |moved| {
+        Cause::of_move(&moved.decision, moved.wallet, moved.destination.0)
+    }) {
         Ok((report, _)) => format!("ok {}", report.attested.assurance.class.code()),
         Err(failure) => failure.check.code().to_owned(),
     }

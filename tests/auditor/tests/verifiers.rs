@@ -7,26 +7,43 @@ use std::{
 };
 
 use auditor::{
-    flips, hostile,
+    flips,
+    hostile::{self, Honest, Told, Vector},
     second::says,
     verdict::{names, verdict},
 };
-use wallet::digest::{Digest, sha256};
+use wallet::digest::sha256;
 
 /// One line for the second verifier, and what the first one is to judge.
+#[derive(Clone)]
 struct Case {
     name: String,
     file: PathBuf,
-    genesis: Digest,
-    named: Vec<Digest>,
+    told: Told,
+    /// The file of the checkpoint that was kept.
+    kept: Option<PathBuf>,
     bit: Option<usize>,
+}
+
+impl Case {
+    fn new(folder: &Path, number: usize, name: &str, bytes: &[u8], told: &Told) -> Self {
+        let kept = told.checkpoint.as_ref();
+        Self {
+            name: name.to_owned(),
+            file: write(folder, &number.to_string(), bytes),
+            told: told.clone(),
+            kept: kept.map(|checkpoint| write(folder, &format!("{number}.checkpoint"), checkpoint)),
+            bit: None,
+        }
+    }
 }
 
 /// What the verifier in Python says of each case.
 fn python(folder: &Path, cases: &[Case]) -> Vec<String> {
     let line = |case: &Case| {
         let bit = case.bit.map_or("-".to_owned(), |bit| bit.to_string());
-        format!("{} {} {bit} {}", case.file.display(), case.genesis, names(&case.named))
+        let kept = case.kept.as_ref().map_or("-".to_owned(), |kept| kept.display().to_string());
+        format!("{} {} {bit} {} {kept}", case.file.display(), case.told.genesis, names(&case.told.named))
     };
     says("verify_bundle.py", folder, &cases.iter().map(line).collect::<Vec<_>>())
 }
@@ -41,17 +58,11 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
 fn both_take_every_honest_bundle_and_say_how_much_it_is_worth() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let honest = hostile::honest();
-    let case = |(i, (name, bytes, genesis, named, _)): (usize, &hostile::Honest)| Case {
-        name: (*name).to_owned(),
-        file: write(folder.path(), &i.to_string(), bytes),
-        genesis: *genesis,
-        named: named.clone(),
-        bit: None,
-    };
+    let case = |(i, one): (usize, &Honest)| Case::new(folder.path(), i, one.name, &one.bytes, &one.told);
     let cases: Vec<Case> = honest.iter().enumerate().map(case).collect();
-    for ((name, bytes, genesis, named, class), second) in honest.iter().zip(python(folder.path(), &cases)) {
+    for (Honest { name, bytes, told, class }, second) in honest.iter().zip(python(folder.path(), &cases)) {
         let expected = format!("ok {class}");
-        assert_eq!((verdict(bytes, genesis, named), second), (expected.clone(), expected), "{name}");
+        assert_eq!((verdict(bytes, told), second), (expected.clone(), expected), "{name}");
     }
 }
 
@@ -61,18 +72,18 @@ fn the_bytes_of_bundles_are_pinned() {
     let found: Vec<_> = hostile::honest()
         .into_iter()
         .take(5)
-        .map(|(name, bytes, ..)| (name, bytes.len(), sha256("golden", &[&bytes]).to_string()))
+        .map(|Honest { name, bytes, .. }| (name, bytes.len(), sha256("golden", &[&bytes]).to_string()))
         .collect();
     let pinned = [
-        ("a first move among four", 5_758, "f6d0bd7224afa96136d270ccc265c8c065af5fa16920eca99aa6879dda28411c"),
-        ("a third move among seven", 9_675, "cab511c2c0e4887ac69952ce9cd1086d573b16e5a94ec68acbdbee185446810e"),
+        ("a first move among four", 5_927, "fc076c4c94251b59b59c0fa10c5e0776719ba7c66d63ddf56f935df9889283d1"),
+        ("a third move among seven", 9_940, "0bb837c820c9db6a0c644ee5c7124bee7f27b7f2a340317dbe0e648143bb3b02"),
         (
             "a second move over two hand-overs",
-            9_922,
-            "38a0b1609d9303a1535f86339e43289af92a23d1bcde7e0a62cd88f747265aa3",
+            10_267,
+            "a4eeb50311e6421b30f51c7a2744e35e98157ab489983046f47a0ce28d609021",
         ),
-        ("a suspended node's new key", 8_754, "346342b4327deb76ebe2ecb0ae93c4de12a1610284f63f01ef389b7c0e8eb513"),
-        ("two of four went on", 9_859, "a057b66ea0bce1cbe41b6002ad35ab9b567b0b2a68fee4ec2e66fd2e163ea960"),
+        ("a suspended node's new key", 9_195, "f60d71c102fb9771470a98ba89cb5ed6dcd2e0b73547ce015633092063fa37da"),
+        ("two of four went on", 10_028, "9be1c581188e3c3fc4e665622fe57dd804e7860e7294565398097428ccaee6e8"),
     ];
     assert_eq!(found, pinned.map(|(name, length, hash)| (name, length, hash.to_owned())));
 }
@@ -81,19 +92,13 @@ fn the_bytes_of_bundles_are_pinned() {
 fn both_refuse_every_hostile_bundle_at_the_check_that_it_breaks() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let vectors = hostile::vectors();
-    let case = |(i, vector): (usize, &hostile::Vector)| Case {
-        name: vector.name.clone(),
-        file: write(folder.path(), &i.to_string(), &vector.bytes),
-        genesis: vector.genesis,
-        named: vector.named.clone(),
-        bit: None,
-    };
+    let case = |(i, one): (usize, &Vector)| Case::new(folder.path(), i, &one.name, &one.bytes, &one.told);
     let cases: Vec<Case> = vectors.iter().enumerate().map(case).collect();
     let second = python(folder.path(), &cases);
     let wrong: Vec<String> = vectors
         .iter()
         .zip(second)
-        .map(|(vector, second)| (vector, verdict(&vector.bytes, &vector.genesis, &vector.named), second))
+        .map(|(vector, second)| (vector, verdict(&vector.bytes, &vector.told), second))
         .filter(|(vector, first, second)| *first != vector.expected.code() || first != second)
         .map(|(vector, first, second)| {
             format!("{}: expected {}, in Rust {first}, in Python {second}", vector.name, vector.expected)
@@ -116,16 +121,10 @@ fn both_refuse_every_bundle_with_a_flipped_bit_at_the_same_check() {
     let drawn = flips::Drawn::today();
     let bundles: Vec<_> = hostile::honest().into_iter().take(5).collect();
     let mut cases = Vec::new();
-    for (name, bytes, genesis, named, _) in &bundles {
-        let file = write(folder.path(), &cases.len().to_string(), bytes);
+    for Honest { name, bytes, told, .. } in &bundles {
+        let whole = Case::new(folder.path(), cases.len(), name, bytes, told);
         let bits = (0..bytes.len() * 8).filter(|bit| drawn.has(name, *bit));
-        cases.extend(bits.map(|bit| Case {
-            name: format!("{name}, bit {bit}"),
-            file: file.clone(),
-            genesis: *genesis,
-            named: named.clone(),
-            bit: Some(bit),
-        }));
+        cases.extend(bits.map(|bit| Case { name: format!("{name}, bit {bit}"), bit: Some(bit), ..whole.clone() }));
     }
     println!("{drawn}: {} bits of {} bundles", cases.len(), bundles.len());
     let (first, second) = thread::scope(|scope| {
@@ -144,5 +143,5 @@ fn both_refuse_every_bundle_with_a_flipped_bit_at_the_same_check() {
 
 fn flipped(case: &Case) -> String {
     let bytes = fs::read(&case.file).expect("just written");
-    verdict(&flips::flipped(bytes, case.bit), &case.genesis, &case.named)
+    verdict(&flips::flipped(bytes, case.bit), &case.told)
 }

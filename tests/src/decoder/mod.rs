@@ -197,7 +197,7 @@ fn bundle(bytes: &[u8]) -> bool {
     // Named or not, what leads to a re-genesis is looked at.
     let named = codec::decode::<Bundle>(bytes).map(|bundle| re_geneses(&bundle.hand_overs)).unwrap_or_default();
     for genesis in [Digest::ZERO, samples::ledger::consortium().id()] {
-        let verdict = bundle::verify(bytes, &genesis, &named);
+        let verdict = bundle::verify(bytes, &genesis, &named, None);
         assert!(verdict.is_ok() || verdict.is_err_and(|failure| !failure.to_string().is_empty()));
     }
     canonical::<Bundle>(bytes)

@@ -1,6 +1,6 @@
 //! Two of four nodes are lost for good, and two go on.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use wallet::{
     digest::Digest,
@@ -20,6 +20,7 @@ use crate::{
     execute::Executed,
     finality::VoteRecord,
     governance::Member,
+    hand_over::re_geneses,
     re_genesis::{ReGenesisFile, ReGenesisInvalid},
     refusal::Refusal,
     shell::{
@@ -31,6 +32,8 @@ use crate::{
         restore::{RestoreFault, restore},
         vote_record::{VoteFile, Votes},
     },
+    state::{self, LineageRecord, StateKey},
+    state_proof,
     testing::{operator_id, operator_key, signer},
     vote::{Vote, VoteKind},
 };
@@ -97,6 +100,15 @@ fn archive_of_stopped(cluster: &Cluster, node: u32) -> Vec<u8> {
     bytes
 }
 
+/// What the last final block of a stopped node proves, to who was told of each re-genesis.
+fn state_proof_of_stopped(cluster: &Cluster, node: u32, key: StateKey) -> state_proof::Report {
+    let (store, tip) = FinalStore::open(cluster.dir(node).join("final"), &cluster.consortium).expect("a good disk");
+    let view = store.view(Arc::new(tip.executed)).expect("reads");
+    let file = state_proof::build(&cluster.consortium, &view, key).expect("provable");
+    let named = re_geneses(&file.hand_overs);
+    state_proof::verify(&file.to_bytes(), &cluster.consortium.id(), &named, None).expect("proven")
+}
+
 /// What a stopped or running node has on its disk.
 fn votes_of(cluster: &Cluster, node: u32) -> Votes {
     VoteFile::new(cluster.dir(node)).load().expect("reads").expect("it has one")
@@ -115,6 +127,9 @@ async fn nodes_that_start_again_before_the_first_block_of_a_lineage_still_vote_i
         applied(&cluster, node, &file).expect("it follows");
         assert_eq!(votes_of(&cluster, node).begun, Some(file.digest()));
     }
+    let proof = state_proof_of_stopped(&cluster, 1, StateKey::Lineage);
+    assert!(matches!(proof.record, Some(state::Record::Lineage(LineageRecord { lineage: 2, .. }))));
+    assert_eq!(proof.attested.height, file.header().height, "under the re-genesis itself");
     // As after a start in which two of them signed something, and no block was final.
     for node in [0, 1] {
         let mut votes = votes_of(&cluster, node);

@@ -27,7 +27,7 @@ async fn bundle(testbed: &Testbed, node: u32, client: &Client, epoch: u32) -> Ve
     let proven = async {
         loop {
             tips.borrow_and_update();
-            let built = proofs.bundle(running.schedule(), client.reply.wallet, Some(KeyEpoch::new(epoch))).await;
+            let built = proofs.bundle(running.schedule(), client.reply.wallet, Some(KeyEpoch::new(epoch)), None).await;
             if let Ok(bundle) = built {
                 return bundle.to_bytes();
             }
@@ -61,7 +61,7 @@ async fn any_node_proves_a_move_before_and_one_after_the_validators_changed() {
     let client = testbed.create(0, &["eu"], &control(200).0, PACE_MS).await;
     testbed.until_created(0, &client).await;
     moved(&testbed, 0, &client, 1).await;
-    let first = verify(&bundle(&testbed, 2, &client, 1).await, &genesis, &[]).expect("it is proven");
+    let first = verify(&bundle(&testbed, 2, &client, 1).await, &genesis, &[], None).expect("it is proven");
     assert_eq!((first.attested.epoch, first.attested.assurance.validators), (0, 4));
 
     let last = Member::Node(NodeId::new(3));
@@ -72,7 +72,7 @@ async fn any_node_proves_a_move_before_and_one_after_the_validators_changed() {
     moved(&testbed, 1, &client, 2).await;
     // The suspended node knows the ledger, too.
     for (node, epoch, source) in [(0, 2, 1), (2, 1, 0), (3, 2, 1)] {
-        let proven = verify(&bundle(&testbed, node, &client, epoch).await, &genesis, &[]).expect("it is proven");
+        let proven = verify(&bundle(&testbed, node, &client, epoch).await, &genesis, &[], None).expect("it is proven");
         assert_eq!((proven.moved.source.0, proven.moved.epoch.get()), (NodeId::new(source), epoch));
         if epoch == 2 {
             assert_eq!(
@@ -105,7 +105,7 @@ async fn a_move_stays_provable_when_its_source_is_gone() {
     // The last node never met the source: it has the decision from the others.
     testbed.start_node(3, Seams::default()).await;
     for node in [2, 3] {
-        let proven = verify(&bundle(&testbed, node, &client, 1).await, &genesis, &[]).expect("it is proven");
+        let proven = verify(&bundle(&testbed, node, &client, 1).await, &genesis, &[], None).expect("it is proven");
         assert_eq!((proven.moved.source.0, proven.moved.epoch.get()), (NodeId::ZERO, 1));
     }
     until_kept(&testbed, 3, decision).await;

@@ -16,7 +16,7 @@ use ledger::{
     state::{EntryRecord, Record, State, StateKey},
     tree::{
         log::{LogTree, leaf_hash},
-        several,
+        several, tiles,
     },
     vote::{Ballot, Signer, Vote, VoteKind},
 };
@@ -120,7 +120,7 @@ impl Filled {
     fn bundle(&self) -> Result<Vec<u8>, BenchFault> {
         let (wallet, epoch) = (self.moves.wallet(), KeyEpoch::new(self.moves.count()));
         let grounds = Grounds::of(self.moves.decisions()).ok_or_else(|| wrong("no decision"))?;
-        let bundle = build(&self.consortium, self, wallet, epoch, &grounds).map_err(wrong)?;
+        let bundle = build(&self.consortium, self, wallet, epoch, &grounds, None).map_err(wrong)?;
         Ok(bundle.to_bytes())
     }
 
@@ -132,7 +132,7 @@ impl Filled {
         let (mut whole, mut alone) = (Vec::new(), Vec::new());
         for _ in 0..VERIFICATIONS {
             let started = Instant::now();
-            let moved = bundle::verify(&bytes, &genesis, &[]).map_err(wrong)?.moved;
+            let moved = bundle::verify(&bytes, &genesis, &[], None).map_err(wrong)?.moved;
             let decision = Decision::decode(&moved.decision).map_err(wrong)?;
             decision.moves(moved.wallet, moved.destination.0).map_err(wrong)?;
             whole.push(started.elapsed().as_secs_f64() * 1e3);
@@ -166,6 +166,11 @@ impl FinalView for Filled {
     fn inclusion(&self, places: &[LogIndex]) -> Result<Option<Vec<Digest>>, Unreadable> {
         let leaves = self.leaves.as_slice();
         Ok(several::prove(leaves, leaves.len() as u64, places).unwrap_or_else(|never| match never {}))
+    }
+
+    fn grown_since(&self, size: u64) -> Result<Option<(Digest, Vec<Digest>)>, Unreadable> {
+        let leaves = self.leaves.as_slice();
+        Ok(tiles::grown_since(leaves, size, leaves.len() as u64).unwrap_or_else(|never| match never {}))
     }
 
     fn entry(&self, index: LogIndex) -> Result<Option<Entry>, Unreadable> {

@@ -231,7 +231,7 @@ async fn ask(node: &Node, ledger: &Prepared, chance: &mut Chance) -> Result<[Vec
             return Err(BenchFault::Wrong(format!("the state lacks entry {id}")));
         }
         let bytes = get(2, format!("wallets/{}/bundle?epoch=1", ledger.wallet)).await?;
-        bundle::verify(&bytes, &ledger.consortium.id(), &[]).map_err(wrong)?;
+        bundle::verify(&bytes, &ledger.consortium.id(), &[], None).map_err(wrong)?;
     }
     Ok(took)
 }

@@ -52,6 +52,10 @@ pub(super) fn entry(proof: &Path, entry: &Path, document: &Path, named: &[Digest
 
 /// What other tools need to check the log: its origin, and the validators' keys in C2SP's form.
 pub(super) fn keys(document: &Path, proof: Option<&Path>, named: &[Digest]) -> Result<Output, Failure> {
+    if proof.is_none() && !named.is_empty() {
+        let title = "the validators after a re-genesis are in a proof: give one with --proof";
+        return Err(Failure::new("N-566", title, document.display()));
+    }
     let consortium = trusted(document)?;
     let (validators, id) = cosigners(&consortium, proof, named)?;
     let keys = validators.members.iter();
@@ -249,6 +253,8 @@ mod tests {
     #[test]
     fn the_keys_are_those_of_genesis_in_the_form_of_other_tools() {
         let case = Case::new();
+        let named = keys(&case.file("genesis.toml"), None, &[Digest::ZERO]).expect_err("no proof says who went on");
+        assert_eq!(named.code, "N-566");
         let output = keys(&case.file("genesis.toml"), None, &[]).expect("a signed document");
         let json = output.json();
         assert_eq!((&json["quorum"], json["verifier_keys"].as_array().map(Vec::len)), (&3.into(), Some(4)));

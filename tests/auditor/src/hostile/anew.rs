@@ -8,7 +8,9 @@ use ledger::{
     governance::{Action, Member},
     hand_over::{HandOver, re_geneses},
     re_genesis::{ReGenesisProof, sign},
-    testing::{Chain, Session, certify, consortium, node_key, operator_id, operator_key},
+    testing::{Chain, Session, certify, consortium, node_key, operator_id, operator_key, signer},
+    tlog::{Checkpoint, Cosignature, CosignedCheckpoint},
+    tree::log::LogTree,
     vote::VoteKind,
 };
 use wallet::{
@@ -16,8 +18,8 @@ use wallet::{
     units::{BlockHeight, KeyEpoch, NodeId, Timestamp},
 };
 
-use super::{Honest, Lies, Vectors, spoilt};
-use crate::story::{Story, decision_log_end, decisions_of};
+use super::{Honest, Lies, Told, Vector, Vectors, spoilt};
+use crate::story::{Story, carrier, decision_log_end, decisions_of};
 
 /// The wallet moves to `receiver`, and the source says why.
 fn hop(chain: &mut Chain, session: &Session, receiver: u32) -> Vec<Vec<u8>> {
@@ -35,31 +37,99 @@ fn hop(chain: &mut Chain, session: &Session, receiver: u32) -> Vec<Vec<u8>> {
     decisions
 }
 
-/// A wallet moves to node 1; the operators that `stay` of `nodes` go on alone; it moves back.
-fn ledger(nodes: u32, stay: u32) -> (Chain, Bundle) {
+/// A wallet moved to node 1.
+fn moved(nodes: u32) -> (Chain, Session) {
     let consortium = consortium(nodes);
     let (mut chain, session) = (Chain::new(consortium.clone()), Session::in_eu(&consortium, 0));
     chain.push(session.created()).expect("valid");
     hop(&mut chain, &session, 1);
+    (chain, session)
+}
+
+/// A wallet moves to node 1; the operators that `stay` of `nodes` go on alone; it moves back, for these reasons.
+fn begun(nodes: u32, stay: u32) -> (Chain, Session, Vec<Vec<u8>>) {
+    let (mut chain, session) = moved(nodes);
     let lost = (stay..nodes).map(|operator| Member::Operator(operator_id(operator))).collect();
     chain.begin_anew(0, lost).expect("valid");
     let decisions = hop(&mut chain, &session, 0);
-    let bundle =
-        build(&consortium, &chain, session.address, KeyEpoch::new(2), &Grounds::of(&decisions).expect("three"))
-            .expect("provable");
-    (chain, bundle)
+    (chain, session, decisions)
+}
+
+fn ledger(nodes: u32, stay: u32) -> (Chain, Bundle) {
+    let (chain, session, decisions) = begun(nodes, stay);
+    let grounds = Grounds::of(&decisions).expect("three");
+    let bundle = build(&chain.consortium, &chain, session.address, KeyEpoch::new(2), &grounds, None);
+    (chain, bundle.expect("provable"))
 }
 
 /// Bundles that both verifiers must take when each re-genesis is named, with the class of their assurance.
 pub(super) fn honest() -> Vec<Honest> {
     let told = |name, (chain, bundle): (Chain, Bundle), class| {
-        (name, bundle.to_bytes(), chain.consortium.id(), re_geneses(&bundle.hand_overs), class)
+        let told = Told { genesis: chain.consortium.id(), named: re_geneses(&bundle.hand_overs), ..Told::default() };
+        Honest { name, bytes: bundle.to_bytes(), told, class }
     };
     vec![
         told("two of four went on", ledger(4, 2), "several-must-lie"),
         told("five of seven went on", ledger(7, 5), "several-must-lie"),
         told("one of four went on", ledger(4, 1), "consortium-of-one"),
+        told("under the re-genesis itself", at_the_beginning(), "several-must-lie"),
     ]
+}
+
+/// A move that is proven under the re-genesis itself, before any block follows it.
+fn at_the_beginning() -> (Chain, Bundle) {
+    let (mut chain, session) = (Chain::new(consortium(4)), Session::in_eu(&consortium(4), 0));
+    chain.push(session.created()).expect("valid");
+    let decisions = hop(&mut chain, &session, 1);
+    let lost = [2, 3].map(|operator| Member::Operator(operator_id(operator))).to_vec();
+    chain.begin_anew(0, lost).expect("valid");
+    let grounds = Grounds::of(&decisions).expect("three");
+    let bundle = build(&chain.consortium, &chain, session.address, KeyEpoch::new(1), &grounds, None);
+    (chain, bundle.expect("provable"))
+}
+
+/// The bundle of two of four, for an auditor who kept the checkpoint of `log`'s first `size` entries as `signers` of it
+/// cosigned it; it goes on from as many.
+fn going_on_from(log: &Chain, size: u64, signers: std::ops::Range<u32>) -> (Bundle, Told) {
+    let (chain, session, decisions) = begun(4, 2);
+    let grounds = Grounds::of(&decisions).expect("three");
+    let bundle = build(&chain.consortium, &chain, session.address, KeyEpoch::new(2), &grounds, Some(size));
+    let bundle = bundle.expect("provable");
+    let name = log.tip.name;
+    let leaves: Vec<Digest> = log.entries().map(|(_, entry)| entry.leaf_hash()).collect();
+    let root = LogTree::from_leaf_hashes(&leaves[..usize::try_from(size).expect("few")]).root();
+    let checkpoint = Checkpoint::new(&name, size, root);
+    let cosignatures = signers.map(|node| Cosignature::sign(&checkpoint, &signer(node), 1_800_000_000)).collect();
+    let kept = CosignedCheckpoint { checkpoint, cosignatures }.to_note(&log.tip.validators(), &name);
+    let told = Told {
+        genesis: chain.consortium.id(),
+        named: re_geneses(&bundle.hand_overs),
+        checkpoint: Some(kept.to_string().into_bytes()),
+    };
+    (bundle, told)
+}
+
+/// From a checkpoint of the new lineage on.
+pub(super) fn going_on() -> Honest {
+    let (chain, ..) = begun(4, 2);
+    let (bundle, told) = going_on_from(&chain, chain.tip.log.size() - 1, 0..2);
+    Honest {
+        name: "from a checkpoint of the new lineage on",
+        bytes: bundle.to_bytes(),
+        told,
+        class: "several-must-lie",
+    }
+}
+
+/// A checkpoint of the part of the lineage before that was dropped.
+pub(super) fn kept_of_what_was_left() -> Vector {
+    let (mut left, session) = moved(4);
+    for count in 4..7 {
+        left.push(session.anchored(2, count, Digest([8; 32]))).expect("valid");
+    }
+    let (bundle, told) = going_on_from(&left, left.tip.log.size(), 0..4);
+    let name = "kept: that of a dropped part of the lineage before".to_owned();
+    Vector { name, bytes: bundle.to_bytes(), told, expected: Check::Checkpoint }
 }
 
 pub(super) fn add(all: &mut Vectors) {
@@ -68,6 +138,7 @@ pub(super) fn add(all: &mut Vectors) {
     closings(all);
     proofs(all);
     branches(all);
+    beginnings(all);
     all.first("certified in a term that is kept", Check::Certificate, |s| {
         s.header_lies.push(Box::new(|header| header.view.term = TERMS_PER_EPOCH - 1));
     });
@@ -175,6 +246,31 @@ fn certificates(all: &mut Vectors) {
     });
 }
 
+/// The re-genesis is the header under which all is proven, and something else makes it final.
+fn beginnings(all: &mut Vectors) {
+    let (chain, bundle) = at_the_beginning();
+    let (block, _) = chain.blocks.last().expect("it began anew");
+    let mut header = |name: &str, change: &dyn Fn(&mut Bundle)| {
+        let mut bundle = bundle.clone();
+        change(&mut bundle);
+        let (genesis, named) = (chain.consortium.id(), re_geneses(&bundle.hand_overs));
+        let name = format!("under the re-genesis, {name}");
+        all.named(name, bundle.to_bytes(), genesis, named, Check::HeaderConsortium);
+    };
+    header("by votes of the old set", &|b| b.certificate = certify(block, 0..4));
+    header("by votes of the next set", &|b| b.certificate = certify(block, 0..2));
+    header("with an operator too few", &|b| _ = b.certificate.signatures.pop());
+    header("with a flipped bit of a signature", &|b| b.certificate.signatures[0].1.0[7] ^= 1);
+    header("with a carrier", &|b| b.carriers.push(carrier(&b.header)));
+    header("with another state", &|b| b.header.state_root = Digest::ZERO);
+    header("in the next view", &|b| b.header.view.number += 1);
+    let mut without = bundle.clone();
+    without.hand_overs.pop();
+    without.lineage = 1;
+    let name = "under the re-genesis, without its hand-over".to_owned();
+    all.named(name, without.to_bytes(), chain.consortium.id(), Vec::new(), Check::Certificate);
+}
+
 /// The old quorum suspends those whom the others name as lost: two epochs of one number with the same members and keys.
 fn branches(all: &mut Vectors) {
     let consortium = consortium(4);
@@ -185,7 +281,7 @@ fn branches(all: &mut Vectors) {
     old.enact(lost.to_vec()).expect("valid");
     let decisions = hop(&mut old, &session, 0);
     let grounds = Grounds::of(&decisions).expect("three");
-    let left = build(&consortium, &old, session.address, KeyEpoch::new(2), &grounds).expect("provable");
+    let left = build(&consortium, &old, session.address, KeyEpoch::new(2), &grounds, None).expect("provable");
     let begun = ledger(4, 2).1;
     assert_eq!(left.hand_overs[0].next, begun.hand_overs[0].next);
     assert_eq!((left.header.epoch, left.header.validators), (begun.header.epoch, begun.header.validators));

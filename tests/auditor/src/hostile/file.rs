@@ -42,7 +42,7 @@ fn bytes(all: &mut Vectors, bundle: &Bundle, genesis: Digest) {
     all.bytes("larger than any bundle", vec![2; (16 << 20) + 1], genesis, Check::Decode);
     all.bytes("version alone", VERSION.to_le_bytes().to_vec(), genesis, Check::Decode);
     all.bytes("a text", b"-----BEGIN BUNDLE-----".to_vec(), genesis, Check::Version);
-    for version in [0, 1, 2, 3, 5, 4 << 8, u32::MAX] {
+    for version in [0, 1, 2, 3, 4, 6, 5 << 8, u32::MAX] {
         let other = Bundle { version, ..bundle.clone() };
         all.bytes(format!("version {version}"), other.to_bytes(), genesis, Check::Version);
     }
@@ -78,6 +78,7 @@ fn lengths(all: &mut Vectors, b: &Bundle, genesis: Digest) {
         ("later", after(&before[..9])),
         ("record", after(&before[..10])),
         ("record path", after(&before)),
+        ("prekey path", after(&before) + encode(&b.record_path).len()),
     ];
     for (name, at) in places {
         let found = u64::from_le_bytes(good[at..at + 8].try_into().expect("eight bytes"));

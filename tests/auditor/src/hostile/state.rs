@@ -9,12 +9,14 @@ use wallet::{
     grant::WalletAddress,
     identity::PublicKey,
     policy::PolicyCommitment,
+    prekey::ExchangeKey,
     units::{KeyEpoch, NodeId},
 };
 
 use super::{Change, Lies, Vectors};
 
 pub(super) fn add(all: &mut Vectors) {
+    prekeys(all);
     let lies: Lies<Bundle, 9> = [
         ("no path", |b| b.record_path.clear()),
         ("a path with a hash too few", |b| _ = b.record_path.pop()),
@@ -89,4 +91,36 @@ pub(super) fn add(all: &mut Vectors) {
             s.record_lies.push(Box::new(lie));
         });
     }
+}
+
+/// The state does not say that the confirmed offer spent the receiver's prekey.
+fn prekeys(all: &mut Vectors) {
+    let lies: Lies<Bundle, 8> = [
+        ("no path", |b| b.prekey_path.clear()),
+        ("a path with a hash too few", |b| _ = b.prekey_path.pop()),
+        ("a path without its first hash", |b| _ = b.prekey_path.remove(0)),
+        ("a path with a hash too many", |b| b.prekey_path.push(Digest::ZERO)),
+        ("a path in disorder", |b| b.prekey_path.reverse()),
+        ("a path longer than a key", |b| b.prekey_path = vec![Digest::ZERO; 257]),
+        ("the path of the wallet", |b| b.prekey_path = b.record_path.clone()),
+        ("a flipped bit", |b| b.prekey_path[0].0[7] ^= 1),
+    ];
+    for (name, lie) in lies {
+        all.first(format!("prekey by {name}"), Check::SoleRelease, |s| s.bundle_lies.push(Box::new(lie)));
+    }
+    let spent: Lies<Vec<(ExchangeKey, Digest)>, 4> = [
+        ("not spent", Vec::clear),
+        ("spent by nobody", |spent| spent[0].1 = Digest::ZERO),
+        ("spent again by another offer", |spent| spent.push((spent[0].0, Digest([9; 32])))),
+        ("of another key spent", |spent| spent[0].0 = ExchangeKey([9; 32])),
+    ];
+    for (name, lie) in spent {
+        all.first(format!("prekey {name}"), Check::SoleRelease, |s| s.spent_lies.push(Box::new(lie)));
+    }
+    all.third("the prekeys of the first moves alone spent", Check::SoleRelease, |s| {
+        s.spent_lies.push(Box::new(|spent| _ = spent.pop()));
+    });
+    all.third("the prekey of the last move spent by the first offer", Check::SoleRelease, |s| {
+        s.spent_lies.push(Box::new(|spent| spent[2].1 = spent[0].1));
+    });
 }

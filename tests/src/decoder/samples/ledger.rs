@@ -60,7 +60,7 @@ static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
     chain.push(session.anchored(0, 1, testing::decision_hash(&decision))).expect("valid");
     let grounds = Grounds { decision, later: Vec::new() };
     let prove = |chain: &Chain| {
-        let bundle = bundle::build(&consortium, chain, session.address, KeyEpoch::new(1), &grounds);
+        let bundle = bundle::build(&consortium, chain, session.address, KeyEpoch::new(1), &grounds, Some(2));
         bundle.expect("provable").to_bytes()
     };
     let bundle = prove(&chain);

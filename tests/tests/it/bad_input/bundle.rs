@@ -11,7 +11,7 @@ const NOBODY: &str = "0000000000000000000000000000000000000000000000000000000000
 fn what_is_no_bundle_is_refused_at_the_first_check_by_name() {
     let office = Office::new();
     let bundle = office.file("move.bundle");
-    let (short, other, cut): (&[u8], &[u8], &[u8]) = (b"", b"not a bundle", &[4, 0, 0, 0, 1, 0, 0, 0, 0xFF]);
+    let (short, other, cut): (&[u8], &[u8], &[u8]) = (b"", b"not a bundle", &[5, 0, 0, 0, 1, 0, 0, 0, 0xFF]);
     for (bytes, check) in [(short, "decode"), (other, "version"), (cut, "decode"), (&[0xFF; 4096], "version")] {
         fs::write(&bundle, bytes).expect("our own folder");
         let verify = ["audit", "verify", &bundle, "--genesis", NOBODY];
