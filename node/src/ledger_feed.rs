@@ -246,7 +246,8 @@ fn history(store: &FinalStore, executed: &Executed, wallet: WalletAddress, size:
         let time = executed.state.entry(entry.id()).ok_or_else(missing)?.time;
         Ok(Placed { entry, at, time })
     };
-    store.wallet_entries(wallet, size)?.into_iter().map(placed).collect()
+    let listed = store.wallet_entries(wallet, executed)?;
+    listed.into_iter().filter(|at| at.get() < size).map(placed).collect()
 }
 
 impl FinalFact {
