@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// In which it dies, one after the other. With `BATCHMIND_ALL_STEPS` in all up to the last of these.
-const STEPS: [u32; 7] = [1, 2, 3, 5, 8, 13, 21];
+const STEPS: [u32; 8] = [1, 2, 3, 5, 8, 13, 21, 34];
 /// Long enough not to end before.
 const TOKENS: u32 = 120;
 const PACE_MS: u64 = 20;
@@ -68,6 +68,10 @@ async fn dies_in(
     let (holder, [other, _]) = holder_and_others(&stream);
     let (victim, wallet) = (act.victim(holder, other), stream.wallet.clone());
     act.prepare(cluster, holder, &wallet).await;
+    if act == Act::MoveFrom {
+        // Else the steps would be those of decoding, and the move's own come behind them.
+        Act::Resume.prepare(cluster, holder, &wallet).await;
+    }
     switches[victim].dies_at(Some(step));
     let begun = act.begin(cluster, holder, other, &wallet);
     let over = async {
