@@ -106,7 +106,9 @@ pub struct TokensRequest {
 pub struct TokensReply {
     /// Position of the token in the stream's first page.
     pub first: TokenPosition,
-    /// How the stream ended, if it has.
+    /// Position after that in its last page.
+    pub next: TokenPosition,
+    /// How the stream ended there, if it has.
     pub end: Option<End>,
 }
 
@@ -269,7 +271,11 @@ mod tests {
                 prompt_tokens: TokenCount::new(53),
                 cached_tokens: TokenCount::new(48),
             }),
-            SessionReply::Tokens(TokensReply { first: TokenPosition::new(3), end: Some(End::Moved(NodeId::new(2))) }),
+            SessionReply::Tokens(TokensReply {
+                first: TokenPosition::new(3),
+                next: TokenPosition::new(5),
+                end: Some(End::Moved(NodeId::new(2))),
+            }),
             SessionReply::Reserved(Reserved {
                 prekey: SignedPrekey { node: NodeId::new(1), key: ExchangeKey([8; 32]), signature },
             }),

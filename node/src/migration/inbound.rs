@@ -333,6 +333,9 @@ impl Actor {
         let record = self.context.replica.state().state.wallet(self.wallet).ok_or(MoveRefusal::OfferUnknown)?;
         let Arrived { received, tokens } = Arrived::read(&tail, &ticket, &record, (kv, &opened.secrets.page_hash_key))?;
         let Received { inherited, start, journal } = received;
+        if !self.session.tokens().may_begin_at(TokenPosition::new(start.prompt_tokens.get())) {
+            return Err(unverified("its prompt is another than that of what was shown here"));
+        }
         let chain = ChainKey::next(&opened.secrets.link, &opened.hop.migration, &random());
         let keys = HolderKeys {
             epoch: ticket.ticket.epoch,

@@ -476,6 +476,11 @@ impl Actor {
         };
         let holder = handoff.holder.map(|(holder, _)| holder);
         let is_elsewhere = mode == SessionMode::Over && holder.is_some_and(|holder| holder != self.context.me);
+        if mode == SessionMode::Over && self.session.terms.get().is_some() && self.session.tokens.ended().is_none() {
+            // Learnt after a restart: nothing stopped that had begun, and readers wait all the same.
+            let closed = || End::Broken("the session was closed".to_owned());
+            self.session.tokens.end(Some(holder.filter(|_| is_elsewhere).map_or_else(closed, End::Moved)));
+        }
         let hop = self.outbound.as_ref().map(|out| HopView { peer: out.to, inbound: false, blocks: out.blocks });
         let hop = hop.or(self.inbound.as_ref().map(|inbound| inbound.view()));
         let before = self.session.view.borrow().clone();

@@ -58,7 +58,7 @@ use crate::{
         refusal::Refusal as MoveRefusal,
         report::MoveReport,
     },
-    peer::{SessionReply, TokensReply, TokensRequest},
+    peer::{SessionReply, TokensRequest},
 };
 use actor::Actor;
 use claim::{Claim, Claims};
@@ -251,7 +251,7 @@ impl Sessions {
             return SessionReply::Refused(Refusal::ResumeSecretWrong.to_peer());
         }
         match session.tokens.offer(&self.context().exports, from) {
-            Ok(()) => SessionReply::Tokens(TokensReply { first: session.tokens.first(), end: session.tokens.ended() }),
+            Ok(()) => SessionReply::Tokens(session.tokens.stand()),
             Err(fault) => SessionReply::Refused(Refusal::from(MoveRefusal::of_stream(fault)).to_peer()),
         }
     }

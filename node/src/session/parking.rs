@@ -54,8 +54,8 @@ impl Actor {
             let done = work(&mut held, &dir, &keys);
             (held, done)
         });
-        // It is not cancelled while it runs, and disk work does not panic.
-        let (held, done) = working.await.map_err(|_| Refusal::Stopped)?;
+        // It is not cancelled while it runs, and disk work does not panic. If it did, the disk would be read again.
+        let (held, done) = working.await.map_err(|_| Refusal::DiskAwaited)?;
         self.held = Some(held);
         done
     }

@@ -17,21 +17,24 @@ use super::{
     tokens::{self, EmittedToken, StreamItem},
 };
 use crate::{
+    backoff::Backoff,
     network::stream::{RemoteOptions, RemoteStream},
     peer::{PeerFault, SessionReply, SessionRequest, TokensReply, TokensRequest},
 };
 
 /// How long to look for a session that nobody seems to serve.
 const LOST_AFTER: Duration = Duration::from_secs(20);
-/// The wait before a holder is asked again that did not answer.
-const AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// The wait before somebody is asked again who did not serve it; doubles up to [`AGAIN_AFTER_MAX`]. At a move the next
+/// holder serves an instant later.
+const AGAIN_AFTER: Duration = Duration::from_millis(5);
+const AGAIN_AFTER_MAX: Duration = Duration::from_millis(250);
 /// How tokens are read at another node. What does not answer is asked again here, where it is known who else may serve.
 const OPTIONS: RemoteOptions = RemoteOptions {
     window_pages: 512,
     window_bytes: 1 << 20,
     is_consumer: false,
     patience: Duration::ZERO,
-    wait: Duration::from_secs(5),
+    wait: Duration::from_secs(2),
     root: None,
 };
 
@@ -50,9 +53,12 @@ pub fn follow(
         wallet,
         secret,
         next: from,
+        has_read: false,
         at,
+        sent_by: None,
         remote: None,
-        heard_at: Instant::now(),
+        missing_since: None,
+        backoff: Backoff::new(AGAIN_AFTER, AGAIN_AFTER_MAX),
     };
     stream::unfold(Some(follower), |follower| async move {
         let mut follower = follower?;
@@ -68,10 +74,16 @@ struct Follower {
     wallet: WalletAddress,
     secret: ResumeSecret,
     next: TokenPosition,
+    /// Whether a token was read: from there on each follows the one before.
+    has_read: bool,
     at: NodeId,
+    /// Who said that the session is at `at`, if no token came since.
+    sent_by: Option<NodeId>,
     /// The stream of the node `at`, if that is another one.
     remote: Option<Remote>,
-    heard_at: Instant,
+    /// Since when nobody serves it; none while somebody does.
+    missing_since: Option<Instant>,
+    backoff: Backoff,
 }
 
 /// The tokens of a session at another node.
@@ -84,29 +96,40 @@ impl Follower {
     async fn next_item(&mut self) -> StreamItem {
         loop {
             let item = if self.at == self.context.me { self.here().await } else { self.there().await };
-            match item {
+            let reason = match item {
+                // Two nodes that send the client to each other serve it no more than one that is silent.
+                Ok(StreamItem::Moved { to }) if self.sent_by == Some(to) => {
+                    self.sent_by = None;
+                    format!("nodes {to} and {} name each other", self.at)
+                }
                 Ok(StreamItem::Moved { to }) => {
                     self.remote = None;
-                    self.heard_at = Instant::now();
-                    self.at = to;
+                    self.sent_by = Some(std::mem::replace(&mut self.at, to));
+                    continue;
                 }
                 Ok(item) => {
                     if let StreamItem::Token(token) = &item {
                         self.next = token.position.next().unwrap_or(token.position);
+                        (self.has_read, self.sent_by) = (true, None);
                     }
-                    self.heard_at = Instant::now();
+                    self.is_served();
                     return item;
                 }
-                Err(reason) => {
-                    self.remote = None;
-                    if self.heard_at.elapsed() > LOST_AFTER {
-                        return StreamItem::Broken { reason };
-                    }
-                    sleep(AGAIN_AFTER).await;
-                    self.look_up_holder();
-                }
+                Err(reason) => reason,
+            };
+            self.remote = None;
+            self.look_up_holder();
+            let since = *self.missing_since.get_or_insert_with(Instant::now);
+            if since.elapsed() > LOST_AFTER {
+                return StreamItem::Broken { reason };
             }
+            sleep(self.backoff.wait()).await;
         }
+    }
+
+    fn is_served(&mut self) {
+        self.missing_since = None;
+        self.backoff.reset();
     }
 
     async fn here(&self) -> Result<StreamItem, String> {
@@ -127,22 +150,16 @@ impl Follower {
                 Next::Item(page, after) => {
                     remote.stream.trim(after.0).map_err(|fault| fault.to_string())?;
                     remote.cursor = after;
-                    // Before it began, nobody knew where its first token stands.
-                    let is_next =
-                        |token: &EmittedToken| token.position == self.next || self.next == TokenPosition::ZERO;
-                    let token = EmittedToken::of_page(&page).filter(is_next);
+                    let token = EmittedToken::of_page(&page).filter(|token| token.position == self.next);
                     break token.map(StreamItem::Token).ok_or_else(|| PeerFault::unexpected(self.at).to_string());
                 }
-                Next::Blocked(wake) => {
-                    remote.stream.wait(wake).await;
-                    // Until now it was there, or not missed for long.
-                    self.heard_at = Instant::now();
-                }
+                Next::Blocked(wake) => remote.stream.wait(wake).await,
                 Next::Gap { .. } => return Err(PeerFault::unexpected(self.at).to_string()),
-                // Without an end it goes on in another stream.
                 Next::End => {
-                    let ended = self.ask().await?.end.map(StreamItem::from);
-                    break ended.ok_or_else(|| "the session goes on".to_owned());
+                    // It may have come back since, and gone on: then that end is of what follows.
+                    let TokensReply { next, end, .. } = self.ask().await?;
+                    let end = end.filter(|_| next <= self.next);
+                    break end.map(StreamItem::from).ok_or_else(|| "the session goes on".to_owned());
                 }
             }
         }?;
@@ -152,22 +169,27 @@ impl Follower {
 
     async fn open(&mut self) -> Result<Remote, String> {
         let TokensReply { first, .. } = self.ask().await?;
-        self.next = self.next.max(first);
+        if first > self.next {
+            if self.has_read {
+                return Err(PeerFault::unexpected(self.at).to_string());
+            }
+            // From before the first token it is the first.
+            self.next = first;
+        }
         let cursor = Cursor((self.next.get() - first.get()).into());
         let (link, descriptor) = (self.context.streams.clone(), tokens::descriptor(self.wallet));
-        let stream =
-            RemoteStream::open(link, self.at, descriptor, cursor, OPTIONS).map_err(|fault| fault.to_string())?;
+        let opened = RemoteStream::open(link, self.at, descriptor, cursor, OPTIONS);
+        let stream = opened.map_err(|fault| fault.to_string())?;
+        stream.connected().await.map_err(|fault| fault.to_string())?;
+        self.is_served();
         Ok(Remote { stream, cursor })
     }
 
-    /// Asks to read the stream, and how it ended.
-    async fn ask(&mut self) -> Result<TokensReply, String> {
+    /// Asks to read the stream, and how it stands.
+    async fn ask(&self) -> Result<TokensReply, String> {
         let request = SessionRequest::Tokens(TokensRequest { wallet: self.wallet, resume_secret: self.secret.clone() });
         match self.context.link.ask(self.at, request, self.context.patience.answer).await {
-            Ok(SessionReply::Tokens(reply)) => {
-                self.heard_at = Instant::now();
-                Ok(reply)
-            }
+            Ok(SessionReply::Tokens(reply)) => Ok(reply),
             Ok(_) => Err(PeerFault::unexpected(self.at).to_string()),
             Err(fault) => Err(fault.to_string()),
         }

@@ -23,7 +23,10 @@ use super::{
     context::now,
     tokens::{EmittedToken, End, StreamItem, descriptor},
 };
-use crate::network::stream::{Readers, StreamExports, StreamOffer};
+use crate::{
+    network::stream::{Readers, StreamExports, StreamOffer},
+    peer::TokensReply,
+};
 
 /// All tokens are kept: how many a session may have is the engine's limit.
 const KEEP_ALL: RingOptions = RingOptions { pages: u32::MAX as usize, payload_bytes: gpu::stream::PAYLOAD_BYTES_MAX };
@@ -72,9 +75,16 @@ impl TokenStream {
         });
     }
 
-    /// Position of the token in the first page.
-    pub fn first(&self) -> TokenPosition {
-        TokenPosition::new(self.read().first)
+    /// Whether its first token stands at `first`, or may.
+    pub fn may_begin_at(&self, first: TokenPosition) -> bool {
+        let life = self.read();
+        life.first == first.get() || life.tokens.state().tail == 0
+    }
+
+    /// How it stands at one moment.
+    pub fn stand(&self) -> TokensReply {
+        let life = self.read();
+        TokensReply { first: TokenPosition::new(life.first), next: life.next(), end: life.end.clone() }
     }
 
     /// Appends the next token. After an end, the session goes on.
@@ -112,8 +122,7 @@ impl TokenStream {
 
     /// Position after the last token.
     pub fn next(&self) -> TokenPosition {
-        let life = self.read();
-        TokenPosition::new(life.first.saturating_add(u32::try_from(life.tokens.state().tail).unwrap_or(u32::MAX)))
+        self.read().next()
     }
 
     /// Whether somebody waits for a token now.
@@ -143,16 +152,16 @@ impl TokenStream {
     /// What comes at `from`: the token, or after the last one the end. Waits for it. Before the first token, the first.
     pub async fn wait(&self, from: TokenPosition) -> StreamItem {
         loop {
-            let (first, tokens) = self.now();
+            let (first, tokens, end) = self.now();
             match tokens.next(Cursor(from.get().saturating_sub(first).into())) {
                 Ok(Next::Item(page, _)) => match EmittedToken::of_page(&page) {
                     Some(token) => return StreamItem::Token(token),
                     None => return StreamItem::Broken { reason: "a page of tokens is none".to_owned() },
                 },
                 Ok(Next::Blocked(wake)) => tokens.wait(wake).await,
-                // Without an end it goes on in its next life.
+                // Without an end it ended after the look at it, or goes on in its next life.
                 Ok(Next::End) => {
-                    if let Some(end) = self.ended() {
+                    if let Some(end) = end {
                         return end.into();
                     }
                 }
@@ -179,7 +188,7 @@ impl TokenStream {
     /// The tokens that there are, without waiting.
     #[cfg(test)]
     pub fn all(&self) -> Vec<EmittedToken> {
-        let (_, tokens) = self.now();
+        let (_, tokens, _) = self.now();
         let page = |at| match tokens.ring.next(Cursor(at)) {
             Ok(Next::Item(page, _)) => EmittedToken::of_page(&page),
             _ => None,
@@ -187,9 +196,10 @@ impl TokenStream {
         (0..).map_while(page).collect()
     }
 
-    fn now(&self) -> (u32, Arc<Watched>) {
+    /// Where it begins, what it holds, and how that ended: of one life.
+    fn now(&self) -> (u32, Arc<Watched>, Option<End>) {
         let life = self.read();
-        (life.first, life.tokens.clone())
+        (life.first, life.tokens.clone(), life.end.clone())
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Life) -> T) -> T {
@@ -204,11 +214,16 @@ impl TokenStream {
 /// What was said to a client is not printed.
 impl fmt::Debug for TokenStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TokenStream({} to {})", self.first().get(), self.next().get())
+        write!(f, "TokenStream({} to {})", self.read().first, self.next())
     }
 }
 
 impl Life {
+    fn next(&self) -> TokenPosition {
+        let count = u32::try_from(self.tokens.state().tail).unwrap_or(u32::MAX);
+        TokenPosition::new(self.first.saturating_add(count))
+    }
+
     /// A stream that was closed stays so: what it held stands in a new one. Those who read the old one from elsewhere ask
     /// again.
     fn go_on(&mut self) {

@@ -7,7 +7,7 @@ use crate::{
     },
     peer::{PeerFault, SessionReply, SessionRequest, TokensReply, TokensRequest},
     session::{request::ResumeSecret, tokens},
-    testbed::{PATIENCE, Testbed, control, ids_to_end, prompt},
+    testbed::{PATIENCE, Testbed, control, ids, ids_to_end, prompt},
 };
 use wallet::units::NodeId;
 
@@ -66,4 +66,20 @@ async fn a_node_relays_from_any_position() {
     // From before the first token, the first.
     let ids = ids_to_end(testbed.follow(1, &client, prompt_tokens() - 1), prompt_tokens()).await;
     assert_eq!(ids, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_slept_while_the_session_left_and_came_back_misses_no_token() {
+    let (sampling, expected) = control(60);
+    let testbed = Testbed::start(&["eu", "eu", "eu"]).await;
+    let client = testbed.create(0, &["eu"], &sampling, 100).await;
+    let (mut seen, stream) = ids(testbed.follow(2, &client, 0), prompt_tokens(), 3).await;
+    testbed.migrate(0, &client, 1).await.expect("the policy allows it");
+    testbed.migrate(1, &client, 0).await.expect("and back");
+    let mut views = testbed.session(0, &client).watch();
+    let finished = views.wait_for(|view| view.finished.is_some());
+    tokio::time::timeout(PATIENCE, finished).await.expect("it decodes on").expect("the session runs");
+    // It has the tokens up to the first move, and that stream ended with the move.
+    seen.extend(ids_to_end(stream, prompt_tokens() + 3).await);
+    assert_eq!(seen, expected);
 }
