@@ -305,7 +305,7 @@ mod tests {
         let requests: Vec<String> = requests().iter().map(|request| hash(&codec::encode(request))).collect();
         let replies: Vec<String> = replies().iter().map(|reply| hash(&codec::encode(reply))).collect();
         let requests_pinned = [
-            "259b6e5eac9581b4",
+            "05899e5f8df88995",
             "aa347334e554da49",
             "cac896d775ead689",
             "7dd8421176b80fa8",
@@ -315,7 +315,7 @@ mod tests {
         ];
         let replies_pinned = [
             "b63f872ca096e1f1",
-            "53d73443a27f8a16",
+            "dadbd7f56ac66bf5",
             "658cee092e6e6995",
             "023b8347e8d5e0ba",
             "8cb54447b9118691",

@@ -349,6 +349,16 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_a_token_is_pinned() {
+        let tokens = stream_at(5);
+        tokens.push(&token(5));
+        let Ok(Next::Item(page, _)) = tokens.now().1.ring.next(Cursor(0)) else { panic!("it was pushed") };
+        let hash = wallet::digest::sha256("golden", &[&page.head.encode(), &page.payload]).to_string();
+        assert_eq!(&hash[..16], "a154171454f3ff4f");
+        assert_eq!(EmittedToken::of_page(&page), Some(token(5)));
+    }
+
+    #[test]
     fn the_laws_of_streams_hold_for_those_who_read_it() {
         let mut open = |descriptor: &Descriptor, Limits { pages, payload_bytes }: Limits| {
             let writer = RingStream::new(descriptor.clone(), RingOptions { pages, payload_bytes });
