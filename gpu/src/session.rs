@@ -69,9 +69,9 @@ impl Engine {
     /// is computed from the tokens.
     ///
     /// # Errors
-    /// [`Refusal::PromptEmpty`], [`Refusal::PromptTooLong`], [`Refusal::TokenUnknown`], [`Refusal::PoolExhausted`], [`Refusal::PoolTooSmall`],
-    /// [`Refusal::SequenceExists`], [`Refusal::SamplingInvalid`], [`Refusal::ContinuationInvalid`],
-    /// [`Refusal::PagesMismatch`].
+    /// [`Refusal::PromptEmpty`], [`Refusal::PromptTooLong`], [`Refusal::TokenUnknown`], [`Refusal::PoolExhausted`],
+    /// [`Refusal::PoolTooSmall`], [`Refusal::SequenceExists`], [`Refusal::SamplingInvalid`],
+    /// [`Refusal::ContinuationInvalid`], [`Refusal::PagesMismatch`].
     pub fn start<P: AsRef<[u8]>>(
         &mut self,
         id: SequenceId,

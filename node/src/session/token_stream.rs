@@ -214,7 +214,8 @@ impl TokenStream {
 /// What was said to a client is not printed.
 impl fmt::Debug for TokenStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TokenStream({} to {})", self.read().first, self.next())
+        let TokensReply { first, next, .. } = self.stand();
+        write!(f, "TokenStream({first} to {next})")
     }
 }
 
