@@ -259,15 +259,24 @@ async fn a_closing_block_that_a_carrier_made_final_is_shown_blamed_archived_and_
     let proposal = cluster.pass(1, suspend(4)).await;
     cluster.settle().await;
     cluster.board.isolate(node(3));
-    // Nobody hears that anybody finalizes the block of this height.
-    let closing = cluster.replica(0).state().height.next().expect("small");
-    cluster.board.lie(move |_, _, request| {
-        let PeerRequest::Votes(words) = request else { return };
-        let is_of_it = |word: &Word| match word {
-            Word::Vote(vote) => vote.statement.kind == VoteKind::Finalize && vote.statement.height == closing,
-            Word::Nullify { .. } => false,
-        };
-        words.retain(|word| !is_of_it(word));
+    // Nobody hears that anybody finalizes the block that ends the epoch, wherever in the log it comes to stand.
+    let closed = AtomicU64::new(u64::MAX);
+    cluster.board.lie(move |_, _, request| match request {
+        PeerRequest::Append { rpc, .. } => {
+            let enacts = |entry: &Entry| matches!(entry.body.event, Event::ProposalEnacted(_));
+            let blocks = rpc.entries.iter().filter_map(|entry| block_of(entry.clone()));
+            if let Some(block) = blocks.filter(|block| block.entries.iter().any(enacts)).last() {
+                closed.store(block.header.height.get(), Ordering::Relaxed);
+            }
+        }
+        PeerRequest::Votes(words) => words.retain(|word| match word {
+            Word::Vote(vote) => {
+                vote.statement.kind != VoteKind::Finalize
+                    || vote.statement.height.get() != closed.load(Ordering::Relaxed)
+            }
+            Word::Nullify { .. } => true,
+        }),
+        _ => {}
     });
     cluster.enact(1, proposal).await;
     cluster.finalize(0, 2).await;
@@ -277,6 +286,7 @@ async fn a_closing_block_that_a_carrier_made_final_is_shown_blamed_archived_and_
     cluster.finalize(3, 2).await;
     cluster.settle().await;
     let hand_over = |of: u32| cluster.replica(of).store().hand_overs(1).expect("reads").remove(0);
+    let closing = hand_over(0).closing.height;
     for of in 0..OPERATORS {
         assert_eq!(hand_over(of).closing.height, closing);
         assert!(!hand_over(of).proof.carriers.is_empty(), "node {of} was shown the carriers");
