@@ -7,6 +7,7 @@ mod admin;
 mod archive;
 pub(crate) mod auth;
 mod connection;
+mod credits;
 mod evidence;
 mod final_log;
 mod governance;
@@ -254,6 +255,7 @@ fn public(api: Api) -> Router {
         promises::router(),
         models::router(),
         re_geneses::router(),
+        credits::router(),
         snapshot::router(),
         state::router(),
     ];

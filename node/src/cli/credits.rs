@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, fmt, fs, path::PathBuf};
 use clap::Subcommand;
 use genesis::{Consortium, Node};
 use ledger::{
-    credits::{self, Award, Earned, rederive},
+    credits::{self, Award, Earned, Lot, rederive},
     event::Entry,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use wallet::{
     digest::Digest,
@@ -19,9 +19,6 @@ use super::{
     Failure, Output,
     client::{Client, ClientArguments},
 };
-
-/// Entries that are asked for at once.
-const ENTRIES_MAX: u64 = 256;
 
 /// Show credits, or compute them anew.
 #[derive(Debug, Subcommand)]
@@ -63,21 +60,13 @@ struct Credits {
 struct Account {
     node: String,
     balance: u64,
-    lots: Vec<PaidLot>,
-    unpaid: Vec<Unpaid>,
+    lots: Vec<Lot>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct PaidLot {
-    entry: Digest,
-    amount: u64,
-    expires_at: BlockHeight,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Unpaid {
-    entry: Digest,
-    reason: Value,
+/// A line of `/ledger/v1/credits/awards`.
+#[derive(Deserialize)]
+struct Awarded {
+    award: Award,
 }
 
 /// A line of `/ledger/v1/entries`.
@@ -102,47 +91,72 @@ async fn compare(client: &Client, consortium: &Consortium) -> Result<Output, Fai
         let detail = format!("stated {}, derived {}", json!(stated), json!(derived));
         return Err(Failure::new("N-540", "the node's credits are not those that its entries give", detail));
     }
-    Ok(Output::new(&Rederived { rederived: true, entries: entries.len(), awards: awards.len(), credits: derived }))
+    let key = |award: &Award| (award.wallet, award.epoch);
+    let told: Vec<Awarded> = pages(client, "/ledger/v1/credits/awards", "awards").await?;
+    let told = told.into_iter().map(|Awarded { award }| award).filter(|award| award.at <= stated.height);
+    let told: BTreeMap<_, _> = told.map(|award| (key(&award), award)).collect();
+    if let Some(award) = told.values().chain(awards.values()).find(|of| told.get(&key(of)) != awards.get(&key(of))) {
+        let detail = format!("wallet {}, epoch {}", award.wallet.0, award.epoch);
+        return Err(Failure::new("N-540", "the node's awards are not those that its entries give", detail));
+    }
+    let mut unpaid = BTreeMap::new();
+    for award in awards.values() {
+        if let Earned::Nothing(reason) = award.earned {
+            *unpaid.entry(format!("{reason:?}")).or_default() += 1;
+        }
+    }
+    let paid = awards.len() - unpaid.values().sum::<usize>();
+    let (entries, awards) = (entries.len(), awards.len());
+    Ok(Output::new(&Rederived { rederived: true, entries, awards, paid, unpaid, credits: derived }))
 }
 
 /// All entries up to `until`, in their order. Each must have the id under which it was given out.
 async fn entries(client: &Client, until: BlockHeight) -> Result<Vec<(BlockHeight, Entry)>, Failure> {
-    let mut entries = Vec::new();
+    let lines: Vec<Line> = pages(client, "/ledger/v1/entries", "entries").await?;
+    let checked = lines.into_iter().map(|Line { height, id, entry }| {
+        let height = height.filter(|_| entry.id() == id);
+        let height = height.ok_or_else(|| Failure::new("N-542", "an entry is not the one that its id names", id))?;
+        Ok((height, entry))
+    });
+    let in_order = checked.collect::<Result<Vec<_>, Failure>>()?.into_iter();
+    Ok(in_order.take_while(|(height, _)| *height <= until).collect())
+}
+
+/// A whole list that a node gives in pages.
+async fn pages<T: DeserializeOwned>(client: &Client, path: &str, name: &str) -> Result<Vec<T>, Failure> {
+    let (mut from, mut all) = (0, Vec::new());
     loop {
-        let path = format!("/ledger/v1/entries?from={}&count={ENTRIES_MAX}", entries.len());
-        let lines: Vec<Line> = client.get(&path).await?;
-        let count = lines.len();
-        for Line { height, id, entry } in lines {
-            let height = height.filter(|_| entry.id() == id);
-            let height =
-                height.ok_or_else(|| Failure::new("N-542", "an entry is not the one that its id names", id))?;
-            if height > until {
-                return Ok(entries);
-            }
-            entries.push((height, entry));
-        }
-        if count == 0 {
-            return Ok(entries);
+        let mut page: Value = client.get(&format!("{path}?from={from}")).await?;
+        let told = serde_json::from_value::<Vec<T>>(page.get_mut(name).map(Value::take).unwrap_or_default());
+        all.extend(told.map_err(|error| {
+            Failure::new("N-161", format!("the node's answer is not what was asked for: {error}"), path)
+        })?);
+        let (next, size) = (page["next"].as_u64(), page["size"].as_u64());
+        match next.filter(|next| *next > from && Some(*next) < size) {
+            Some(next) => from = next,
+            None => return Ok(all),
         }
     }
 }
 
 fn accounts<'a>(nodes: &[Node], awards: impl Iterator<Item = &'a Award>, height: BlockHeight) -> Credits {
-    let nodes = nodes.iter().zip((0..).map(NodeId::new));
-    let empty = |name: String| Account { node: name, balance: 0, lots: Vec::new(), unpaid: Vec::new() };
-    let mut accounts: BTreeMap<NodeId, Account> = nodes.map(|(node, id)| (id, empty(node.name.to_string()))).collect();
+    let mut lots: BTreeMap<NodeId, BTreeMap<BlockHeight, u64>> = BTreeMap::new();
     for award in awards {
-        let Some(account) = accounts.get_mut(&award.node) else { continue };
-        match award.earned {
-            Earned::Lot(lot) if lot.expires_at > height => {
-                account.balance = account.balance.saturating_add(lot.amount);
-                account.lots.push(PaidLot { entry: award.entry, amount: lot.amount, expires_at: lot.expires_at });
-            }
-            Earned::Lot(_) => {}
-            Earned::Nothing(reason) => account.unpaid.push(Unpaid { entry: award.entry, reason: json!(reason) }),
+        if let Earned::Lot(Lot { amount, expires_at }) = award.earned
+            && expires_at > height
+        {
+            let merged = lots.entry(award.node).or_default().entry(expires_at).or_default();
+            *merged = merged.saturating_add(amount);
         }
     }
-    Credits { accounts: accounts.into_values().collect(), height }
+    let nodes = nodes.iter().zip((0..).map(NodeId::new));
+    let accounts = nodes.map(|(node, id)| {
+        let lots = lots.remove(&id).unwrap_or_default();
+        let lots: Vec<Lot> = lots.into_iter().map(|(expires_at, amount)| Lot { amount, expires_at }).collect();
+        let balance = lots.iter().fold(0, |sum: u64, lot| sum.saturating_add(lot.amount));
+        Account { node: node.name.to_string(), balance, lots }
+    });
+    Credits { accounts: accounts.collect(), height }
 }
 
 fn read_genesis(file: &PathBuf) -> Result<Consortium, Failure> {
@@ -155,10 +169,7 @@ impl Credits {
     /// The order of lots says nothing.
     fn sorted(&self) -> Self {
         let mut sorted = self.clone();
-        for account in &mut sorted.accounts {
-            account.lots.sort();
-            account.unpaid.sort_by_key(|unpaid| unpaid.entry);
-        }
+        sorted.accounts.iter_mut().for_each(|account| account.lots.sort_by_key(|lot| lot.expires_at));
         sorted
     }
 }
@@ -166,10 +177,8 @@ impl Credits {
 impl fmt::Display for Credits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "credits at height {}", self.height)?;
-        for Account { node, balance, lots, unpaid } in &self.accounts {
-            write!(f, "\n{node:16} {balance:>8}  {} lots, {} moves that earned nothing", lots.len(), unpaid.len())?;
-        }
-        Ok(())
+        let mut each = self.accounts.iter();
+        each.try_for_each(|Account { node, balance, lots }| write!(f, "\n{node:16} {balance:>8}  {} lots", lots.len()))
     }
 }
 
@@ -178,13 +187,21 @@ struct Rederived {
     rederived: bool,
     entries: usize,
     awards: usize,
+    /// Hops that earned credits.
+    paid: usize,
+    /// And those that did not, by why.
+    unpaid: BTreeMap<String, usize>,
     #[serde(flatten)]
     credits: Credits,
 }
 
 impl fmt::Display for Rederived {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} entries give {} awards, and the node's accounts are the same", self.entries, self.awards)?;
+        let Self { entries, awards, paid, .. } = self;
+        writeln!(
+            f,
+            "{entries} entries give {awards} awards, {paid} of them credits; the node's accounts are the same"
+        )?;
         self.credits.fmt(f)
     }
 }

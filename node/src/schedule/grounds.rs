@@ -5,17 +5,14 @@
 //! Whoever made a decision cannot make others keep much, wait for long or forget what is not its own: what is kept is
 //! small and stands under its name, few are waited for at a time, and for a day.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+mod missing;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use ledger::{
     block::FinalBlock,
     bundle::{Grounds, anchored},
-    event::Event,
     shell::fault::Fault,
 };
 use scheduler::decision::Decision;
@@ -24,9 +21,10 @@ use wallet::{
     codec,
     digest::Digest,
     grant::WalletAddress,
-    units::{BlockHeight, NodeId, Timestamp},
+    units::{BlockHeight, NodeId},
 };
 
+use self::missing::{Missing, Unread, Wanted};
 use super::{
     Shared, blocking,
     messages::{DECISIONS_MAX, GROUNDS_BYTES_MAX, GroundsReply, GroundsRequest},
@@ -36,27 +34,10 @@ use crate::peer::{PeerFault, SessionReply, SessionRequest};
 
 /// How long another node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// When a decision is asked for after an offer named it: it is anchored by then. Doubles up to [`AGAIN_AFTER_MAX`].
-const AGAIN_AFTER_MIN: Duration = Duration::from_secs(4);
-const AGAIN_AFTER_MAX: Duration = Duration::from_secs(300);
-/// How long after the offer a decision is asked for, by the times of blocks, in ms.
-const ASKED_FOR_MS: u64 = 24 * 60 * 60 * 1000;
-/// Decisions of one node that are waited for at most. What it names beyond that is not collected.
-const WANTED_MAX: usize = 256;
 /// Blocks without a decision after which it is written down how far they were read.
 const READ_AGAIN_MAX: u64 = 1_000;
-
-/// A decision that an offer names.
-#[derive(Clone, Copy, Debug)]
-struct Wanted {
-    by: NodeId,
-    decision: Digest,
-    wallet: WalletAddress,
-    height: BlockHeight,
-    time: Timestamp,
-    tries: u32,
-    due: Instant,
-}
+/// Blocks that are read again at a time, between two looks at all else.
+const AT_ONCE: u64 = 32;
 
 /// Collects the decisions of others, for as long as the node runs.
 pub(super) async fn collect(shared: Arc<Shared>) {
@@ -68,15 +49,16 @@ pub(super) async fn collect(shared: Arc<Shared>) {
 
 /// What came of a question: none if nothing is to be kept.
 type Answered = (Wanted, Result<Option<Told>, Refusal>);
+/// Blocks in which offers of a node are to be found again.
+type Again = Result<(NodeId, Vec<FinalBlock>), Fault>;
 
 struct Collector {
     shared: Arc<Shared>,
-    wanted: BTreeMap<NodeId, Vec<Wanted>>,
-    /// Questions under way, at most one about each node's decisions: a silent one holds up nobody else's.
+    missing: Missing,
     asking: FuturesUnordered<BoxFuture<'static, Answered>>,
-    asked: BTreeMap<NodeId, Wanted>,
-    /// Up to there the blocks were read, and up to there all that they name is here or given up.
-    read: BlockHeight,
+    /// One at a time.
+    reading: FuturesUnordered<BoxFuture<'static, Again>>,
+    /// Up to there it is written down that all is here or given up.
     collected: BlockHeight,
 }
 
@@ -86,10 +68,12 @@ impl Collector {
         let collected = replica.store().grounds_collected()?;
         let Some(from) = collected.next() else { return Ok(()) };
         let mut blocks = std::pin::pin!(replica.subscribe(from));
-        let (wanted, asking, asked) = Default::default();
-        let mut collector = Self { shared, wanted, asking, asked, read: collected, collected };
+        let missing = Missing::after(collected, shared.node.me);
+        let (asking, reading) = Default::default();
+        let mut collector = Self { shared, missing, asking, reading, collected };
         loop {
-            let due = collector.due();
+            collector.read_again();
+            let due = collector.missing.due();
             tokio::select! {
                 block = blocks.next() => match block {
                     Some(block) => collector.read(&block?).await?,
@@ -97,71 +81,67 @@ impl Collector {
                 },
                 Some((wanted, answer)) = collector.asking.next() => collector.on_answer(wanted, answer).await?,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => collector.ask(),
+                Some(again) = collector.reading.next() => collector.take_up(again?).await?,
             }
         }
     }
 
     async fn read(&mut self, block: &FinalBlock) -> Result<(), Fault> {
-        let header = &block.block.header;
-        for entry in &block.block.entries {
-            let Event::MigrationOffered(offer) = &entry.body.event else { continue };
-            // Its own log is this node's to keep.
-            let by = entry.body.author;
-            let wanted = self.wanted.entry(by).or_default();
-            if by == self.shared.node.me || wanted.len() >= WANTED_MAX {
-                continue;
-            }
-            let (decision, wallet, due) = (offer.decision, offer.wallet, Instant::now() + AGAIN_AFTER_MIN);
-            wanted.push(Wanted { by, decision, wallet, height: header.height, time: header.time, tries: 0, due });
-        }
-        self.read = header.height;
-        let behind = self.finished().get().saturating_sub(self.collected.get());
-        if behind >= READ_AGAIN_MAX { self.keep(None).await } else { Ok(()) }
+        self.missing.read(&block.block, Instant::now());
+        self.keep(None).await
     }
 
-    /// When somebody is to be asked next.
-    fn due(&self) -> Option<Instant> {
-        let free = self.wanted.iter().filter(|(by, _)| !self.asked.contains_key(by));
-        free.flat_map(|(_, wanted)| wanted).map(|wanted| wanted.due).min()
+    /// Begins to read the next blocks again for whose offers there is room now.
+    fn read_again(&self) {
+        let Some(Unread { by, from, to }) = self.missing.unread().filter(|_| self.reading.is_empty()) else { return };
+        let store = self.shared.node.replica.store().clone();
+        let read = blocking(move || {
+            let heights = from.get()..=to.get().min(from.get().saturating_add(AT_ONCE - 1));
+            let block = |height| {
+                let missing = || Fault::Missing { store: "final", what: format!("block {height}") };
+                store.block(BlockHeight::new(height))?.ok_or_else(missing)
+            };
+            Ok::<_, Fault>((by, heights.map(block).collect::<Result<Vec<_>, Fault>>()?))
+        });
+        self.reading.push(read.boxed());
     }
 
-    /// Asks for what is due.
-    fn ask(&mut self) {
+    async fn take_up(&mut self, (by, blocks): (NodeId, Vec<FinalBlock>)) -> Result<(), Fault> {
         let now = Instant::now();
-        for (by, wanted) in &mut self.wanted {
-            if self.asked.contains_key(by) {
-                continue;
-            }
-            let Some(at) = wanted.iter().position(|wanted| wanted.due <= now) else { continue };
-            let (wanted, shared) = (wanted.swap_remove(at), self.shared.clone());
-            self.asked.insert(*by, wanted);
-            let asking = async move { (wanted, shared.collected(&wanted).await) };
-            self.asking.push(asking.boxed());
-        }
-    }
-
-    async fn on_answer(&mut self, mut wanted: Wanted, answer: Result<Option<Told>, Refusal>) -> Result<(), Fault> {
-        self.asked.remove(&wanted.by);
-        match answer {
-            Ok(Some(Told::Anchored(grounds))) => return self.keep(Some((wanted.by, grounds))).await,
-            Ok(None) => {}
-            Ok(Some(Told::Alone(_))) | Err(_) => {
-                let age = self.shared.node.replica.state().time.get().saturating_sub(wanted.time.get());
-                if age > ASKED_FOR_MS {
-                    let Wanted { by, decision, .. } = wanted;
-                    tracing::warn!(node = %by, %decision, "nobody hands out this decision: given up");
-                } else {
-                    wanted.tries += 1;
-                    wanted.due = Instant::now() + AGAIN_AFTER_MAX.min(AGAIN_AFTER_MIN * (1 << wanted.tries.min(7)));
-                    self.wanted.entry(wanted.by).or_default().push(wanted);
-                }
+        for block in &blocks {
+            if !self.missing.read_again(by, &block.block, now) {
+                break;
             }
         }
         self.keep(None).await
     }
 
+    /// Asks for what is due.
+    fn ask(&mut self) {
+        for wanted in self.missing.ask(Instant::now()) {
+            let shared = self.shared.clone();
+            self.asking.push(async move { (wanted, shared.collected(&wanted).await) }.boxed());
+        }
+    }
+
+    async fn on_answer(&mut self, wanted: Wanted, answer: Result<Option<Told>, Refusal>) -> Result<(), Fault> {
+        let by = wanted.by;
+        let found = match answer {
+            Ok(Some(Told::Alone(_))) | Err(_) => {
+                self.missing.not_found(by, self.shared.node.replica.state().time, Instant::now());
+                None
+            }
+            Ok(told) => {
+                self.missing.found(by);
+                told.map(|told| (by, told.into()))
+            }
+        };
+        self.keep(found).await
+    }
+
+    /// Writes down what was found, and now and then how far all is here.
     async fn keep(&mut self, found: Option<(NodeId, Grounds)>) -> Result<(), Fault> {
-        let collected = self.finished();
+        let collected = self.missing.complete_to();
         let behind = collected.get().saturating_sub(self.collected.get());
         if found.is_none() && behind < READ_AGAIN_MAX {
             return Ok(());
@@ -169,13 +149,6 @@ impl Collector {
         self.collected = collected;
         let store = self.shared.node.replica.store().clone();
         blocking(move || store.keep_grounds(found.as_slice(), collected)).await
-    }
-
-    /// Up to there nothing is missing.
-    fn finished(&self) -> BlockHeight {
-        let missing = self.wanted.values().flatten().chain(self.asked.values());
-        let first = missing.map(|wanted| wanted.height).min();
-        first.map_or(self.read, |height| BlockHeight::new(height.get().saturating_sub(1)))
     }
 }
 
@@ -294,6 +267,7 @@ fn is_kept(grounds: &Grounds, wallet: WalletAddress) -> bool {
 #[cfg(test)]
 mod tests {
     use scheduler::{decision::LogHead, thresholds::Thresholds, tick::Scheduler};
+    use wallet::units::Timestamp;
 
     use super::*;
     use crate::schedule::samples;
