@@ -143,6 +143,13 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Se
     }
 }
 
+/// Runs a command as the program does that is called with these words.
+#[cfg(test)]
+pub(crate) async fn run(words: impl IntoIterator<Item = String>) -> Result<Output, Failure> {
+    let words = ["batchmind".to_owned()].into_iter().chain(words);
+    CommandLine::try_parse_from(words).expect("it parses").command.run().await
+}
+
 /// From now on this process logs to standard error, what `BATCHMIND_LOG` says.
 pub fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("BATCHMIND_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
