@@ -19,6 +19,8 @@ mod keys;
 mod ledger;
 mod node;
 mod output;
+#[cfg(test)]
+mod pages;
 mod progress;
 mod re_geneses;
 mod scheduler;
