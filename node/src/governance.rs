@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use ledger::{
     event::{Entry, EntryBody, Event},
     governance::{ProposalEnacted, Turns},
+    shell::replica::{EntryStatus, SubmitError},
 };
 use tokio::{
     sync::Mutex,
@@ -48,12 +49,26 @@ pub fn decode(bytes: &[u8]) -> Result<Event, NotGovernance> {
     }
 }
 
-/// The entry of this node that carries `event`. The same event gives the same entry, so that it can be sent again.
-pub fn entry(node: &NodeContext, event: Event) -> Entry {
+/// The entry of this node that carries `event`, which anybody may have brought: this node signs what the rules take now, and
+/// nothing else. The same event gives the same entry, so that it can be sent again.
+///
+/// # Errors
+/// [`SubmitError`] if a rule refuses it, or the replica stopped.
+pub fn entry(node: &NodeContext, event: Event) -> Result<Entry, SubmitError> {
+    let body = body(node, event);
+    match node.replica.status(body.id()) {
+        EntryStatus::Unknown | EntryStatus::Refused(_) => node.replica.check(body.clone())?,
+        // It was taken once already.
+        EntryStatus::Submitted | EntryStatus::Ordered | EntryStatus::Final(_) => {}
+    }
+    Ok(body.sign(node.key(), None))
+}
+
+fn body(node: &NodeContext, event: Event) -> EntryBody {
     let named = sha256("batchmind/v1/node/governance", &[&codec::encode(&event)]);
     let mut nonce = [0; 16];
     nonce.copy_from_slice(&named.as_bytes()[..16]);
-    EntryBody { consortium: node.consortium.id(), author: node.me, nonce, event }.sign(node.key(), None)
+    EntryBody { consortium: node.consortium.id(), author: node.me, nonce, event }
 }
 
 /// The service that enacts. Clones are one service.
@@ -90,7 +105,8 @@ async fn enact_forever(node: Arc<NodeContext>) {
 }
 
 fn enact(node: &NodeContext, proposal: Digest) {
-    match node.replica.submit(entry(node, Event::ProposalEnacted(ProposalEnacted { proposal }))) {
+    let event = Event::ProposalEnacted(ProposalEnacted { proposal });
+    match entry(node, event).and_then(|entry| node.replica.submit(entry)) {
         Ok(submission) => tracing::info!(%proposal, entry = %submission.id, "a proposal passed; it is enacted"),
         // Somebody else may have been first, or what it changes is no longer as it was.
         Err(error) => tracing::warn!(%proposal, %error, "a proposal passed and cannot be enacted now"),

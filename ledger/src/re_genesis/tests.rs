@@ -361,7 +361,7 @@ fn sign_again(hand_over: &mut HandOver) {
     hand_over.proof.certificate.block = header.digest();
     hand_over.proof.certificate.height = header.height;
     for (node, signature) in &mut hand_over.proof.certificate.signatures {
-        *signature = sign(header, &operator_key(node.get()));
+        *signature = sign(header, &operator_key(node.get())).expect("a key in memory signs");
     }
 }
 

@@ -1,6 +1,6 @@
-//! Backup: the final chain of a running node as an [archive](crate::archive).
+//! Backup: the final chain of a running or stopped node as an [archive](crate::archive).
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use genesis::Consortium;
 use wallet::units::BlockHeight;
@@ -85,6 +85,23 @@ fn index_of(log: &LogStore, block: &Block, index: u64) -> Result<u64, Fault> {
 }
 
 impl Backup {
+    /// The archive of what is final in the ledger of a stopped node, up to the same block as [`Replica::backup`].
+    ///
+    /// # Errors
+    /// [`Fault`] if there is no ledger in `folder`, the node runs, or the disk cannot give it.
+    pub fn of_stopped(folder: &Path, consortium: Arc<Consortium>) -> Result<Self, Fault> {
+        let (finals, log) = (folder.join("final"), folder.join("log"));
+        // Opening a store would make it.
+        for (store, path) in [("final", &finals), ("log", &log)] {
+            if !path.exists() {
+                return Err(Fault::Missing { store, what: path.display().to_string() });
+            }
+        }
+        let (store, _) = FinalStore::open(finals, &consortium)?;
+        let end = end_of(&store, &LogStore::open(log)?)?;
+        Ok(Self { store, consortium, end, next: Piece::Head })
+    }
+
     /// Of how many blocks it is.
     pub fn blocks(&self) -> u64 {
         self.end.height.get()

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     block::FinalBlock,
-    event::Entry,
+    event::{Entry, EntryBody},
     evidence::{Promised, Receipt},
     execute::Executed,
     refusal::Refusal,
@@ -156,6 +156,16 @@ impl Replica {
         shared.check_all(&new)?;
         shared.outbox.add_all(new);
         Ok(submissions)
+    }
+
+    /// Whether the final state takes what `body` says now, for a node that is asked to sign what somebody else says. Unlike
+    /// [`Replica::submit`] this refuses also what may be taken later: what is submitted is kept until it is taken.
+    ///
+    /// # Errors
+    /// [`SubmitError`] if a rule refuses it, or the replica stopped.
+    pub fn check(&self, body: EntryBody) -> Result<(), SubmitError> {
+        self.shared.check_running()?;
+        Ok(self.shared.check_unsigned(body)?)
     }
 
     /// Waits until an entry is final. Without a submission here it waits for somebody else's.

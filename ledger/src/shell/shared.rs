@@ -39,7 +39,7 @@ use crate::{
     apply::BlockContext,
     block::epoch_of,
     checks::Remembered,
-    event::Entry,
+    event::{Entry, EntryBody},
     execute::Executed,
     finality::{Input, Status},
     hand_over::ClosingProof,
@@ -138,6 +138,12 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Whether the final state takes `body` as it is, whoever signs it.
+    pub(crate) fn check_unsigned(&self, body: EntryBody) -> Result<(), Refusal> {
+        let (state, at) = self.next();
+        state.check_unsigned(&self.consortium, body, at, &*self.checks)
     }
 
     /// The final state, and where the next block would stand.

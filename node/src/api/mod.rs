@@ -76,7 +76,7 @@ use rate::Shares;
 use refusal::Refusal;
 
 /// The admin socket in the node's folder.
-const SOCKET: &str = "admin.sock";
+pub(crate) const SOCKET: &str = "admin.sock";
 
 /// How long finality may be late before the node is not ready.
 const LATE_MS: u64 = 5_000;
@@ -266,7 +266,7 @@ fn public(api: Api) -> Router {
 
 /// The Unix socket's paths.
 fn private(api: Api) -> Router {
-    counted(bounded(admin::router()), api)
+    counted(bounded(admin::router().merge(governance::admin_router())), api)
 }
 
 fn bounded(router: Router<Api>) -> Router<Api> {

@@ -213,4 +213,10 @@ refusals! {
     /// As many archives are sent as may be at a time.
     #[code("N-554", SERVICE_UNAVAILABLE, retry = true)] #[error("this node is sending as many archives as it may")]
     ArchivesBusy
+    /// A body that needs no key takes too long.
+    #[code("N-621", REQUEST_TIMEOUT, retry = true)] #[error("the body was not whole within {seconds} s")]
+    BodyLate {
+        /// How long it may take.
+        seconds: u64,
+    }
 }

@@ -19,6 +19,8 @@ mod keys;
 mod ledger;
 mod node;
 mod output;
+#[cfg(test)]
+mod pages;
 mod progress;
 mod re_geneses;
 mod scheduler;
@@ -141,6 +143,13 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Se
         Ok(result) => result,
         Err(error) => Err(Failure::new("N-154", error, "a command")),
     }
+}
+
+/// Runs a command as the program does that is called with these words.
+#[cfg(test)]
+pub(crate) async fn run(words: impl IntoIterator<Item = String>) -> Result<Output, Failure> {
+    let words = ["batchmind".to_owned()].into_iter().chain(words);
+    CommandLine::try_parse_from(words).expect("it parses").command.run().await
 }
 
 /// From now on this process logs to standard error, what `BATCHMIND_LOG` says.

@@ -1,6 +1,7 @@
 //! The ledger of a node that joins, fetched from several running nodes at once over HTTP: `ledger::shell::join` asks,
 //! checks and stores.
 
+mod members;
 pub mod request;
 mod source;
 
@@ -11,7 +12,10 @@ use ledger::shell::{
     restore::RestoreFault,
 };
 
-pub use self::source::{Asker, Source};
+pub use self::{
+    members::addresses,
+    source::{Asker, Source},
+};
 pub use join::{Dropped, Made, Order, Step};
 
 use crate::cli::Failure;

@@ -1,5 +1,6 @@
 //! Joining from whole nodes over real sockets, and from some that lie or fail.
 
+mod members;
 mod requests;
 
 use std::{

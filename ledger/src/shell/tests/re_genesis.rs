@@ -2,10 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use wallet::{
-    digest::Digest,
-    units::{BlockHeight, NodeId},
-};
+use wallet::{digest::Digest, units::NodeId};
 
 use super::{
     backup::archive,
@@ -14,7 +11,7 @@ use super::{
     watch_commits,
 };
 use crate::{
-    archive::{self, ArchiveReader},
+    archive::ArchiveReader,
     block::View,
     certificate::Certificate,
     execute::Executed,
@@ -24,7 +21,9 @@ use crate::{
     re_genesis::{ReGenesisFile, ReGenesisInvalid},
     refusal::Refusal,
     shell::{
+        backup::Backup,
         clock::{Clock as _, SystemClock},
+        fault::Fault,
         files::Files,
         final_store::FinalStore,
         log_store::LogStore,
@@ -87,17 +86,10 @@ async fn halted(finals: u64) -> Cluster {
     cluster
 }
 
-/// The archive of a stopped node, as `ledger backup` would write it.
+/// The archive of a stopped node, as `ledger backup` writes it.
 fn archive_of_stopped(cluster: &Cluster, node: u32) -> Vec<u8> {
-    let (store, tip) = FinalStore::open(cluster.dir(node).join("final"), &cluster.consortium).expect("a good disk");
-    let mut bytes = archive::head(&cluster.consortium);
-    for height in 1..=tip.executed.height.get() {
-        let block = store.block(BlockHeight::new(height)).expect("a good disk").expect("final");
-        bytes.extend(archive::block(block));
-    }
-    let (height, raft_index) = (tip.executed.height, tip.log_id.expect("final").index);
-    bytes.extend(archive::end(archive::End { height, raft_index }));
-    bytes
+    let backup = Backup::of_stopped(cluster.dir(node), cluster.consortium.clone()).expect("a good disk");
+    backup.collect::<Result<Vec<_>, Fault>>().expect("a good disk").concat()
 }
 
 /// What the last final block of a stopped node proves, to who was told of each re-genesis.

@@ -1,0 +1,40 @@
+//! Whom a newcomer asks beside those that it was told of.
+
+use std::collections::BTreeSet;
+
+use ledger::governance::Member;
+use wallet::digest::Digest;
+
+use super::*;
+
+fn set<const N: usize>(urls: [String; N]) -> BTreeSet<String> {
+    urls.into_iter().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_leads_to_all_nodes_that_take_part_also_to_those_that_joined_later() {
+    let testbed = testbed(true).await;
+    let genesis = testbed.node(0).sessions().context().consortium.id();
+    let later = "http://127.0.0.1:2".to_owned();
+    // In the name of node 0, which is not told of itself.
+    let found = addresses(&[honest(&testbed, 1)], &genesis, &[]).await;
+    assert_eq!(found, set([url(&testbed, 1), later]));
+    testbed.decide(0, vec![Action::Remove(Member::Node(NodeId::new(2)))]).await;
+    testbed.until(1, |members| !members.speaks(NodeId::new(2))).await;
+    assert_eq!(addresses(&[honest(&testbed, 1)], &genesis, &[]).await, set([url(&testbed, 1)]), "it left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_nothing_proves_is_not_asked() {
+    let testbed = testbed(true).await;
+    let genesis = testbed.node(0).sessions().context().consortium.id();
+    let honest = honest(&testbed, 1);
+    let flipping = meddled(&testbed, 1, |_, _, bytes| flipped(&bytes)).await;
+    // The record of one node in the place of another's.
+    let first = Bytes::from(honest.get("/ledger/v1/snapshot/nodes/0".to_owned()).await.expect("it is there"));
+    let repeating = meddled(&testbed, 1, move |_, _, _| Some(first.clone())).await;
+    assert_eq!(addresses(&[flipping.clone()], &genesis, &[]).await, BTreeSet::new());
+    assert_eq!(addresses(&[repeating], &genesis, &[]).await, BTreeSet::new());
+    assert_eq!(addresses(&[honest.clone()], &Digest::ZERO, &[]).await, BTreeSet::new(), "another consortium");
+    assert!(!addresses(&[flipping, honest], &genesis, &[]).await.is_empty(), "one honest node is enough");
+}
