@@ -89,6 +89,9 @@ enum Command {
     /// Runs one session of a bench or test; what drives it starts it
     #[command(hide = true)]
     SessionRunner(crate::bench::sessions::RunnerArgs),
+    /// Is one end of a bench's transfer; the bench starts it
+    #[command(hide = true)]
+    TransferSide(crate::bench::transfer::TransferSideArgs),
     #[command(subcommand)]
     Wallet(wallet::Command),
 }
@@ -131,6 +134,10 @@ impl Command {
                     run.map(|()| Output::new(&String::new())).map_err(|fault| Failure::new("N-171", fault, "session"))
                 })
                 .await
+            }
+            Self::TransferSide(args) => {
+                let run = crate::bench::transfer::run_side(args).await;
+                run.map(|()| Output::new(&String::new())).map_err(|fault| Failure::new("N-171", fault, "transfer"))
             }
             Self::Wallet(command) => command.run().await,
         }
