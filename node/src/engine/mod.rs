@@ -151,11 +151,6 @@ impl EngineHandle {
         self.model.stream_descriptor()
     }
 
-    /// Tokens to text, for one session.
-    pub fn text_decoder(&self, sampling: &gpu::SamplingParams) -> TextDecoder {
-        TextDecoder { model: self.model.clone(), text: TextStream::new(&sampling.stop) }
-    }
-
     /// The most tokens that a prompt may have.
     pub fn prompt_tokens_max(&self) -> usize {
         self.model.config().positions_max - 1
@@ -248,17 +243,6 @@ impl EngineHandle {
         self.connection.tell(Request::Release { sequence: id });
     }
 
-    /// The tail of a parked session as a page of its wallet, head included; empty if it ends on a page's edge.
-    ///
-    /// # Errors
-    /// [`wallet::refusal::Refusal::PageMalformed`].
-    pub fn tail_page(&self, parked: &Parked, key: &PageHashKey) -> Result<Vec<u8>, wallet::refusal::Refusal> {
-        let Some(tail) = &parked.tail else { return Ok(Vec::new()) };
-        let index = PageIndex::new(u64::from(parked.full_pages));
-        let page = Page::new(&self.stream(), index, u16::from(tail.rows), &tail.payload, Some(key))?;
-        Ok(page.as_bytes().to_vec())
-    }
-
     /// Evicts up to `count` idle blocks of the prefix cache.
     pub async fn evict_prefix_cache(&self, count: usize) -> usize {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
@@ -269,7 +253,25 @@ impl EngineHandle {
     }
 }
 
+impl Parked {
+    /// The page after the full ones as a page of its wallet's `stream`, head included; empty if there is none.
+    ///
+    /// # Errors
+    /// [`wallet::refusal::Refusal::PageMalformed`].
+    pub fn tail_page(&self, stream: &StreamDescriptor, key: &PageHashKey) -> Result<Vec<u8>, wallet::refusal::Refusal> {
+        let Some(tail) = &self.tail else { return Ok(Vec::new()) };
+        let index = PageIndex::new(u64::from(self.full_pages));
+        let page = Page::new(stream, index, u16::from(tail.rows), &tail.payload, Some(key))?;
+        Ok(page.as_bytes().to_vec())
+    }
+}
+
 impl TextDecoder {
+    /// For one session.
+    pub fn new(model: &Arc<Model>, sampling: &gpu::SamplingParams) -> Self {
+        Self { model: model.clone(), text: TextStream::new(&sampling.stop) }
+    }
+
     /// The text that `token` completes. A token that has no text has none.
     pub fn push(&mut self, token: u32) -> String {
         let Some(tokenizer) = self.model.tokenizer() else { return String::new() };

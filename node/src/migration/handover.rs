@@ -74,7 +74,7 @@ impl Actor {
         }
         let keys = self.keys.as_ref().ok_or(Refusal::Unknown)?;
         let (full, tail) = match &parked {
-            Some(parked) => (parked.full_pages, self.context.engine.tail_page(parked, &keys.page_hash)?),
+            Some(parked) => (parked.full_pages, parked.tail_page(&self.context.engine.stream(), &keys.page_hash)?),
             // One that is parked, or waits for room in the engine, gives what is on its disk.
             None => {
                 let (full, stream) = (held.content.pages(), self.context.engine.stream());

@@ -366,11 +366,11 @@ impl Actor {
             pace: Duration::from_millis(u64::from(start.terms.pace_ms)),
         };
         self.input(Input::Ticket(ticket))?;
-        let (dir, engine) = (self.dir.clone(), self.context.engine.clone());
+        let (dir, model) = (self.dir.clone(), self.context.engine.model().clone());
         let (kept_keys, kept_handover) = (keys.clone(), handover.clone());
         let durable = tokio::task::spawn_blocking(move || {
             dir.save_handover(&kept_handover)?;
-            let held = Held::begin(&dir, &kept_keys, start, &tokens, inherited, &engine)?;
+            let held = Held::begin(&dir, &kept_keys, start, &tokens, inherited, &model)?;
             if held.journal().bound().map_err(DiskFault::from)? != journal {
                 return Err(unverified("the tokens are not those of the continuation"));
             }
@@ -476,7 +476,7 @@ impl Inbound {
 }
 
 /// The stream of these full pages.
-fn bound(pages: &[Page]) -> Bound {
+pub(crate) fn bound(pages: &[Page]) -> Bound {
     let mut roots = Accumulator::new();
     pages.iter().for_each(|page| roots.push(page.head()));
     Bound { root: roots.root(), to: roots.len() }

@@ -150,7 +150,7 @@ impl Actor {
         let mut actor = Self::new(sessions, wallet, handoff);
         actor.sequence = Some(sequence);
         actor.dir.save_keys(&keys)?;
-        let held = Held::begin(&actor.dir, &keys, start, &prompt, Inherited::default(), &context.engine)?;
+        let held = Held::begin(&actor.dir, &keys, start, &prompt, Inherited::default(), context.engine.model())?;
         actor.held = Some(held);
         actor.hold(keys);
         actor.submit_creation();
@@ -265,6 +265,7 @@ impl Actor {
 
     /// Learns everything that was final when the node started, then works.
     pub(crate) async fn run_restored(&mut self) {
+        self.count_parked_pages().await;
         let Some(was_behind) = self.until_recovered().await else { return };
         self.learn_what_is_final().await;
         self.caught_up(was_behind);

@@ -2,13 +2,16 @@
 
 use gpu::{
     TailPage,
-    continuation::{Beside, Bound, ContinuationRefusal, EffectId, Flags, SignedContinuation, Standing, Status, Tail},
+    continuation::{
+        Beside, Bound, ContinuationRefusal, EffectId, Flags, Journal, SignedContinuation, Standing, Status, Tail,
+    },
     stream::{Accumulator, Stream as _},
 };
 use wallet::{
+    chain::PageHashKey,
     digest::Digest,
     grant::WalletAddress,
-    identity::PublicKey,
+    identity::{PublicKey, VerifyingKey},
     page::{HEAD_BYTES, Page, StreamDescriptor},
     policy::PolicyCommitment,
     units::KeyEpoch,
@@ -77,7 +80,7 @@ impl Held {
             policy: keys.policy.commitment().0,
             deadline_us: before.deadline_us,
         };
-        let signed = self.start.body(bounds)?.sign(&standing, &keys.holder.key())?;
+        let signed = self.start.body(bounds)?.sign(&standing, self.signer())?;
         Ok(Kept { signed, tail })
     }
 
@@ -96,9 +99,6 @@ impl Held {
     /// All that the continuation refers to is durable before it is: else a crash would leave it without.
     fn keep(&mut self, dir: &SessionDir, keys: &HolderKeys, kept: Kept) -> Result<(), Refusal> {
         self.sync()?;
-        if let Some(kv) = self.kv() {
-            gpu::stream::StreamWriter::sync(kv).map_err(|fault| stream_fault(kv, fault))?;
-        }
         dir.save_continuation(keys, kept.signed.as_bytes())?;
         self.set_kept(kept);
         Ok(())
@@ -161,12 +161,7 @@ impl Held {
     ) -> Vec<u8> {
         let Some(tail) = self.kept_tail().filter(|_| self.is_parked()) else { return Vec::new() };
         let page = dir.load_tail(keys).ok().flatten().unwrap_or_default();
-        let parsed = Page::parse(page.clone(), stream, Some(&keys.page_hash)).ok();
-        let is_it = parsed.is_some_and(|page| {
-            let head = page.head();
-            (head.hash, head.fill, head.position) == (tail.hash, u16::from(tail.rows), full)
-        });
-        if is_it { page } else { Vec::new() }
+        if is_tail(&page, tail, full, stream, &keys.page_hash) { page } else { Vec::new() }
     }
 
     /// The full pages on the disk, as a continuation refers to them.
@@ -180,16 +175,36 @@ impl Held {
     }
 }
 
-/// Reads the continuation that a holder keeps of its session; none if there is none of this wallet and epoch.
+/// Checks the continuation that a holder keeps of its session, signed by `holder`, against the session's journal. None if
+/// it is of another wallet or epoch, or the journal has not all that it refers to.
 ///
 /// # Errors
 /// [`DiskFault`].
-pub(crate) fn load(dir: &SessionDir, keys: &HolderKeys) -> Result<Option<SignedContinuation>, DiskFault> {
-    let Some(bytes) = dir.load_continuation(keys)? else { return Ok(None) };
-    let signed = SignedContinuation::decode(bytes, &keys.holder.key().verifying_key());
-    let signed = signed.map_err(DiskFault::Continuation)?;
-    let is_ours = signed.head().id == dir.wallet().0 && signed.head().epoch == keys.epoch.get();
-    Ok(is_ours.then_some(signed))
+pub(crate) fn verify(
+    bytes: Vec<u8>,
+    keys: &HolderKeys,
+    holder: &VerifyingKey,
+    journal: &Journal,
+) -> Result<Option<(SessionStart, Kept)>, DiskFault> {
+    let signed = SignedContinuation::decode(bytes, holder).map_err(DiskFault::Continuation)?;
+    if (signed.head().id, signed.head().epoch) != (journal.stream().descriptor().owner, keys.epoch.get()) {
+        return Ok(None);
+    }
+    // The pages are a cache, and are looked at when it goes on.
+    let beside = Beside { tokens: journal.tokens(), key: &keys.page_hash, kv: no_pages(), tail: None };
+    let (start, bounds) = SessionStart::read(&signed, &beside).map_err(DiskFault::Continuation)?;
+    let is_all_there = journal.prompt_tokens() == start.prompt_tokens.get() as usize
+        && bounds.journal.to <= u64::from(journal.seq())
+        && journal.stream().root(bounds.journal.to).map_err(ContinuationRefusal::from)? == bounds.journal.root;
+    Ok(is_all_there.then_some((start, Kept { signed, tail: bounds.tail })))
+}
+
+/// Whether `page`, head included, is the one that `tail` refers to and follows `full` others.
+pub(crate) fn is_tail(page: &[u8], tail: Tail, full: u64, stream: &StreamDescriptor, key: &PageHashKey) -> bool {
+    Page::parse(page.to_vec(), stream, Some(key)).is_ok_and(|page| {
+        let head = page.head();
+        (head.hash, head.fill, head.position) == (tail.hash, u16::from(tail.rows), full)
+    })
 }
 
 /// What the ledger has of a wallet whose continuation comes with a hop.
@@ -302,7 +317,6 @@ fn in_time(deadline_us: u64) -> Result<(), ContinuationRefusal> {
 mod tests {
     use gpu::SamplingParams;
     use wallet::{
-        chain::PageHashKey,
         identity::{RegionId, SecretKey},
         page::Dtype,
         units::{PageIndex, TokenCount},

@@ -78,7 +78,7 @@ async fn the_folder_of_every_schema_goes_on_with_the_tokens_of_an_undisturbed_ru
         copy(&golden(schema), &data.path().join("sessions").join(WALLET.0.to_string()));
         let dir = session(data.path());
         let keys = dir.load_keys().expect("it opens").expect("it is there");
-        let mut held = Held::reopen(&dir, &keys, &engine).expect("it opens").expect("all of it is there");
+        let mut held = Held::reopen(&dir, &keys, engine.model()).expect("it opens").expect("all of it is there");
         assert!(held.is_parked(), "schema {schema}");
         let arrival = held.arrival(&dir, &keys, &engine.stream());
         let before = arrival.tokens.len() - prompt().len();
@@ -146,7 +146,7 @@ async fn write_the_golden_folder() {
         },
     };
     dir.save_keys(&keys).expect("writable");
-    let mut held = Held::begin(&dir, &keys, start, &prompt(), Inherited::default(), &engine).expect("writable");
+    let mut held = Held::begin(&dir, &keys, start, &prompt(), Inherited::default(), engine.model()).expect("writable");
     let arrival = held.arrival(&dir, &keys, &engine.stream());
     let (mut sequence, _) = engine.start(arrival, false).await.expect("room");
     take(&mut held, &mut sequence, 20).await;
@@ -157,7 +157,7 @@ async fn write_the_golden_folder() {
     let (payloads, full) = engine.pages(sequence.id, 0, u32::MAX).await.expect("it stands");
     assert_eq!(payloads.len() as u32, full);
     held.push_pages(&dir, &keys, &engine.stream(), payloads).expect("writable");
-    let tail = engine.tail_page(&parked, &keys.page_hash).expect("a page");
+    let tail = parked.tail_page(&engine.stream(), &keys.page_hash).expect("a page");
     held.park(&dir, &keys, false, &tail).expect("writable");
     drop(held);
     copy(&data.path().join("sessions").join(WALLET.0.to_string()), &to);

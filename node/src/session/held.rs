@@ -3,11 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use gpu::{
-    continuation::{Beside, Chosen, ContinuationRefusal, EffectId, Journal, Resolution, SignedContinuation, Tail},
+    Model,
+    continuation::{
+        Chosen, ContinuationRefusal, Effect, EffectId, Entry, Interpreter, Journal, Resolution, SignedContinuation,
+        Tail, perform,
+    },
     stream::{Cursor, Draft, Expect, Next, SegmentStream, Stream as _, StreamFault, StreamWriter as _},
 };
 use wallet::{
     content::ContentChain,
+    identity::SecretKey,
     page::{HEAD_BYTES, Page, StreamDescriptor},
     units::{Micros, PageIndex, Timestamp, TokenCount, TokenPosition},
 };
@@ -15,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{
     context::now,
-    continuation::{self, Inherited, Kept, Stand, engine_tail, no_pages},
+    continuation::{self, Inherited, Kept, Stand, engine_tail},
     disk::{DiskFault, HolderKeys, SessionDir, stream_fault, stream_took},
     program::RunningProgram,
     refusal::Refusal,
@@ -23,7 +28,7 @@ use super::{
     tokens::{EmittedToken, Usage},
     view::FinishReason,
 };
-use crate::engine::{Arrival, EngineEvent, EngineHandle, TextDecoder};
+use crate::engine::{Arrival, EngineEvent, TextDecoder};
 
 /// Intervals that are kept for a median.
 const SAMPLES_KEPT: usize = 1024;
@@ -41,6 +46,8 @@ pub(crate) struct Held {
     /// Microseconds between tokens, in this epoch and here.
     pub(crate) intervals: Vec<u64>,
     epoch: u32,
+    /// Its key in this epoch, derived from its seed once.
+    signer: SecretKey,
     /// What is kept of it in the session's folder.
     kept: Option<Kept>,
     /// What the first continuation of this holder takes over from the one that came.
@@ -63,17 +70,38 @@ impl Held {
         start: SessionStart,
         tokens: &[u32],
         came: Inherited,
-        engine: &EngineHandle,
+        model: &Arc<Model>,
     ) -> Result<Self, Refusal> {
-        let stream = Arc::new(dir.create_journal(keys)?);
-        let mut journal = open_journal(stream, keys)?;
+        let mut journal = open_journal(Arc::new(dir.create_journal(keys)?), keys)?;
         // One journal at all holders: what was emitted elsewhere stands in it as it does there.
         let (prompt, emitted) = tokens.split_at(tokens.len().min(start.prompt_tokens.get() as usize));
         journal.prompt(prompt).map_err(DiskFault::from)?;
         for token in emitted {
             journal.token(journal.seq(), *token).map_err(DiskFault::from)?;
         }
-        let mut held = Self { came, ..Self::new(dir, keys, start, journal, engine)? };
+        Self::keep_first(dir, keys, Self { came, ..Self::new(dir, keys, start, journal, model)? })
+    }
+
+    /// A holder that takes a session over, with all that stands in the journal of the one before. Durable when this returns.
+    pub(crate) fn take_over(
+        dir: &SessionDir,
+        keys: &HolderKeys,
+        start: SessionStart,
+        entries: Vec<Entry>,
+        came: Inherited,
+        model: &Arc<Model>,
+    ) -> Result<Self, Refusal> {
+        let stream = Arc::new(dir.create_journal(keys)?);
+        let mut journal = open_journal(stream.clone(), keys)?;
+        for entry in entries {
+            journal.adopt(entry).map_err(DiskFault::from)?;
+        }
+        // What is intended in it and has no result was intended by another: it is in doubt.
+        let journal = open_journal(stream, keys)?;
+        Self::keep_first(dir, keys, Self { came, ..Self::new(dir, keys, start, journal, model)? })
+    }
+
+    fn keep_first(dir: &SessionDir, keys: &HolderKeys, mut held: Self) -> Result<Self, Refusal> {
         held.keep_continuation(dir, keys, Stand::Ready, &[])?;
         Ok(held)
     }
@@ -82,28 +110,17 @@ impl Held {
     ///
     /// # Errors
     /// [`DiskFault`]; see [`DiskFault::may_be_whole`].
-    pub(crate) fn reopen(
-        dir: &SessionDir,
-        keys: &HolderKeys,
-        engine: &EngineHandle,
-    ) -> Result<Option<Self>, DiskFault> {
-        let (Some(kept), Some(stream)) = (continuation::load(dir, keys)?, dir.open_journal(keys)?) else {
-            return Ok(None);
-        };
+    pub(crate) fn reopen(dir: &SessionDir, keys: &HolderKeys, model: &Arc<Model>) -> Result<Option<Self>, DiskFault> {
+        let Some(bytes) = dir.load_continuation(keys)? else { return Ok(None) };
+        let Some(stream) = dir.open_journal(keys)? else { return Ok(None) };
         let closed = stream.state().closed.then_some(FinishReason::Closed);
         let journal = open_journal(Arc::new(stream), keys)?;
-        // The pages are a cache, and are looked at when it goes on.
-        let beside = Beside { tokens: journal.tokens(), key: &keys.page_hash, kv: no_pages(), tail: None };
-        let (start, bounds) = SessionStart::read(&kept, &beside).map_err(DiskFault::Continuation)?;
-        let is_all_there = journal.prompt_tokens() == start.prompt_tokens.get() as usize
-            && bounds.journal.to <= u64::from(journal.seq())
-            && journal.stream().root(bounds.journal.to).map_err(ContinuationRefusal::from)? == bounds.journal.root;
-        if !is_all_there {
+        let signer = keys.holder.key();
+        let Some((start, kept)) = continuation::verify(bytes, keys, &signer.verifying_key(), &journal)? else {
             return Ok(None);
-        }
+        };
         let finished = journal.finished().map(FinishReason::from).or(closed);
-        let kept = Kept { signed: kept, tail: bounds.tail };
-        Ok(Some(Self { finished, kept: Some(kept), ..Self::new(dir, keys, start, journal, engine)? }))
+        Ok(Some(Self { finished, kept: Some(kept), ..Self::new(dir, keys, start, journal, model)? }))
     }
 
     fn new(
@@ -111,19 +128,20 @@ impl Held {
         keys: &HolderKeys,
         start: SessionStart,
         journal: Journal,
-        engine: &EngineHandle,
+        model: &Arc<Model>,
     ) -> Result<Self, DiskFault> {
         Ok(Self {
             program: RunningProgram::begin(dir.wallet(), &start, &journal)?,
             finished: None,
             epoch: keys.epoch.get(),
+            signer: keys.holder.key(),
             kept: None,
             came: Inherited::default(),
             content: ContentChain::new(keys.page_hash.clone()),
             active_at: now(),
             intervals: Vec::new(),
             kv: None,
-            text: engine.text_decoder(&start.sampling),
+            text: TextDecoder::new(model, &start.sampling),
             is_read: journal.tokens().len() == start.prompt_tokens.get() as usize,
             last_step_end_ns: None,
             journal,
@@ -157,6 +175,27 @@ impl Held {
         self.journal.resolve(id, how).map_err(DiskFault::from)?;
         self.program = RunningProgram::begin(dir.wallet(), &self.start, &self.journal).map_err(DiskFault::from)?;
         self.keep_continuation(dir, keys, Stand::Parked, &[])
+    }
+
+    /// Signs for the holder.
+    pub(crate) const fn signer(&self) -> &SecretKey {
+        &self.signer
+    }
+
+    /// Performs an effect of another program between two tokens: what was intended and what came of it stand in the
+    /// journal, and the session goes on after both.
+    ///
+    /// # Errors
+    /// Those of [`perform`].
+    pub(crate) fn perform(
+        &mut self,
+        dir: &SessionDir,
+        effect: &Effect,
+        outside: &mut dyn Interpreter,
+    ) -> Result<(), DiskFault> {
+        perform(&mut self.journal, outside, effect)?;
+        self.program = RunningProgram::begin(dir.wallet(), &self.start, &self.journal)?;
+        Ok(())
     }
 
     /// The journal.
@@ -383,9 +422,12 @@ impl Held {
         Ok(dir.drop_kv()?)
     }
 
-    /// Returns once everything that was emitted is on the disk.
-    pub(super) fn sync(&self) -> Result<(), Refusal> {
+    /// Returns once journal and full pages are on the disk.
+    pub(crate) fn sync(&self) -> Result<(), Refusal> {
         self.journal.stream().sync().map_err(journal_fault)?;
+        if let Some(kv) = &self.kv {
+            kv.sync().map_err(|fault| stream_fault(kv, fault))?;
+        }
         Ok(())
     }
 

@@ -38,7 +38,7 @@ impl Actor {
     async fn keep_parked(&mut self, parked: &Parked, until_read: bool) -> Result<(), Refusal> {
         self.keep_pages().await?;
         let keys = self.keys.as_ref().ok_or(Refusal::Unknown)?;
-        let tail = Zeroizing::new(self.context.engine.tail_page(parked, &keys.page_hash)?);
+        let tail = Zeroizing::new(parked.tail_page(&self.context.engine.stream(), &keys.page_hash)?);
         self.on_disk(move |held, dir, keys| held.park(dir, keys, until_read, &tail)).await
     }
 

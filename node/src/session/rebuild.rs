@@ -8,12 +8,7 @@ use ledger::event::CloseReason;
 use tokio::time::Instant;
 use wallet::handoff::Mode;
 
-use super::{
-    actor::Actor,
-    disk::{DiskFault, HolderKeys},
-    held::Held,
-    refusal::Refusal,
-};
+use super::{actor::Actor, disk::DiskFault, held::Held, refusal::Refusal};
 use crate::backoff::Backoff;
 
 /// The wait before a session is rebuilt again that could not be; doubles up to [`AGAIN_AFTER_MAX`]. To try reads all of its
@@ -107,27 +102,42 @@ impl Actor {
     /// Reads what is kept of the session, if it was put down.
     async fn reopen(&mut self) -> Result<(), DiskFault> {
         let (None, Some(keys)) = (&self.held, &self.keys) else { return Ok(()) };
-        let (dir, keys, engine) = (self.dir.clone(), keys.clone(), self.context.engine.clone());
-        let reading = tokio::task::spawn_blocking(move || (Held::reopen(&dir, &keys, &engine), keys));
+        let (dir, keys, model) = (self.dir.clone(), keys.clone(), self.context.engine.model().clone());
+        let reading = tokio::task::spawn_blocking(move || Held::reopen(&dir, &keys, &model));
         // It is not cancelled while it runs, and disk work does not panic.
-        let Ok((held, keys)) = reading.await else { return Ok(()) };
+        let Ok(held) = reading.await else { return Ok(()) };
         self.held = held?;
         // It was decoding, even if the disk did not come to say so since it was parked.
-        self.stand_if(false, &keys);
+        self.stand_if(false);
+        self.count_parked_pages().await;
         self.emit_missing();
         Ok(())
     }
 
     /// A session that `is_parked`, or of which somebody has to decide something, stays out of the engine.
-    pub(super) fn stand_if(&mut self, is_parked: bool, keys: &HolderKeys) {
-        let Some(held) = &mut self.held else { return };
+    pub(super) fn stand_if(&mut self, is_parked: bool) {
+        let Some(held) = &self.held else { return };
         let in_doubt = held.may_go_on().err();
         if let Some(refusal) = &in_doubt {
             tracing::warn!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the session stands until somebody decides");
         }
         if is_parked || in_doubt.is_some() {
             self.suspended = true;
-            held.count_pages(&self.dir, keys, &self.context.engine.stream());
+        }
+    }
+
+    /// Looks at the pages of a session that stands, so that it can be moved as it is.
+    pub(super) async fn count_parked_pages(&mut self) {
+        if !self.suspended {
+            return;
+        }
+        let stream = self.context.engine.stream();
+        let counted = self.on_disk(move |held, dir, keys| {
+            held.count_pages(dir, keys, &stream);
+            Ok(())
+        });
+        if let Err(refusal) = counted.await {
+            tracing::warn!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "its pages were not looked at");
         }
     }
 

@@ -26,7 +26,7 @@ impl Actor {
             return Ok(None);
         }
         let held = match &keys {
-            Some(keys) => match Held::reopen(&dir, keys, &context.engine) {
+            Some(keys) => match Held::reopen(&dir, keys, context.engine.model()) {
                 Err(fault) if fault.may_be_whole() => return Err(fault),
                 Err(fault) => {
                     tracing::warn!(wallet = %wallet.0, %fault, "what is kept of the session is damaged");
@@ -45,10 +45,7 @@ impl Actor {
             .load_divergences()
             .inspect_err(|fault| tracing::warn!(wallet = %wallet.0, %fault, "divergences"))
             .unwrap_or_default();
-        if let Some(keys) = &keys {
-            let is_parked = actor.held.as_ref().is_some_and(Held::is_parked);
-            actor.stand_if(is_parked, keys);
-        }
+        actor.stand_if(actor.held.as_ref().is_some_and(Held::is_parked));
         actor.close = match &actor.held {
             // Not before the ledger said that this node holds it.
             None if keys.is_some() => Some(CloseReason::Unrecoverable),

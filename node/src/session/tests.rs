@@ -84,8 +84,8 @@ async fn a_session_begins_with_a_journal_that_survives_a_loss_of_power() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let sessions = SessionsDir::open(folder.path(), &context.keys).expect("writable");
     let elsewhere = sessions.session(client.reply.wallet);
-    let held =
-        Held::begin(&elsewhere, &keys, start, &prompt(), Inherited::default(), &context.engine).expect("writable");
+    let held = Held::begin(&elsewhere, &keys, start, &prompt(), Inherited::default(), context.engine.model())
+        .expect("writable");
     let kept = held.continuation().expect("it is kept").body().expect("a session's");
     let Body::Decode(DecodeBody { journal, .. }) = kept else { panic!("the latest schema is written") };
     assert!(journal.to > 0, "it refers to the prompt");
@@ -108,7 +108,8 @@ async fn a_session_goes_on_and_away_as_the_head_of_its_continuation_allows() {
         (Inherited { deadline_us: 1_000, ..Inherited::default() }, Some("E-321"), "E-321"),
         (Inherited { deadline_us: u64::MAX, ..Inherited::default() }, None, "N-301"),
     ] {
-        let held = Held::begin(&elsewhere, &keys, start.clone(), &prompt(), came, &context.engine).expect("writable");
+        let held =
+            Held::begin(&elsewhere, &keys, start.clone(), &prompt(), came, context.engine.model()).expect("writable");
         let head = *held.continuation().expect("it is kept").head();
         assert_eq!((head.flags.pinned, head.deadline_us), (came.pinned, came.deadline_us), "it is passed on");
         assert_eq!(held.may_go_on().err().map(|refusal| refusal.code()), goes_on);

@@ -82,8 +82,8 @@ fn sessions_survive_random_kills_of_their_processes() {
     assert_clean(&tally, seed);
 }
 
-#[test]
-fn sessions_survive_random_suspends_moves_and_cuts() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_survive_random_suspends_moves_and_cuts() {
     let (seed, folder) = (seed(), tempfile::tempdir().expect("a folder"));
     let tally = cut_within(&MODEL, seed, 300, folder.path()).unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
     assert_clean(&tally, seed);
@@ -114,7 +114,7 @@ impl Trial {
             ToolCall { after: TOOL_AFTER, idempotent: false },
             ToolCall { after: TOOL_AFTER + 4, idempotent: true },
         ];
-        let plan = Plan { seed: 11, prompt: (100..140).collect(), sampling, tools, group: 1 };
+        let plan = Plan { seed: 11, prompt: (100..140).collect(), sampling, tools, request_id: "crash".to_owned() };
         let options = EngineOptions { block_count: 64, prefill_chunk_tokens: 64, idle_blocks_max: 0 };
         let expected = plan.undisturbed(&mut Engine::new(MODEL.clone(), options)).expect("the model decodes");
         let folder = tempfile::tempdir().expect("a folder");

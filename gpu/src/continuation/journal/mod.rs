@@ -144,6 +144,22 @@ impl Journal {
         Ok(Bound { root: self.stream.root(to)?, to })
     }
 
+    /// All that stands in it, in order: with [`Self::adopt`] another holder's journal becomes the same.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub fn entries(&self) -> Result<Vec<Entry>, ContinuationRefusal> {
+        (0..u64::from(self.seq())).map_while(|position| self.read(position).transpose()).collect()
+    }
+
+    /// Records what stands next in the journal of the holder before.
+    ///
+    /// # Errors
+    /// See [`Self::token`]; [`ContinuationRefusal::RecordMalformed`] if it cannot stand there.
+    pub fn adopt(&mut self, entry: Entry) -> Result<Recorded, ContinuationRefusal> {
+        self.record(self.seq(), entry)
+    }
+
     /// Records the prompt, which comes before everything else.
     ///
     /// # Errors

@@ -1,108 +1,137 @@
-//! A session moves: its streams are piped from one place to another.
+//! A session moves: what its holder gives away is taken over at another place.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use gpu::{
     Model,
-    stream::{
-        Cursor, Descriptor, Next, RangeProof, Stream, StreamFault, StreamState, StreamWriter, Waiting, Wake, pipe_some,
+    continuation::{Beside, Entry},
+    stream::StreamFault,
+};
+use wallet::{
+    page::Page,
+    units::{KeyEpoch, PageIndex},
+};
+
+use super::{Plan, Session, SessionFault, session::wrong};
+use crate::{
+    engine::Arrival as ForEngine,
+    migration::inbound::bound,
+    session::{
+        continuation::{Received, Source, Stand, engine_tail, receive, tail_of},
+        disk::{HolderKeys, SessionDir},
+        held::Held,
     },
 };
-use wallet::digest::Digest;
 
-use super::{Place, Plan, Session, SessionFault, Verified};
-
-/// A session that is all there and waits for the decision that it goes on here.
+/// A session that is all there, and durable, and waits for the decision that it goes on here.
 pub struct Arrival {
     plan: Plan,
-    place: Place,
-    parked: Verified,
+    model: Arc<Model>,
+    /// At the place that gives it away.
+    source: Held,
+    place: (SessionDir, HolderKeys),
+    held: Held,
+    pages: Vec<Page>,
+    for_engine: ForEngine,
+}
+
+/// The way from one place to another. It breaks when no pages are left.
+struct Way {
+    left: u64,
 }
 
 impl Arrival {
-    /// Brings the session that `from` has parked in `epoch` to `to`. Nothing that has an earlier epoch than the next
-    /// one can go on at `from` after this. May be repeated after it was cut off: what is there is not copied again.
-    /// The way between the places breaks after `pages` pages.
+    /// Brings the session that stands at `from`, held in `epoch`, to `to`. It may be repeated after it was cut off. The way
+    /// between the places breaks after `pages` pages.
     ///
     /// # Errors
-    /// What is wrong with the continuation or its streams; [`StreamFault::PeerGone`] if the way broke.
-    pub fn bring(plan: &Plan, from: &Place, to: Place, epoch: u32, pages: u64) -> Result<Self, SessionFault> {
-        let parked = from.parked()?.ok_or_else(|| SessionFault::Wrong("nothing is parked".to_owned()))?;
-        let left = AtomicU64::new(pages);
-        copy(&Way { stream: &*from.journal, left: &left }, &*to.journal, epoch)?;
-        copy(&Way { stream: &*from.kv, left: &left }, &*to.kv, epoch)?;
-        let parked = parked.verify(plan, epoch, &plan.holder_key(epoch).verifying_key(), &to, &to.journal_bound()?)?;
-        to.journal.sync()?;
-        to.kv.sync()?;
-        from.journal.fence(epoch + 1)?;
-        from.kv.fence(epoch + 1)?;
-        Ok(Self { plan: plan.clone(), place: to, parked })
-    }
+    /// What is wrong with the session, or keeps it from moving; [`StreamFault::PeerGone`] if the way broke.
+    pub fn bring(
+        plan: &Plan,
+        model: &Arc<Model>,
+        (from, epoch): (&Path, u32),
+        to: &Path,
+        pages: u64,
+    ) -> Result<Self, SessionFault> {
+        let (dir, stream) = (plan.dir(from)?, model.stream_descriptor());
+        let keys = dir.load_keys()?.filter(|keys| keys.epoch.get() == epoch);
+        let keys = keys.ok_or_else(|| wrong("another holds it than the one from whom it comes"))?;
+        let source = Held::reopen(&dir, &keys, model)?;
+        let mut source = source.ok_or_else(|| wrong("what is left in its folder is no session"))?;
+        source.may_move()?;
+        source.count_pages(&dir, &keys, &stream);
+        let full = source.content.pages();
+        let tail = source.parked_tail(&dir, &keys, &stream, full);
+        let signed = source.sign(&keys, dir.wallet(), Stand::Ready, &tail)?.signed;
 
-    /// It goes on here.
-    ///
-    /// # Errors
-    /// See [`Session::open`].
-    pub fn activate(self, model: &Arc<Model>, epoch: u32, shown: u32) -> Result<Session, SessionFault> {
-        Session::open(&self.plan, model, self.place, epoch, shown, Some(self.parked))
-    }
-}
+        let mut way = Way { left: pages };
+        let journal = way.journal(&source)?;
+        let pages = way.pages(&source, |index, payload| {
+            Page::new(&stream, PageIndex::new(index), stream.block, payload, Some(&keys.page_hash))
+        })?;
+        let kv = bound(&pages);
+        let beside = Beside { tokens: source.tokens(), key: &keys.page_hash, kv, tail: tail_of(&tail, kv) };
+        let of_record = Source {
+            wallet: dir.wallet(),
+            epoch: KeyEpoch::new(epoch),
+            holder_key: plan.keys(from, epoch).holder.key().public_key(),
+            policy: keys.policy.commitment(),
+        };
+        let Received { inherited, start, journal: signed_journal } = receive(signed.as_bytes(), &of_record, &beside)?;
 
-/// Pipes what is not there yet. A pipe goes on wherever the target stands.
-fn copy(from: &Way<'_>, to: &dyn StreamWriter, epoch: u32) -> Result<(), SessionFault> {
-    let at = Cursor(to.state().tail);
-    if at.0 >= from.state().tail {
-        // It has pages of an earlier stay that were lost at the other place.
-        return Ok(());
-    }
-    let piped = pipe_some(from, at, to, epoch)?;
-    if piped.cursor.0 != from.state().tail {
-        return Err(SessionFault::Wrong(format!("a pipe stopped at {}: {:?}", piped.cursor.0, piped.stopped)));
-    }
-    Ok(())
-}
-
-/// The way to another place's stream. It breaks when no pages are left.
-struct Way<'a> {
-    stream: &'a dyn Stream,
-    left: &'a AtomicU64,
-}
-
-impl Stream for Way<'_> {
-    fn descriptor(&self) -> &Descriptor {
-        self.stream.descriptor()
-    }
-
-    fn state(&self) -> StreamState {
-        self.stream.state()
-    }
-
-    fn next(&self, cursor: Cursor) -> Result<Next, StreamFault> {
-        let next = self.stream.next(cursor)?;
-        if matches!(next, Next::Item(..)) {
-            let left = self.left.load(Ordering::Relaxed);
-            let left = left.checked_sub(1).ok_or(StreamFault::PeerGone { reason: "the way broke".to_owned() })?;
-            self.left.store(left, Ordering::Relaxed);
+        let (dir, keys) = (plan.dir(to)?, plan.keys(to, epoch + 1));
+        let for_engine = ForEngine {
+            tokens: source.tokens().to_vec(),
+            prompt_tokens: start.prompt_tokens,
+            sampling: start.sampling.clone(),
+            pages: pages.iter().map(|page| page.payload().to_vec()).collect(),
+            tail: engine_tail(&tail),
+            salt: keys.prefix_salt.clone(),
+            pace: Duration::ZERO,
+        };
+        let held = Held::take_over(&dir, &keys, start, journal, inherited, model)?;
+        if held.journal().bound()? != signed_journal {
+            return Err(wrong("another journal than the one that was signed"));
         }
-        Ok(next)
+        dir.save_keys(&keys)?;
+        let (plan, model) = (plan.clone(), model.clone());
+        Ok(Self { plan, model, source, place: (dir, keys), held, pages, for_engine })
     }
 
-    fn root(&self, at: u64) -> Result<Digest, StreamFault> {
-        self.stream.root(at)
+    /// It goes on here, and nothing that has an earlier epoch can go on at the place from where it came: what the ledger
+    /// sees to between nodes.
+    ///
+    /// # Errors
+    /// Those of folder and engine.
+    pub fn confirm(self, shown: u32) -> Result<Session, SessionFault> {
+        let Self { plan, model, source, place: (dir, keys), mut held, pages, for_engine } = self;
+        let epoch = keys.epoch.get();
+        source.journal().stream().fence(epoch)?;
+        // Whoever else opens its streams must find them closed.
+        drop(source);
+        let stream = model.stream_descriptor();
+        pages.iter().try_for_each(|page| held.keep_page(&dir, &keys, &stream, page))?;
+        Session::arrived(&plan, &model, (dir, keys), held, &for_engine, shown)
+    }
+}
+
+impl Way {
+    fn journal(&mut self, source: &Held) -> Result<Vec<Entry>, SessionFault> {
+        source.journal().entries()?.into_iter().map(|entry| self.pass().map(|()| entry)).collect()
     }
 
-    fn prove(&self, from: u64, to: u64) -> Result<RangeProof, StreamFault> {
-        self.stream.prove(from, to)
+    fn pages(
+        &mut self,
+        source: &Held,
+        page: impl Fn(u64, &[u8]) -> Result<Page, wallet::refusal::Refusal>,
+    ) -> Result<Vec<Page>, SessionFault> {
+        let payloads = source.payloads(0, u32::MAX)?;
+        (0..).zip(payloads).map(|(index, payload)| self.pass().and_then(|()| Ok(page(index, &payload)?))).collect()
     }
 
-    fn trim(&self, _: u64) -> Result<(), StreamFault> {
+    fn pass(&mut self) -> Result<(), SessionFault> {
+        let broken = StreamFault::PeerGone { reason: "the way broke".to_owned() };
+        self.left = self.left.checked_sub(1).ok_or(broken)?;
         Ok(())
-    }
-
-    fn wait(&self, wake: Wake) -> Waiting<'_> {
-        self.stream.wait(wake)
     }
 }

@@ -1,15 +1,12 @@
-//! What performs a session's effects: the engine, the client's line and the tools. And where it can be cut off.
+//! What is outside a session: its client's line and its tools. And where it can be cut off.
 
-use std::{io, mem, sync::Arc};
+use std::io;
 
 use clap::ValueEnum;
 use gpu::{
-    Engine, FinishReason, SequenceId, StepEvent,
-    continuation::{
-        Chosen, ContinuationRefusal, Effect, EffectId, Form, Interpreter, Journal, Op, Outcome, Program, Step, Value,
-        Wake,
-    },
-    stream::{SegmentStream, StreamFault, StreamWriter as _},
+    SequenceId,
+    continuation::{ContinuationRefusal, Effect, EffectId, Interpreter, Op, Outcome, Value},
+    stream::StreamFault,
 };
 
 /// The session's name in its engine.
@@ -26,11 +23,11 @@ pub enum Point {
     InKernel,
     /// There is a result, and it stands nowhere.
     BeforeJournal,
-    /// It is in the journal, and the program does not know it.
+    /// It is in the journal, and nobody was told.
     BeforeAdvance,
-    /// The program wants it to be shown.
+    /// It is to be shown.
     BeforeEmit,
-    /// It was shown, and the program does not know it.
+    /// It was shown, and nothing more happened.
     BeforeAck,
 }
 
@@ -77,123 +74,21 @@ pub trait World {
     fn reach(&mut self, point: Point, at: At, work: &mut dyn FnMut()) -> io::Result<()>;
 }
 
-/// Performs the effects of one session.
+/// The way of a session to its tools.
 pub(super) struct Hands<'a> {
-    pub engine: &'a mut Engine,
-    pub journal: Arc<SegmentStream>,
-    pub outbox: &'a mut Outbox,
     pub world: &'a mut dyn World,
-    /// Tokens of the prompt.
-    pub prompt: u32,
-}
-
-/// Tokens that are shown together, once the journal is durable.
-pub(super) struct Outbox {
-    pub group: usize,
-    pub waiting: Vec<(u32, u32)>,
-    /// The position of the first token that was not put in here.
-    pub next: u32,
-}
-
-impl Outbox {
-    pub fn flush(&mut self, journal: &SegmentStream, world: &mut dyn World) -> Result<(), ContinuationRefusal> {
-        if self.waiting.is_empty() {
-            return Ok(());
-        }
-        journal.sync()?;
-        for (position, token) in mem::take(&mut self.waiting) {
-            world.show(position, token).map_err(gone)?;
-        }
-        Ok(())
-    }
-}
-
-impl Hands<'_> {
-    fn reach(&mut self, point: Point, at: At) -> Result<(), ContinuationRefusal> {
-        self.world.reach(point, at, &mut || {}).map_err(gone)
-    }
-
-    fn decode(&mut self) -> Result<Outcome, ContinuationRefusal> {
-        let known = self.engine.tokens(SEQUENCE).map_or(0, <[u32]>::len);
-        let at = At::Token(known as u32 - self.prompt);
-        self.reach(Point::AfterIntent, at)?;
-        let engine = &mut *self.engine;
-        self.world.reach(Point::InKernel, at, &mut || drop(engine.step())).map_err(gone)?;
-        let mut chosen = Chosen { token: None, finish: None };
-        while chosen.token.is_none() && chosen.finish.is_none() {
-            let report = self.engine.step();
-            if report.events.is_empty() && self.engine.usage().sequences_running == 0 {
-                chosen.finish = Some(FinishReason::MaxTokens);
-            }
-            for (_, event) in report.events {
-                match event {
-                    StepEvent::Token { token, .. } => chosen.token = Some(token),
-                    StepEvent::Finished { reason } => chosen.finish = Some(reason),
-                    StepEvent::PrefillDone => {}
-                }
-            }
-        }
-        self.reach(Point::BeforeJournal, at)?;
-        Ok(Ok(chosen.to_value()))
-    }
-
-    fn emit(&mut self, effect: &Effect) -> Result<Outcome, ContinuationRefusal> {
-        let [Value::Int(position), Value::Int(token)] = effect.args.as_slice() else {
-            return Err(ContinuationRefusal::WakeUnexpected { reason: "an Emit of something else" });
-        };
-        let (position, token) = (*position as u32, *token as u32);
-        let at = At::Token(position - self.prompt);
-        self.reach(Point::BeforeEmit, at)?;
-        self.outbox.waiting.push((position, token));
-        self.outbox.next = position + 1;
-        if self.outbox.waiting.len() >= self.outbox.group {
-            self.outbox.flush(&self.journal, self.world)?;
-        }
-        self.reach(Point::BeforeAck, at)?;
-        Ok(Ok(Value::Nil))
-    }
-
-    fn tool(&mut self, effect: &Effect, idempotent: bool) -> Result<Outcome, ContinuationRefusal> {
-        let [Value::Int(index)] = effect.args.as_slice() else {
-            return Err(ContinuationRefusal::WakeUnexpected { reason: "a tool with other arguments" });
-        };
-        let at = At::Tool(*index as usize);
-        self.reach(Point::AfterIntent, at)?;
-        self.world.call(&effect.id, idempotent, at).map_err(gone)?;
-        self.reach(Point::BeforeJournal, at)?;
-        Ok(Ok(Value::Bool(true)))
-    }
 }
 
 impl Interpreter for Hands<'_> {
     fn perform(&mut self, effect: &Effect) -> Result<Outcome, ContinuationRefusal> {
-        match effect.op {
-            // The engine takes in what is known when it decodes.
-            Op::Prefill => Ok(Ok(Value::Nil)),
-            Op::Decode => self.decode(),
-            Op::Emit => self.emit(effect),
-            Op::Tool { idempotent } => self.tool(effect, idempotent),
-            _ => Err(ContinuationRefusal::WakeUnexpected { reason: "not an effect of a decode session" }),
-        }
-    }
-}
-
-/// The program that calls one tool, between two tokens of the session to which it belongs.
-pub(super) struct OneTool(pub Effect);
-
-impl Program for OneTool {
-    const FORM: Form = Form::Decode;
-
-    fn step(&mut self, wake: Wake) -> Result<Step, ContinuationRefusal> {
-        Ok(match wake {
-            Wake::Begin => Step::Perform(self.0.clone()),
-            Wake::Done { .. } => Step::Done(Value::Nil),
-        })
-    }
-
-    fn encode(&self, _: &Journal) -> Result<Vec<u8>, ContinuationRefusal> {
-        // It is never parked: what it asked for is in the journal.
-        Ok(Vec::new())
+        let (Op::Tool { idempotent }, [Value::Int(index)]) = (effect.op, effect.args.as_slice()) else {
+            return Err(ContinuationRefusal::WakeUnexpected { reason: "not a call of a tool" });
+        };
+        let at = At::Tool(*index as usize);
+        self.world.reach(Point::AfterIntent, at, &mut || {}).map_err(gone)?;
+        self.world.call(&effect.id, idempotent, at).map_err(gone)?;
+        self.world.reach(Point::BeforeJournal, at, &mut || {}).map_err(gone)?;
+        Ok(Ok(Value::Bool(true)))
     }
 }
 

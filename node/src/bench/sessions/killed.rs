@@ -119,14 +119,14 @@ impl Hunt {
         let arrive = Orders { place: target, epoch: self.epoch + 1, from, ..self.orders() };
         if self.chance.percent(40) {
             // Whoever it goes to dies on the way. Half of the time it is left at that.
-            let stop = Some(Stop::Arriving(self.chance.below(8)));
+            let stop = Some(Stop::Arriving(self.chance.below(60)));
             let mut running = self.scene.start(&Orders { stop, ..arrive })?;
             let heard = running.hear(&mut self.scene.client, PATIENCE)?;
             running.kill(Some(&mut self.scene.client))?;
             (tally.points, tally.kills) = (tally.points + 1, tally.kills + 1);
             if heard == Heard::Ready {
-                // All of it was there, and the old place is fenced: it gets an epoch of its own.
-                self.epoch += 2;
+                // All of it was there, and it is held there now.
+                (self.holder, self.epoch) = (target, self.epoch + 1);
                 return Ok(false);
             }
             if heard != Heard::AtStop {

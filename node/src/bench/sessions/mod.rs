@@ -1,7 +1,8 @@
 //! Sessions that are cut off: a decode session over streams on disk, which is suspended, moved and killed at any point,
 //! in this process and in processes of its own, and what its client and its tools see of that.
 //!
-//! Engine, continuation, journal, streams and pipes are those of the node. What stands for other parts: a [`World`] is
+//! What a place keeps of the session, and how it signs, parks, reads back and takes over, is the node's own code:
+//! `Held` and `SessionDir`. What stands for other parts of a node: the engine is called without its queue, a [`World`] is
 //! the client's line and the tools, and who drives a session decides, as the ledger does, which place holds it.
 
 mod arrival;
@@ -9,7 +10,6 @@ mod chance;
 mod client;
 mod hands;
 mod killed;
-mod place;
 mod plan;
 mod process;
 mod runner;
@@ -23,7 +23,6 @@ pub use chance::Chance;
 pub use client::{Client, Verdict};
 pub use hands::{At, Point, World};
 pub use killed::{Ground, kill_processes};
-pub use place::{Parked, Place, Verified};
 pub use plan::{Plan, ToolCall};
 pub use process::{Heard, Orders, Running, Scene};
 pub use runner::{Decision, RunnerArgs, Stop, run_session};
@@ -32,6 +31,8 @@ pub use tally::{Doubts, Tally};
 pub use tool::{Tool, ToolLine};
 pub use within::cut_within;
 
+use crate::session::{disk::DiskFault, refusal::Refusal};
+
 /// A session did not go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -39,6 +40,12 @@ pub enum SessionFault {
     /// Its continuation or its journal.
     #[error(transparent)]
     Continuation(#[from] gpu::continuation::ContinuationRefusal),
+    /// The folder of its place.
+    #[error(transparent)]
+    Disk(#[from] DiskFault),
+    /// A rule of sessions says no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// Its streams.
     #[error(transparent)]
     Stream(#[from] gpu::stream::StreamFault),
@@ -54,4 +61,10 @@ pub enum SessionFault {
     /// It is not as it should be.
     #[error("{0}")]
     Wrong(String),
+}
+
+impl From<wallet::refusal::Refusal> for SessionFault {
+    fn from(refusal: wallet::refusal::Refusal) -> Self {
+        Self::Refused(refusal.into())
+    }
 }

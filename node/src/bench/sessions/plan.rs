@@ -1,20 +1,32 @@
 //! What decides every token of a session, wherever it runs.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use gpu::{
     Engine, EngineOptions, Millionths, Model, SamplingParams, SequenceId, SessionSeed, StepEvent,
     continuation::{Effect, Op, Value},
+    numerics_id,
 };
 use serde::{Deserialize, Serialize};
 use wallet::{
-    chain::{PageHashKey, RestKey},
+    chain::{ChainKey, PageHashKey},
     digest::{Digest, blake3},
-    identity::SecretKey,
-    units::TokenCount,
+    grant::WalletAddress,
+    identity::{RegionId, SecretKey},
+    policy::JurisdictionPolicy,
+    tenant::{TenantKey, WalletSecret},
+    units::{KeyEpoch, TokenCount},
 };
 
 use super::{Chance, SessionFault};
+use crate::{
+    node_keys::NodeKeys,
+    session::{
+        disk::{DiskFault, HolderKeys, HolderSeed, SessionDir, SessionsDir},
+        request::PrefixSalt,
+        start::{SessionStart, SessionTerms},
+    },
+};
 
 /// Limits of the engines that run these sessions.
 pub(super) const ENGINE: EngineOptions =
@@ -31,8 +43,8 @@ pub struct Plan {
     pub sampling: SamplingParams,
     /// The tools, by when they are called.
     pub tools: Vec<ToolCall>,
-    /// So many tokens are made durable and shown together.
-    pub group: usize,
+    /// The client's name for it.
+    pub request_id: String,
 }
 
 /// A tool that is called once.
@@ -63,7 +75,7 @@ impl Plan {
             ignore_eos: true,
             ..SamplingParams::greedy(TokenCount::new(tokens))
         };
-        Self { seed, prompt, sampling, tools, group: 1 + chance.below(8) as usize }
+        Self { seed, prompt, sampling, tools, request_id: number.to_string() }
     }
 
     /// The continuation's id.
@@ -71,24 +83,49 @@ impl Plan {
         self.hash("id", &[])
     }
 
-    /// Keys the hashes of its pages.
-    pub fn page_hash_key(&self) -> PageHashKey {
-        PageHashKey::from_bytes(self.hash("pages", &[]).0)
+    /// Its folder at `place`, which is the data folder of a node.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn dir(&self, place: &Path) -> Result<SessionDir, DiskFault> {
+        let node = SecretKey::from_seed(&self.hash("node", place.as_os_str().as_encoded_bytes()).0);
+        Ok(SessionsDir::open(place, &NodeKeys::new(node, None))?.session(WalletAddress(self.id())))
     }
 
-    /// Under which its blocks are cached.
-    pub fn salt(&self) -> [u8; 32] {
-        self.hash("salt", &[]).0
+    /// The keys of whoever holds it at `place` in this epoch.
+    pub(super) fn keys(&self, place: &Path, epoch: u32) -> HolderKeys {
+        let of_epoch = |what| self.hash(what, &epoch.to_le_bytes()).0;
+        let of_place = |what| self.hash(what, place.as_os_str().as_encoded_bytes()).0;
+        let regions = BTreeSet::from([region()]);
+        let policy = JurisdictionPolicy { allowed: regions.clone() };
+        HolderKeys {
+            epoch: KeyEpoch::new(epoch),
+            chain: ChainKey::from_bytes(of_epoch("chain")),
+            holder: HolderSeed(of_epoch("holder")),
+            page_hash: PageHashKey::from_bytes(self.hash("pages", &[]).0),
+            tenant_key: TenantKey::from_bytes(self.hash("tenant", &[]).0),
+            policy: policy.tree(&regions, &WalletSecret::from_bytes(self.hash("wallet", &[]).0)).expect("one region"),
+            resume_secret_hash: Digest::ZERO,
+            prefix_salt: PrefixSalt(of_place("salt")),
+            rest_salt: of_place("rest"),
+            creation: None,
+        }
     }
 
-    /// Signs for whoever holds it in this epoch.
-    pub fn holder_key(&self, epoch: u32) -> SecretKey {
-        SecretKey::from_seed(&self.hash("holder", &epoch.to_le_bytes()).0)
-    }
-
-    /// Seals what is kept at one place.
-    pub fn rest_key(&self, place: &Path) -> RestKey {
-        RestKey::from_bytes(self.hash("rest", place.as_os_str().as_encoded_bytes()).0)
+    /// What it begins with.
+    pub(crate) fn start(&self, model: &Model) -> SessionStart {
+        SessionStart {
+            prompt_tokens: TokenCount::new(self.prompt.len() as u32),
+            sampling: self.sampling.clone(),
+            model: model.hash(),
+            numerics: numerics_id(),
+            terms: SessionTerms {
+                cached_tokens: TokenCount::ZERO,
+                pace_ms: 0,
+                origin: region(),
+                request_id: self.request_id.clone(),
+            },
+        }
     }
 
     /// The effect that calls the tool with this index. Each call before took two places in the journal.
@@ -108,7 +145,7 @@ impl Plan {
     /// Those of the engine.
     pub fn undisturbed(&self, engine: &mut Engine) -> Result<Vec<u32>, SessionFault> {
         let id = SequenceId(u64::MAX);
-        engine.admit(id, self.prompt.clone(), self.sampling.clone(), self.salt())?;
+        engine.admit(id, self.prompt.clone(), self.sampling.clone(), [0; 32])?;
         while !engine.step().events.iter().any(|(_, event)| matches!(event, StepEvent::Finished { .. })) {}
         let tokens = engine.tokens(id)?.to_vec();
         engine.release(id)?;
@@ -118,4 +155,9 @@ impl Plan {
     fn hash(&self, what: &str, more: &[u8]) -> Digest {
         blake3("batchmind/v1/node/bench-session", None, &[&self.seed.to_le_bytes(), what.as_bytes(), more])
     }
+}
+
+/// Where all places are.
+fn region() -> RegionId {
+    RegionId::try_from("bench".to_owned()).expect("a region's name")
 }

@@ -1,7 +1,7 @@
 //! A process that runs one session at one place, until it is done, parked, or killed.
 //!
-//! It says what happens on its standard output, a line for each: `ready` (all of a moved session is here; it goes on after
-//! a line on standard input), `token POSITION TOKEN` for its client, `at POINT` (it was told to stop there, and waits to
+//! It says what happens on its standard output, a line for each: `ready` (a moved session is held here; it goes on after a
+//! line on standard input), `token POSITION TOKEN` for its client, `at POINT` (it was told to stop there, and waits to
 //! be killed), `parked` (after a line on standard input it tries to go on), and one of `doubt EFFECT`, `done` and
 //! `refused CODE` at the end.
 
@@ -23,7 +23,8 @@ use gpu::{
 };
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::{Arrival, At, Place, Plan, Point, Session, SessionFault, Turn, World, tool::ToolLine};
+use super::{Arrival, At, Plan, Point, Session, SessionFault, Turn, World, tool::ToolLine};
+use crate::session::disk::DiskFault;
 
 /// What the process is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -90,7 +91,7 @@ pub fn run_session(args: &RunnerArgs) -> Result<(), SessionFault> {
     let plan: Plan = serde_json::from_slice(&fs::read(&args.plan)?).map_err(io::Error::other)?;
     let model = Arc::new(Model::load(&args.model)?);
     match session(args, &plan, &model) {
-        Err(SessionFault::Continuation(refusal)) => say(&format!("refused {}", refusal.code()))?,
+        Err(SessionFault::Disk(DiskFault::Journal(refusal))) => say(&format!("refused {}", refusal.code()))?,
         other => other?,
     }
     Ok(())
@@ -101,8 +102,9 @@ fn session(args: &RunnerArgs, plan: &Plan, model: &Arc<Model>) -> Result<(), Ses
     let Some(mut session) = open(args, plan, model)? else { return Ok(()) };
     let mut park_at = args.park_at.map(|index| plan.prompt.len() + index as usize);
     loop {
-        if park_at.take_if(|length| *length == session.tokens().len()).is_some() {
-            let parked = session.park_here(&mut world)?;
+        let may_move = session.may_move();
+        if park_at.take_if(|length| may_move && *length == session.tokens().len()).is_some() {
+            session.park()?;
             let shown = session.shown();
             drop(session);
             say("parked")?;
@@ -110,9 +112,7 @@ fn session(args: &RunnerArgs, plan: &Plan, model: &Arc<Model>) -> Result<(), Ses
             if !told()? {
                 return Ok(());
             }
-            let (place, holder) = (Place::open(&args.place, plan, model)?, plan.holder_key(args.epoch).verifying_key());
-            let parked = parked.verify(plan, args.epoch, &holder, &place, &place.journal_bound()?)?;
-            session = Session::open(plan, model, place, args.epoch, shown, Some(parked))?;
+            session = Session::open(plan, model, &args.place, args.epoch, shown)?;
         }
         match session.turn(&mut world)? {
             Turn::Went => {}
@@ -122,7 +122,6 @@ fn session(args: &RunnerArgs, plan: &Plan, model: &Arc<Model>) -> Result<(), Ses
                     Some(Decision::AssumeDone) => Resolution::AssumeDone(Value::Bool(true)),
                     Some(Decision::Abort) => Resolution::Abort,
                     None => {
-                        session.park_here(&mut world)?;
                         let ids: Vec<String> = effects.iter().map(ToString::to_string).collect();
                         return say(&format!("doubt {}", ids.join(" ")));
                     }
@@ -135,22 +134,20 @@ fn session(args: &RunnerArgs, plan: &Plan, model: &Arc<Model>) -> Result<(), Ses
 
 /// The session: as it stands here, or brought from another place. None if it is not to go on here.
 fn open(args: &RunnerArgs, plan: &Plan, model: &Arc<Model>) -> Result<Option<Session>, SessionFault> {
-    let place = Place::open(&args.place, plan, model)?;
     let (Some(from), Some(epoch)) = (&args.from, args.parked_in) else {
-        return Session::open(plan, model, place, args.epoch, args.shown, None).map(Some);
+        return Session::open(plan, model, &args.place, args.epoch, args.shown).map(Some);
     };
     let pages = if let Some(Stop::Arriving(pages)) = args.stop { pages } else { u64::MAX };
-    let from = Place::open(from, plan, model)?;
-    let arrival = match Arrival::bring(plan, &from, place, epoch, pages) {
+    let arrival = match Arrival::bring(plan, model, (from, epoch), &args.place, pages) {
         Err(SessionFault::Stream(StreamFault::PeerGone { .. })) if pages < u64::MAX => {
             say("at arriving")?;
             wait_to_be_killed();
         }
         other => other?,
     };
-    drop(from);
+    let session = arrival.confirm(args.shown)?;
     say("ready")?;
-    if told()? { arrival.activate(model, args.epoch, args.shown).map(Some) } else { Ok(None) }
+    Ok(told()?.then_some(session))
 }
 
 /// Waits for a line; false if there will be none.

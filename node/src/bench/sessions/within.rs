@@ -9,19 +9,22 @@ use std::{
 use gpu::{
     Engine, Model,
     continuation::{ContinuationRefusal, EffectId, Resolution, Value},
-    stream::{SegmentStream, StreamFault},
+    stream::StreamFault,
 };
 
 use super::{
-    Arrival, At, Chance, Client, Place, Plan, Point, Session, SessionFault, Tally, Tool, Turn, Verified, World, plan,
-    tally::Doubts,
+    Arrival, At, Chance, Client, Plan, Point, Session, SessionFault, Tally, Tool, Turn, World, plan, tally::Doubts,
 };
+use crate::session::disk::DiskFault;
 
 /// Tokens of each session.
 const TOKENS: u32 = 64;
 /// Places between which a session moves.
 const PLACES: u64 = 3;
 /// Drives sessions until there were `points` points. Files go under `dir`.
+///
+/// # Panics
+/// Outside a tokio runtime: journals are synced beside the sessions.
 ///
 /// # Errors
 /// Those of sessions; what a client or a tool finds is in the tally.
@@ -76,7 +79,7 @@ impl<'a> Drive<'a> {
         let (tool, doubts) = (Tool::default(), Doubts::default());
         let inside = Inside { client, tool, doubts, plan: plan.clone(), cut: None, is_cut: false };
         let mut drive = Self { model, plan, chance, folder, holder: 0, epoch: 0, inside, session: None };
-        drive.take_up(None)?;
+        drive.take_up()?;
         Ok(drive)
     }
 
@@ -128,24 +131,19 @@ impl<'a> Drive<'a> {
         }
         (tally.points, tally.suspends) = (tally.points + 1, tally.suspends + 1);
         let session = running(&mut self.session)?;
-        let (parked, _) = session.park(&mut self.inside)?;
-        let holder = self.plan.holder_key(self.epoch).verifying_key();
+        session.park()?;
         match self.chance.below(4) {
-            0 => {
-                self.session = None;
-                let place = self.open(self.holder)?;
-                let journal = place.journal_bound()?;
-                let verified = parked.verify(&self.plan, self.epoch, &holder, &place, &journal)?;
-                drop(place);
-                self.take_up(Some(verified))?;
-            }
+            0 => self.take_up()?,
             1 => {
                 // All its pages are lost here, which is no more than a cache miss.
-                self.session = None;
-                SegmentStream::remove(&self.place(self.holder).join("kv"))?;
-                self.take_up(Some(parked.without_pages(&self.plan, self.epoch, &holder)?))?;
+                session.drop_pages()?;
+                self.take_up()?;
             }
-            _ => drop(session.resume(&parked)?),
+            2 => {
+                session.drop_pages()?;
+                session.go_on()?;
+            }
+            _ => session.go_on()?,
         }
         Ok(false)
     }
@@ -155,43 +153,55 @@ impl<'a> Drive<'a> {
         if self.go_on()? {
             return Ok(true);
         }
-        (tally.points, tally.moves) = (tally.points + 1, tally.moves + 1);
         let mut session = self.session.take().ok_or_else(nobody)?;
-        session.park_here(&mut self.inside)?;
-        let from = session.leave();
+        let is_in_doubt = !session.in_doubt().is_empty();
+        if !is_in_doubt && !session.may_move() {
+            // It is at its end, which it has not told yet.
+            self.session = Some(session);
+            return Ok(false);
+        }
+        (tally.points, tally.moves) = (tally.points + 1, tally.moves + 1);
+        session.park()?;
+        drop(session);
         let target = (self.holder + 1 + self.chance.below(PLACES - 1)) % PLACES;
         if self.chance.percent(30) {
-            let (to, pages) = (self.open(target)?, self.chance.below(6));
-            match Arrival::bring(&self.plan, &from, to, self.epoch, pages) {
+            let pages = self.chance.below(60);
+            match self.bring(target, pages) {
                 Err(SessionFault::Stream(StreamFault::PeerGone { .. })) => {
                     if self.chance.percent(50) {
                         // Nothing has happened: it goes on where it was, in the same epoch.
-                        drop(from);
-                        self.take_up(None)?;
+                        self.take_up()?;
                         return Ok(false);
                     }
                 }
+                Err(SessionFault::Continuation(ContinuationRefusal::InDoubt { .. })) if is_in_doubt => {}
                 Err(fault) => return Err(fault),
                 // It had no more pages than that.
                 Ok(arrival) => drop(arrival),
             }
         }
-        let arrival = Arrival::bring(&self.plan, &from, self.open(target)?, self.epoch, u64::MAX)?;
-        drop(from);
+        let arrival = match self.bring(target, u64::MAX) {
+            Err(SessionFault::Continuation(ContinuationRefusal::InDoubt { .. })) if is_in_doubt => {
+                // Somebody has to decide first.
+                self.take_up()?;
+                return Ok(false);
+            }
+            Ok(_) if is_in_doubt => return Err(SessionFault::Wrong("a session in doubt has moved".to_owned())),
+            arrival => arrival?,
+        };
         if self.chance.percent(10) {
-            // It is there, and never says so: after the decision it goes on at its old place, in an epoch of its own.
+            // It is there, and never says so: it goes on where it was, in the same epoch.
             drop(arrival);
-            self.epoch += 2;
-            self.take_up(None)?;
+            self.take_up()?;
             return Ok(false);
         }
         let (source, stale) = (self.holder, self.epoch);
         (self.holder, self.epoch) = (target, self.epoch + 1);
-        self.session = Some(arrival.activate(self.model, self.epoch, self.inside.client.cursor())?);
+        self.session = Some(arrival.confirm(self.inside.client.cursor())?);
         if self.chance.percent(25) {
             // Who did not hear of it cannot go on.
-            match Session::open(&self.plan, self.model, self.open(source)?, stale, 0, None) {
-                Err(SessionFault::Continuation(ContinuationRefusal::Fenced { .. })) => tally.fenced += 1,
+            match Session::open(&self.plan, self.model, &self.place(source), stale, 0) {
+                Err(SessionFault::Disk(DiskFault::Journal(ContinuationRefusal::Fenced { .. }))) => tally.fenced += 1,
                 Err(fault) => return Err(fault),
                 Ok(_) => return Err(SessionFault::Wrong("the old holder went on".to_owned())),
             }
@@ -223,20 +233,21 @@ impl<'a> Drive<'a> {
         }
         (tally.points, tally.cuts) = (tally.points + 1, tally.cuts + 1);
         (self.inside.is_cut, self.inside.cut) = (false, None);
-        self.take_up(None)?;
+        self.take_up()?;
         Ok(false)
     }
 
     /// Opens the session at its holder: what was open is gone.
-    fn take_up(&mut self, parked: Option<Verified>) -> Result<(), SessionFault> {
+    fn take_up(&mut self) -> Result<(), SessionFault> {
         self.session = None;
-        let (place, shown) = (self.open(self.holder)?, self.inside.client.cursor());
-        self.session = Some(Session::open(&self.plan, self.model, place, self.epoch, shown, parked)?);
+        let (place, shown) = (self.place(self.holder), self.inside.client.cursor());
+        self.session = Some(Session::open(&self.plan, self.model, &place, self.epoch, shown)?);
         Ok(())
     }
 
-    fn open(&self, place: u64) -> Result<Place, SessionFault> {
-        Place::open(&self.place(place), &self.plan, self.model)
+    fn bring(&self, target: u64, pages: u64) -> Result<Arrival, SessionFault> {
+        let from = self.place(self.holder);
+        Arrival::bring(&self.plan, self.model, (&from, self.epoch), &self.place(target), pages)
     }
 
     fn place(&self, place: u64) -> PathBuf {

@@ -2,10 +2,7 @@
 
 use std::{io, path::Path, sync::Arc};
 
-use gpu::{
-    Millionths, Model, SamplingParams, SessionSeed, StopStrings,
-    continuation::{Body, EffectId, Form, SignedContinuation, Terms},
-};
+use gpu::{Millionths, Model, SamplingParams, SessionSeed, StopStrings, continuation::EffectId};
 use wallet::units::TokenCount;
 
 use super::{
@@ -14,7 +11,7 @@ use super::{
 };
 use crate::bench::{
     BenchFault, ROUNDS,
-    sessions::{At, Chance, Place, Plan, Point, Session, SessionFault, Turn, World},
+    sessions::{At, Chance, Plan, Point, Session, SessionFault, Turn, World},
 };
 
 /// Sessions whose suspensions are timed, and how often each is.
@@ -40,10 +37,9 @@ pub fn figures(figures: &mut Figures, model: &Arc<Model>, seed: u64, dir: &Path)
         let (mut session, _folder) = begin(&plan, model, dir)?;
         for _ in 0..SUSPENDS {
             next_token(&mut session)?;
-            let (parked, suspend) = session.park(&mut Nowhere)?;
-            let resume = session.resume(&parked)?;
+            let [suspend, resume] = session.sign_and_verify()?;
             next_token(&mut session)?;
-            let [sign, verify] = session.sign_and_verify(&mut Nowhere)?;
+            let [sign, verify] = session.bare_sign_and_verify()?;
             let round = &mut rounds[number as usize % ROUNDS];
             for (times, took) in round.iter_mut().zip([suspend, resume, sign, verify]) {
                 times.push(took.as_secs_f64() * 1e6);
@@ -84,18 +80,14 @@ fn largest(model: &Arc<Model>, seed: u64, dir: &Path) -> Result<usize, BenchFaul
             stop: StopStrings::new(stop)?,
             ..plan.sampling
         };
+        // As much as a host can keep with it.
+        let fits = |request_id: &String| {
+            Plan { request_id: request_id.clone(), ..plan.clone() }.start(model).terms.encode().is_ok()
+        };
+        plan.request_id = (1..).map(|count| "r".repeat(count)).take_while(fits).last().unwrap_or_default();
         let (mut session, _folder) = begin(&plan, model, dir)?;
         next_token(&mut session)?;
-        let (parked, _) = session.park(&mut Nowhere)?;
-        let key = plan.holder_key(0);
-        let signed = SignedContinuation::decode(parked.continuation, &key.verifying_key())?;
-        let Body::Decode(mut body) = signed.body()? else {
-            return Err(BenchFault::Wrong("a continuation of an earlier schema".to_owned()));
-        };
-        body.terms = Terms::new(vec![u8::MAX; Terms::BYTES_MAX])?;
-        let standing = session.standing();
-        let filled = SignedContinuation::sign(Form::Decode, signed.head().seq, &body.encode(), &standing, &key)?;
-        largest = largest.max(filled.as_bytes().len());
+        largest = largest.max(session.continuation_bytes()?);
     }
     Ok(largest)
 }
@@ -106,7 +98,6 @@ fn long(seed: u64, number: u64, prompt: u64, tokens: u32, model: &Model) -> Plan
     let vocabulary = model.config().vocabulary as u64;
     plan.prompt = (0..prompt).map(|_| (16 + chance.below(vocabulary - 16)) as u32).collect();
     plan.tools.clear();
-    plan.group = 1 << 20;
     plan.sampling = SamplingParams {
         seed: SessionSeed::from_number(number),
         ignore_eos: true,
@@ -117,8 +108,7 @@ fn long(seed: u64, number: u64, prompt: u64, tokens: u32, model: &Model) -> Plan
 
 fn begin(plan: &Plan, model: &Arc<Model>, dir: &Path) -> Result<(Session, tempfile::TempDir), BenchFault> {
     let folder = tempfile::Builder::new().prefix("suspend-bench-").tempdir_in(dir)?;
-    let place = Place::open(&folder.path().join("place"), plan, model)?;
-    Ok((Session::open(plan, model, place, 0, 0, None)?, folder))
+    Ok((Session::open(plan, model, &folder.path().join("place"), 0, 0)?, folder))
 }
 
 fn next_token(session: &mut Session) -> Result<(), SessionFault> {

@@ -144,7 +144,7 @@ async fn a_session_that_is_too_large_for_the_engine_stands_and_can_be_moved_away
     let mut start = super::super::tests::kept_start(&dir, &keys);
     start.sampling = sampling.to_engine().expect("valid");
     let tokens = [&prompt()[..], &expected[..20]].concat();
-    let held = Held::begin(&dir, &keys, start, &tokens, Inherited::default(), &actor.context.engine);
+    let held = Held::begin(&dir, &keys, start, &tokens, Inherited::default(), actor.context.engine.model());
     actor.held = Some(held.expect("writable"));
     actor.serve().await;
     assert_eq!((actor.close, actor.suspended), (None, true), "it stands");
@@ -300,8 +300,8 @@ async fn pages_of_tokens_that_the_journal_has_lost_are_not_given_to_the_engine()
     let sessions = SessionsDir::open(folder.path(), &context.keys).expect("writable");
     let elsewhere = sessions.session(client.reply.wallet);
     let cut = [&prompt()[..], &expected[..17]].concat();
-    let mut held =
-        Held::begin(&elsewhere, &keys, start.clone(), &cut, Inherited::default(), &context.engine).expect("writable");
+    let mut held = Held::begin(&elsewhere, &keys, start.clone(), &cut, Inherited::default(), context.engine.model())
+        .expect("writable");
     copy_pages(&testbed.session_dir(0, &client), folder.path(), &elsewhere, &keys, &context.engine.stream());
     let stream = context.engine.stream();
     let pages = held.surviving_pages(&elsewhere, &keys, &stream);
