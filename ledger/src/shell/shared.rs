@@ -145,6 +145,7 @@ impl Shared {
         let tip = self.tip.borrow().clone();
         let height = tip.height.next().unwrap_or(tip.height);
         let at = BlockContext {
+            name: tip.name,
             height,
             time: self.clock.now().max(tip.time),
             log_index: tip.log.next_index(),

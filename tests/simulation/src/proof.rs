@@ -128,6 +128,7 @@ pub fn replay(consortium: &Consortium, blocks: &[&Block]) -> Result<(), String> 
         }
         for entry in &block.entries {
             let at = BlockContext {
+                name: header.consortium,
                 height,
                 time: header.time,
                 log_index: LogIndex::new(leaves.len() as u64),
