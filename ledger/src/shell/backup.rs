@@ -5,6 +5,8 @@ use std::sync::Arc;
 use genesis::Consortium;
 use wallet::units::BlockHeight;
 
+#[cfg(any(test, feature = "testing"))]
+use super::disk::Disk;
 use super::{
     fault::Fault,
     final_store::FinalStore,
@@ -85,6 +87,18 @@ fn index_of(log: &LogStore, block: &Block, index: u64) -> Result<u64, Fault> {
 }
 
 impl Backup {
+    /// The archive of a stopped node.
+    ///
+    /// # Errors
+    /// [`Fault`] if the disk cannot give it.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn of_stopped(folder: impl Into<Disk>, consortium: &Arc<Consortium>) -> Result<Self, Fault> {
+        let folder = folder.into();
+        let (store, _) = FinalStore::open(folder.join("final"), consortium)?;
+        let end = end_of(&store, &LogStore::open(folder.join("log"))?)?;
+        Ok(Self { store, consortium: consortium.clone(), end, next: Piece::Head })
+    }
+
     /// Of how many blocks it is.
     pub fn blocks(&self) -> u64 {
         self.end.height.get()

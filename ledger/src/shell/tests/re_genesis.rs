@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use wallet::{
     digest::Digest,
-    units::{BlockHeight, NodeId},
+    units::NodeId,
 };
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     watch_commits,
 };
 use crate::{
-    archive::{self, ArchiveReader},
+    archive::ArchiveReader,
     block::View,
     certificate::Certificate,
     execute::Executed,
@@ -24,7 +24,9 @@ use crate::{
     re_genesis::{ReGenesisFile, ReGenesisInvalid},
     refusal::Refusal,
     shell::{
+        backup::Backup,
         clock::{Clock as _, SystemClock},
+        fault::Fault,
         files::Files,
         final_store::FinalStore,
         log_store::LogStore,
@@ -85,19 +87,6 @@ async fn halted(finals: u64) -> Cluster {
         cluster.close(node).await;
     }
     cluster
-}
-
-/// The archive of a stopped node, as `ledger backup` would write it.
-fn archive_of_stopped(cluster: &Cluster, node: u32) -> Vec<u8> {
-    let (store, tip) = FinalStore::open(cluster.dir(node).join("final"), &cluster.consortium).expect("a good disk");
-    let mut bytes = archive::head(&cluster.consortium);
-    for height in 1..=tip.executed.height.get() {
-        let block = store.block(BlockHeight::new(height)).expect("a good disk").expect("final");
-        bytes.extend(archive::block(block));
-    }
-    let (height, raft_index) = (tip.executed.height, tip.log_id.expect("final").index);
-    bytes.extend(archive::end(archive::End { height, raft_index }));
-    bytes
 }
 
 /// What the last final block of a stopped node proves, to who was told of each re-genesis.
@@ -374,7 +363,8 @@ async fn a_node_that_restored_the_next_lineage_votes_once_its_operator_says_that
         applied(&cluster, node, &file).expect("it follows");
     }
     // The disk of one of them is lost before it ever started.
-    let whole = archive_of_stopped(&cluster, 0);
+    let whole = Backup::of_stopped(cluster.dir(0), &cluster.consortium).expect("a good disk");
+    let whole = whole.collect::<Result<Vec<_>, Fault>>().expect("a good disk").concat();
     fs::remove_dir_all(cluster.dir(1)).expect("our own folder");
     let mut reader = ArchiveReader::open(whole.as_slice(), &cluster.consortium.id()).expect("an archive");
     restore(&mut reader, cluster.dir(1), &[file.digest()], |_| {}).expect("it follows");
