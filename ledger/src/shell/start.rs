@@ -18,6 +18,7 @@ use super::{
     election, errands,
     fault::Fault,
     files::Files,
+    lineage::Lineage,
     lines::{self, Lines},
     log_store::blocking,
     observed::{Listening, Observed},
@@ -58,6 +59,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
     let key = key.ok_or(Fault::WrongKey { node: me, found })?;
     let steady = tokio::time::Instant::now();
     let tip_executed = Arc::new(tip.executed.clone());
+    let lineage = Lineage::of(&store, &tip_executed)?;
     let checks = Arc::new(Remembered::default());
     let voter = Voter::new(
         consortium.clone(),
@@ -82,6 +84,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         clock,
         transport: Arc::new(Listening { transport, observed: observed.clone() }),
         checks,
+        lineage,
         first_entry: first_entry(&consortium),
         consortium,
         raft: RwLock::new(None),
