@@ -43,12 +43,11 @@ const MESSAGES_MAX: usize = 4096;
 pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>) -> Result<Replica, Fault> {
     let ReplicaOptions { dir, consortium, me, node_key, next_key, clock } = options;
     let found = node_key.public_key();
-    let files = {
+    let (alarm, files) = {
         let (dir, consortium) = (dir.clone(), consortium.clone());
-        blocking(move || Files::open(&dir, &consortium, me)).await?
+        blocking(move || Ok((Alarm::of(dir.clone())?, Files::open(&dir, &consortium, me)?))).await?
     };
     let Files { log, store, tip, vote_file, votes, may_vote } = files;
-    let alarm = Alarm::default();
     store.watch_by(&alarm);
     log.watch_by(&alarm);
     let own = [Some(node_key), next_key].into_iter().flatten();
