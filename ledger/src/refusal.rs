@@ -506,6 +506,14 @@ refusals! {
         /// The one that the entry names.
         named: Digest,
     }
+    /// What was decided of a member is older than what has been done.
+    #[code("L-351", Never)] #[error("{member} has its standing or key by the proposal {by}, which was made later")]
+    DecidedLater {
+        /// Who.
+        member: Member,
+        /// Digest of that proposal.
+        by: Digest,
+    }
     /// More members than there may be.
     #[code("L-264", Never)] #[error("more than {max} {what}")]
     TooManyMembers {
