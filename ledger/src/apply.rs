@@ -35,6 +35,8 @@ pub const ROTATIONS_MAX: usize = 1_024;
 /// Where an entry is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockContext {
+    /// The name in force, see [`crate::re_genesis::name`].
+    pub name: Digest,
     /// The block's height.
     pub height: BlockHeight,
     /// The block's time.

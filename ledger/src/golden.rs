@@ -82,7 +82,7 @@ fn the_encodings_are_pinned() {
         ("Touch", "15490bb82b4b8e5d"),
         ("DecisionAnchored", "c3dc857064d21256"),
         ("BatchClosed", "5db0e9831753a1c6"),
-        ("ValidatorResumed", "96383c98d6980f51"),
+        ("ValidatorResumed", "6c12e9fdf9cbb95b"),
         ("ProposalMade", "f9a1517825415062"),
         ("BallotCast", "f1295b1ca6057284"),
         ("BallotCast", "2417141c4ed478ca"),

@@ -1,11 +1,12 @@
 //! Backup: the final chain of a running or stopped node as an [archive](crate::archive).
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use genesis::Consortium;
 use wallet::units::BlockHeight;
 
 use super::{
+    disk::Disk,
     fault::Fault,
     final_store::FinalStore,
     log_store::{LogStore, blocking},
@@ -89,16 +90,16 @@ impl Backup {
     ///
     /// # Errors
     /// [`Fault`] if there is no ledger in `folder`, the node runs, or the disk cannot give it.
-    pub fn of_stopped(folder: &Path, consortium: Arc<Consortium>) -> Result<Self, Fault> {
-        let (finals, log) = (folder.join("final"), folder.join("log"));
+    pub fn of_stopped(folder: impl Into<Disk>, consortium: Arc<Consortium>) -> Result<Self, Fault> {
+        let folder = folder.into();
         // Opening a store would make it.
-        for (store, path) in [("final", &finals), ("log", &log)] {
-            if !path.exists() {
-                return Err(Fault::Missing { store, what: path.display().to_string() });
-            }
+        for store in ["final", "log"] {
+            let is_there = folder.join(store).exists();
+            let missing = || Fault::Missing { store, what: folder.path(store).display().to_string() };
+            is_there.then_some(()).ok_or_else(missing)?;
         }
-        let (store, _) = FinalStore::open(finals, &consortium)?;
-        let end = end_of(&store, &LogStore::open(log)?)?;
+        let (store, _) = FinalStore::open(folder.join("final"), &consortium)?;
+        let end = end_of(&store, &LogStore::open(folder.join("log"))?)?;
         Ok(Self { store, consortium, end, next: Piece::Head })
     }
 

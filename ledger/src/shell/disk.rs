@@ -29,6 +29,12 @@ impl From<&Path> for Disk {
     }
 }
 
+impl From<&PathBuf> for Disk {
+    fn from(folder: &PathBuf) -> Self {
+        Self::Folder(folder.clone())
+    }
+}
+
 impl From<PathBuf> for Disk {
     fn from(folder: PathBuf) -> Self {
         Self::Folder(folder)

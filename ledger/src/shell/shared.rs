@@ -23,6 +23,7 @@ use super::{
     disk::Disk,
     fault::Fault,
     final_store::FinalStore,
+    lineage::Lineage,
     lines::Lines,
     log_store::LogStore,
     observed::Observed,
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) checks: Arc<Remembered>,
     pub(crate) log: LogStore,
     pub(crate) store: FinalStore,
+    /// In which lineage this node is, until it is stopped: no running node takes a re-genesis.
+    pub(crate) lineage: Lineage,
     /// The entry with which every log begins.
     pub(crate) first_entry: RaftEntry,
     /// None while it starts, stops or restarts.
@@ -151,6 +154,7 @@ impl Shared {
         let tip = self.tip.borrow().clone();
         let height = tip.height.next().unwrap_or(tip.height);
         let at = BlockContext {
+            name: tip.name,
             height,
             time: self.clock.now().max(tip.time),
             log_index: tip.log.next_index(),

@@ -36,7 +36,7 @@ mod tags;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use ::ledger::shell::{cause::Cause, replica::Replica};
+use ::ledger::shell::{cause::Cause, lineage::Lineage, replica::Replica};
 use axum::{
     Router,
     extract::{FromRef, MatchedPath, Request, State},
@@ -340,13 +340,18 @@ impl Api {
             }
             (None, None) => Value::Null,
         };
+        let others = ledger.peer_lineages.iter().filter(|(_, lineage)| **lineage != ledger.lineage);
+        let others = others.map(|(node, Lineage { number, re_genesis })| {
+            json!({"node": self.node_name(*node), "lineage": number, "re_genesis": re_genesis})
+        });
         json!({
             "consortium": context.consortium.id(),
             "node": self.node_name(context.me),
             "role": if ledger.leader == Some(context.me) { "leader" } else { "follower" },
             "term": ledger.term,
             "leader": ledger.leader.map(|leader| self.node_name(leader)),
-            "lineage": executed.state.lineage(),
+            "lineage": ledger.lineage.number,
+            "other_lineages": others.collect::<Vec<_>>(),
             "final_height": executed.height,
             "final_time_ms": executed.time,
             "log_size": executed.log.size(),

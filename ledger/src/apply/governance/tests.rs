@@ -1,3 +1,5 @@
+mod standing;
+
 use std::sync::Arc;
 
 use genesis::{Auditor, Document, Model, Owner, Parameters};

@@ -1,4 +1,4 @@
-use std::{fs, io::ErrorKind};
+use std::{fs, io::ErrorKind, path::Path};
 
 use genesis::Consortium;
 

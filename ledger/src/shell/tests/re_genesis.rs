@@ -22,11 +22,14 @@ use crate::{
     refusal::Refusal,
     shell::{
         backup::Backup,
+        cause::Cause,
         clock::{Clock as _, SystemClock},
         fault::Fault,
         files::Files,
         final_store::FinalStore,
+        lineage::Lineage,
         log_store::LogStore,
+        metrics::Custody,
         re_genesis::{Order, ReGenesisFault, Record, apply, check, draft},
         restore::{RestoreFault, restore},
         vote_record::{VoteFile, Votes},
@@ -199,7 +202,14 @@ async fn a_node_that_was_not_told_stays_in_its_lineage_and_neither_disturbs_the_
         let replica = cluster.replica(node);
         assert_eq!(replica.state().state.lineage(), 1);
         assert!(replica.metrics().fault.is_none(), "it goes on waiting");
+        let lineage = Lineage { number: 2, re_genesis: file.digest() };
+        until("it says what the others began", || replica.metrics().left_for == Some(lineage)).await;
+        assert!(replica.metrics().causes().contains(&Cause::LineageLeft));
+        let asks = matches!(replica.metrics().custody, Custody::Asking(answered) if !answered.contains(&NodeId::ZERO));
+        assert!(asks, "whoever began anew does not know what this node signed before");
     }
+    until("they know where the others are", || cluster.replica(0).metrics().peer_lineages.len() == 3).await;
+    assert_eq!(cluster.replica(0).metrics().left_for, None, "who stays behind is no reason to wait");
     assert_eq!(cluster.replica(1).state().state.lineage(), 2);
     no_evidence(&cluster, 4);
 }
