@@ -507,7 +507,7 @@ refusals! {
         named: Digest,
     }
     /// What was decided of a member is older than what has been done.
-    #[code("L-351", Never)] #[error("{member} has its standing or key by the proposal {by}, which was made later")]
+    #[code("L-351", Never)] #[error("{member} has its standing by the proposal {by}, which was made later")]
     DecidedLater {
         /// Who.
         member: Member,

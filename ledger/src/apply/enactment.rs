@@ -337,17 +337,24 @@ impl<'a> Enactment<'a> {
         if fit.contains(&seat.standing) { Ok(seat) } else { Err(Refusal::StandingUnfit { member: member.clone() }) }
     }
 
-    /// Whether no proposal that was made later has changed the member's standing or key: whoever voted on that knew more.
-    /// Else what passed long ago, and could not be enacted then, would undo it.
+    /// Whether no proposal that was made later has changed the member's standing: whoever voted on that knew more. Else what
+    /// passed long ago, and could not be enacted then, would undo it.
     fn is_the_last_word(&self, member: &Member) -> Result<(), Refusal> {
-        let by = match member {
+        let by = self.since(member)?;
+        if self.is_later(by) { Err(Refusal::DecidedLater { member: member.clone(), by }) } else { Ok(()) }
+    }
+
+    /// By which proposal a member has its standing: of those that changed it, the one that was made last.
+    fn since(&self, member: &Member) -> Result<Digest, Refusal> {
+        Ok(match member {
             Member::Operator(id) => self.operator(id)?.since,
             Member::Node(id) => self.node(*id)?.since,
-        };
-        match self.state.proposal(by).is_some_and(|later| later.made_at > self.site.made_at) {
-            true => Err(Refusal::DecidedLater { member: member.clone(), by }),
-            false => Ok(()),
-        }
+        })
+    }
+
+    /// Whether a proposal was made after this one.
+    fn is_later(&self, proposal: Digest) -> bool {
+        self.state.proposal(proposal).is_some_and(|other| other.made_at > self.site.made_at)
     }
 
     fn stand(&mut self, member: &Member, standing: Standing) -> Result<(), Refusal> {
@@ -406,7 +413,10 @@ impl<'a> Enactment<'a> {
     }
 
     fn put_seat(&mut self, member: &Member, Seat { standing, key }: Seat) -> Result<(), Refusal> {
-        let since = self.site.proposal;
+        let since = match self.since(member)? {
+            before if self.seat(member)?.standing == standing || self.is_later(before) => before,
+            _ => self.site.proposal,
+        };
         match member {
             Member::Operator(id) => {
                 let OperatorRecord { operator, proposals, .. } = self.operator(id)?;

@@ -34,8 +34,8 @@ impl Lineage {
     }
 
     /// The lineage for which the others left this one: more of the validators than may lie say that they are in it, and it
-    /// is not one before this. At least one of them is honest then. Where fewer stay than that, those that they left are a
-    /// quorum, and wait for nobody.
+    /// is not one before this. At least one of them is honest then. Where fewer went on than that, nobody can tell them from
+    /// liars: their word stands in the log and in the status, and is no cause.
     pub(crate) fn left_for(self, validators: &ValidatorSet, told: &BTreeMap<NodeId, Self>) -> Option<Self> {
         let mut votes: BTreeMap<Self, usize> = BTreeMap::new();
         let of_validators = told.iter().filter(|(node, _)| validators.key(**node).is_some());

@@ -1,6 +1,6 @@
 //! What nodes hold signed by each other's keys: asked for, and answered.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::sleep};
 use wallet::units::NodeId;
@@ -48,7 +48,7 @@ impl Shared {
 
 /// Asks the peers what they hold signed by this node's key: all of them until enough have answered, then one in turn.
 pub(crate) async fn ask(shared: Arc<Shared>) {
-    let (mut turn, mut told) = (0, None);
+    let (mut turn, mut told) = (0, BTreeSet::new());
     loop {
         let (is_trusted, others) = (*shared.votes.borrow(), shared.lines.others());
         let asked: Vec<NodeId> = match others.get(turn % others.len().max(1)) {
@@ -61,7 +61,10 @@ pub(crate) async fn ask(shared: Arc<Shared>) {
             async move {
                 let reply = shared.transport.request(peer, PeerRequest::Statements, PEER_TIMEOUT).await;
                 let Ok(PeerReply::Statements { held, lineage }) = reply else { return };
-                shared.observed.note_lineage(peer, lineage);
+                if shared.observed.note_lineage(peer, lineage) && lineage != shared.lineage {
+                    let Lineage { number, re_genesis } = lineage;
+                    tracing::warn!(node = %peer, lineage = number, %re_genesis, "a peer is in another lineage");
+                }
                 // Whoever began anew forgot what this node's key signed before: its answer vouches for nothing.
                 if held.are_bounded() && lineage == shared.lineage {
                     shared.tell_validator(Message::Heard { from: peer, statements: held });
@@ -69,11 +72,11 @@ pub(crate) async fn ask(shared: Arc<Shared>) {
             }
         };
         futures::future::join_all(asked.into_iter().map(ask)).await;
-        let left_for = shared.left_for();
-        if let Some(Lineage { number, re_genesis }) = left_for.filter(|_| left_for != told) {
+        if let Some(lineage @ Lineage { number, re_genesis }) = shared.left_for()
+            && told.insert(lineage)
+        {
             tracing::error!(lineage = number, %re_genesis, "the others left this lineage: this node waits for them in vain");
         }
-        told = left_for;
         sleep(if is_trusted { ASK_LATER } else { ASK_EVERY }).await;
     }
 }

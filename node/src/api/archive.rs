@@ -54,11 +54,14 @@ async fn archive(State(api): State<Api>, _: ByAuditor) -> Result<Response, Probl
     Ok(([(header::CONTENT_TYPE, BYTES)], Body::from_stream(all)).into_response())
 }
 
+/// The next bytes, and from where to read on; none at the end.
+type Chunk<T> = Option<(Bytes, T)>;
+
 /// What `next` reads, until there is no more. An error cuts the connection, and a reader misses the archive's end. The turn
 /// is over with what is sent: also when the connection is cut because its reader takes nothing of it (`super::stall`).
 fn pieces<T: Send + 'static>(
     from: T,
-    next: fn(T) -> Result<Option<(Bytes, T)>, Fault>,
+    next: fn(T) -> Result<Chunk<T>, Fault>,
     turn: impl Send + 'static,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     stream::try_unfold((from, turn), move |(from, turn)| async move {
@@ -69,7 +72,7 @@ fn pieces<T: Send + 'static>(
 }
 
 /// The next bytes, and what follows them.
-fn chunk(mut backup: Backup) -> Result<Option<(Bytes, Backup)>, Fault> {
+fn chunk(mut backup: Backup) -> Result<Chunk<Backup>, Fault> {
     let mut bytes = Vec::new();
     while bytes.len() < CHUNK_BYTES
         && let Some(piece) = backup.next()
@@ -95,7 +98,7 @@ mod tests {
     }
 
     /// Counts down.
-    fn counted(left: u8) -> Result<Option<(Bytes, u8)>, Fault> {
+    fn counted(left: u8) -> Result<Chunk<u8>, Fault> {
         match left {
             0 => Ok(None),
             _ => Ok(Some((Bytes::from(vec![left]), left - 1))),

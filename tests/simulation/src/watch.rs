@@ -61,7 +61,8 @@ struct Seen {
     submitted: BTreeSet<(NodeId, Digest)>,
     /// The highest final block that each node showed in any life.
     highest: BTreeMap<NodeId, u64>,
-    acknowledged: BTreeMap<Digest, FinalEntry>,
+    /// Where the entries are of which a node's client was told that they are final.
+    acknowledged: BTreeMap<Digest, (FinalEntry, NodeId)>,
     /// Acknowledgements that each node's client got.
     clients: BTreeMap<NodeId, u64>,
     /// Which evidence was looked at.
@@ -116,7 +117,9 @@ impl Watch {
         let mut seen = self.seen();
         let last = file.last().height;
         let dropped = seen.chain.split_off(&(last.get() + 1)).len();
-        seen.acknowledged.retain(|_, place| place.height <= last);
+        // What only the lost were told is dropped with it.
+        let Seen { acknowledged, lost, .. } = &mut *seen;
+        acknowledged.retain(|_, (place, client)| place.height <= last || !lost.contains(client));
         seen.re_genesis = Some(file.digest());
         for node in (0..self.hosts).map(NodeId::new).filter(|node| !seen.lost.contains(node)).collect::<Vec<_>>() {
             seen.statements.leaves(node, file.header().consortium);
@@ -214,7 +217,7 @@ impl Watch {
             return;
         }
         *seen.clients.entry(client).or_default() += 1;
-        let first = *seen.acknowledged.entry(id).or_insert(place);
+        let (first, _) = *seen.acknowledged.entry(id).or_insert((place, client));
         drop(seen);
         if first != place {
             self.fail(format_args!("entry {id} was acknowledged at two places: {first:?} and {place:?}"));
@@ -415,7 +418,7 @@ impl Watch {
             }
             let blocks: Vec<&Block> = seen.chain.values().map(|(block, _)| block).collect();
             proof::replay(&self.consortium, &blocks).err().or_else(|| {
-                let lost = |(id, place): (&Digest, &FinalEntry)| {
+                let lost = |(id, (place, _)): (&Digest, &(FinalEntry, NodeId))| {
                     let block = seen.chain.get(&place.height.get());
                     let is_there = block.is_some_and(|(block, _)| block.entries.iter().any(|entry| entry.id() == *id));
                     (!is_there).then(|| format!("entry {id} was acknowledged and is not in block {}", place.height))

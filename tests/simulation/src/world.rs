@@ -197,8 +197,10 @@ impl World<'_> {
             let lies = node.liar.is_some();
             // What the lost still make final is in the lineage that was left.
             let is_lost = || self.watch.is_lost(node.id);
-            if let Some(replica) = node.replica().filter(|_| !lies && !is_lost()) {
-                self.watch.look(node.id, &replica);
+            if let Some(replica) = node.replica().filter(|_| !lies) {
+                if !is_lost() {
+                    self.watch.look(node.id, &replica);
+                }
                 self.watch.look_at_evidence(node.id, &node.disk);
             }
             if self.down.contains(&id) {

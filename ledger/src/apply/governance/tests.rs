@@ -189,8 +189,9 @@ fn nobody_votes_or_proposes_without_the_key_of_an_operator_in_force() {
 fn what_is_not_signed_by_its_author_yet_is_judged_as_if_it_were() {
     let mut chain = chain();
     let unsigned = |chain: &Chain, entry: &Entry| {
-        let Executed { height, time, log, .. } = &chain.tip;
+        let Executed { height, time, log, name, .. } = &chain.tip;
         let at = BlockContext {
+            name: *name,
             height: height.next().expect("few blocks"),
             time: *time,
             log_index: log.next_index(),

@@ -68,7 +68,7 @@ fn the_archive_of_a_node_that_stopped_between_two_final_blocks_can_be_restored()
     let backup = Backup::of_stopped(folder.path(), consortium.clone()).expect("our own disk");
     let archive = backup.collect::<Result<Vec<_>, Fault>>().expect("our own disk").concat();
     let mut reader = crate::archive::ArchiveReader::open(&archive[..], &consortium.id()).expect("an archive");
-    let restored = crate::shell::restore::restore(&mut reader, &folder.path().join("ledger"), &[], |_| {});
+    let restored = crate::shell::restore::restore(&mut reader, folder.path().join("ledger"), &[], |_| {});
     let restored = restored.expect("a good archive");
     assert_eq!((restored.executed.height.get(), restored.raft_index, restored.is_place_proven), (2, 3, true));
 }
