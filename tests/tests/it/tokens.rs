@@ -166,7 +166,7 @@ fn a_re_genesis_is_signed_with_a_key_in_a_token_and_with_a_wrapped_one() {
     assert_eq!(failed(&sign("@anew.draft", &in_token, "@one", &[])), "N-556", "nobody says the PIN");
     succeeded(&sign("@anew.draft", &in_token, "@one", &["--passphrase-file", "@pin"]));
 
-    let seed = to_hex(testing::operator_key(1).seed().as_ref());
+    let seed = to_hex(testing::operator_key(1).seed().as_ref()) + "\n";
     let mut options = fs::OpenOptions::new();
     let clear = options.write(true).create_new(true).mode(0o600).open(token.file("op-01.key"));
     clear.expect("our own folder").write_all(seed.as_bytes()).expect("our own file");
