@@ -264,8 +264,8 @@ async fn a_closing_block_that_a_carrier_made_final_is_shown_blamed_archived_and_
     cluster.board.lie(move |_, _, request| match request {
         PeerRequest::Append { rpc, .. } => {
             let enacts = |entry: &Entry| matches!(entry.body.event, Event::ProposalEnacted(_));
-            let blocks = rpc.entries.iter().filter_map(|entry| block_of(entry.clone()));
-            if let Some(block) = blocks.filter(|block| block.entries.iter().any(enacts)).next_back() {
+            let mut blocks = rpc.entries.iter().filter_map(|entry| block_of(entry.clone()));
+            if let Some(block) = blocks.rfind(|block| block.entries.iter().any(enacts)) {
                 closed.store(block.header.height.get(), Ordering::Relaxed);
             }
         }
