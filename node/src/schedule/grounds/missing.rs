@@ -17,10 +17,10 @@ use wallet::{
 /// When a decision is asked for after an offer named it: it is anchored by then. Doubles up to [`AGAIN_AFTER_MAX`].
 const AGAIN_AFTER_MIN: Duration = Duration::from_secs(4);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(300);
-/// How long after the offer a decision is asked for, by the times of blocks, in ms; and how often at least, which counts
-/// for what a node reads that was away for longer.
+/// How long after the offer a decision is asked for, by the times of blocks, in ms; and how often at least half of the other
+/// nodes answered without it, which counts for what a node reads that was away for longer.
 const ASKED_FOR_MS: u64 = 24 * 60 * 60 * 1000;
-const TRIES_MIN: u32 = 8;
+const DENIALS_MIN: u32 = 8;
 /// While so many decisions of one node are waited for, no further block is searched for its offers.
 const WANTED_MAX: usize = 256;
 
@@ -33,6 +33,8 @@ pub(super) struct Wanted {
     height: BlockHeight,
     time: Timestamp,
     tries: u32,
+    /// Tries that at least half of the others answered.
+    denials: u32,
     due: Instant,
 }
 
@@ -134,12 +136,14 @@ impl Missing {
     }
 
     /// What is asked for of this node did not come. It is asked for again, unless that was done for long: then it is given
-    /// up. `time` is the last block's.
-    pub(super) fn not_found(&mut self, by: NodeId, time: Timestamp, now: Instant) {
+    /// up. `is_denied` if at least half of the others answered: where nobody could be reached, nobody said that it is gone.
+    /// `time` is the last block's.
+    pub(super) fn not_found(&mut self, by: NodeId, is_denied: bool, time: Timestamp, now: Instant) {
         let of = self.of.entry(by).or_default();
         let Some(mut wanted) = of.asked.take() else { return };
-        wanted.tries += 1;
-        if time.get().saturating_sub(wanted.time.get()) > ASKED_FOR_MS && wanted.tries >= TRIES_MIN {
+        wanted.tries = wanted.tries.saturating_add(1);
+        wanted.denials = wanted.denials.saturating_add(is_denied.into());
+        if time.get().saturating_sub(wanted.time.get()) > ASKED_FOR_MS && wanted.denials >= DENIALS_MIN {
             let decision = wanted.decision;
             tracing::warn!(node = %by, %decision, "nobody hands out this decision: given up");
             return;
@@ -163,7 +167,7 @@ fn offers(block: &Block, now: Instant) -> impl Iterator<Item = Wanted> {
         let Event::MigrationOffered(offer) = &entry.body.event else { return None };
         let (by, due) = (entry.body.author, now + AGAIN_AFTER_MIN);
         let (decision, wallet) = (offer.decision, offer.wallet);
-        Some(Wanted { by, decision, wallet, height: header.height, time: header.time, tries: 0, due })
+        Some(Wanted { by, decision, wallet, height: header.height, time: header.time, tries: 0, denials: 0, due })
     })
 }
 
