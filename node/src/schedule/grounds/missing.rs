@@ -1,10 +1,16 @@
 //! Which decisions are still to be asked for, by who made them, and up to which height none is missing.
 //!
 //! Of each node only a few are waited for at a time. Where it names more, its offers are read again from there once there
-//! is room: so nothing is forgotten, the past of a node that joined is taken as fast as it is answered, and who names what
-//! nobody hands out holds up what it names itself and nothing else.
+//! is room, in turn with the others': so nothing is forgotten, the past of a node that joined is taken as fast as it is
+//! answered, and who names what nobody hands out does not delay what others made. It does hold the height up to which none
+//! is missing, which is one for all: after a restart the blocks above are read again, and what was given up there is asked
+//! for again.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Unbounded},
+    time::Duration,
+};
 
 use ledger::{block::Block, event::Event};
 use tokio::time::Instant;
@@ -51,6 +57,8 @@ pub(super) struct Missing {
     me: NodeId,
     of: BTreeMap<NodeId, OfOne>,
     read: BlockHeight,
+    /// For whose offers blocks were read again last: the next turn is another's.
+    turn: NodeId,
 }
 
 /// What is missing of one node's decisions.
@@ -72,7 +80,7 @@ impl OfOne {
 impl Missing {
     /// Nothing is missing up to `read` of what others than `me` decided.
     pub(super) fn after(read: BlockHeight, me: NodeId) -> Self {
-        Self { me, of: BTreeMap::new(), read }
+        Self { me, of: BTreeMap::new(), read, turn: me }
     }
 
     /// Takes up what the next block names.
@@ -98,12 +106,14 @@ impl Missing {
     pub(super) fn unread(&self) -> Option<Unread> {
         let has_room = |of: &&OfOne| of.wanted().count() <= WANTED_MAX / 2;
         let unread = |(by, of): (&NodeId, &OfOne)| Some((*by, Some(of).filter(has_room)?.unread?));
-        let (by, from) = self.of.iter().find_map(unread)?;
+        let after = self.of.range((Excluded(self.turn), Unbounded));
+        let (by, from) = after.chain(self.of.range(..=self.turn)).find_map(unread)?;
         Some(Unread { by, from, to: self.read })
     }
 
     /// Takes up what node `by` named in its next unread block. Whether there is room for a further one.
     pub(super) fn read_again(&mut self, by: NodeId, block: &Block, now: Instant) -> bool {
+        self.turn = by;
         let of = self.of.entry(by).or_default();
         if of.unread != Some(block.header.height) {
             return false;

@@ -184,6 +184,24 @@ fn what_too_few_answered_is_never_given_up() {
 }
 
 #[test]
+fn who_has_much_to_be_read_again_takes_turns_with_the_others() {
+    let [first, second] = [SOURCE, LIAR];
+    let mut scene = Scene::new(2 * WANTED_MAX as u64, &[first, second]);
+    for _ in 0..WANTED_MAX {
+        scene.now += AGAIN_AFTER_MAX;
+        scene.missing.ask(scene.now).iter().for_each(|wanted| scene.missing.found(wanted.by));
+    }
+    let turns: Vec<NodeId> = (0..4)
+        .map(|_| {
+            let Unread { by, from, .. } = scene.missing.unread().expect("there is room for both");
+            scene.missing.read_again(by, &scene.blocks[from.get() as usize - 1], scene.now);
+            by
+        })
+        .collect();
+    assert_eq!(turns, [first, second, first, second]);
+}
+
+#[test]
 fn its_own_decisions_a_node_asks_nobody_for() {
     let scene = Scene::new(3, &[ME]);
     assert_eq!((scene.missing.due(), scene.missing.complete_to().get()), (None, 3));
