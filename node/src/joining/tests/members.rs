@@ -1,6 +1,6 @@
 //! Whom a newcomer asks beside those that it was told of.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, slice};
 
 use ledger::governance::Member;
 use wallet::digest::Digest;
@@ -33,9 +33,9 @@ async fn an_address_that_nothing_proves_is_not_asked() {
     // The record of one node in the place of another's.
     let first = Bytes::from(honest.get("/ledger/v1/snapshot/nodes/0".to_owned()).await.expect("it is there"));
     let repeating = meddled(&testbed, 1, move |_, _, _| Some(first.clone())).await;
-    assert_eq!(addresses(&[flipping.clone()], &genesis, &[]).await, BTreeSet::new());
+    assert_eq!(addresses(slice::from_ref(&flipping), &genesis, &[]).await, BTreeSet::new());
     assert_eq!(addresses(&[repeating], &genesis, &[]).await, BTreeSet::new());
-    assert_eq!(addresses(&[honest.clone()], &Digest::ZERO, &[]).await, BTreeSet::new(), "another consortium");
+    assert_eq!(addresses(slice::from_ref(&honest), &Digest::ZERO, &[]).await, BTreeSet::new(), "another consortium");
     assert!(!addresses(&[flipping, honest], &genesis, &[]).await.is_empty(), "one honest node is enough");
 }
 
