@@ -1,6 +1,6 @@
 //! `batchmind credits`: what the nodes earned, as a node says it and as the entries give it.
 
-use std::{collections::BTreeMap, fmt, fs, path::PathBuf};
+use std::{collections::BTreeMap, fmt, fs, ops::ControlFlow, path::PathBuf};
 
 use clap::Subcommand;
 use genesis::{Consortium, Node};
@@ -66,6 +66,7 @@ struct Account {
 /// A line of `/ledger/v1/credits/awards`.
 #[derive(Deserialize)]
 struct Awarded {
+    index: u64,
     award: Award,
 }
 
@@ -79,11 +80,7 @@ struct Line {
 
 async fn compare(client: &Client, consortium: &Consortium) -> Result<Output, Failure> {
     let stated: Credits = client.get("/ledger/v1/credits").await?;
-    let entries = entries(client, stated.height).await?;
-    if let Some((_, entry)) = entries.iter().find(|(_, entry)| entry.body.consortium != consortium.id()) {
-        let detail = format!("{}, not {}", entry.body.consortium, consortium.id());
-        return Err(Failure::new("N-543", "the entries are another consortium's", detail));
-    }
+    let entries = entries(client, consortium.id(), stated.height).await?;
     let credits::Rederived { awards, nodes } =
         rederive(consortium, entries.iter().map(|(height, entry)| (*height, entry)));
     let derived = accounts(&nodes, awards.values(), stated.height);
@@ -92,9 +89,8 @@ async fn compare(client: &Client, consortium: &Consortium) -> Result<Output, Fai
         return Err(Failure::new("N-540", "the node's credits are not those that its entries give", detail));
     }
     let key = |award: &Award| (award.wallet, award.epoch);
-    let told: Vec<Awarded> = pages(client, "/ledger/v1/credits/awards", "awards").await?;
-    let told = told.into_iter().map(|Awarded { award }| award).filter(|award| award.at <= stated.height);
-    let told: BTreeMap<_, _> = told.map(|award| (key(&award), award)).collect();
+    let told = awards_told(client, entries.len() as u64).await?;
+    let told: BTreeMap<_, _> = told.into_iter().map(|award| (key(&award), award)).collect();
     if let Some(award) = told.values().chain(awards.values()).find(|of| told.get(&key(of)) != awards.get(&key(of))) {
         let detail = format!("wallet {}, epoch {}", award.wallet.0, award.epoch);
         return Err(Failure::new("N-540", "the node's awards are not those that its entries give", detail));
@@ -110,33 +106,86 @@ async fn compare(client: &Client, consortium: &Consortium) -> Result<Output, Fai
     Ok(Output::new(&Rederived { rederived: true, entries, awards, paid, unpaid, credits: derived }))
 }
 
-/// All entries up to `until`, in their order. Each must have the id under which it was given out.
-async fn entries(client: &Client, until: BlockHeight) -> Result<Vec<(BlockHeight, Entry)>, Failure> {
-    let lines: Vec<Line> = pages(client, "/ledger/v1/entries", "entries").await?;
-    let checked = lines.into_iter().map(|Line { height, id, entry }| {
-        let height = height.filter(|_| entry.id() == id);
-        let height = height.ok_or_else(|| Failure::new("N-542", "an entry is not the one that its id names", id))?;
-        Ok((height, entry))
-    });
-    let in_order = checked.collect::<Result<Vec<_>, Failure>>()?.into_iter();
-    Ok(in_order.take_while(|(height, _)| *height <= until).collect())
+/// All entries up to the height `until`, in their order. Each must have the id under which it was given out.
+async fn entries(
+    client: &Client,
+    consortium: Digest,
+    until: BlockHeight,
+) -> Result<Vec<(BlockHeight, Entry)>, Failure> {
+    let mut all = Vec::new();
+    let take = |count, lines: Vec<Line>| {
+        if lines.len() as u64 != count {
+            return Err(nonsense("a page does not have each of its entries", "/ledger/v1/entries"));
+        }
+        for Line { height, id, entry } in lines {
+            let height = height.filter(|_| entry.id() == id);
+            let height =
+                height.ok_or_else(|| Failure::new("N-542", "an entry is not the one that its id names", id))?;
+            if entry.body.consortium != consortium {
+                let detail = format!("{}, not {consortium}", entry.body.consortium);
+                return Err(Failure::new("N-543", "the entries are another consortium's", detail));
+            }
+            if height > until {
+                return Ok(ControlFlow::Break(()));
+            }
+            all.push((height, entry));
+        }
+        Ok(ControlFlow::Continue(()))
+    };
+    pages(client, "/ledger/v1/entries", "entries", None, take).await?;
+    Ok(all)
 }
 
-/// A whole list that a node gives in pages.
-async fn pages<T: DeserializeOwned>(client: &Client, path: &str, name: &str) -> Result<Vec<T>, Failure> {
-    let (mut from, mut all) = (0, Vec::new());
+/// What the node says that the hops earned which the first `size` entries settled.
+async fn awards_told(client: &Client, size: u64) -> Result<Vec<Award>, Failure> {
+    let mut all = Vec::new();
+    let take = |_, lines: Vec<Awarded>| {
+        all.extend(lines.into_iter().filter(|line| line.index < size).map(|line| line.award));
+        Ok(ControlFlow::Continue(()))
+    };
+    pages(client, "/ledger/v1/credits/awards", "awards", Some(size), take).await?;
+    Ok(all)
+}
+
+/// Reads a list over the log, which a node gives in pages, up to the log index `end`; without it as far as the first page
+/// says that it goes, since the log grows while it is read. `take` is given of how many indices a page is and what it has,
+/// and says whether it wants more. N-161 if the pages lead to no end, or one has more than its indices.
+async fn pages<T: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    name: &str,
+    mut end: Option<u64>,
+    mut take: impl FnMut(u64, Vec<T>) -> Result<ControlFlow<()>, Failure>,
+) -> Result<(), Failure> {
+    let mut from = 0_u64;
     loop {
         let mut page: Value = client.get(&format!("{path}?from={from}")).await?;
-        let told = serde_json::from_value::<Vec<T>>(page.get_mut(name).map(Value::take).unwrap_or_default());
-        all.extend(told.map_err(|error| {
-            Failure::new("N-161", format!("the node's answer is not what was asked for: {error}"), path)
-        })?);
         let (next, size) = (page["next"].as_u64(), page["size"].as_u64());
-        match next.filter(|next| *next > from && Some(*next) < size) {
-            Some(next) => from = next,
-            None => return Ok(all),
+        let (Some(next), Some(size)) = (next, size) else { return Err(nonsense("it has no next and size", path)) };
+        let end = *end.get_or_insert(size);
+        if next > size || size < end || next < from.saturating_add(1).min(end) {
+            return Err(nonsense("its pages lead nowhere", path));
         }
+        let lines = page.get_mut(name).map(Value::take).unwrap_or_default();
+        let indices = lines.as_array().into_iter().flatten().map(|line| line["index"].as_u64());
+        let mut free = from;
+        let has_its_place = |index: Option<u64>| {
+            let index = index.filter(|index| (free..next).contains(index));
+            index.map(|index| free = index + 1).is_some()
+        };
+        if !indices.into_iter().all(has_its_place) {
+            return Err(nonsense("a page has what is not of it", path));
+        }
+        let lines = serde_json::from_value(lines).map_err(|error| nonsense(error, path))?;
+        if take(next - from, lines)?.is_break() || next >= end {
+            return Ok(());
+        }
+        from = next;
     }
+}
+
+fn nonsense(reason: impl fmt::Display, path: &str) -> Failure {
+    Failure::new("N-161", format!("the node's answer is not what was asked for: {reason}"), path)
 }
 
 fn accounts<'a>(nodes: &[Node], awards: impl Iterator<Item = &'a Award>, height: BlockHeight) -> Credits {
@@ -205,3 +254,6 @@ impl fmt::Display for Rederived {
         self.credits.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use ledger::shell::{
 };
 
 pub use self::{
-    members::addresses,
+    members::Chosen,
     source::{Asker, Source},
 };
 pub use join::{Dropped, Made, Order, Step};

@@ -3,7 +3,7 @@
 //! anchored, and keeps it beside the chain.
 //!
 //! Whoever made a decision cannot make others keep much, wait for long or forget what is not its own: what is kept is
-//! small and stands under its name, few are waited for at a time, and for a day.
+//! small and stands under its name, few are waited for at a time, and for a day, or longer where too few nodes answer.
 
 mod missing;
 
@@ -48,7 +48,7 @@ pub(super) async fn collect(shared: Arc<Shared>) {
 }
 
 /// What came of a question: none if nothing is to be kept.
-type Answered = (Wanted, Result<Option<Told>, Refusal>);
+type Answered = (Wanted, Result<Collected, Refusal>);
 /// Blocks in which offers of a node are to be found again.
 type Again = Result<(NodeId, Vec<FinalBlock>), Fault>;
 
@@ -124,16 +124,16 @@ impl Collector {
         }
     }
 
-    async fn on_answer(&mut self, wanted: Wanted, answer: Result<Option<Told>, Refusal>) -> Result<(), Fault> {
+    async fn on_answer(&mut self, wanted: Wanted, answer: Result<Collected, Refusal>) -> Result<(), Fault> {
         let by = wanted.by;
-        let found = match answer {
-            Ok(Some(Told::Alone(_))) | Err(_) => {
-                self.missing.not_found(by, self.shared.node.replica.state().time, Instant::now());
+        let found = match answer.unwrap_or(Collected::Missing { is_denied: false }) {
+            Collected::Missing { is_denied } => {
+                self.missing.not_found(by, is_denied, self.shared.node.replica.state().time, Instant::now());
                 None
             }
-            Ok(told) => {
+            Collected::Found(found) => {
                 self.missing.found(by);
-                told.map(|told| (by, told.into()))
+                found.map(|grounds| (by, grounds))
             }
         };
         self.keep(found).await
@@ -149,6 +149,30 @@ impl Collector {
         self.collected = collected;
         let store = self.shared.node.replica.store().clone();
         blocking(move || store.keep_grounds(found.as_slice(), collected)).await
+    }
+}
+
+/// What came of asking for a decision that is to be kept.
+enum Collected {
+    /// It came; none if it is here already, or is nothing that is kept.
+    Found(Option<Grounds>),
+    /// Nobody handed it out with its anchor. Whether at least half of the others answered: one of them is honest.
+    Missing { is_denied: bool },
+}
+
+/// What the others have of a decision.
+struct Heard {
+    told: Result<Told, Refusal>,
+    /// How many of them answered, with it or without.
+    answered: usize,
+    /// How many nodes beside this one take part.
+    peers: usize,
+}
+
+impl Heard {
+    /// Whether at least half of the others answered. Of 3f that is more than f.
+    fn is_of_half(&self) -> bool {
+        self.answered * 2 >= self.peers
     }
 }
 
@@ -172,7 +196,7 @@ impl Shared {
         if let Some(grounds) = self.own_grounds(by, decision).await? {
             return Ok(grounds);
         }
-        Ok(self.ask_for(by, decision).await?.into())
+        Ok(self.ask_for(by, decision).await?.told?.into())
     }
 
     /// As far as it is in this node's own files.
@@ -188,57 +212,61 @@ impl Shared {
         Ok(Some(self.judge(by, grounds).await?.into()))
     }
 
-    /// Like [`Self::grounds`]; none if it is here already, or is nothing that is kept.
-    async fn collected(&self, wanted: &Wanted) -> Result<Option<Told>, Refusal> {
+    /// Like [`Self::grounds`], for what is kept.
+    async fn collected(&self, wanted: &Wanted) -> Result<Collected, Refusal> {
         let Wanted { by, decision, wallet, .. } = *wanted;
         if self.own_grounds(by, decision).await?.is_some() {
-            return Ok(None);
+            return Ok(Collected::Found(None));
         }
-        let told = self.ask_for(by, decision).await?;
-        Ok(match &told {
-            Told::Anchored(grounds) if !is_kept(grounds, wallet) => None,
-            _ => Some(told),
+        let heard = self.ask_for(by, decision).await?;
+        let is_denied = heard.is_of_half();
+        Ok(match heard.told {
+            Ok(Told::Anchored(grounds)) => Collected::Found(Some(grounds).filter(|grounds| is_kept(grounds, wallet))),
+            Ok(Told::Alone(_)) | Err(_) => Collected::Missing { is_denied },
         })
     }
 
     /// Asks the node that made it, and all others at once where that does not lead to an anchor.
-    async fn ask_for(&self, by: NodeId, decision: Digest) -> Result<Told, Refusal> {
-        let of_maker = match self.ask_one(by, by, decision).await {
-            Ok(grounds) => match self.judge(by, grounds).await? {
-                anchored @ Told::Anchored(_) => return Ok(anchored),
-                alone => Ok(alone),
-            },
-            Err(fault) => Err(Refusal::SourceSilent { source_node: by, fault }),
-        };
+    async fn ask_for(&self, by: NodeId, decision: Digest) -> Result<Heard, Fault> {
         let others: BTreeSet<NodeId> = self.node.members().peers(self.node.me).iter().map(|peer| peer.node).collect();
+        let of_maker = self.ask_one(by, by, decision).await;
+        let mut heard = Heard {
+            answered: of_maker.is_ok().into(),
+            peers: others.len(),
+            told: match of_maker {
+                Ok(Some(grounds)) => Ok(self.judge(by, grounds).await?),
+                Ok(None) => Err(nonsense(by, "it does not have the decision")),
+                Err(fault) => Err(fault),
+            }
+            .map_err(|fault| Refusal::SourceSilent { source_node: by, fault }),
+        };
+        if matches!(heard.told, Ok(Told::Anchored(_))) {
+            return Ok(heard);
+        }
         let others = others.into_iter().filter(|node| *node != by);
         let mut answers: FuturesUnordered<_> = others.map(|node| self.ask_one(node, by, decision)).collect();
         while let Some(answer) = answers.next().await {
+            heard.answered += usize::from(answer.is_ok());
             // Without its anchor it is nobody's word but the maker's.
-            if let Ok(grounds) = answer
+            if let Ok(Some(grounds)) = answer
                 && let told @ Told::Anchored(_) = self.judge(by, grounds).await?
             {
-                return Ok(told);
+                return Ok(Heard { told: Ok(told), ..heard });
             }
         }
-        of_maker
+        Ok(heard)
     }
 
-    async fn ask_one(&self, node: NodeId, by: NodeId, decision: Digest) -> Result<Grounds, PeerFault> {
-        let nonsense = |reason: &str| PeerFault::Nonsense { from: node, reason: reason.to_owned() };
+    /// Asks one node; none if it answers and does not have it, or hands out another.
+    async fn ask_one(&self, node: NodeId, by: NodeId, decision: Digest) -> Result<Option<Grounds>, PeerFault> {
         let request = SessionRequest::Grounds(GroundsRequest { by, decision });
         let answer = timeout(ANSWER_WITHIN, self.node.link.ask(node, request, ANSWER_WITHIN)).await;
-        match answer.map_err(|_| nonsense("it does not answer"))?? {
-            SessionReply::Grounds(GroundsReply { grounds: Some(grounds) }) => {
+        match answer.map_err(|_| nonsense(node, "it does not answer"))?? {
+            SessionReply::Grounds(GroundsReply { grounds }) => Ok(grounds.filter(|grounds| {
                 let is_bounded = grounds.decision.len() <= scheduler::decision::DECISION_BYTES_MAX
                     && grounds.later.len() < DECISIONS_MAX as usize;
-                if is_bounded && grounds.hash() == decision {
-                    Ok(grounds)
-                } else {
-                    Err(nonsense("it is another decision"))
-                }
-            }
-            SessionReply::Grounds(GroundsReply { grounds: None }) => Err(nonsense("it does not have the decision")),
+                is_bounded && grounds.hash() == decision
+            })),
             _ => Err(PeerFault::unexpected(node)),
         }
     }
@@ -258,6 +286,10 @@ impl Shared {
     }
 }
 
+fn nonsense(from: NodeId, reason: &str) -> PeerFault {
+    PeerFault::Nonsense { from, reason: reason.to_owned() }
+}
+
 /// Whether it is a decision about the wallet, and no larger than decisions are.
 fn is_kept(grounds: &Grounds, wallet: WalletAddress) -> bool {
     codec::encoded_size(grounds) <= GROUNDS_BYTES_MAX
@@ -271,6 +303,19 @@ mod tests {
 
     use super::*;
     use crate::schedule::samples;
+
+    /// With up to f liars among 3f others one of half of them is honest.
+    #[test]
+    fn what_fewer_than_half_of_the_others_answered_is_not_denied() {
+        for (peers, half) in [(1, 1), (2, 1), (3, 2), (6, 3), (9, 5)] {
+            let heard = |answered| Heard { told: Ok(Told::Alone(NOTHING)), answered, peers }.is_of_half();
+            assert_eq!([half - 1, half].map(heard), [false, true], "{peers}");
+        }
+        let alone = Heard { told: Ok(Told::Alone(NOTHING)), answered: 0, peers: 0 };
+        assert!(alone.is_of_half(), "there is nobody to wait for");
+    }
+
+    const NOTHING: Grounds = Grounds { decision: Vec::new(), later: Vec::new() };
 
     /// A node that names another's decision, or a huge one, fills nobody's disk.
     #[test]

@@ -1,10 +1,16 @@
 //! Which decisions are still to be asked for, by who made them, and up to which height none is missing.
 //!
 //! Of each node only a few are waited for at a time. Where it names more, its offers are read again from there once there
-//! is room: so nothing is forgotten, the past of a node that joined is taken as fast as it is answered, and who names what
-//! nobody hands out holds up what it names itself and nothing else.
+//! is room, in turn with the others': so nothing is forgotten, the past of a node that joined is taken as fast as it is
+//! answered, and who names what nobody hands out does not delay what others made. It does hold the height up to which none
+//! is missing, which is one for all: after a restart the blocks above are read again, and what was given up there is asked
+//! for again.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Unbounded},
+    time::Duration,
+};
 
 use ledger::{block::Block, event::Event};
 use tokio::time::Instant;
@@ -17,10 +23,10 @@ use wallet::{
 /// When a decision is asked for after an offer named it: it is anchored by then. Doubles up to [`AGAIN_AFTER_MAX`].
 const AGAIN_AFTER_MIN: Duration = Duration::from_secs(4);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(300);
-/// How long after the offer a decision is asked for, by the times of blocks, in ms; and how often at least, which counts
-/// for what a node reads that was away for longer.
+/// How long after the offer a decision is asked for, by the times of blocks, in ms; and how often at least half of the other
+/// nodes answered without it, which counts for what a node reads that was away for longer.
 const ASKED_FOR_MS: u64 = 24 * 60 * 60 * 1000;
-const TRIES_MIN: u32 = 8;
+const DENIALS_MIN: u32 = 8;
 /// While so many decisions of one node are waited for, no further block is searched for its offers.
 const WANTED_MAX: usize = 256;
 
@@ -33,6 +39,8 @@ pub(super) struct Wanted {
     height: BlockHeight,
     time: Timestamp,
     tries: u32,
+    /// Tries that at least half of the others answered.
+    denials: u32,
     due: Instant,
 }
 
@@ -49,6 +57,8 @@ pub(super) struct Missing {
     me: NodeId,
     of: BTreeMap<NodeId, OfOne>,
     read: BlockHeight,
+    /// For whose offers blocks were read again last: the next turn is another's.
+    turn: NodeId,
 }
 
 /// What is missing of one node's decisions.
@@ -70,7 +80,7 @@ impl OfOne {
 impl Missing {
     /// Nothing is missing up to `read` of what others than `me` decided.
     pub(super) fn after(read: BlockHeight, me: NodeId) -> Self {
-        Self { me, of: BTreeMap::new(), read }
+        Self { me, of: BTreeMap::new(), read, turn: me }
     }
 
     /// Takes up what the next block names.
@@ -96,12 +106,14 @@ impl Missing {
     pub(super) fn unread(&self) -> Option<Unread> {
         let has_room = |of: &&OfOne| of.wanted().count() <= WANTED_MAX / 2;
         let unread = |(by, of): (&NodeId, &OfOne)| Some((*by, Some(of).filter(has_room)?.unread?));
-        let (by, from) = self.of.iter().find_map(unread)?;
+        let after = self.of.range((Excluded(self.turn), Unbounded));
+        let (by, from) = after.chain(self.of.range(..=self.turn)).find_map(unread)?;
         Some(Unread { by, from, to: self.read })
     }
 
     /// Takes up what node `by` named in its next unread block. Whether there is room for a further one.
     pub(super) fn read_again(&mut self, by: NodeId, block: &Block, now: Instant) -> bool {
+        self.turn = by;
         let of = self.of.entry(by).or_default();
         if of.unread != Some(block.header.height) {
             return false;
@@ -134,12 +146,14 @@ impl Missing {
     }
 
     /// What is asked for of this node did not come. It is asked for again, unless that was done for long: then it is given
-    /// up. `time` is the last block's.
-    pub(super) fn not_found(&mut self, by: NodeId, time: Timestamp, now: Instant) {
+    /// up. `is_denied` if at least half of the others answered: where nobody could be reached, nobody said that it is gone.
+    /// `time` is the last block's.
+    pub(super) fn not_found(&mut self, by: NodeId, is_denied: bool, time: Timestamp, now: Instant) {
         let of = self.of.entry(by).or_default();
         let Some(mut wanted) = of.asked.take() else { return };
-        wanted.tries += 1;
-        if time.get().saturating_sub(wanted.time.get()) > ASKED_FOR_MS && wanted.tries >= TRIES_MIN {
+        wanted.tries = wanted.tries.saturating_add(1);
+        wanted.denials = wanted.denials.saturating_add(is_denied.into());
+        if time.get().saturating_sub(wanted.time.get()) > ASKED_FOR_MS && wanted.denials >= DENIALS_MIN {
             let decision = wanted.decision;
             tracing::warn!(node = %by, %decision, "nobody hands out this decision: given up");
             return;
@@ -163,7 +177,7 @@ fn offers(block: &Block, now: Instant) -> impl Iterator<Item = Wanted> {
         let Event::MigrationOffered(offer) = &entry.body.event else { return None };
         let (by, due) = (entry.body.author, now + AGAIN_AFTER_MIN);
         let (decision, wallet) = (offer.decision, offer.wallet);
-        Some(Wanted { by, decision, wallet, height: header.height, time: header.time, tries: 0, due })
+        Some(Wanted { by, decision, wallet, height: header.height, time: header.time, tries: 0, denials: 0, due })
     })
 }
 

@@ -83,11 +83,19 @@ impl Scene {
                     self.missing.found(wanted.by);
                     self.found.insert(wanted.decision);
                 } else {
-                    self.missing.not_found(wanted.by, self.time, self.now);
+                    self.missing.not_found(wanted.by, true, self.time, self.now);
                 }
                 self.nothing_missing_is_counted();
             }
         }
+    }
+
+    /// The one thing that is missing is asked for, and does not come.
+    fn is_asked_for(&mut self, is_denied: bool) {
+        self.now += AGAIN_AFTER_MAX;
+        let asked = self.missing.ask(self.now);
+        assert_eq!(asked.len(), 1, "it is asked for still");
+        self.missing.not_found(asked[0].by, is_denied, self.time, self.now);
     }
 
     /// Every decision at or below that height came, or was given up.
@@ -138,28 +146,59 @@ fn who_names_what_nobody_hands_out_holds_up_nobody_else() {
 }
 
 #[test]
-fn what_nobody_hands_out_is_given_up_after_a_day_and_so_many_tries() {
+fn what_nobody_hands_out_is_given_up_after_a_day_and_so_many_answers() {
     let mut scene = Scene::new(1, &[LIAR]);
-    for _ in 0..2 * TRIES_MIN {
+    for _ in 0..2 * DENIALS_MIN {
         scene.round(|_| false);
     }
     assert!(scene.missing.due().is_some(), "not within the day, however often");
     scene.time = Timestamp::new(scene.time.get() + ASKED_FOR_MS + 1);
     scene.missing.ask(scene.now + AGAIN_AFTER_MAX);
-    scene.missing.not_found(LIAR, scene.time, scene.now);
+    scene.missing.not_found(LIAR, true, scene.time, scene.now);
     assert_eq!((scene.missing.due(), scene.missing.complete_to().get()), (None, 1));
     // Who reads the past has to ask more than once: when it starts, nobody is connected to it.
     let mut scene = Scene::new(1, &[SOURCE]);
     scene.time = Timestamp::new(scene.time.get() + ASKED_FOR_MS + 1);
-    for tries in 1..TRIES_MIN {
-        scene.now += AGAIN_AFTER_MAX;
-        assert_eq!(scene.missing.ask(scene.now).len(), 1, "{tries}");
-        scene.missing.not_found(SOURCE, scene.time, scene.now);
-        assert_eq!(scene.missing.complete_to(), BlockHeight::ZERO, "{tries}");
+    for denials in 1..DENIALS_MIN {
+        scene.is_asked_for(true);
+        assert_eq!(scene.missing.complete_to(), BlockHeight::ZERO, "{denials}");
     }
-    scene.missing.ask(scene.now + AGAIN_AFTER_MAX);
-    scene.missing.not_found(SOURCE, scene.time, scene.now);
+    scene.is_asked_for(true);
     assert_eq!(scene.missing.complete_to().get(), 1);
+}
+
+/// A node without connections, or with few of them, asks for nothing the less when it has them again.
+#[test]
+fn what_too_few_answered_is_never_given_up() {
+    let mut scene = Scene::new(1, &[SOURCE]);
+    scene.time = Timestamp::new(scene.time.get() + 30 * ASKED_FOR_MS);
+    for _ in 0..1_000 {
+        scene.is_asked_for(false);
+    }
+    assert_eq!(scene.missing.complete_to(), BlockHeight::ZERO);
+    for _ in 0..DENIALS_MIN {
+        assert_eq!(scene.missing.complete_to(), BlockHeight::ZERO, "a try alone says nothing");
+        scene.is_asked_for(true);
+    }
+    assert_eq!((scene.missing.due(), scene.missing.complete_to().get()), (None, 1));
+}
+
+#[test]
+fn who_has_much_to_be_read_again_takes_turns_with_the_others() {
+    let [first, second] = [SOURCE, LIAR];
+    let mut scene = Scene::new(2 * WANTED_MAX as u64, &[first, second]);
+    for _ in 0..WANTED_MAX {
+        scene.now += AGAIN_AFTER_MAX;
+        scene.missing.ask(scene.now).iter().for_each(|wanted| scene.missing.found(wanted.by));
+    }
+    let turns: Vec<NodeId> = (0..4)
+        .map(|_| {
+            let Unread { by, from, .. } = scene.missing.unread().expect("there is room for both");
+            scene.missing.read_again(by, &scene.blocks[from.get() as usize - 1], scene.now);
+            by
+        })
+        .collect();
+    assert_eq!(turns, [first, second, first, second]);
 }
 
 #[test]
