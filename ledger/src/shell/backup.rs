@@ -88,13 +88,15 @@ impl Backup {
     /// The archive of what is final in the ledger of a stopped node, up to the same block as [`Replica::backup`].
     ///
     /// # Errors
-    /// [`Fault`] if there is no ledger in `folder`, the node runs, or the disk cannot give it.
+    /// [`Fault`] if there is no ledger in `folder`, the node runs, or the disk cannot give it. Nothing that the ledger says is
+    /// changed, but RocksDB may write its files anew: so this needs a disk that can be written to, as the node does.
     pub fn of_stopped(folder: &Path, consortium: Arc<Consortium>) -> Result<Self, Fault> {
         let (finals, log) = (folder.join("final"), folder.join("log"));
-        // Opening a store would make it.
+        // Opening a store would make it, also in a folder that is there: `CURRENT` is what RocksDB begins with.
         for (store, path) in [("final", &finals), ("log", &log)] {
-            if !path.exists() {
-                return Err(Fault::Missing { store, what: path.display().to_string() });
+            let current = path.join("CURRENT");
+            if !current.exists() {
+                return Err(Fault::Missing { store, what: current.display().to_string() });
             }
         }
         let (store, _) = FinalStore::open(finals, &consortium)?;
@@ -105,6 +107,15 @@ impl Backup {
     /// Of how many blocks it is.
     pub fn blocks(&self) -> u64 {
         self.end.height.get()
+    }
+
+    /// The last block that is final in the ledger now. The archive ends below it where that block is final by the certificate
+    /// of a later one, which the ledger has not.
+    ///
+    /// # Errors
+    /// [`Fault`] if the disk cannot give it.
+    pub fn final_height(&self) -> Result<BlockHeight, Fault> {
+        Ok(self.store.last()?.map_or(BlockHeight::ZERO, |(height, _)| height))
     }
 
     fn piece(&self, height: BlockHeight) -> Result<Vec<u8>, Fault> {
