@@ -96,6 +96,16 @@ impl Disk {
         }
     }
 
+    /// Whether there is a store in this folder. Opening one would make it, also in a folder that is there: what RocksDB
+    /// begins with is its file `CURRENT`.
+    pub fn has_store(&self) -> bool {
+        match self {
+            Self::Folder(folder) => folder.join("CURRENT").exists(),
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(disk, folder) => disk.exists(folder),
+        }
+    }
+
     /// Removes this folder with all that is in it, if it is there.
     ///
     /// # Errors

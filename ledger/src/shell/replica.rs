@@ -122,7 +122,8 @@ impl Replica {
     }
 
     /// Takes an entry, and sends it to the leader again and again until it is final or refused. The same entry may be
-    /// submitted again.
+    /// submitted again. What may be taken later is kept until then, but for what operators say
+    /// ([`Event::governs`](crate::event::Event::governs)): that is refused, now or as soon as the final state does not take it.
     ///
     /// # Errors
     /// [`SubmitError`] if the final state refuses it, or the replica stopped.
@@ -158,8 +159,8 @@ impl Replica {
         Ok(submissions)
     }
 
-    /// Whether the final state takes what `body` says now, for a node that is asked to sign what somebody else says. Unlike
-    /// [`Replica::submit`] this refuses also what may be taken later: what is submitted is kept until it is taken.
+    /// Whether the final state takes what `body` says now, for a node that is asked to sign what somebody else says. This
+    /// refuses also what may be taken later, whatever it is.
     ///
     /// # Errors
     /// [`SubmitError`] if a rule refuses it, or the replica stopped.

@@ -131,12 +131,13 @@ impl Shared {
         self.check_all([entry])
     }
 
-    /// Whether the final state takes these entries as they are, one after the other.
+    /// Whether the final state takes these entries as they are, one after the other. What may be taken later is no reason
+    /// against them, but where operators speak: anybody may have brought that, and can bring it again.
     pub(crate) fn check_all<'a>(&self, entries: impl IntoIterator<Item = &'a Entry>) -> Result<(), Refusal> {
         let (mut state, at) = self.next();
         for entry in entries {
             match state.apply_with(&self.consortium, entry, at, &*self.checks) {
-                Err(refusal) if refusal.retry() != Retry::Later => return Err(refusal),
+                Err(refusal) if refusal.retry() != Retry::Later || entry.body.event.governs() => return Err(refusal),
                 _ => {}
             }
         }

@@ -94,5 +94,6 @@ async fn submit(
     SignedBody(bytes): SignedBody,
 ) -> Result<Response, Problem> {
     let event = governance::decode(&bytes).map_err(|error| Refusal::NotGovernance { reason: error.reason })?;
-    submitted(&api, governance::entry(api.sessions.context(), event)?, wait).await
+    let submission = governance::submit(api.sessions.context(), event)?;
+    submitted(&api, submission, wait).await
 }

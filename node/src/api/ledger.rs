@@ -132,12 +132,12 @@ async fn submit(
     Body(bytes): Body,
 ) -> Result<Response, Problem> {
     let entry: Entry = codec::decode(&bytes).map_err(|error| Refusal::EntryInvalid { reason: error.to_string() })?;
-    submitted(&api, entry, wait).await
+    submitted(&api, api.replica().submit(entry)?, wait).await
 }
 
-/// Sends an entry, and waits for what was asked for.
-pub(super) async fn submitted(api: &Api, entry: Entry, Wait { wait }: Wait) -> Result<Response, Problem> {
-    let Submission { id, .. } = api.replica().submit(entry)?;
+/// Waits for what was asked for, once an entry is on its way.
+pub(super) async fn submitted(api: &Api, submission: Submission, Wait { wait }: Wait) -> Result<Response, Problem> {
+    let Submission { id, .. } = submission;
     let body = match wait {
         None => json!({"id": id}),
         Some(Until::Promise) => json!({"id": id, "promise": promises::waited_for(api, id).await}),

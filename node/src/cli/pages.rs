@@ -1,4 +1,4 @@
-//! The commands that the pages show are commands of this program.
+//! The commands that the pages show are commands of this program, with options that it has. Their values are not read.
 
 use std::{fs, path::Path};
 

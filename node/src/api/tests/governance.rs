@@ -44,7 +44,7 @@ async fn a_node_signs_nothing_that_the_rules_do_not_take_now_whoever_brings_it()
     let alone = Alone::start().await;
     let context = alone.node.sessions().context().clone();
     let refused = async |event: Event| {
-        let signed = crate::governance::entry(&context, event.clone());
+        let signed = crate::governance::submit(&context, event.clone());
         assert!(signed.is_err(), "the node signs a {}", event.name());
         problem(alone.post("/ledger/v1/governance", None, wallet::codec::encode(&event)).await).await
     };

@@ -2,9 +2,9 @@
 
 use std::{
     fmt,
-    fs::{File, Permissions},
+    fs::{self, File, Permissions},
     io::{self, BufReader, Seek as _, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,6 +14,7 @@ use ledger::{
     shell::{backup::Backup, fault::Fault},
 };
 use reqwest::Method;
+use rustix::process::{Uid, geteuid};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 use wallet::units::BlockHeight;
@@ -32,18 +33,33 @@ pub(super) async fn of_running(client: &Client, out: PathBuf) -> Result<Output, 
         let Some(chunk) = chunk else { break };
         part.add(&chunk)?;
     }
-    super::super::apart(move || part.finish()).await
+    super::super::apart(move || part.finish(None)).await
 }
 
 /// Writes the archive of a stopped node to a file.
 pub(super) fn of_stopped(config: LedgerConfig, out: PathBuf) -> Result<Output, Failure> {
     let folder = config.data_dir.join("ledger");
+    check_owner(&folder, geteuid())?;
     let unreadable = |fault: Fault| Failure::new("N-622", fault, folder.display());
     let mut part = Part::new(out)?;
-    for piece in Backup::of_stopped(&folder, Arc::new(config.consortium)).map_err(unreadable)? {
+    let backup = Backup::of_stopped(&folder, Arc::new(config.consortium)).map_err(unreadable)?;
+    let final_height = backup.final_height().map_err(unreadable)?;
+    for piece in backup {
         part.add(&piece.map_err(unreadable)?)?;
     }
-    part.finish()
+    part.finish(Some(final_height))
+}
+
+/// RocksDB writes files anew when it opens a store: another user's the node could not open any more.
+fn check_owner(folder: &Path, user: Uid) -> Result<(), Failure> {
+    match fs::metadata(folder) {
+        Ok(found) if found.uid() != user.as_raw() => {
+            let title = format!("the ledger is the user {}'s, and this runs as user {}", found.uid(), user.as_raw());
+            Err(Failure::new("N-662", title, folder.display()))
+        }
+        // What is not there is told where it is looked for.
+        _ => Ok(()),
+    }
 }
 
 /// An archive that is not whole yet. It is gone if it is dropped.
@@ -75,14 +91,14 @@ impl Part {
     }
 
     /// Gives it its name, once it is whole and on the disk.
-    fn finish(self) -> Result<Output, Failure> {
+    fn finish(self, final_height: Option<BlockHeight>) -> Result<Output, Failure> {
         let Self { mut file, out, bytes, progress } = self;
         drop(progress);
         let height = check(&mut file, &out)?;
         file.as_file().sync_all().map_err(not_written(&out))?;
         file.persist_noclobber(&out).map_err(|fault| not_written(&out)(fault.error))?;
         File::open(folder_of(&out)).and_then(|folder| folder.sync_all()).map_err(not_written(&out))?;
-        Ok(Output::new(&BackedUp { archive: out, bytes, height }))
+        Ok(Output::new(&BackedUp { archive: out, bytes, height, final_height }))
     }
 }
 
@@ -115,10 +131,47 @@ struct BackedUp {
     bytes: u64,
     /// Of its last block; 0 if it has none.
     height: BlockHeight,
+    /// Of a stopped node: the last block that is final in its ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    final_height: Option<BlockHeight>,
 }
 
 impl fmt::Display for BackedUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} bytes, up to height {}", self.archive.display(), self.bytes, self.height)
+        let Self { archive, bytes, height, final_height } = self;
+        write!(f, "{}: {bytes} bytes, up to height {height}", archive.display())?;
+        match final_height {
+            None => Ok(()),
+            Some(last) if last == height => write!(f, "\nthe last final block of this node"),
+            Some(last) => write!(
+                f,
+                "\nwarning: final at this node up to height {last}, by the certificate of a later block which it has not: see\n\
+                 docs/errors/N-182.md before you begin anew"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_another_user_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let owner = fs::metadata(folder.path()).expect("our own folder").uid();
+        assert!(check_owner(folder.path(), Uid::from_raw(owner)).is_ok());
+        let refused = check_owner(folder.path(), Uid::from_raw(owner + 1)).expect_err("another user's");
+        assert_eq!(refused.code, "N-662");
+    }
+
+    #[test]
+    fn a_backup_says_where_its_node_is_above_it() {
+        let backed_up = |height, final_height: Option<u64>| {
+            let (height, final_height) = (BlockHeight::new(height), final_height.map(BlockHeight::new));
+            BackedUp { archive: "a".into(), bytes: 1, height, final_height }.to_string()
+        };
+        assert!(backed_up(7, Some(9)).contains("final at this node up to height 9"));
+        assert!(!backed_up(9, Some(9)).contains("warning") && !backed_up(9, None).contains("warning"));
     }
 }
