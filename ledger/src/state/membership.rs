@@ -66,8 +66,8 @@ pub struct OperatorRecord {
     pub operator: Operator,
     /// Whether it votes on proposals.
     pub standing: Standing,
-    /// By which proposal it has its standing: of those that changed it, the one that was made last. Or the id of the
-    /// re-genesis; zero if none did.
+    /// Of the proposals that changed its standing, the digest of the one that was made last. Or the id of the re-genesis;
+    /// zero if none did.
     pub since: Digest,
     /// Digests of its last proposals, at least those on which the others can still vote.
     pub proposals: Vec<Digest>,
@@ -80,8 +80,8 @@ pub struct NodeRecord {
     pub node: Node,
     /// Whether it votes and authors.
     pub standing: Standing,
-    /// By which proposal it has its standing: of those that changed it, the one that was made last. Or the id of the
-    /// re-genesis; zero if none did.
+    /// Of the proposals that changed its standing, the digest of the one that was made last. Or the id of the re-genesis;
+    /// zero if none did.
     pub since: Digest,
 }
 
