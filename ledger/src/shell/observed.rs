@@ -86,9 +86,9 @@ impl Observed {
         *lock(&self.fetching_from)
     }
 
-    /// `node` says in which lineage it is: whether it said another one before, or none.
-    pub(crate) fn note_lineage(&self, node: NodeId, lineage: Lineage) -> bool {
-        lock(&self.lineages).insert(node, lineage) != Some(lineage)
+    /// `node` says in which lineage it is.
+    pub(crate) fn note_lineage(&self, node: NodeId, lineage: Lineage) {
+        lock(&self.lineages).insert(node, lineage);
     }
 
     /// What the others said of that last.

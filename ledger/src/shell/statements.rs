@@ -48,7 +48,8 @@ impl Shared {
 
 /// Asks the peers what they hold signed by this node's key: all of them until enough have answered, then one in turn.
 pub(crate) async fn ask(shared: Arc<Shared>) {
-    let (mut turn, mut told) = (0, BTreeSet::new());
+    // What was told once is not told again, so that nobody fills the log by changing what it says.
+    let (mut turn, mut elsewhere, mut left) = (0, BTreeSet::new(), BTreeSet::new());
     loop {
         let (is_trusted, others) = (*shared.votes.borrow(), shared.lines.others());
         let asked: Vec<NodeId> = match others.get(turn % others.len().max(1)) {
@@ -60,20 +61,26 @@ pub(crate) async fn ask(shared: Arc<Shared>) {
             let shared = shared.clone();
             async move {
                 let reply = shared.transport.request(peer, PeerRequest::Statements, PEER_TIMEOUT).await;
-                let Ok(PeerReply::Statements { held, lineage }) = reply else { return };
-                if shared.observed.note_lineage(peer, lineage) && lineage != shared.lineage {
-                    let Lineage { number, re_genesis } = lineage;
-                    tracing::warn!(node = %peer, lineage = number, %re_genesis, "a peer is in another lineage");
-                }
+                let Ok(PeerReply::Statements { held, lineage }) = reply else { return None };
+                shared.observed.note_lineage(peer, lineage);
                 // Whoever began anew forgot what this node's key signed before: its answer vouches for nothing.
-                if held.are_bounded() && lineage == shared.lineage {
+                if lineage != shared.lineage {
+                    return Some((peer, lineage));
+                }
+                if held.are_bounded() {
                     shared.tell_validator(Message::Heard { from: peer, statements: held });
                 }
+                None
             }
         };
-        futures::future::join_all(asked.into_iter().map(ask)).await;
+        let answers = futures::future::join_all(asked.into_iter().map(ask)).await;
+        for (peer, Lineage { number, re_genesis }) in answers.into_iter().flatten() {
+            if elsewhere.insert(peer) {
+                tracing::warn!(node = %peer, lineage = number, %re_genesis, "a peer is in another lineage");
+            }
+        }
         if let Some(lineage @ Lineage { number, re_genesis }) = shared.left_for()
-            && told.insert(lineage)
+            && left.insert(lineage)
         {
             tracing::error!(lineage = number, %re_genesis, "the others left this lineage: this node waits for them in vain");
         }
