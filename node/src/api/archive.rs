@@ -1,6 +1,10 @@
 //! `/ledger/v1/archive`: everything that is final, as one file for backups and auditors.
 
-use std::{io, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use axum::{
     Router,
@@ -13,7 +17,7 @@ use axum::{
 use bytes::Bytes;
 use futures::stream::{self, Stream};
 use ledger::shell::{backup::Backup, fault::Fault};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wallet::digest::Digest;
 
 use super::{Api, auth::ByAuditor, problem::Problem, refusal::Refusal};
 
@@ -23,22 +27,35 @@ const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// Archives that are sent at a time: each reads the whole ledger from the disk.
-const ARCHIVES_MAX: usize = 2;
+const ARCHIVES_MAX: usize = 8;
 
-/// Turns to send an archive. Clones share them.
-#[derive(Clone)]
-pub(super) struct Turns(Arc<Semaphore>);
+/// Turns to send an archive, one at a time to an auditor: whoever reads slowly keeps its own turn. Clones share them.
+#[derive(Clone, Default)]
+pub(super) struct Turns(Arc<Mutex<BTreeSet<Digest>>>);
 
-impl Default for Turns {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ARCHIVES_MAX)))
-    }
+/// One, for as long as it is there.
+struct Turn {
+    turns: Turns,
+    auditor: Digest,
 }
 
 impl Turns {
-    /// One, for as long as what this gives is there.
-    fn take(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        self.0.clone().try_acquire_owned().map_err(|_| Refusal::ArchivesBusy)
+    fn take(&self, auditor: Digest) -> Result<Turn, Refusal> {
+        let mut taken = self.taken();
+        if taken.len() >= ARCHIVES_MAX || !taken.insert(auditor) {
+            return Err(Refusal::ArchivesBusy);
+        }
+        Ok(Turn { turns: self.clone(), auditor })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.turns.taken().remove(&self.auditor);
     }
 }
 
@@ -47,8 +64,8 @@ pub(super) fn router() -> Router<Api> {
     Router::new().route("/ledger/v1/archive", get(archive))
 }
 
-async fn archive(State(api): State<Api>, _: ByAuditor) -> Result<Response, Problem> {
-    let turn = api.archives.take()?;
+async fn archive(State(api): State<Api>, ByAuditor(auditor): ByAuditor) -> Result<Response, Problem> {
+    let turn = api.archives.take(auditor)?;
     let backup = api.replica().backup().await?;
     let all = pieces(backup, chunk, turn);
     Ok(([(header::CONTENT_TYPE, BYTES)], Body::from_stream(all)).into_response())
@@ -88,13 +105,18 @@ mod tests {
 
     use super::*;
 
+    const AUDITOR: Digest = Digest([1; 32]);
+
     #[test]
-    fn only_so_many_archives_are_sent_at_a_time() {
+    fn an_auditor_gets_one_archive_at_a_time_and_all_together_no_more_than_so_many() {
         let turns = Turns::default();
-        let mut taken: Vec<_> = (0..ARCHIVES_MAX).map(|_| turns.clone().take().expect("a turn is free")).collect();
-        assert_eq!(turns.take().expect_err("none is free").code(), "N-554");
-        taken.pop();
-        assert!(turns.take().is_ok());
+        let auditor = |number: usize| Digest([number as u8; 32]);
+        let mut taken = vec![turns.take(auditor(0)).expect("a turn is free")];
+        assert_eq!(turns.take(auditor(0)).err().expect("it has one").code(), "N-554");
+        taken.extend((1..ARCHIVES_MAX).map(|number| turns.clone().take(auditor(number)).expect("a turn is free")));
+        assert_eq!(turns.take(auditor(ARCHIVES_MAX)).err().expect("none is free").code(), "N-554");
+        taken.remove(0);
+        assert!(turns.take(auditor(0)).is_ok());
     }
 
     /// Counts down.
@@ -108,14 +130,13 @@ mod tests {
     #[tokio::test]
     async fn an_archive_holds_its_turn_until_all_of_it_is_sent_or_its_reader_is_gone() {
         let turns = Turns::default();
-        let _other = turns.take().expect("a turn is free");
-        let sent: Vec<_> = pieces(3, counted, turns.take().expect("a turn is free")).collect().await;
+        let sent: Vec<_> = pieces(3, counted, turns.take(AUDITOR).expect("a turn is free")).collect().await;
         assert_eq!(sent.into_iter().map(|piece| piece.expect("it reads")[0]).collect::<Vec<_>>(), [3, 2, 1]);
-        let mut sent = Box::pin(pieces(3, counted, turns.take().expect("it was given back")));
+        let mut sent = Box::pin(pieces(3, counted, turns.take(AUDITOR).expect("it was given back")));
         assert!(sent.next().await.is_some_and(|piece| piece.is_ok()));
-        assert!(turns.take().is_err(), "it is being sent");
+        assert!(turns.take(AUDITOR).is_err(), "it is being sent");
         drop(sent);
-        assert!(turns.take().is_ok(), "nobody reads it any more");
+        assert!(turns.take(AUDITOR).is_ok(), "nobody reads it any more");
     }
 
     #[tokio::test]

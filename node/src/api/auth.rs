@@ -43,8 +43,8 @@ struct Known {
 /// A request with a tenant's key.
 pub struct ByTenant(pub Arc<Tenant>);
 
-/// A request with an auditor's key.
-pub struct ByAuditor;
+/// A request with an auditor's key, which has this hash.
+pub struct ByAuditor(pub Digest);
 
 /// A request that a node of the ledger signed.
 pub struct ByNode;
@@ -161,7 +161,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let (keys, key) = (Keys::from_ref(state), key_hash(&parts.headers)?);
-        keys.is_auditor(&key).then_some(Self).ok_or_else(|| keys.refusal(&key, "an auditor"))
+        keys.is_auditor(&key).then_some(Self(key)).ok_or_else(|| keys.refusal(&key, "an auditor"))
     }
 }
 

@@ -210,8 +210,9 @@ refusals! {
         /// The key.
         key: wallet::identity::PublicKey,
     }
-    /// As many archives are sent as may be at a time.
-    #[code("N-554", SERVICE_UNAVAILABLE, retry = true)] #[error("this node is sending as many archives as it may")]
+    /// An archive is sent to this auditor, or as many as may be at a time.
+    #[code("N-554", SERVICE_UNAVAILABLE, retry = true)]
+    #[error("this node is sending you an archive, or as many to others as it may")]
     ArchivesBusy
     /// This node has as many statements of operators on their way as it may.
     #[code("N-661", SERVICE_UNAVAILABLE, retry = true)]
