@@ -9,7 +9,7 @@ use wallet::{
     units::{BlockHeight, NodeId},
 };
 
-use super::{Failure, Output, client::NodeArguments, progress::Progress, re_geneses::ReGeneses};
+use super::{Failure, Output, client::NodeArguments, ledger::stopped, progress::Progress, re_geneses::ReGeneses};
 use crate::{
     config::LedgerConfig,
     joining::{Asker, Chosen, Dropped, Made, Order, Step, join},
@@ -44,7 +44,9 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) async fn run(self) -> Result<Output, Failure> {
-        let LedgerConfig { consortium, keys, data_dir } = LedgerConfig::load(&self.config)?;
+        let config = LedgerConfig::load(&self.config)?;
+        let folder = stopped::folder(&config)?;
+        let LedgerConfig { consortium, keys, .. } = config;
         let asker = Asker { consortium: consortium.id(), key: keys.key().clone() };
         let roots = self.node.roots();
         let named = consortium.nodes().iter().map(|node| node.api.as_str());
@@ -52,7 +54,6 @@ impl Arguments {
         let chosen =
             Chosen { named: given.chain(named).collect(), without: &self.without, re_geneses: self.named.digests() };
         let (sources, unasked) = chosen.sources(&roots, &asker).await?;
-        let folder = data_dir.join("ledger");
         let (key, consortium, replays) = (keys.key().public_key(), Arc::new(consortium), self.replay);
         let re_geneses = self.named.digests().to_vec();
         let order = Order { consortium, re_geneses, key, folder: folder.clone().into(), replays };

@@ -2,6 +2,7 @@
 
 mod backup;
 mod re_genesis;
+pub(super) mod stopped;
 
 use std::{
     fmt,
@@ -90,7 +91,7 @@ fn not_restored(fault: RestoreFault, archive: &Path, folder: &Path) -> Failure {
 }
 
 fn restore_into(archive: &Path, config: &LedgerConfig, named: &ReGeneses) -> Result<Output, Failure> {
-    let folder = config.data_dir.join("ledger");
+    let folder = stopped::folder(config)?;
     let file = File::open(archive).map_err(|error| Failure::new("N-150", error, archive.display()))?;
     let refused = |fault| not_restored(fault, archive, &folder);
     let reader = ArchiveReader::open(BufReader::new(file), &config.consortium.id());

@@ -2,9 +2,9 @@
 
 use std::{
     fmt,
-    fs::{self, File, Permissions},
+    fs::{File, Permissions},
     io::{self, BufReader, Seek as _, Write as _},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,12 +14,14 @@ use ledger::{
     shell::{backup::Backup, fault::Fault},
 };
 use reqwest::Method;
-use rustix::process::{Uid, geteuid};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 use wallet::units::BlockHeight;
 
-use super::super::{Failure, Output, client::Client, progress::Progress};
+use super::{
+    super::{Failure, Output, client::Client, progress::Progress},
+    stopped,
+};
 use crate::config::LedgerConfig;
 
 /// Writes the archive of a running node to a file.
@@ -38,8 +40,7 @@ pub(super) async fn of_running(client: &Client, out: PathBuf) -> Result<Output, 
 
 /// Writes the archive of a stopped node to a file.
 pub(super) fn of_stopped(config: LedgerConfig, out: PathBuf) -> Result<Output, Failure> {
-    let folder = config.data_dir.join("ledger");
-    check_owner(&folder, geteuid())?;
+    let folder = stopped::folder(&config)?;
     let unreadable = |fault: Fault| Failure::new("N-622", fault, folder.display());
     let mut part = Part::new(out)?;
     let backup = Backup::of_stopped(&folder, Arc::new(config.consortium)).map_err(unreadable)?;
@@ -48,18 +49,6 @@ pub(super) fn of_stopped(config: LedgerConfig, out: PathBuf) -> Result<Output, F
         part.add(&piece.map_err(unreadable)?)?;
     }
     part.finish(Some(final_height))
-}
-
-/// RocksDB writes files anew when it opens a store: another user's the node could not open any more.
-fn check_owner(folder: &Path, user: Uid) -> Result<(), Failure> {
-    match fs::metadata(folder) {
-        Ok(found) if found.uid() != user.as_raw() => {
-            let title = format!("the ledger is the user {}'s, and this runs as user {}", found.uid(), user.as_raw());
-            Err(Failure::new("N-662", title, folder.display()))
-        }
-        // What is not there is told where it is looked for.
-        _ => Ok(()),
-    }
 }
 
 /// An archive that is not whole yet. It is gone if it is dropped.
@@ -155,15 +144,6 @@ impl fmt::Display for BackedUp {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_folder_of_another_user_is_left_alone() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let owner = fs::metadata(folder.path()).expect("our own folder").uid();
-        assert!(check_owner(folder.path(), Uid::from_raw(owner)).is_ok());
-        let refused = check_owner(folder.path(), Uid::from_raw(owner + 1)).expect_err("another user's");
-        assert_eq!(refused.code, "N-662");
-    }
 
     #[test]
     fn a_backup_says_where_its_node_is_above_it() {

@@ -31,7 +31,10 @@ use wallet::{
 };
 
 use self::shown::{Shown, operators};
-use super::super::{Failure, Output, fields::Fields, governance::member_of, key::KeyArguments};
+use super::{
+    super::{Failure, Output, fields::Fields, governance::member_of, key::KeyArguments},
+    stopped,
+};
 use crate::{config::LedgerConfig, session::context::random};
 
 /// A machine that signs knows no consortium's parameters, and its clock is right to within this, in ms.
@@ -130,7 +133,7 @@ fn member(text: &str) -> Result<Member, String> {
 }
 
 fn drafted(config: &LedgerConfig, lost: Vec<Member>, reason: String, out: &Path) -> Result<Output, Failure> {
-    let folder = config.data_dir.join("ledger");
+    let folder = stopped::folder(config)?;
     let executed = tip(&folder, config)?;
     let author = own_node(&executed, config).and_then(|node| {
         let key = executed.state.node(node)?.node.key;
@@ -144,7 +147,7 @@ fn drafted(config: &LedgerConfig, lost: Vec<Member>, reason: String, out: &Path)
 }
 
 fn checked(path: &Path, config: &LedgerConfig) -> Result<Output, Failure> {
-    let (file, folder) = (read(path)?, config.data_dir.join("ledger"));
+    let (file, folder) = (read(path)?, stopped::folder(config)?);
     check(&folder, &config.consortium, &file, now()).map_err(|fault| refused(fault, &folder))?;
     Ok(Output::new(&Shown::of(&file, None)))
 }
@@ -186,7 +189,7 @@ fn applied(files: &[PathBuf], config: &LedgerConfig, named: Digest, record: Reco
         let title = format!("no signature of {}", missing.join(", "));
         return Err(Failure::new("N-177", title, named));
     }
-    let folder = config.data_dir.join("ledger");
+    let folder = stopped::folder(config)?;
     let told = (named, record, now());
     let executed = apply(&folder, &config.consortium, |executed| own_node(executed, config), &all, told);
     let executed = executed.map_err(|fault| refused(fault, &folder))?;
