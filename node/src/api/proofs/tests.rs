@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ledger::{
-    bundle::verify,
+    bundle::{Check, verify},
     governance::{Action, Member},
 };
 use scheduler::{action::Action as Chosen, refusal::Refusal as Reason};
@@ -12,7 +12,8 @@ use super::*;
 use crate::{
     node::Seams,
     schedule::refusal::Refusal,
-    testbed::{Client, PATIENCE, Testbed, control},
+    testbed::{AUDITOR, Client, PATIENCE, Testbed, control},
+    tls::client::plain,
 };
 
 /// Slow enough that it is there for two moves.
@@ -80,6 +81,61 @@ async fn any_node_proves_a_move_before_and_one_after_the_validators_changed() {
                 (1, 3, 3)
             );
         }
+    }
+}
+
+/// What `node` answers its auditor.
+async fn asked(testbed: &Testbed, node: u32, path: &str) -> reqwest::Response {
+    let url = format!("http://{}{path}", testbed.node(node).api_address());
+    let http = plain().build().expect("a client");
+    http.get(url).bearer_auth(AUDITOR).send().await.expect("the node answers")
+}
+
+/// The body of that, once there is one.
+async fn told(testbed: &Testbed, node: u32, path: &str) -> Vec<u8> {
+    let told = async {
+        loop {
+            let answer = asked(testbed, node, path).await;
+            if answer.status() == 200 {
+                return answer.bytes().await.expect("a body").to_vec();
+            }
+            let problem: serde_json::Value = answer.json().await.expect("a problem");
+            assert_eq!(problem["code"], "N-514", "{path}: {problem}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("the decision is anchored")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bundle_over_http_goes_on_from_the_checkpoint_that_its_reader_kept() {
+    let mut testbed = Testbed::prepare(&["eu"; 2]);
+    for node in 0..2 {
+        testbed.config(node).tick = Duration::from_millis(200);
+        testbed.start_node(node, Seams::default()).await;
+    }
+    testbed.until_final().await;
+    let genesis = testbed.node(0).sessions().context().consortium.id();
+    let client = testbed.create(0, &["eu"], &control(200).0, PACE_MS).await;
+    testbed.until_created(0, &client).await;
+    let kept = told(&testbed, 0, "/ledger/v1/log/checkpoint").await;
+    let size: u64 = String::from_utf8_lossy(&kept).lines().nth(1).expect("a size").parse().expect("a number");
+    moved(&testbed, 0, &client, 1).await;
+    bundle(&testbed, 1, &client, 1).await;
+
+    let path = format!("/ledger/v1/wallets/{}/bundle", client.reply.wallet.0);
+    let later = told(&testbed, 1, &format!("{path}?since={size}")).await;
+    let report = verify(&later, &genesis, &[], Some(&kept)).expect("the log only grew");
+    assert_eq!((report.pinned, report.moved.epoch.get()), (Some(size), 1));
+    let without = told(&testbed, 1, &path).await;
+    let failure = verify(&without, &genesis, &[], Some(&kept)).expect_err("it shows nothing of that");
+    assert_eq!(failure.check, Check::Consistency);
+    // The log never had so many entries, or it is no number of entries.
+    for (since, code) in [("0", "N-505"), ("18446744073709551615", "N-505"), ("-1", "N-505"), ("many", "N-505")] {
+        let refused = asked(&testbed, 1, &format!("{path}?since={since}")).await;
+        assert_eq!(refused.status(), 400, "{since}");
+        let problem: serde_json::Value = refused.json().await.expect("a problem");
+        assert_eq!(problem["code"], code, "{since}: {problem}");
     }
 }
 
