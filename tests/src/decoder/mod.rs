@@ -46,7 +46,10 @@ use node::{
     peer::{SessionReply, SessionRequest},
     session::{start::SessionTerms, tokens::TokenPayload},
 };
-use scheduler::{decision::Decision, record::BatchRecord};
+use scheduler::{
+    decision::{Cause, Decision},
+    record::BatchRecord,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use wallet::{
     codec,
@@ -74,7 +77,7 @@ pub struct Decoder {
 }
 
 /// All of them.
-pub static DECODERS: [Decoder; 49] = [
+pub static DECODERS: [Decoder; 50] = [
     Decoder { name: "genesis_text", read: genesis_text, samples: samples::ledger::genesis_texts },
     Decoder { name: "genesis_bytes", read: genesis_bytes, samples: samples::ledger::genesis_bytes },
     Decoder { name: "config", read: files::config, samples: samples::ledger::configs },
@@ -86,6 +89,7 @@ pub static DECODERS: [Decoder; 49] = [
     Decoder { name: "vote", read: canonical::<Vote>, samples: samples::ledger::votes },
     Decoder { name: "certificate", read: canonical::<Certificate>, samples: samples::ledger::certificates },
     Decoder { name: "bundle", read: bundle, samples: samples::ledger::bundles },
+    Decoder { name: "kept_checkpoint", read: kept_checkpoint, samples: samples::tlog::kept_checkpoints },
     Decoder { name: "state_proof", read: state_proof, samples: samples::ledger::state_proofs },
     Decoder { name: "re_genesis", read: re_genesis, samples: samples::ledger::re_geneses },
     Decoder { name: "evidence", read: evidence, samples: samples::ledger::evidence },
@@ -196,11 +200,38 @@ fn genesis_bytes(bytes: &[u8]) -> bool {
 fn bundle(bytes: &[u8]) -> bool {
     // Named or not, what leads to a re-genesis is looked at.
     let named = codec::decode::<Bundle>(bytes).map(|bundle| re_geneses(&bundle.hand_overs)).unwrap_or_default();
+    let kept = samples::tlog::kept_checkpoints();
     for genesis in [Digest::ZERO, samples::ledger::consortium().id()] {
-        let verdict = bundle::verify(bytes, &genesis, &named, None);
-        assert!(verdict.is_ok() || verdict.is_err_and(|failure| !failure.to_string().is_empty()));
+        for checkpoint in [None, kept.first().map(Vec::as_slice)] {
+            let verdict = judged(bytes, &genesis, &named, checkpoint);
+            assert!(verdict.is_ok() || verdict.is_err_and(|failure| !failure.to_string().is_empty()));
+        }
     }
     canonical::<Bundle>(bytes)
+}
+
+/// What an auditor kept of an earlier day, beside a whole bundle: from any other tree than that of its own log it does not
+/// go on.
+fn kept_checkpoint(bytes: &[u8]) -> bool {
+    let (whole, genesis) = (samples::ledger::bundles(), samples::ledger::consortium().id());
+    match judged(&whole[0], &genesis, &[], Some(bytes)) {
+        Ok(report) => report.pinned == Some(samples::ledger::KEPT_AT),
+        Err(failure) => {
+            assert!(!failure.to_string().is_empty());
+            false
+        }
+    }
+}
+
+/// As `batchmind audit verify`, with the decision.
+fn judged(
+    bytes: &[u8],
+    genesis: &Digest,
+    named: &[Digest],
+    checkpoint: Option<&[u8]>,
+) -> Result<bundle::Report, bundle::Failure> {
+    let read = |moved: &bundle::Move| Cause::of_move(&moved.decision, moved.wallet, moved.destination.0);
+    bundle::judge(bytes, genesis, named, checkpoint, read).map(|(report, _)| report)
 }
 
 /// Whatever is changed of a proof, it says of no key what the whole one would not say.

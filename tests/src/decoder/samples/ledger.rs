@@ -9,6 +9,7 @@ use ledger::{
     block::{Block, FinalBlock, View},
     bundle::{self, Grounds},
     certificate::{Certificate, Leadership, Nullification},
+    event::MigrationOffered,
     evidence::{EvidenceFile, Promised, Receipt},
     finality::Statements,
     governance::{Action, Member},
@@ -36,6 +37,9 @@ use wallet::{
     units::{BlockHeight, KeyEpoch, NodeId},
 };
 
+/// The size of the log at the checkpoint from which the bundles lead on.
+pub(crate) const KEPT_AT: u64 = 3;
+
 /// A wallet that moved from node 0 to node 1, with everything around it on the ledger.
 struct Ledger {
     chain: Chain,
@@ -51,17 +55,25 @@ struct Ledger {
 static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
     let consortium = testing::consortium(4);
     let (mut chain, session) = (Chain::new(consortium.clone()), Session::in_eu(&consortium, 0));
-    let decision = testing::decision(0, Digest::ZERO);
+    // The first of its log that the anchor covers; the other is about another wallet.
+    let decisions = auditor::story::decisions_of(session.address, 1);
+    let [decision, next] = [0, 1].map(|at| decisions[at].clone());
     chain.push(session.created()).expect("valid");
     chain.push(session.touched(&session.record(&chain), 1)).expect("valid");
     let baseline = session.baseline(&session.record(&chain), 9_000, 32);
     let baseline_id = baseline.id();
     chain.push(baseline).expect("valid");
-    session.hop(&mut chain, 1, Some(baseline_id)).expect("valid");
-    chain.push(session.anchored(0, 1, testing::decision_hash(&decision))).expect("valid");
-    let grounds = Grounds { decision, later: Vec::new() };
+    let wallet = session.record(&chain);
+    let offer = session.offer(&wallet, 1, chain.tip.height.get() + 100);
+    let offer = MigrationOffered { baseline: Some(baseline_id), decision: testing::decision_hash(&decision), ..offer };
+    chain.push(session.offered(&wallet, offer)).expect("valid");
+    chain.push(session.accepted(&session.record(&chain), 1)).expect("valid");
+    let wallet = session.record(&chain);
+    chain.push(session.confirmed(&wallet, session.ticket(&wallet))).expect("valid");
+    chain.push(session.anchored(0, 7, testing::decision_hash(&next))).expect("valid");
+    let grounds = Grounds { decision, later: vec![auditor::story::link(&next)] };
     let prove = |chain: &Chain| {
-        let bundle = bundle::build(&consortium, chain, session.address, KeyEpoch::new(1), &grounds, Some(2));
+        let bundle = bundle::build(&consortium, chain, session.address, KeyEpoch::new(1), &grounds, Some(KEPT_AT));
         bundle.expect("provable").to_bytes()
     };
     let bundle = prove(&chain);

@@ -10,16 +10,22 @@ use ledger::{
 };
 use wallet::{codec::encode, digest::Digest, units::LogIndex};
 
-use super::ledger::{chain, hand_overs};
+use super::ledger::{KEPT_AT, chain, hand_overs};
 
 /// Its head with the cosignatures of three of four validators.
 pub(crate) fn cosigned() -> CosignedCheckpoint {
     cosigned_at(leaves().len())
 }
 
-/// That of its first three entries.
+/// That of its first entries, as an auditor kept it.
 pub(crate) fn earlier() -> CosignedCheckpoint {
-    cosigned_at(3)
+    cosigned_at(KEPT_AT as usize)
+}
+
+/// The same as a file.
+pub(crate) fn kept_checkpoints() -> Vec<Vec<u8>> {
+    let consortium = &chain().consortium;
+    vec![earlier().to_note(consortium.validators(), &consortium.id()).to_string().into_bytes()]
 }
 
 fn leaves() -> Vec<Digest> {
