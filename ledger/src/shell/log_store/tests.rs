@@ -2,8 +2,9 @@
 
 use openraft::CommittedLeaderId;
 use proptest::prelude::*;
+use wallet::digest::Digest;
 
-use super::*;
+use super::{tail::RECENT_MAX, *};
 
 fn entry(index: u64) -> RaftEntry {
     RaftEntry { log_id: RaftLogId::new(CommittedLeaderId::new(1, 0), index), payload: openraft::EntryPayload::Blank }
