@@ -31,6 +31,11 @@ impl Epochs {
         Ok(Self { sets, ends: hand_overs.iter().map(|hand_over| hand_over.closing.ends_at()).collect() })
     }
 
+    /// How many epochs ended.
+    pub const fn ended(&self) -> usize {
+        self.ends.len()
+    }
+
     /// All sets.
     pub fn sets(&self) -> &ValidatorSets {
         &self.sets

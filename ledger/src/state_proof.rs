@@ -152,7 +152,7 @@ pub fn build(
     key: StateKey,
 ) -> Result<StateProofFile, NotProvable> {
     let (header, certificate) = view.tip().ok_or(NotProvable::NothingFinal)?;
-    let (hand_overs, epochs, members) = members_of(consortium, view, header, &[])?;
+    let (epochs, members) = members_of(consortium, view, &[])?;
     let StateProof { siblings, terminal } = view.state().prove(key.clone());
     let end = match (view.state().record(key.clone()), terminal) {
         (Some(record), _) => PathEnd::Record(codec::encode(&record)),
@@ -163,7 +163,7 @@ pub fn build(
         version: VERSION,
         lineage: epochs.sets().lineage(),
         consortium: consortium.to_bytes(),
-        hand_overs,
+        hand_overs: view.hand_overs().to_vec(),
         header: header.clone(),
         certificate: certificate.clone(),
         carriers: view.carriers().to_vec(),

@@ -260,7 +260,8 @@ impl FinalView for Chain {
     }
 
     fn hand_overs(&self) -> &[HandOver] {
-        &self.hand_overs
+        let ended = self.blocks.last().map_or(0, |(block, _)| block.header.epochs_ended());
+        &self.hand_overs[..ended as usize]
     }
 
     fn state(&self) -> &crate::state::State {

@@ -20,7 +20,7 @@ use crate::{
     certificate::Certificate,
     epochs::Epochs,
     event::{Entry, Event},
-    hand_over::{HandOver, re_geneses},
+    hand_over::{HandOver, HandOverInvalid, re_geneses},
     state::{State, StateKey},
 };
 
@@ -60,12 +60,24 @@ pub trait FinalView {
         matching(self, |entry| entry.body.event.wallet() == Some(wallet))
     }
 
-    /// Where the anchors of `node` stand, ascending.
+    /// Where the first anchor of `node` stands at or after `from`. There may be millions: a node with an index answers without
+    /// looking at the others.
     ///
     /// # Errors
     /// [`Unreadable`] where index or log is damaged.
-    fn anchors(&self, node: NodeId) -> Result<Vec<LogIndex>, Unreadable> {
-        matching(self, |entry| entry.body.author == node && matches!(entry.body.event, Event::DecisionAnchored(_)))
+    fn anchor_from(&self, node: NodeId, from: LogIndex) -> Result<Option<LogIndex>, Unreadable> {
+        let is_one =
+            |entry: &Entry| entry.body.author == node && matches!(entry.body.event, Event::DecisionAnchored(_));
+        Ok(matching(self, is_one)?.into_iter().find(|index| *index >= from))
+    }
+
+    /// The epochs up to the tip's, which [`Self::hand_overs`] prove. Whoever keeps them verifies no hand-over twice.
+    ///
+    /// # Errors
+    /// [`HandOverInvalid`] for the first that proves nothing.
+    fn epochs(&self, consortium: &Consortium) -> Result<Epochs, HandOverInvalid> {
+        // This node took each of them when it was told to.
+        Epochs::proven(consortium, self.hand_overs(), &re_geneses(self.hand_overs()))
     }
 }
 
@@ -150,12 +162,12 @@ pub fn build(
     let places: Vec<LogIndex> = entries.iter().map(|placed| placed.index).collect();
     let last = places.last().copied().unwrap_or_default();
     let inclusion = view.inclusion(&places)?.ok_or(NotProvable::EntryMissing(last))?;
-    let (hand_overs, epochs, members) = members_of(consortium, view, header, &entries)?;
+    let (epochs, members) = members_of(consortium, view, &entries)?;
     let bundle = Bundle {
         version: VERSION,
         lineage: epochs.sets().lineage(),
         consortium: consortium.to_bytes(),
-        hand_overs,
+        hand_overs: view.hand_overs().to_vec(),
         header: header.clone(),
         certificate: certificate.clone(),
         carriers: view.carriers().to_vec(),
@@ -193,21 +205,15 @@ fn grown(view: &(impl FinalView + ?Sized), header: &Header, size: u64) -> Result
     Ok(Since { size, root, path })
 }
 
-/// How the epochs before the header's ended, what that proves, and who its validators and the authors of `entries` are.
+/// What the hand-overs prove, and who the last validators and the authors of `entries` are.
 pub(crate) fn members_of(
     consortium: &Consortium,
     view: &(impl FinalView + ?Sized),
-    header: &Header,
     entries: &[PlacedEntry],
-) -> Result<(Vec<HandOver>, Epochs, Vec<MemberProof>), Failure> {
-    let hand_overs: Vec<HandOver> =
-        (0..header.epochs_ended()).zip(view.hand_overs()).map(|(_, ended)| ended.clone()).collect();
-    // This node took each of them when it was told to.
-    let named = re_geneses(&hand_overs);
-    let epochs =
-        Epochs::proven(consortium, &hand_overs, &named).map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
+) -> Result<(Epochs, Vec<MemberProof>), Failure> {
+    let epochs = view.epochs(consortium).map_err(|invalid| Failure::new(Check::HandOvers, invalid))?;
     let members = members(consortium, view.state(), &epochs, entries);
-    Ok((hand_overs, epochs, members))
+    Ok((epochs, members))
 }
 
 /// The records of nodes that joined after genesis, and of keys that no validator set names.
@@ -269,21 +275,30 @@ fn anchor(
     by: NodeId,
     grounds: &Grounds,
 ) -> Result<(PlacedEntry, Grounds), NotProvable> {
-    let (ends, anchors) = (grounds.ends(), view.anchors(by)?);
+    let ends = grounds.ends();
     let event = |index: LogIndex| {
         let entry = view.entry(index)?.ok_or(NotProvable::EntryMissing(index))?;
-        let anchored = match &entry.body.event {
-            Event::DecisionAnchored(event) => Some(event.clone()),
-            _ => None,
-        };
-        Ok::<_, NotProvable>((entry, anchored))
+        match &entry.body.event {
+            Event::DecisionAnchored(event) => Ok((event.clone(), entry)),
+            _ => Err(NotProvable::EntryMissing(index)),
+        }
     };
-    // Each anchor is of a longer log than the one before, and there may be millions.
+    // Each anchor is of a longer log than the one before: the first that is long enough is found by halves.
     let shortest = ends.first().map_or(0, |end| end.decisions);
-    let is_too_short = |index: &LogIndex| matches!(event(*index), Ok((_, Some(event))) if event.decisions < shortest);
+    let (mut from, mut to) = (0, view.tip().map_or(0, |(header, _)| header.log_size));
+    while from < to {
+        let middle = from + (to - from) / 2;
+        match view.anchor_from(by, LogIndex::new(middle))?.filter(|found| found.get() < to) {
+            Some(found) if event(found)?.0.decisions < shortest => from = found.get() + 1,
+            _ => to = middle,
+        }
+    }
     let longest = ends.last().map_or(0, |end| end.decisions);
-    for index in anchors[anchors.partition_point(is_too_short)..].iter().copied() {
-        let (entry, Some(event)) = event(index)? else { continue };
+    let mut next = Some(LogIndex::new(from));
+    while let Some(from) = next
+        && let Some(index) = view.anchor_from(by, from)?
+    {
+        let (event, entry) = event(index)?;
         if event.decisions > longest {
             break;
         }
@@ -292,6 +307,7 @@ fn anchor(
             let grounds = Grounds { decision: grounds.decision.clone(), later: grounds.later[..count].to_vec() };
             return Ok((PlacedEntry { index, entry }, grounds));
         }
+        next = index.next();
     }
     Err(NotProvable::NotAnchored(by))
 }

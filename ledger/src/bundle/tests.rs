@@ -6,6 +6,7 @@ use wallet::{
 use super::{decisions::LogEnd, *};
 use crate::testing::{Chain, Session, consortium, decision};
 
+mod anchors;
 mod epochs;
 mod since;
 

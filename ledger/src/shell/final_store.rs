@@ -6,7 +6,10 @@ mod nodes;
 mod reach;
 mod tiles;
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use genesis::{Consortium, ValidatorSet};
 use serde::{Deserialize, Serialize};
@@ -28,10 +31,11 @@ use crate::{
     block::{Block, FinalBlock, Header},
     bundle::{FinalView, Unreadable},
     certificate::{Certificate, Nullification},
+    epochs::Epochs,
     event::{Entry, Event},
     execute::Executed,
     finality::Final,
-    hand_over::{ClosingProof, HandOver, closed_by},
+    hand_over::{ClosingProof, HandOver, HandOverInvalid, closed_by, re_geneses},
     planted::planted,
     re_genesis::ReGenesisProof,
     state::State,
@@ -76,6 +80,8 @@ pub struct FinalStore {
     consortium: Digest,
     /// What must be there.
     reach: Arc<Reach>,
+    /// What the hand-overs here prove, as far as somebody asked.
+    epochs: Arc<Mutex<Option<Epochs>>>,
 }
 
 /// Where a node goes on after a start.
@@ -139,7 +145,7 @@ impl FinalStore {
     /// [`Fault::OtherConsortium`] if it is the wrong folder.
     pub fn open(dir: impl Into<Disk>, consortium: &Consortium) -> Result<(Self, Tip), Fault> {
         let rows = Arc::new(Store::open(&dir.into(), STORE, &FAMILIES)?);
-        let store = Self { rows, consortium: consortium.id(), reach: Arc::default() };
+        let store = Self { rows, consortium: consortium.id(), reach: Arc::default(), epochs: Arc::default() };
         let tip = store.load(consortium)?;
         store.reach.raise(&tip.executed);
         Ok((store, tip))
@@ -325,39 +331,27 @@ impl FinalStore {
     /// # Errors
     /// [`Fault`] if the index is damaged, or lacks an entry that the wallet's record names.
     pub fn wallet_entries(&self, wallet: WalletAddress, tip: &Executed) -> Result<Vec<LogIndex>, Fault> {
-        let listed = self.indices(WALLETS, wallet.0.as_bytes(), tip.log.size())?;
+        let listed = self.indices(WALLETS, wallet.0.as_bytes(), 0..tip.log.size(), usize::MAX)?;
         if let Some(record) = tip.state.wallet(wallet) {
             let named = record.rotations.iter().map(|rotation| rotation.entry);
             let named = named.chain(record.offer().map(|offer| offer.entry));
-            self.must_list(&listed, named.chain(record.boot.as_ref().map(|boot| boot.entry)), tip)?;
+            for entry in named.chain(record.boot.as_ref().map(|boot| boot.entry)) {
+                if let Some(place) = place_of(tip, entry).filter(|place| listed.binary_search(place).is_err()) {
+                    return self.rows.missing(format!("entry {place} in an index"));
+                }
+            }
         }
         Ok(listed)
     }
 
-    /// Where the anchors of `node` stand in the log up to `tip`, a final state of this store, ascending.
+    /// Where the first anchor of `node` stands in the log from `from` up to `tip`, a final state of this store.
     ///
     /// # Errors
     /// [`Fault`] if the index is damaged, or lacks the last one.
-    pub fn anchors(&self, node: NodeId, tip: &Executed) -> Result<Vec<LogIndex>, Fault> {
-        let listed = self.indices(ANCHORS, &node_key(node), tip.log.size())?;
-        self.must_list(&listed, tip.state.anchor(node).map(|anchor| anchor.entry), tip)?;
-        Ok(listed)
-    }
-
-    /// Whether an index lists all entries that the state of `tip` names by their ids.
-    fn must_list(
-        &self,
-        listed: &[LogIndex],
-        named: impl IntoIterator<Item = Digest>,
-        tip: &Executed,
-    ) -> Result<(), Fault> {
-        let places = named.into_iter().filter_map(|id| tip.state.entry(id)).map(|record| record.log_index);
-        for place in places {
-            if listed.binary_search(&place).is_err() {
-                return self.rows.missing(format!("entry {place} in an index"));
-            }
-        }
-        Ok(())
+    pub fn anchor_from(&self, node: NodeId, from: LogIndex, tip: &Executed) -> Result<Option<LogIndex>, Fault> {
+        let found = self.indices(ANCHORS, &node_key(node), from.get()..tip.log.size(), 1)?.pop();
+        let last = tip.state.anchor(node).and_then(|anchor| place_of(tip, anchor.entry));
+        self.present(found, last.is_some_and(|last| last >= from), || format!("an anchor of node {node} in an index"))
     }
 
     /// The last final block's height and place in the raft log, as they are on the disk; none at genesis.
@@ -380,13 +374,19 @@ impl FinalStore {
         Ok(StoredView { store: self.clone(), executed, tip: header.zip(proof), hand_overs })
     }
 
-    /// The indices below `size` that `family` lists under `topic`, ascending.
-    fn indices(&self, family: &'static str, topic: &[u8], size: u64) -> Result<Vec<LogIndex>, Fault> {
+    /// The first `count_max` indices of a range that `family` lists under `topic`, ascending.
+    fn indices(
+        &self,
+        family: &'static str,
+        topic: &[u8],
+        Range { start, end }: Range<u64>,
+        count_max: usize,
+    ) -> Result<Vec<LogIndex>, Fault> {
         let mut indices = Vec::new();
-        self.rows.scan(family, &indexed(topic, 0), Some(&indexed(topic, size)), |key, _| {
+        self.rows.scan(family, &indexed(topic, start), Some(&indexed(topic, end)), |key, _| {
             let index = key.split_last_chunk::<8>().map(|(_, index)| LogIndex::new(u64::from_be_bytes(*index)));
             indices.push(index.ok_or_else(|| Fault::damaged(STORE, family, key, "not an index"))?);
-            Ok(Scan::More)
+            Ok(if indices.len() < count_max { Scan::More } else { Scan::Stop })
         })?;
         Ok(indices)
     }
@@ -499,8 +499,19 @@ impl FinalView for StoredView {
         Ok(self.store.wallet_entries(wallet, &self.executed)?)
     }
 
-    fn anchors(&self, node: NodeId) -> Result<Vec<LogIndex>, Unreadable> {
-        Ok(self.store.anchors(node, &self.executed)?)
+    fn anchor_from(&self, node: NodeId, from: LogIndex) -> Result<Option<LogIndex>, Unreadable> {
+        Ok(self.store.anchor_from(node, from, &self.executed)?)
+    }
+
+    fn epochs(&self, consortium: &Consortium) -> Result<Epochs, HandOverInvalid> {
+        let mut kept = self.store.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some(epochs) if epochs.ended() == self.hand_overs.len() => Ok(epochs.clone()),
+            _ => {
+                let epochs = Epochs::proven(consortium, &self.hand_overs, &re_geneses(&self.hand_overs))?;
+                Ok(kept.insert(epochs).clone())
+            }
+        }
     }
 }
 
@@ -508,6 +519,11 @@ impl From<Fault> for Unreadable {
     fn from(fault: Fault) -> Self {
         Self(fault.to_string())
     }
+}
+
+/// Where a final entry stands.
+fn place_of(tip: &Executed, entry: Digest) -> Option<LogIndex> {
+    tip.state.entry(entry).map(|record| record.log_index)
 }
 
 fn node_key(node: NodeId) -> [u8; 4] {

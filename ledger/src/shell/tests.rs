@@ -333,8 +333,10 @@ async fn a_view_has_the_final_chain_and_where_the_anchors_stand() {
     }
     let replica = cluster.replica(0);
     let view = replica.view().await.expect("reads");
-    assert_eq!(view.anchors(NodeId::new(0)), Ok([0, 1, 2].map(LogIndex::new).to_vec()));
-    assert_eq!(view.anchors(NodeId::new(1)), Ok(Vec::new()));
+    let found =
+        |node, from| view.anchor_from(NodeId::new(node), LogIndex::new(from)).expect("reads").map(LogIndex::get);
+    assert_eq!([0, 1, 2, 3].map(|from| found(0, from)), [Some(0), Some(1), Some(2), None]);
+    assert_eq!(found(1, 0), None);
     let (header, certificate) = view.tip().expect("not genesis");
     assert_eq!((certificate.block, header.log_size), (header.digest(), 3));
     for places in [[0, 2], [1, 2]] {

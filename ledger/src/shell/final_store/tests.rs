@@ -54,7 +54,7 @@ fn a_row_of_the_final_chain_that_is_gone_raises_the_alarm_in_each_family() {
             let address = tip.state.wallets().next().expect("one wallet").address;
             store.wallet_entries(address, tip).map(drop)
         }),
-        (ANCHORS, None, |store, tip| store.anchors(NodeId::ZERO, tip).map(drop)),
+        (ANCHORS, None, |store, tip| store.anchor_from(NodeId::ZERO, LogIndex::ZERO, tip).map(drop)),
     ];
     for (family, row, ask) in cases {
         let (store, tip) = FinalStore::open(folder.path(), &chain.consortium).expect("it is whole");
@@ -92,9 +92,25 @@ fn what_lies_beyond_the_final_chain_is_merely_not_there() {
     assert!(matches!(store.hashes(1, 0..1), Err(Fault::Missing { .. })), "no tile is complete");
     assert!(store.hand_over(tip.executed.state.epoch()).expect("reads").is_none());
     let view = store.view(Arc::new(tip.executed)).expect("reads");
-    assert_eq!(view.anchors(NodeId::new(3)), Ok(Vec::new()));
+    assert_eq!(view.anchor_from(NodeId::new(3), LogIndex::ZERO), Ok(None));
+    assert_eq!(view.anchor_from(NodeId::ZERO, LogIndex::new(size)), Ok(None));
     assert_eq!(view.wallet_entries(WalletAddress(Digest([9; 32]))), Ok(Vec::new()));
     assert!(alarm.raised().is_none());
+}
+
+#[test]
+fn epochs_that_were_proven_are_kept_until_another_has_ended() {
+    let (chain, _) = every_record();
+    let folder = stored(&chain);
+    let (store, tip) = FinalStore::open(folder.path(), &chain.consortium).expect("it is whole");
+    let view = store.view(Arc::new(tip.executed)).expect("reads");
+    let proven = Epochs::proven(&chain.consortium, view.hand_overs(), &[]).expect("they follow each other");
+    assert!(proven.ended() > 0);
+    // Of when no epoch had ended.
+    *store.epochs.lock().expect("nobody panics") = Epochs::proven(&chain.consortium, &[], &[]).ok();
+    assert_eq!(view.epochs(&chain.consortium).as_ref(), Ok(&proven));
+    assert_eq!(store.epochs.lock().expect("nobody panics").as_ref(), Some(&proven));
+    assert_eq!(view.epochs(&chain.consortium), Ok(proven));
 }
 
 #[test]

@@ -219,6 +219,6 @@ mod tests {
         let last = steps.last().expect("blocks");
         assert_eq!((tip.executed.log.size(), &tip.executed.log), (600, &LogTree::clone(&last.log)));
         let view = store.view(Arc::new(tip.executed)).expect("reads");
-        assert_eq!(view.anchors(NodeId::ZERO).expect("reads").len(), 600);
+        assert_eq!(view.anchor_from(NodeId::ZERO, LogIndex::new(599)), Ok(Some(LogIndex::new(599))));
     }
 }
