@@ -5,6 +5,7 @@
 
 mod admin;
 mod archive;
+mod asking;
 pub(crate) mod auth;
 mod connection;
 mod credits;
@@ -65,6 +66,7 @@ use crate::{
     },
     tls::server::{TlsFault, TlsFiles},
 };
+use asking::Asking;
 use auth::Keys;
 use connection::PlainListener;
 use listener::TlsListener;
@@ -160,7 +162,7 @@ struct Api {
     proofs: Proofs,
     keys: Keys,
     shares: Shares,
-    asking: models::Asking,
+    asking: Asking,
     archives: archive::Turns,
     metrics: Metrics,
     model_name: Arc<str>,
@@ -179,12 +181,13 @@ impl FromRef<Api> for Keys {
 pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
     let Parts { sessions, routing, schedule, checkpoints, tenants, model_name, listen, tls, limits, data_dir } = parts;
     let context = sessions.context().clone();
-    let proofs = Proofs::new(context.replica.clone(), context.consortium.clone());
+    let asking = Asking::default();
+    let proofs = Proofs::new(context.replica.clone(), context.consortium.clone(), asking.clone());
     let api = Api {
         front_door: FrontDoor::new(sessions.clone(), routing.clone()),
         keys: Keys::new(tenants, context.replica.clone(), context.consortium.clone(), own_api(&context)),
         shares: Shares::new(&limits),
-        asking: models::Asking::default(),
+        asking,
         archives: archive::Turns::default(),
         metrics: Metrics::default(),
         model_name: model_name.into(),

@@ -1,7 +1,5 @@
 //! `/ledger/v1/models`: where the batches of a model are and what became of them, for its owner and for auditors.
 
-mod asking;
-
 use axum::{
     Json, Router,
     extract::{Path, Query, State},
@@ -25,7 +23,6 @@ use super::{
     refusal::Refusal,
 };
 use crate::schedule::Schedule;
-pub(super) use asking::Asking;
 
 /// The paths of models' owners.
 pub(super) fn router() -> Router<Api> {

@@ -7,6 +7,8 @@ use ledger::{
     bundle::{Bundle, NotProvable, build},
     event::Event,
     shell::{fault::Fault, final_store::FinalStore, replica::Replica},
+    state::StateKey,
+    state_proof::{self, StateProofFile},
 };
 use wallet::{
     digest::Digest,
@@ -14,14 +16,15 @@ use wallet::{
     units::{KeyEpoch, LogIndex, NodeId},
 };
 
-use super::{problem::Problem, refusal::Refusal};
+use super::{asking::Asking, problem::Problem, refusal::Refusal};
 use crate::schedule::Schedule;
 
-/// Makes proofs. A clone is cheap.
+/// Makes proofs, a few at a time. A clone is cheap.
 #[derive(Clone)]
 pub struct Proofs {
     replica: Replica,
     consortium: Arc<Consortium>,
+    turns: Asking,
 }
 
 /// Source and decision of a move.
@@ -31,9 +34,9 @@ struct Offered {
 }
 
 impl Proofs {
-    /// Proofs from the final chain of `replica`.
-    pub fn new(replica: Replica, consortium: Arc<Consortium>) -> Self {
-        Self { replica, consortium }
+    /// Proofs from the final chain of `replica`, each made when it is its turn.
+    pub(super) fn new(replica: Replica, consortium: Arc<Consortium>, turns: Asking) -> Self {
+        Self { replica, consortium, turns }
     }
 
     /// Where the entries about `wallet` stand, oldest first.
@@ -61,17 +64,28 @@ impl Proofs {
         let record = executed.state.wallet(wallet).ok_or(Refusal::WalletUnknown)?;
         let epoch = epoch.unwrap_or(record.epoch);
         let proofs = self.clone();
-        let offered = blocking(move || offered(proofs.replica.store(), &proofs.wallet_entries(wallet)?, epoch)).await?;
+        let offered = move || offered(proofs.replica.store(), &proofs.wallet_entries(wallet)?, epoch);
+        let offered = self.turns.scan(offered).await?;
         let Some(Offered { source, decision }) = offered else {
             return Err(Refusal::NotProvable { reason: format!("no move to epoch {epoch} is final") }.into());
         };
         let grounds = schedule.grounds(source, decision).await?;
         let proofs = self.clone();
-        let built = blocking(move || {
+        let built = self.turns.scan(move || {
             let view = proofs.replica.store().view(executed)?;
-            Ok::<_, Problem>(build(&proofs.consortium, &view, wallet, epoch, &grounds, since)?)
+            Ok(build(&proofs.consortium, &view, wallet, epoch, &grounds, since)?)
         });
         built.await
+    }
+
+    /// What the final state holds under `key`, or that it holds nothing, as a file.
+    ///
+    /// # Errors
+    /// N-506 before the first block is final.
+    pub(super) async fn state(&self, key: StateKey) -> Result<StateProofFile, Problem> {
+        let (proofs, executed) = (self.clone(), self.replica.state());
+        let build = move || Ok(state_proof::build(&proofs.consortium, &proofs.replica.store().view(executed)?, key)?);
+        self.turns.scan(build).await
     }
 }
 

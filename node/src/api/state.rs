@@ -7,10 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use ledger::{
-    state::StateKey,
-    state_proof::{self, StateProofFile},
-};
+use ledger::state::StateKey;
 use serde_json::{Value, json};
 use wallet::{codec, digest::to_hex, units::NodeId};
 
@@ -32,7 +29,7 @@ pub(super) fn router() -> Router<Api> {
 }
 
 async fn node(State(api): State<Api>, _: ByNode, Path(id): Path<u32>) -> Result<Response, Problem> {
-    let file = file(api, StateKey::Node(NodeId::new(id))).await?;
+    let file = api.proofs.state(StateKey::Node(NodeId::new(id))).await?;
     Ok(([(header::CONTENT_TYPE, BYTES)], file.to_bytes()).into_response())
 }
 
@@ -43,7 +40,7 @@ async fn answer(State(api): State<Api>, _: ByAuditor, Path(path): Path<String>) 
         return Ok(prove(api, key).await.into_response());
     }
     let key = path.strip_suffix("/proof").and_then(|path| path.parse().ok()).ok_or_else(invalid)?;
-    Ok(([(header::CONTENT_TYPE, BYTES)], file(api, key).await?.to_bytes()).into_response())
+    Ok(([(header::CONTENT_TYPE, BYTES)], api.proofs.state(key).await?.to_bytes()).into_response())
 }
 
 /// Proofs are of the newest final state alone: it keeps no older ones.
@@ -67,13 +64,6 @@ async fn prove(api: Api, key: StateKey) -> Answer {
         })))
     })
     .await
-}
-
-/// What `batchmind audit state` reads.
-async fn file(api: Api, key: StateKey) -> Result<StateProofFile, Problem> {
-    let (store, executed) = (api.replica().store().clone(), api.replica().state());
-    let consortium = api.sessions.context().consortium.clone();
-    blocking(move || Ok(state_proof::build(&consortium, &store.view(executed)?, key)?)).await
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ const PACE_MS: u32 = 100;
 async fn bundle(testbed: &Testbed, node: u32, client: &Client, epoch: u32) -> Vec<u8> {
     let running = testbed.node(node);
     let context = running.sessions().context();
-    let proofs = Proofs::new(context.replica.clone(), context.consortium.clone());
+    let proofs = Proofs::new(context.replica.clone(), context.consortium.clone(), Asking::default());
     let mut tips = context.replica.watch_state();
     let proven = async {
         loop {

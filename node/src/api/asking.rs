@@ -1,4 +1,4 @@
-//! What the owners of models may ask of this node and of others at a time, however often they ask.
+//! What clients may have this node read or prove, and ask of other nodes, at a time: however often they ask.
 
 use std::{
     collections::BTreeMap,
@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use wallet::{digest::Digest, grant::WalletAddress};
 
-use crate::api::{problem::Problem, proofs::blocking, refusal::Refusal};
+use super::{problem::Problem, proofs::blocking, refusal::Refusal};
 
-/// Looks through the log at a time.
+/// Looks through the log, and proofs from it, at a time.
 const SCANS_MAX: usize = 4;
 
 /// Questions to other nodes at a time. They go over the links on which the ledger agrees.
@@ -23,7 +23,7 @@ const KEPT_BYTES_MAX: usize = 16 << 10;
 
 /// Turns to ask. Clones share them.
 #[derive(Clone)]
-pub(in crate::api) struct Asking(Arc<Shared>);
+pub(super) struct Asking(Arc<Shared>);
 
 struct Shared {
     scans: Arc<Semaphore>,
@@ -40,7 +40,7 @@ impl Default for Asking {
 
 impl Asking {
     /// Reads from the disk, once it is its turn.
-    pub(in crate::api) async fn scan<T: Send + 'static>(
+    pub(super) async fn scan<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
