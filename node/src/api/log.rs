@@ -3,7 +3,7 @@
 //! What stands under this prefix is a log as C2SP's tlog-tiles describes it, for clients that know nothing of this ledger.
 
 use axum::{
-    Json, Router,
+    Router,
     extract::{Path, Query, State},
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
@@ -21,7 +21,14 @@ use serde::Deserialize;
 use serde_json::json;
 use wallet::{digest::Digest, units::LogIndex};
 
-use super::{Api, auth::ByAuditor, ledger::Answer, problem::Problem, proofs::blocking, refusal::Refusal, tags::Tag};
+use super::{
+    Api,
+    auth::ByAuditor,
+    problem::Problem,
+    proofs::blocking,
+    refusal::Refusal,
+    tags::{Tag, unless_known},
+};
 
 /// The checkpoint changes at most once a second. Answers are for whoever has the key.
 const FRESH: HeaderValue = HeaderValue::from_static("private, max-age=1");
@@ -79,15 +86,20 @@ struct Inclusion {
     size: Option<u64>,
 }
 
-async fn inclusion(State(api): State<Api>, _: ByAuditor, Query(Inclusion { index, size }): Query<Inclusion>) -> Answer {
+async fn inclusion(
+    State(api): State<Api>,
+    _: ByAuditor,
+    Query(Inclusion { index, size }): Query<Inclusion>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let size = size_of(&api, size)?;
     let store = api.replica().store().clone();
-    blocking(move || {
+    let proof = blocking(move || {
         let path = inclusion_path(&store, LogIndex::new(index), size)?;
         let (root, leaf) = (tiles::root(&store, size)?, store.hashes(0, index..index + 1)?);
-        Ok(Json(json!({"index": index, "size": size, "leaf_hash": leaf[0], "root": root, "path": path})))
-    })
-    .await
+        Ok(json!({"index": index, "size": size, "leaf_hash": leaf[0], "root": root, "path": path}))
+    });
+    Ok(unless_known(&headers, proof.await?))
 }
 
 #[derive(Deserialize)]
@@ -101,15 +113,16 @@ async fn consistency(
     State(api): State<Api>,
     _: ByAuditor,
     Query(Consistency { old, size }): Query<Consistency>,
-) -> Answer {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let size = size_of(&api, size)?;
     let store = api.replica().store().clone();
-    blocking(move || {
+    let proof = blocking(move || {
         let path = consistency_path(&store, old, size)?;
         let (old_root, root) = (tiles::root(&store, old)?, tiles::root(&store, size)?);
-        Ok(Json(json!({"old": old, "size": size, "old_root": old_root, "root": root, "path": path})))
-    })
-    .await
+        Ok(json!({"old": old, "size": size, "old_root": old_root, "root": root, "path": path}))
+    });
+    Ok(unless_known(&headers, proof.await?))
 }
 
 #[derive(Deserialize)]
@@ -144,7 +157,7 @@ async fn leaf(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let index = index_of(&api, id)?.get();
-    let kept = Tag::immutable(&api.sessions.context().consortium.id(), &format!("leaf/{id}"));
+    let kept = Tag::in_lineage(&api.replica().state().name, &format!("leaf/{id}"));
     if let Some(known) = kept.known(&headers) {
         return Ok(known);
     }
