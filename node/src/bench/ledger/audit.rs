@@ -93,7 +93,7 @@ impl Filled {
         let mut state = crowd.clone();
         let mut leaves: Vec<Digest> = (0..ENTRIES).map(|index| leaf_hash(other(index).as_bytes())).collect();
         let mut entries = BTreeMap::new();
-        let mut told = Moves::new(consortium, keys, moves)?;
+        let mut told = Moves::new(consortium, keys, moves, 0)?;
         // All but the creation are at the log's end, as those of a wallet that moves now.
         let mut place = ENTRIES - (u64::from(moves) * 3 + 2) * BETWEEN;
         while let Some(telling) = told.next(&state)? {

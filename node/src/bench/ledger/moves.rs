@@ -60,8 +60,13 @@ fn exchange(name: &str, number: u32) -> ExchangeSecret {
 }
 
 impl Moves {
-    /// A wallet that will move `count` times, from node 0 on.
-    pub(super) fn new(consortium: &Arc<Consortium>, keys: &[SecretKey], count: u32) -> Result<Self, BenchFault> {
+    /// A wallet that will move `count` times, from node 0 on. The source of the last move made `decided` decisions before.
+    pub(super) fn new(
+        consortium: &Arc<Consortium>,
+        keys: &[SecretKey],
+        count: u32,
+        decided: u64,
+    ) -> Result<Self, BenchFault> {
         let regions = consortium.regions().iter().cloned().collect();
         let policy = JurisdictionPolicy { allowed: consortium.regions().iter().cloned().collect() };
         let tree: PolicyTree = policy.tree(&regions, &WalletSecret::from_bytes([1; 32])).map_err(wrong)?;
@@ -80,7 +85,7 @@ impl Moves {
         let (grant, keys, consortium) = (terms.sign(&tenant), keys.to_vec(), consortium.clone());
         let [source, destination] = [count.saturating_sub(1), count].map(|epoch| holder_of(&keys, epoch));
         let others = (0..).map(NodeId::new).take(keys.len()).filter(|node| *node != source).collect();
-        let decisions = decisions(grant.terms.address(), destination, others)?;
+        let decisions = decisions(grant.terms.address(), destination, others, decided)?;
         Ok(Self { consortium, keys, grant, opening, decisions, count, anchored: false })
     }
 
@@ -184,7 +189,12 @@ fn holder_of(keys: &[SecretKey], epoch: u32) -> NodeId {
 
 /// A full node's decision to move the wallet to `destination`, of all `others`, by the rules, and what the node decides
 /// until the anchor.
-fn decisions(wallet: WalletAddress, destination: NodeId, others: Vec<NodeId>) -> Result<Vec<Vec<u8>>, BenchFault> {
+fn decisions(
+    wallet: WalletAddress,
+    destination: NodeId,
+    others: Vec<NodeId>,
+    decided: u64,
+) -> Result<Vec<Vec<u8>>, BenchFault> {
     let candidate = |node| {
         let free = if node == destination { 90 } else { 60 };
         let facts = CandidateFacts {
@@ -222,7 +232,7 @@ fn decisions(wallet: WalletAddress, destination: NodeId, others: Vec<NodeId>) ->
     };
     let verdict = rules::decide(&situation).ok_or_else(|| wrong("the rules do not move the batch"))?;
     let mut decision = Decision {
-        seq: 0,
+        seq: decided,
         at: Timestamp::new(ENTRIES),
         previous: Digest::ZERO,
         wallet,

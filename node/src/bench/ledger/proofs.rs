@@ -17,8 +17,12 @@ use std::{
 };
 
 use genesis::Consortium;
-use ledger::{bundle, shell::restore::restore, state::StateKey, tree::log::verify_inclusion};
-use scheduler::decision::{Decision, Logged};
+use ledger::{
+    bundle::{self, Grounds},
+    shell::{final_store::FinalStore, restore::restore},
+    state::StateKey,
+    tree::log::verify_inclusion,
+};
 use serde_json::Value;
 use wallet::{
     digest::{Digest, from_hex},
@@ -38,7 +42,6 @@ use super::{
 use crate::{
     bench::{BenchFault, sessions::Chance, streams::quantile},
     demo::setup::free_addresses,
-    schedule::log::DecisionFile,
     tls::client::plain,
 };
 
@@ -46,8 +49,14 @@ use crate::{
 const BLOCK: usize = 256;
 /// Blocks of other entries between two of the wallet's.
 const BETWEEN: u64 = 1;
-/// Who says what nobody looks at: no holder of the wallet, and no node that runs.
-const CROWD: NodeId = NodeId::new(3);
+/// The node whose ledger it is. Its own decisions, of which there are none, are its business.
+const RUNNING: usize = 3;
+/// The source of the move has anchored its decisions in nearly all of the log: no node has more anchors to look through.
+const SOURCE: NodeId = NodeId::ZERO;
+/// Who says the rest, after the source's last anchor.
+const OTHER: NodeId = NodeId::new(2);
+/// How many decisions the source made before: more than it anchored until then.
+const DECIDED: u64 = 1 << 60;
 /// How often each kind of proof is asked for.
 const REQUESTS: usize = 2_000;
 /// After this a node does not answer. It reads a million records first.
@@ -103,29 +112,29 @@ impl Prepared {
         let key = |seed: &String| from_hex(seed).map(|seed| SecretKey::from_seed(&seed)).map_err(wrong);
         let keys: Vec<SecretKey> = seeds.iter().map(key).collect::<Result<_, _>>()?;
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join("node.key"))?;
-        writeln!(file, "{}", seeds[0])?;
+        writeln!(file, "{}", seeds[RUNNING])?;
         let consortium = Arc::new(document.verify().map_err(wrong)?);
         let archive = folder.join("archive");
-        let prepared = Self::write(&archive, &consortium, &keys, &folder.join("data"))?;
-        restore(&mut open(&archive, &consortium)?, folder.join("data").join("ledger"), &[], |_| {}).map_err(wrong)?;
+        let (prepared, grounds) = Self::write(&archive, &consortium, &keys)?;
+        let ledger = folder.join("data").join("ledger");
+        let restored = restore(&mut open(&archive, &consortium)?, &ledger, &[], |_| {}).map_err(wrong)?;
         fs::remove_file(archive)?;
+        // As a node does that was told of the decision when the offer was final.
+        let (store, _) = FinalStore::open(ledger.join("final"), &consortium).map_err(wrong)?;
+        store.keep_grounds(&[(SOURCE, grounds)], restored.executed.height).map_err(wrong)?;
         Ok(prepared)
     }
 
-    /// A wallet begins in the middle of the log and moves at its end; node 0 decides it.
-    fn write(file: &Path, consortium: &Arc<Consortium>, keys: &[SecretKey], data: &Path) -> Result<Self, BenchFault> {
-        let mut told = Moves::new(consortium, keys, 1)?;
-        fs::create_dir_all(data)?;
-        let mut decisions = DecisionFile::open(&data.join("decisions")).map_err(wrong)?;
-        for decision in told.decisions() {
-            let decision = Decision::decode(decision).map_err(wrong)?;
-            decisions.append(&Logged { hash: decision.hash(), decision }).map_err(wrong)?;
-        }
-        let crowd = Author::new(consortium.id(), CROWD, keys[CROWD.get() as usize].clone());
+    /// A wallet begins in the middle of the log and moves at its end.
+    fn write(file: &Path, consortium: &Arc<Consortium>, keys: &[SecretKey]) -> Result<(Self, Grounds), BenchFault> {
+        let mut told = Moves::new(consortium, keys, 1, DECIDED)?;
+        let grounds = Grounds::of(told.decisions()).ok_or_else(|| wrong("no decision"))?;
+        let author = |node: NodeId| Author::new(consortium.id(), node, keys[node.get() as usize].clone());
+        let (source, other) = (author(SOURCE), author(OTHER));
         let mut chain = ChainFile::create(file, consortium, keys)?;
         let (blocks, mut entries) = (ENTRIES / BLOCK as u64, Vec::new());
-        let (middle, mut next) = (blocks / 2, blocks.saturating_sub(6 * BETWEEN));
-        let mut number = 0;
+        let (middle, last) = (blocks / 2, blocks.saturating_sub(6 * BETWEEN));
+        let (mut number, mut next) = (0, last);
         loop {
             let is_due = number == middle || number == next;
             let telling = if is_due { told.next(&chain.tip().state)? } else { None };
@@ -133,6 +142,7 @@ impl Prepared {
                 break;
             }
             let others = BLOCK - usize::from(telling.is_some());
+            let crowd = if number < last { &source } else { &other };
             let mut block = crowd.next(others, |entries| entries);
             if let Some(Telling::Creation(entry) | Telling::Later(entry)) = telling {
                 block.push(entry);
@@ -146,7 +156,7 @@ impl Prepared {
         }
         let (size, log_root) = (chain.tip().log.size(), chain.tip().log.root());
         chain.finish()?;
-        Ok(Self { consortium: consortium.clone(), size, log_root, entries, wallet: told.wallet().0 })
+        Ok((Self { consortium: consortium.clone(), size, log_root, entries, wallet: told.wallet().0 }, grounds))
     }
 }
 
@@ -161,7 +171,7 @@ impl Node {
         let (api, model): (SocketAddr, PathBuf) = (free_addresses(1).map_err(wrong)?[0], model.canonicalize()?);
         // Whoever measures asks without a pause.
         let config = format!(
-            "data-dir = \"data\"\ngenesis = \"genesis.toml\"\nnode = \"node-0\"\nkey-file = \"node.key\"\n\
+            "data-dir = \"data\"\ngenesis = \"genesis.toml\"\nnode = \"node-{RUNNING}\"\nkey-file = \"node.key\"\n\
              api-listen = \"{api}\"\nmodel-dir = {model:?}\n\n\
              [limits]\nkey = {{ per-s = 1000000, burst = 1000000 }}\naddress = {{ per-s = 20, burst = 100 }}\n\n\
              [engine]\nblock-count = 64\n"
