@@ -1,4 +1,6 @@
-//! `batchmind node`: runs a node.
+//! `batchmind node`: runs a node, and says how it stands.
+
+mod status;
 
 use std::{fmt, io, path::PathBuf};
 
@@ -7,7 +9,8 @@ use gpu::Model;
 use ledger::shell::fault::Fault;
 use serde::Serialize;
 
-use super::{Failure, Output};
+use self::status::Status;
+use super::{Failure, Output, admin::AdminArguments};
 use crate::{
     config::ValidConfig,
     hardening::{self, NotLocked},
@@ -29,6 +32,13 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Show how the node that runs on this machine stands: whether blocks become final at it, and if not, for whom it waits.
+    ///
+    /// Asks its admin socket, without a key. See docs/operating/why-is-it-stuck.md.
+    Status {
+        #[command(flatten)]
+        admin: AdminArguments,
+    },
 }
 
 impl Command {
@@ -40,6 +50,10 @@ impl Command {
                 run(ValidConfig::load(&config)?, locked).await
             }
             Self::Check { config } => check(ValidConfig::load(&config)?).await,
+            Self::Status { admin } => {
+                let status: Status = admin.open()?.get("/admin/v1/status").await?;
+                Ok(Output::new(&status))
+            }
         }
     }
 }
