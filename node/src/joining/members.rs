@@ -1,4 +1,4 @@
-//! Who else may be asked for a ledger: nodes that joined after genesis, and those whose address changed.
+//! Who else may be asked for a ledger: nodes that joined after genesis.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -24,6 +24,14 @@ fn a_decoder_takes_its_own_samples() {
 }
 
 #[test]
+fn each_decoder_has_a_row_in_the_table_of_fuzz_targets() {
+    let page = include_str!("../../../docs/testing.md");
+    for Decoder { name, .. } in &DECODERS {
+        assert!(page.contains(&format!("`{name}`")), "docs/testing.md does not name {name}");
+    }
+}
+
+#[test]
 fn no_input_makes_a_decoder_panic_or_encode_otherwise() {
     let seed = std::env::var("BATCHMIND_SEED").map_or(SEED, |seed| seed.parse().expect("a number"));
     println!("seed {seed}");
