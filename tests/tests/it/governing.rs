@@ -1,5 +1,7 @@
 //! What operators decide from the command line, at nodes that run: auditors, parameters, who leaves, and what does not pass.
 
+use std::fs;
+
 use node::demo::{client::Auditor, cluster::Cluster};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -33,6 +35,9 @@ async fn what_operators_decide_takes_effect_at_every_node_and_what_they_do_not_h
     until("the key opens", async || opens(&cluster, "eu-3", "another auditor's key").await).await;
     decide(&cluster, &format!("revoke-auditor,key-hash={key_hash}")).await;
     until("the key opens nothing", async || !opens(&cluster, "eu-3", "another auditor's key").await).await;
+
+    // An operator's key: from then on the one of before signs nothing, and the next one all that follows.
+    rotate(&cluster, "eu-1").await;
 
     // What is taken back, and what is voted down.
     let withdrawn = propose(&cluster, "eu-1", AT, "suspend,node=2");
@@ -78,6 +83,28 @@ async fn what_operators_decide_takes_effect_at_every_node_and_what_they_do_not_h
     for node in cluster.nodes() {
         assert_no_evidence(&cluster.folder().join(node));
     }
+}
+
+/// Gives an operator another key, by the word of both, and leaves it where the one of before was.
+async fn rotate(cluster: &Cluster, operator: &str) {
+    let [before, next] = ["operator", "next"].map(|which| format!("{operator}.{which}"));
+    succeeded(&["keys", "new", "--out", &key(cluster, &next)]);
+    let [from, to] = [&before, &next]
+        .map(|of| succeeded(&["keys", "show", &key(cluster, of)])["public_key"].as_str().expect("a key").to_owned());
+    let action = format!("rotate-key,operator={operator},from={from},to={to}");
+    let [agreed, consent] = [&before, &next].map(|by| deciding::consent(cluster, &action, by));
+    decide(cluster, &format!("{action},consent={consent},by-old-key={agreed}")).await;
+    let key_of = || {
+        let operators = shown(cluster)["operators"].take();
+        let found = operators.as_array().into_iter().flatten().find(|found| found["id"] == operator);
+        found.map(|found| found["key"].clone()).unwrap_or_default()
+    };
+    until("the operator has the next key", async || key_of() == to.as_str()).await;
+    let genesis = text(&cluster.genesis_path());
+    let proposal =
+        ["governance", "propose", "--action", "suspend,node=2", "--genesis", &genesis, "--operator", operator];
+    assert_eq!(failed(&words(&signed(cluster, &proposal, operator, AT))), "L-240");
+    fs::rename(key(cluster, &next), key(cluster, &before)).expect("our own folder");
 }
 
 /// What a node says of governance.
