@@ -7,6 +7,7 @@
 
 mod driver;
 pub mod frame;
+mod gather;
 pub mod ledger_transport;
 pub mod message;
 mod slots;

@@ -14,7 +14,7 @@ use libp2p::{
     noise,
     request_response::{self, ProtocolSupport},
     swarm::{NetworkBehaviour, SwarmEvent},
-    tcp, yamux,
+    tcp,
 };
 use wallet::{
     identity::{PublicKey, SecretKey},
@@ -24,6 +24,7 @@ use wallet::{
 use super::{
     IN_FLIGHT_MAX, NetworkFault, REQUEST_TIMEOUT_MAX,
     frame::{FrameCodec, PeerProtocol},
+    gather::GatheringYamux,
 };
 
 /// Both sides may dial at once, and a dead connection may linger beside its successor.
@@ -67,7 +68,7 @@ pub(super) fn build(key: &SecretKey, allowed: impl Iterator<Item = PeerId>) -> S
     let behaviour = Behaviour { node_keys, limits: connection_limits::Behaviour::new(limits), requests };
     SwarmBuilder::with_existing_identity(identity)
         .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .with_tcp(tcp::Config::default(), noise::Config::new, GatheringYamux::default)
         .expect("Noise takes any Ed25519 identity")
         .with_behaviour(|_| behaviour)
         .expect("building it cannot fail")
