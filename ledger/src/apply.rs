@@ -77,14 +77,37 @@ impl State {
         at: BlockContext,
         checks: &dyn Checks,
     ) -> Result<Applied, Refusal> {
+        let Step { changes, rotated, award, id, .. } = self.checked(consortium, entry, at, checks)?;
+        let closes = changes.iter().any(|(key, _)| matches!(key, StateKey::Validators(_)));
+        changes.into_iter().for_each(|(key, record)| self.put(key, record));
+        Ok(Applied { entry: id, rotated, award, closes })
+    }
+
+    /// Whether [`State::apply_with`] would take the entry. It is much cheaper on a state that others hold, too: to change
+    /// that is to copy paths of its tree.
+    pub(crate) fn check_with(
+        &self,
+        consortium: &Consortium,
+        entry: &Entry,
+        at: BlockContext,
+        checks: &dyn Checks,
+    ) -> Result<(), Refusal> {
+        self.checked(consortium, entry, at, checks).map(drop)
+    }
+
+    /// What an entry changes, if it is its author's.
+    fn checked<'a>(
+        &'a self,
+        consortium: &'a Consortium,
+        entry: &'a Entry,
+        at: BlockContext,
+        checks: &'a dyn Checks,
+    ) -> Result<Step<'a>, Refusal> {
         check_size(entry)?;
         if !planted!(AuthorNotChecked) {
             self.check_author(consortium, entry, checks)?;
         }
-        let Step { changes, rotated, award, id, .. } = self.step(consortium, entry, at, checks)?;
-        let closes = changes.iter().any(|(key, _)| matches!(key, StateKey::Validators(_)));
-        changes.into_iter().for_each(|(key, record)| self.put(key, record));
-        Ok(Applied { entry: id, rotated, award, closes })
+        self.step(consortium, entry, at, checks)
     }
 
     /// Whether the rules take what `body` says, before its author signs it: for a node that lends its signature to what
