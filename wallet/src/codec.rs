@@ -114,18 +114,19 @@ impl Writer for Same<'_> {
 /// # Errors
 /// [`DecodeError`] if the bytes are not exactly the canonical encoding of a `T`.
 pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let what = type_name::<T>();
+    // Looked for only where it is told: values are decoded by the million.
+    let what = type_name::<T>;
     if bytes.len() > ENCODED_BYTES_MAX {
-        return Err(DecodeError::TooLarge { what, count: bytes.len() });
+        return Err(DecodeError::TooLarge { what: what(), count: bytes.len() });
     }
     let (value, used): (T, usize) = bincode::serde::decode_from_slice(bytes, CONFIG)
-        .map_err(|error| DecodeError::Malformed { what, reason: error.to_string() })?;
+        .map_err(|error| DecodeError::Malformed { what: what(), reason: error.to_string() })?;
     if used < bytes.len() {
-        return Err(DecodeError::TrailingBytes { what, count: bytes.len() - used });
+        return Err(DecodeError::TrailingBytes { what: what(), count: bytes.len() - used });
     }
     let mut same = Same(bytes);
     if write(&value, &mut same).is_err() || !same.0.is_empty() {
-        return Err(DecodeError::NotCanonical { what });
+        return Err(DecodeError::NotCanonical { what: what() });
     }
     Ok(value)
 }
