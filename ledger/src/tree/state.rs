@@ -234,6 +234,13 @@ fn collect_changes<'a>(old: Option<&'a Node>, new: Option<&'a Node>, changes: &m
         collect_changes(old_right, new_right, changes);
         return;
     }
+    // Most changes are one leaf where there was none, or another value of its key.
+    if let Some(Node::Leaf { key, value, .. }) = new
+        && (old.is_none() || matches!(old, Some(Node::Leaf { key: was, .. }) if was == key))
+    {
+        changes.push((*key, Some(value.as_slice())));
+        return;
+    }
     let leaves = |node: Option<&'a Node>| {
         let mut found = std::collections::BTreeMap::new();
         let mut open: Vec<&Node> = node.into_iter().collect();
