@@ -9,7 +9,7 @@ use super::link::{Chained, Flushed, Link};
 pub(super) const RECENT_MAX: usize = 32;
 
 /// And as many bytes of them, but at least one.
-const RECENT_BYTES_MAX: usize = 32 << 20;
+const RECENT_BYTES_MAX: usize = 4 << 20;
 
 /// What is known without reading the disk.
 pub(super) struct Tail {
