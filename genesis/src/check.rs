@@ -18,6 +18,9 @@ const TEXT_CHARS_MAX: usize = 100;
 /// Tables of one kind. A certificate carries a signature for each node, and a policy a leaf for each region.
 const TABLES_MAX: usize = 256;
 
+/// Nodes of a consortium with release gates: what all of them contribute to a key stands in one record of the ledger.
+pub const GATE_MEMBERS_MAX: usize = 64;
+
 /// End of the year 9999: any later date is a slip of the pen, and TOML could not hold every number beyond it.
 const CREATED_MS_MAX: u64 = 253_402_300_799_999;
 
@@ -113,6 +116,14 @@ fn sizes(draft: &Draft) -> Result<(), GenesisError> {
         if count > TABLES_MAX {
             return Err(GenesisError::TooLarge { what: list.to_owned(), count, max: TABLES_MAX });
         }
+    }
+    let count = draft.nodes.len();
+    if draft.parameters.gate_phase_blocks > 0 && count > GATE_MEMBERS_MAX {
+        return Err(GenesisError::TooLarge {
+            what: "nodes where gates are on".to_owned(),
+            count,
+            max: GATE_MEMBERS_MAX,
+        });
     }
     Ok(())
 }

@@ -170,7 +170,7 @@ mod tests {
     fn bad_hexadecimal_is_refused_with_its_place() {
         let (code, message) = refusal_of("key = \"", "key = \"0x");
         assert_eq!(code, "G-102");
-        assert!(message.starts_with("line 69, column 7: expected 64 hexadecimal digits, found \"0x"), "{message}");
+        assert!(message.starts_with("line 72, column 7: expected 64 hexadecimal digits, found \"0x"), "{message}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod changes;
 pub mod dice;
 mod entries;
 pub mod evidence;
+pub mod gates;
 mod governance;
 mod re_genesis;
 mod records;
@@ -213,9 +214,20 @@ impl Chain {
     /// What the rules say against it; the chain has not grown then.
     pub fn push(&mut self, entry: Entry) -> Result<(), Refusal> {
         let proposal = self.propose(vec![entry]);
-        if let Some((_, refusal)) = proposal.refused.into_iter().next() {
-            return Err(refusal);
+        if let Some((_, refusal)) = proposal.refused.first() {
+            return Err(refusal.clone());
         }
+        self.grow(proposal);
+        Ok(())
+    }
+
+    /// Makes so many blocks final that hold nothing.
+    pub fn idle(&mut self, blocks: u64) {
+        (0..blocks).for_each(|_| self.grow(self.propose(Vec::new())));
+    }
+
+    /// Lets a quorum sign a proposal.
+    fn grow(&mut self, proposal: Proposal) {
         let validators = self.tip.validators();
         let signers = validators.members.iter().rev().take(validators.quorum()).rev();
         let signers = signers.map(|(node, _)| self.signer(*node).expect("the key of a validator"));
@@ -228,7 +240,6 @@ impl Chain {
             self.hand_overs.push(HandOver { closing, proof, next, re_genesis: None });
         }
         self.blocks.push((proposal.block, certificate));
-        Ok(())
     }
 
     /// All blocks with what made them final.

@@ -59,7 +59,7 @@ fn a_re_genesis_that_is_the_last_final_block_proves_the_state_after_it() {
 fn a_record_of_each_kind_is_proven_from_the_genesis_hash_alone() {
     let (chain, keys) = every_record();
     let genesis = chain.consortium.id();
-    assert_eq!(keys.len(), 16);
+    assert_eq!(keys.len(), 18);
     for key in keys {
         let file = built(&chain, key.clone());
         let report = verify(&file.to_bytes(), &genesis, &[], Some(&key)).expect("a good file");
@@ -189,8 +189,8 @@ fn the_encoding_is_pinned() {
     assert_eq!(
         found,
         [
-            "e85ad7069a662c47807290f1146373d30ecb4ddab406e8d3afa260336bca4b87",
-            "0f019e55655c9ac5bfc9dcd83f904b31306923978723bd806960997a0d1d53f3"
+            "a7a55eb73a267bb2e8dce8c72a0f2735721e3a8639455510665d116a2829b8bc",
+            "06219deb3a6f22825ede6d151b7eac206acae34bd22a0d03575e8647b36630fa"
         ]
     );
 }

@@ -230,7 +230,7 @@ fn the_encoding_of_hand_overs_is_pinned() {
     let (chain, session) = three_epochs();
     let bytes = built(&chain, &session, 3).to_bytes();
     let golden = wallet::digest::sha256("golden", &[&bytes]).to_string();
-    assert_eq!(golden, "9c4b167299740d6bf9587d70a0816641ad104a13d05fc93c87beb806845ddb29");
+    assert_eq!(golden, "18a330ffde94f5fffce08e42c4684694d800a3ad3a4bdd910a6a2da91be9a8a2");
     let HandOver { closing, proof, next, re_genesis } = &chain.hand_overs[0];
     let size = |bytes: Vec<u8>| bytes.len();
     let parts = [wallet::codec::encode(closing), wallet::codec::encode(proof), wallet::codec::encode(next)];

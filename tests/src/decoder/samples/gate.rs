@@ -52,7 +52,7 @@ pub(crate) fn releases() -> Vec<Vec<u8>> {
     vec![encode(&release), encode(&release.signed), encode(&sealed)]
 }
 
-/// Notices and a package of a key generation of two.
+/// Notices and a package of a key generation of two, and what was said in it.
 pub(crate) fn key_generation() -> Vec<Vec<u8>> {
     let members = vec![NodeId::new(0), NodeId::new(1)];
     let ceremony = Ceremony { gate: id(GateKind::Global { validators: 2 }), members: members.clone(), run: 0 };
@@ -65,6 +65,7 @@ pub(crate) fn key_generation() -> Vec<Vec<u8>> {
     let (mut member, own) = join(members[0]);
     let (_, theirs) = join(members[1]);
     let mut effects = Vec::new();
+    let mut transcripts = vec![encode(member.transcript())];
     for (author, notice) in [(members[0], &own), (members[1], &theirs)] {
         member.step(&Input::Notice { author, notice: notice.clone() }, &mut effects).expect("honest");
     }
@@ -81,5 +82,6 @@ pub(crate) fn key_generation() -> Vec<Vec<u8>> {
         Notice::Answered(packages[0].clone()),
         Notice::Confirmed(Digest([4; 32])),
     ];
-    notices.iter().map(encode).chain(packages.iter().map(encode)).collect()
+    transcripts.push(encode(member.transcript()));
+    notices.iter().map(encode).chain(packages.iter().map(encode)).chain(transcripts).collect()
 }

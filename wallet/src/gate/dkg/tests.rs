@@ -61,7 +61,10 @@ impl Run {
 
     fn step(&mut self, node: NodeId, input: &Input) -> Result<(), Refusal> {
         let mut effects = Vec::new();
-        let result = self.members.get_mut(&node).expect("there").step(input, &mut effects);
+        let member = self.members.get_mut(&node).expect("there");
+        let result = member.step(input, &mut effects);
+        let encoded = encode(member.transcript());
+        assert_eq!(decode::<Transcript>(&encoded).as_ref(), Ok(member.transcript()), "what was said is all there is");
         for effect in effects {
             match effect {
                 Effect::Submit(notice) => {
@@ -488,4 +491,36 @@ fn the_bytes_of_notices_and_packages_are_pinned() {
     let pinned = ["f08a7deac402420f", "b3ebdbdc167c110a", "6db075456150e4b3"];
     let hashes = [contributed, confirmed, package].map(|bytes| sha256("golden", &[&bytes]).to_string());
     assert_eq!(hashes.map(|hash| hash[..16].to_owned()), pinned);
+}
+
+#[test]
+fn an_encoded_run_that_no_notices_lead_to_is_refused() {
+    let mut run = Run::start(&ceremony(&[0, 1, 2, 3]), &[]);
+    run.order();
+    for (accuser, accused) in [(1, 0), (1, 2)].map(|(accuser, accused)| (NodeId::new(accuser), NodeId::new(accused))) {
+        run.waiting.push_back((accuser, Notice::Complained(Complaint::Missing { accused })));
+    }
+    run.deliver(|package| [0, 3].contains(&package.to().get()));
+    run.order();
+    let encoded = serde_json::to_value(run.members[&NodeId::ZERO].transcript()).expect("JSON");
+    assert!(serde_json::from_value::<Transcript>(encoded.clone()).is_ok());
+    type Change = fn(&mut serde_json::Value);
+    let changes: [(&str, Change); 9] = [
+        ("a key is missing", |of| drop(of["keys"].as_array_mut().and_then(Vec::pop))),
+        ("a member is missing", |of| drop(of["ceremony"]["members"].as_array_mut().and_then(Vec::pop))),
+        ("it shares without a contribution", |of| drop(of["contributions"].as_array_mut().and_then(Vec::pop))),
+        ("it contributes though all have", |of| of["phase"] = "Contributing".into()),
+        ("a polynomial is short", |of| {
+            drop(of["contributions"][1]["contribution"]["polynomial"].as_array_mut().and_then(Vec::pop));
+        }),
+        ("contributions are out of order", |of| of["contributions"].as_array_mut().expect("a list").swap(0, 1)),
+        ("a stranger confirmed", |of| of["confirmed"][1] = 9.into()),
+        ("complaints are out of order", |of| of["missing"].as_array_mut().expect("a list").swap(0, 1)),
+        ("a stranger complains", |of| of["missing"][1]["accuser"] = 9.into()),
+    ];
+    for (what, change) in changes {
+        let mut changed = encoded.clone();
+        change(&mut changed);
+        assert!(serde_json::from_value::<Transcript>(changed).is_err(), "{what}");
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     ceremony::Ceremony,
     contribution::Contribution,
@@ -16,8 +18,8 @@ use crate::{
     units::NodeId,
 };
 
-/// Where a run stands. The ledger closes a phase at a height that genesis or the entry which begins the run gives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a run stands. The ledger closes a phase at a height that follows from its rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Members contribute. Ends early once all have.
     Contributing,
@@ -36,8 +38,9 @@ pub enum Phase {
     },
 }
 
-/// A run as the ledger has it.
-#[derive(Clone, Debug)]
+/// A run as the ledger has it. Its encoding is what was said so far: all else follows from that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Parts", into = "Parts")]
 pub struct Transcript {
     ceremony: Ceremony,
     hash: Digest,
@@ -52,14 +55,42 @@ pub struct Transcript {
     confirmed: BTreeSet<NodeId>,
 }
 
+/// The encoding of a [`Transcript`]: all lists ascend.
+#[derive(Clone, Serialize, Deserialize)]
+struct Parts {
+    ceremony: Ceremony,
+    /// One for each member.
+    keys: Vec<PublicKey>,
+    phase: Phase,
+    contributions: Vec<Contributed>,
+    missing: Vec<Missing>,
+    confirmed: Vec<NodeId>,
+}
+
+/// What a member contributed.
+#[derive(Clone, Serialize, Deserialize)]
+struct Contributed {
+    member: NodeId,
+    contribution: Contribution,
+}
+
+/// That a member got nothing from another.
+#[derive(Clone, Serialize, Deserialize)]
+struct Missing {
+    accuser: NodeId,
+    accused: NodeId,
+    answered: bool,
+}
+
 impl Transcript {
     /// A run of which nothing is there yet. `keys` are the members' node keys as they are when the run begins. They
     /// serve until its end: who rotates its key meanwhile neither takes back what it signed nor loses what it may do.
     ///
     /// # Errors
     /// As [`Ceremony::check`]; [`Refusal::NotMember`] with a member whose key is not there.
-    pub fn new(ceremony: Ceremony, keys: BTreeMap<NodeId, PublicKey>) -> Result<Self, Refusal> {
+    pub fn new(ceremony: Ceremony, mut keys: BTreeMap<NodeId, PublicKey>) -> Result<Self, Refusal> {
         ceremony.check()?;
+        keys.retain(|node, _| ceremony.members.binary_search(node).is_ok());
         if let Some(node) = ceremony.members.iter().find(|node| !keys.contains_key(node)) {
             return Err(Refusal::NotMember { node: *node });
         }
@@ -91,7 +122,13 @@ impl Transcript {
         self.gate.as_ref()
     }
 
-    pub(super) const fn ceremony_hash(&self) -> &Digest {
+    /// How many members have contributed.
+    pub fn contributed(&self) -> usize {
+        self.contributions.len()
+    }
+
+    /// [`Ceremony::hash`] of what is run.
+    pub const fn ceremony_hash(&self) -> &Digest {
         &self.hash
     }
 
@@ -192,6 +229,11 @@ impl Transcript {
             return Err(Refusal::NoticeRefused { reason: "members contribute once, before they share" });
         }
         contribution.check(&self.ceremony, author)?;
+        self.add(author, contribution.clone())
+    }
+
+    /// Takes a contribution that was checked.
+    fn add(&mut self, author: NodeId, contribution: Contribution) -> Result<(), Refusal> {
         // Sums of the higher coefficients may be 0. Who speaks first can choose its own so that an honest member's
         // cancels them, and that is no fault of the honest one. It cannot keep to such a polynomial in its packages.
         let sums: Vec<_> = if self.sums.is_empty() {
@@ -207,7 +249,7 @@ impl Transcript {
             self.phase = Phase::Sharing;
         }
         self.sums = sums;
-        self.contributions.insert(author, contribution.clone());
+        self.contributions.insert(author, contribution);
         Ok(())
     }
 
@@ -218,6 +260,63 @@ impl Transcript {
 
     fn member(&self, node: NodeId) -> Result<(), Refusal> {
         self.ceremony.members.binary_search(&node).map(drop).map_err(|_| Refusal::NotMember { node })
+    }
+}
+
+/// Contributions were checked when they were taken, and are not again.
+impl TryFrom<Parts> for Transcript {
+    type Error = String;
+    fn try_from(parts: Parts) -> Result<Self, String> {
+        let Parts { ceremony, keys, phase, contributions, missing, confirmed } = parts;
+        let refused = |refusal: Refusal| refusal.to_string();
+        if keys.len() != ceremony.members.len() {
+            return Err("a run has a key for each member".to_owned());
+        }
+        let keys = ceremony.members.iter().copied().zip(keys).collect();
+        let mut transcript = Self::new(ceremony, keys).map_err(refused)?;
+        let threshold = transcript.ceremony.threshold().map_err(refused)?;
+        let pairs = || missing.iter().map(|said| (said.accuser, said.accused));
+        let are_in_order = contributions.is_sorted_by(|one, next| one.member < next.member)
+            && pairs().is_sorted_by(|one, next| one < next)
+            && confirmed.is_sorted_by(|one, next| one < next);
+        let are_members = contributions.iter().map(|said| said.member).chain(confirmed.iter().copied());
+        let mut named = are_members.chain(pairs().flat_map(|(accuser, accused)| [accuser, accused]));
+        if !are_in_order || named.any(|node| transcript.member(node).is_err()) {
+            return Err("what members said is not in their order".to_owned());
+        }
+        for Contributed { member, contribution } in contributions {
+            if contribution.polynomial.len() != threshold {
+                return Err("a contribution has another degree than the run".to_owned());
+            }
+            transcript.add(member, contribution).map_err(refused)?;
+        }
+        let follows = match &phase {
+            Phase::Contributing => transcript.gate.is_none(),
+            Phase::Failed { .. } => true,
+            Phase::Sharing | Phase::Answering | Phase::Confirming | Phase::Done => transcript.gate.is_some(),
+        };
+        if !follows {
+            return Err("the run cannot be in this phase".to_owned());
+        }
+        transcript.phase = phase;
+        transcript.missing = missing.into_iter().map(|said| ((said.accuser, said.accused), said.answered)).collect();
+        transcript.confirmed = confirmed.into_iter().collect();
+        Ok(transcript)
+    }
+}
+
+impl From<Transcript> for Parts {
+    fn from(of: Transcript) -> Self {
+        let contributions = of.contributions.into_iter();
+        let missing = of.missing.into_iter();
+        Self {
+            ceremony: of.ceremony,
+            keys: of.keys.into_values().collect(),
+            phase: of.phase,
+            contributions: contributions.map(|(member, contribution)| Contributed { member, contribution }).collect(),
+            missing: missing.map(|((accuser, accused), answered)| Missing { accuser, accused, answered }).collect(),
+            confirmed: of.confirmed.into_iter().collect(),
+        }
     }
 }
 

@@ -1,0 +1,41 @@
+//! How a gate's key is made: the rules of a member's word. What follows from it is in `state::gate`.
+
+use super::Step;
+use crate::{
+    event::{GateNotice, GateWord},
+    refusal::Refusal,
+    state::{GatePlace, Record, StateKey},
+};
+
+impl Step<'_> {
+    pub(super) fn gate_notice(&mut self, event: &GateNotice) -> Result<(), Refusal> {
+        self.not_signed_by_holder()?;
+        let GateNotice { scope, word } = event;
+        let (height, author) = (self.at.height, self.author());
+        let phase_blocks = self.state.parameters().gate_phase_blocks;
+        let place = GatePlace { height, phase_blocks };
+        let unknown = || Refusal::GateUnknown { gate: scope.to_string() };
+        let mut record = self.state.gate(scope).ok_or_else(unknown)?.at(height, phase_blocks);
+        match word {
+            GateWord::Plain(gate) => {
+                let id = record.id(scope, self.consortium.id());
+                if !record.take_plain(&id, author, gate, place) {
+                    return Err(Refusal::GatePlainUnfit { gate: scope.to_string() });
+                }
+            }
+            GateWord::Run { run, notice } => {
+                let current = record.run.as_ref().map(|run| *run.transcript.ceremony_hash());
+                if current != Some(*run) {
+                    return Err(Refusal::GateRunOver { current, named: *run });
+                }
+                let refused = |reason| Refusal::GateNoticeRefused { reason: Box::new(reason) };
+                record.take_notice(author, notice, place).map_err(refused)?;
+            }
+        }
+        self.put(StateKey::Gate(scope.clone()), Record::Gate(Box::new(record)));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
