@@ -64,8 +64,8 @@ pub struct FormerGate {
 pub struct GateRun {
     /// What was said in it.
     pub transcript: Transcript,
-    /// The last height of its phase. None while fewer have contributed than must release: without the others there
-    /// would be no gate, so nobody is late.
+    /// The last height of its phase. None in a run of all members while fewer have contributed than must release:
+    /// without the others there would be no gate, so nobody is late.
     pub ends: Option<BlockHeight>,
 }
 
@@ -92,14 +92,15 @@ impl GateRecord {
     }
 
     /// The record as it stands at `height`, where phases last `phase_blocks`. A phase that is over is closed, and after
-    /// a run that failed the next one stands open. That one waits for its first members, so this is soon done.
+    /// a run that failed the next one stands open. Each has fewer members, until one of all begins, which waits: so this
+    /// is soon done.
     #[must_use]
     pub fn at(mut self, height: BlockHeight, phase_blocks: u64) -> Self {
         while let Some(GateRun { transcript, ends: Some(ends) }) = self.run.take_if(|run| run.is_over(height)) {
             let mut transcript = transcript;
             transcript.close_phase();
             self.run = Some(match transcript.phase() {
-                Phase::Failed { at_fault } => self.after(&transcript, at_fault),
+                Phase::Failed { at_fault } => self.after(&transcript, at_fault, later(ends, phase_blocks)),
                 _ => GateRun { transcript, ends: Some(later(ends, phase_blocks)) },
             });
         }
@@ -138,7 +139,7 @@ impl GateRecord {
             }
             Phase::Failed { at_fault } => {
                 let (transcript, at_fault) = (transcript.clone(), at_fault.clone());
-                self.run = Some(self.after(&transcript, &at_fault));
+                self.run = Some(self.after(&transcript, &at_fault, later(place.height, place.phase_blocks)));
             }
             phase if *phase != before || (run.ends.is_none() && may_go_on) => {
                 run.ends = Some(later(place.height, place.phase_blocks));
@@ -154,14 +155,17 @@ impl GateRecord {
         self.run = None;
     }
 
-    /// The run after one that failed: without those at fault, or with all again if there would be no gate without them.
-    fn after(&self, failed: &Transcript, at_fault: &BTreeSet<NodeId>) -> GateRun {
+    /// The run after one that failed: without those at fault, whose first phase ends at `ends`; or with all again if
+    /// there would be no gate without them. Only that one waits: a run without some whom another one keeps waiting
+    /// would never ask those who are back.
+    fn after(&self, failed: &Transcript, at_fault: &BTreeSet<NodeId>, ends: BlockHeight) -> GateRun {
         let ceremony = failed.ceremony();
-        let again = || {
-            let members = self.members.iter().map(|(node, _)| *node).collect();
-            Ceremony { gate: ceremony.gate.clone(), members, run: ceremony.run.saturating_add(1) }
-        };
-        GateRun::new(ceremony.without(at_fault).unwrap_or_else(|_| again()), &self.members)
+        if let Ok(without) = ceremony.without(at_fault) {
+            return GateRun { ends: Some(ends), ..GateRun::new(without, &self.members) };
+        }
+        let members = self.members.iter().map(|(node, _)| *node).collect();
+        let run = ceremony.run.saturating_add(1);
+        GateRun::new(Ceremony { gate: ceremony.gate.clone(), members, run }, &self.members)
     }
 }
 

@@ -153,6 +153,24 @@ fn nobody_is_late_while_there_are_too_few_for_a_gate() {
 }
 
 #[test]
+fn a_run_without_some_does_not_wait_so_that_who_is_back_is_asked_again() {
+    let mut chain = chain(4);
+    KeyGeneration::join(&chain, &GLOBAL, |node| node != 2).go_on(&mut chain).expect("three of four");
+    chain.idle(PHASE_BLOCKS);
+    assert_eq!(members_of(&chain, &GLOBAL), [0, 1, 3], "2 was down");
+    // Now 3 says nothing, and 2 is back.
+    KeyGeneration::join(&chain, &GLOBAL, |node| node != 3).go_on(&mut chain).expect("two of three");
+    chain.idle(PHASE_BLOCKS);
+    assert_eq!((members_of(&chain, &GLOBAL), phase_of(&chain, &GLOBAL)), (vec![0, 1, 2, 3], Phase::Contributing));
+    KeyGeneration::join(&chain, &GLOBAL, |node| node != 3).go_on(&mut chain).expect("three of four");
+    chain.idle(PHASE_BLOCKS);
+    assert_eq!(members_of(&chain, &GLOBAL), [0, 1, 2]);
+    let shares = chain.make_gates().expect("the honest ones");
+    let gate = in_force(&chain, &GLOBAL);
+    opens(&gate, &shares);
+}
+
+#[test]
 fn who_sends_nothing_and_does_not_answer_is_left_out() {
     let mut chain = chain(4);
     let mut generation = KeyGeneration::join(&chain, &GLOBAL, |_| true);
