@@ -10,7 +10,7 @@ use std::{
     str::FromStr,
 };
 
-use genesis::Consortium;
+use genesis::{Consortium, GATE_MEMBERS_MAX};
 use serde::{Deserialize, Serialize};
 use wallet::{
     digest::Digest,
@@ -35,7 +35,10 @@ pub enum GateScope {
 }
 
 /// A gate, and the one that shall take its place.
+///
+/// One that does not decode could not be counted on from: see `TryFrom<Parts>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Parts")]
 pub struct GateRecord {
     /// How often the members or their keys have changed.
     pub epoch: GateEpoch,
@@ -48,6 +51,16 @@ pub struct GateRecord {
     pub former: Option<FormerGate>,
     /// The key generation under way; none if the gate of this epoch is there, or is made by one node alone.
     pub run: Option<GateRun>,
+}
+
+/// The encoding of a [`GateRecord`], of which nothing is known.
+#[derive(Deserialize)]
+struct Parts {
+    epoch: GateEpoch,
+    members: Vec<(NodeId, PublicKey)>,
+    in_force: Option<Gate>,
+    former: Option<FormerGate>,
+    run: Option<GateRun>,
 }
 
 /// A gate whose place another has taken.
@@ -169,6 +182,39 @@ impl GateRecord {
     }
 }
 
+/// A quorum of liars can certify a root over any leaves, and who reads evidence executes on them. So a record is one that
+/// rules could have made, as far as what follows from it rests on that.
+impl TryFrom<Parts> for GateRecord {
+    type Error = &'static str;
+
+    fn try_from(Parts { epoch, members, in_force, former, run }: Parts) -> Result<Self, Self::Error> {
+        if epoch.next().is_none() {
+            return Err("no epoch can follow");
+        }
+        if members.len() > GATE_MEMBERS_MAX || !members.is_sorted_by(|(one, _), (next, _)| one < next) {
+            return Err("too many could be members, or they are out of order");
+        }
+        if let Some(GateRun { transcript, .. }) = &run {
+            let gate = &transcript.ceremony().gate;
+            let counted = match &gate.kind {
+                GateKind::Global { validators: count } | GateKind::Region { operators: count, .. } => *count as usize,
+                GateKind::Tenant(_) | GateKind::Package { .. } => 0,
+            };
+            let is_known = |(node, key): (&NodeId, &PublicKey)| members.contains(&(*node, *key));
+            if members.len() < 2 || counted != members.len() || gate.epoch != epoch {
+                return Err("the run makes another gate");
+            }
+            if !transcript.keys().all(is_known) {
+                return Err("the run has members that could not be any");
+            }
+            if matches!(transcript.phase(), Phase::Done | Phase::Failed { .. }) {
+                return Err("the run is over");
+            }
+        }
+        Ok(Self { epoch, members, in_force, former, run })
+    }
+}
+
 /// Where a notice is taken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
@@ -266,3 +312,6 @@ impl FromStr for GateScope {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,6 +132,11 @@ impl Transcript {
         &self.hash
     }
 
+    /// The members, ascending, with the node keys that they had when the run began.
+    pub fn keys(&self) -> impl Iterator<Item = (&NodeId, &PublicKey)> {
+        self.keys.iter()
+    }
+
     pub(super) const fn contributions(&self) -> &BTreeMap<NodeId, Contribution> {
         &self.contributions
     }
