@@ -26,7 +26,7 @@ const FIXED: [&str; 4] = ["batch_tokens", "heartbeat_ms", "leader_timeout_ms", "
 pub(super) struct Site<'a> {
     pub(super) consortium: &'a Consortium,
     pub(super) checks: &'a dyn Checks,
-    /// Digest of the proposal.
+    /// Digest of the proposal, or the id of the re-genesis' entry.
     pub(super) proposal: Digest,
     /// The block's height.
     pub(super) height: BlockHeight,
@@ -149,7 +149,11 @@ impl<'a> Enactment<'a> {
             self.govern(|governance| governance.epoch = set.epoch);
             let key = StateKey::Validators(set.epoch);
             self.put(key, Record::Validators(ValidatorRecord { set, since: self.site.height }));
-            let gates = self.state.gates_anew(self.site.consortium);
+            let lineage = match self.begins_anew {
+                true => self.site.proposal,
+                false => self.state.re_genesis().map_or(Digest::ZERO, |record| record.entry),
+            };
+            let gates = self.state.gates_anew(self.site.consortium, lineage);
             gates.into_iter().for_each(|(key, record)| self.put(key, record));
         }
         self.consents.iter().try_for_each(|(key, message, signature)| {

@@ -104,6 +104,11 @@ impl GateRecord {
         !self.members.is_empty() && self.in_force.as_ref().is_none_or(|gate| gate.id().epoch != self.epoch)
     }
 
+    /// Whether what is said in its run counts in this lineage.
+    fn is_of(&self, lineage: Digest) -> bool {
+        self.run.as_ref().is_none_or(|run| run.transcript.ceremony().lineage == lineage)
+    }
+
     /// The record as it stands at `height`, where phases last `phase_blocks`. A phase that is over is closed, and after
     /// a run that failed the next one stands open. Each has fewer members, until one of all begins, which waits: so this
     /// is soon done.
@@ -178,7 +183,7 @@ impl GateRecord {
         }
         let members = self.members.iter().map(|(node, _)| *node).collect();
         let run = ceremony.run.saturating_add(1);
-        GateRun::new(Ceremony { gate: ceremony.gate.clone(), members, run }, &self.members)
+        GateRun::new(Ceremony { members, run, ..ceremony.clone() }, &self.members)
     }
 }
 
@@ -249,9 +254,9 @@ impl State {
         }
     }
 
-    /// The records of those gates whose members or keys are not those of the state any more: their next epoch begins.
-    /// None where gates are off.
-    pub(crate) fn gates_anew(&self, consortium: &Consortium) -> Vec<(StateKey, Record)> {
+    /// The records of those gates whose members or keys are not those of the state any more, or whose run is not of this
+    /// `lineage` ([`Ceremony::lineage`]): their next epoch begins. None where gates are off.
+    pub(crate) fn gates_anew(&self, consortium: &Consortium, lineage: Digest) -> Vec<(StateKey, Record)> {
         if self.parameters().gate_phase_blocks == 0 {
             return Vec::new();
         }
@@ -259,7 +264,7 @@ impl State {
         let anew = |scope: GateScope| {
             let members = self.gate_members(&scope);
             let record = match self.gate(&scope) {
-                Some(record) if record.members == members => return None,
+                Some(record) if record.members == members && record.is_of(lineage) => return None,
                 None if members.is_empty() => return None,
                 Some(record) => {
                     let epoch = record.epoch.next().expect("2^32 changes of the validator set");
@@ -269,7 +274,7 @@ impl State {
             };
             let run = (record.members.len() > 1).then(|| {
                 let members = record.members.iter().map(|(node, _)| *node).collect();
-                let ceremony = Ceremony { gate: record.id(&scope, consortium.id()), members, run: 0 };
+                let ceremony = Ceremony { gate: record.id(&scope, consortium.id()), lineage, members, run: 0 };
                 GateRun::new(ceremony, &record.members)
             });
             Some((StateKey::Gate(scope), Record::Gate(Box::new(GateRecord { run, ..record }))))

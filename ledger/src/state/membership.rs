@@ -210,7 +210,7 @@ impl State {
         let record = GovernanceRecord { consortium: id, epoch, electorate: 0, operators, nodes, auditors };
         self.put(StateKey::Governance, Record::Governance(record));
         self.put(StateKey::Validators(epoch), Record::Validators(ValidatorRecord { set, since: at }));
-        self.gates_anew(consortium).into_iter().for_each(|(key, record)| self.put(key, record));
+        self.gates_anew(consortium, Digest::ZERO).into_iter().for_each(|(key, record)| self.put(key, record));
     }
 
     /// Which consortium this is the state of; none for leaves that are of none.

@@ -203,6 +203,59 @@ fn a_run_that_would_leave_too_few_begins_again_with_all() {
     opens(&in_force(&chain, &GLOBAL), &shares);
 }
 
+#[test]
+fn nothing_that_is_said_in_one_branch_counts_in_another() {
+    let mut left = chain(5);
+    let mut generation = KeyGeneration::join(&left, &GLOBAL, |_| true);
+    for _ in 0..5 {
+        let (author, notice, entry) = generation.next(&left).expect("five contributions");
+        left.push(entry).expect("valid");
+        generation.all(&Input::Notice { author, notice });
+    }
+    let sent = generation.sent;
+    // The branch that goes on dropped all of that, and has the same members.
+    let mut taken = chain(5);
+    let begun = run_of(&taken, &GLOBAL);
+    assert_eq!(begun, run_of(&left, &GLOBAL));
+    let contribution = KeyGeneration::join(&taken, &GLOBAL, |node| node == 1).next(&taken).expect("its own").1;
+    let entry = taken.begin_anew(0, Vec::new()).expect("all operators begin anew");
+    let record = taken.gate(&GLOBAL);
+    let ceremony = record.run.expect("under way").transcript.ceremony().clone();
+    assert_eq!((record.epoch, ceremony.lineage, ceremony.run), (GateEpoch::new(1), entry, 0));
+    assert_eq!(members_of(&taken, &GLOBAL), [0, 1, 2, 3, 4]);
+    let again = taken.noticing(NodeId::new(1), &GLOBAL, GateWord::Run { run: begun, notice: contribution.clone() });
+    let current = Some(run_of(&taken, &GLOBAL));
+    assert_eq!(taken.clone().push(again), Err(Refusal::GateRunOver { current, named: begun }));
+    let renamed = taken.noticing(NodeId::new(1), &GLOBAL, word(&taken, &GLOBAL, contribution));
+    let reason = Box::new(WalletRefusal::ContributionInvalid { node: NodeId::new(1) });
+    assert_eq!(taken.clone().push(renamed), Err(Refusal::GateNoticeRefused { reason }));
+
+    let mut generation = KeyGeneration::join(&taken, &GLOBAL, |_| true);
+    for _ in 0..5 {
+        let (_, _, entry) = generation.next(&taken).expect("five contributions");
+        taken.push(entry).expect("valid");
+    }
+    let is_its = |package: &&SignedPackage| (package.from().get(), package.to().get()) == (1, 3);
+    let package = sent.iter().find(is_its).expect("all send to all").clone();
+    let accusation = word(&taken, &GLOBAL, Notice::Complained(Complaint::False { package, opening: None }));
+    let reason = Box::new(WalletRefusal::PackageMismatch);
+    let refused = Err(Refusal::GateNoticeRefused { reason });
+    assert_eq!(taken.push(taken.noticing(NodeId::new(3), &GLOBAL, accusation)), refused, "1 is not to blame");
+}
+
+#[test]
+fn a_later_epoch_is_of_the_lineage_in_which_it_begins() {
+    let mut chain = chain(5);
+    let entry = chain.begin_anew(0, Vec::new()).expect("all operators begin anew");
+    chain.enact(vec![Action::Suspend(Member::Node(NodeId::new(3)))]).expect("valid");
+    assert_eq!(chain.gate(&GLOBAL).run.expect("under way").transcript.ceremony().lineage, entry);
+    let shares = chain.make_gates().expect("valid");
+    opens(&in_force(&chain, &GLOBAL), &shares);
+    let made = chain.gate(&GLOBAL);
+    chain.begin_anew(0, Vec::new()).expect("all operators begin anew");
+    assert_eq!(chain.gate(&GLOBAL), made, "a gate that is there stays");
+}
+
 /// Node 1's package for node 3 with another's ciphertext in it, under its signature.
 fn false_package(sent: &[SignedPackage]) -> SignedPackage {
     let bytes = |to: u32| {

@@ -55,7 +55,8 @@ pub(crate) fn releases() -> Vec<Vec<u8>> {
 /// Notices and a package of a key generation of two, and what was said in it.
 pub(crate) fn key_generation() -> Vec<Vec<u8>> {
     let members = vec![NodeId::new(0), NodeId::new(1)];
-    let ceremony = Ceremony { gate: id(GateKind::Global { validators: 2 }), members: members.clone(), run: 0 };
+    let gate = id(GateKind::Global { validators: 2 });
+    let ceremony = Ceremony { gate, lineage: Digest::ZERO, members: members.clone(), run: 0 };
     let key = |node: NodeId| SecretKey::from_seed(&[node.get() as u8 + 1; 32]);
     let keys: BTreeMap<_, _> = members.iter().map(|node| (*node, key(*node).public_key())).collect();
     let join = |node| {

@@ -14,7 +14,7 @@ use crate::{
 fn ceremony(members: &[u32]) -> Ceremony {
     let kind = GateKind::Global { validators: members.len() as u32 };
     let gate = GateId { consortium: Digest([1; 32]), kind, epoch: GateEpoch::ZERO };
-    Ceremony { gate, members: members.iter().copied().map(NodeId::new).collect(), run: 0 }
+    Ceremony { gate, lineage: Digest::ZERO, members: members.iter().copied().map(NodeId::new).collect(), run: 0 }
 }
 
 fn node_key(node: NodeId) -> SecretKey {
@@ -348,6 +348,8 @@ fn a_contribution_serves_its_author_and_run_alone() {
     assert_eq!(apply(&ceremony, 2, &notice), invalid(2));
     let next = Ceremony { run: 1, ..ceremony.clone() };
     assert_eq!(apply(&next, 1, &notice), invalid(1));
+    let in_another_branch = Ceremony { lineage: Digest([7; 32]), ..ceremony.clone() };
+    assert_eq!(apply(&in_another_branch, 1, &notice), invalid(1));
     assert_eq!(apply(&ceremony, 7, &notice), Err(Refusal::NotMember { node: NodeId::new(7) }));
     // Another's commitments with one's own one-time key: the proof of knowledge does not hold.
     let (Notice::Contributed(mut theirs), (_, Notice::Contributed(own))) = (notice, join(&ceremony, NodeId::new(2)))
@@ -488,7 +490,7 @@ fn the_bytes_of_notices_and_packages_are_pinned() {
         assert_eq!(encode(&decode::<Notice>(bytes).expect("canonical")), *bytes);
     }
     assert_eq!(encode(&decode::<SignedPackage>(&package).expect("canonical")), package);
-    let pinned = ["f08a7deac402420f", "b3ebdbdc167c110a", "6db075456150e4b3"];
+    let pinned = ["7ab47d4dbda5f3ce", "7411e787dd20eb03", "babb4416c0b808ba"];
     let hashes = [contributed, confirmed, package].map(|bytes| sha256("golden", &[&bytes]).to_string());
     assert_eq!(hashes.map(|hash| hash[..16].to_owned()), pinned);
 }
