@@ -165,11 +165,14 @@ impl Chain {
         let epoch = self.tip.state.epoch();
         let stands = self.tip.view.max(View::start_of(epoch));
         let view = stands.next_in(stands.term.max(View::first_term(epoch))).expect("few blocks");
-        let height = self.tip.height.get() + 1;
-        let now = Timestamp::new(CREATED_MS + 100 * height + self.later_ms);
         let (leader, _) = self.tip.validators().members[0];
         let signer = self.signer(leader).expect("the key of a validator");
-        propose(&self.consortium, self.place(view), &signer, now, entries)
+        propose(&self.consortium, self.place(view), &signer, self.next_time(), entries)
+    }
+
+    /// The time of the next block.
+    pub fn next_time(&self) -> Timestamp {
+        Timestamp::new(CREATED_MS + 100 * (self.tip.height.get() + 1) + self.later_ms)
     }
 
     /// A place for a block on the final state, in `view`.
@@ -214,20 +217,9 @@ impl Chain {
     /// What the rules say against it; the chain has not grown then.
     pub fn push(&mut self, entry: Entry) -> Result<(), Refusal> {
         let proposal = self.propose(vec![entry]);
-        if let Some((_, refusal)) = proposal.refused.first() {
-            return Err(refusal.clone());
+        if let Some((_, refusal)) = proposal.refused.into_iter().next() {
+            return Err(refusal);
         }
-        self.grow(proposal);
-        Ok(())
-    }
-
-    /// Makes so many blocks final that hold nothing.
-    pub fn idle(&mut self, blocks: u64) {
-        (0..blocks).for_each(|_| self.grow(self.propose(Vec::new())));
-    }
-
-    /// Lets a quorum sign a proposal.
-    fn grow(&mut self, proposal: Proposal) {
         let validators = self.tip.validators();
         let signers = validators.members.iter().rev().take(validators.quorum()).rev();
         let signers = signers.map(|(node, _)| self.signer(*node).expect("the key of a validator"));
@@ -240,6 +232,7 @@ impl Chain {
             self.hand_overs.push(HandOver { closing, proof, next, re_genesis: None });
         }
         self.blocks.push((proposal.block, certificate));
+        Ok(())
     }
 
     /// All blocks with what made them final.

@@ -207,7 +207,7 @@ PARAMETERS = [
     ("batch_tokens", 1_024, 10_000_000),
     ("proposal_lock_ms", 0, 2_592_000_000),
     ("proposal_life_ms", 3_600_000, 7_776_000_000),
-    ("gate_phase_blocks", 0, 1_000_000),
+    ("gate_phase_ms", 0, 604_800_000),
 ]
 WHITE_SPACE = {
     *range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000,
@@ -264,7 +264,9 @@ class Genesis:
                              ("view_timeout_ms", "view_timeout_max_ms")]:
             if self.parameters[small] >= self.parameters[large]:
                 raise Malformed(f"{small} is not below {large}")
-        if self.parameters["gate_phase_blocks"] > 0 and len(self.nodes) > 64:
+        if 0 < self.parameters["gate_phase_ms"] < 60_000:
+            raise Malformed("the phases of gates are too short")
+        if self.parameters["gate_phase_ms"] > 0 and len(self.nodes) > 64:
             raise Malformed("there are too many nodes for gates")
         for values, least in [(self.regions, 1), (self.operators, 1), (self.nodes, 1), (self.auditors, 0),
                               (self.models, 0)]:

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Parameters that the genesis document gives for good: what a node reads when it starts, and whether gates are on.
-const FIXED: [&str; 4] = ["batch_tokens", "heartbeat_ms", "leader_timeout_ms", "gate_phase_blocks"];
+const FIXED: [&str; 4] = ["batch_tokens", "heartbeat_ms", "leader_timeout_ms", "gate_phase_ms"];
 
 /// Where a proposal is made or enacted.
 pub(super) struct Site<'a> {
@@ -132,7 +132,7 @@ impl<'a> Enactment<'a> {
         }
         at_most(electorate.len(), MEMBERS_MAX, "operators in force")?;
         at_most(members.len(), MEMBERS_MAX, "nodes in force")?;
-        if self.state.parameters().gate_phase_blocks > 0 {
+        if self.state.parameters().gate_phase_ms > 0 {
             at_most(members.len(), GATE_MEMBERS_MAX, "nodes in force where gates are on")?;
         }
         if self.begins_anew || electorate != self.electors {

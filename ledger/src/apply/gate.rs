@@ -11,11 +11,11 @@ impl Step<'_> {
     pub(super) fn gate_notice(&mut self, event: &GateNotice) -> Result<(), Refusal> {
         self.not_signed_by_holder()?;
         let GateNotice { scope, word } = event;
-        let (height, author) = (self.at.height, self.author());
-        let phase_blocks = self.state.parameters().gate_phase_blocks;
-        let place = GatePlace { height, phase_blocks };
+        let (time, author) = (self.at.time, self.author());
+        let phase_ms = self.state.parameters().gate_phase_ms;
+        let place = GatePlace { time, phase_ms };
         let unknown = || Refusal::GateUnknown { gate: scope.to_string() };
-        let mut record = self.state.gate(scope).ok_or_else(unknown)?.at(height, phase_blocks);
+        let mut record = self.state.gate(scope).ok_or_else(unknown)?.at(time, phase_ms);
         match word {
             GateWord::Plain(gate) => {
                 let id = record.id(scope, self.consortium.id());

@@ -1,8 +1,8 @@
 //! Which gates there are, under which key, and how the next one is being made.
 //!
 //! A gate is made anew whenever its members or their keys change; see ADR 12. All of it follows from the log: a member
-//! says its part in a [`crate::event::GateNotice`], and a phase that nobody ended is over at a height. No entry says so,
-//! and none is needed: [`GateRecord::at`] gives what stands at a height, to whoever reads the record.
+//! says its part in a [`crate::event::GateNotice`], and a phase that nobody ended is over at a block time. No entry says
+//! so, and none is needed: [`GateRecord::at`] gives what stands at a time, to whoever reads the record.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +20,7 @@ use wallet::{
     },
     identity::{PublicKey, RegionId},
     refusal::Refusal as WalletRefusal,
-    units::{BlockHeight, GateEpoch, NodeId},
+    units::{GateEpoch, NodeId, Timestamp},
 };
 
 use super::{NoStateKey, Record, State, StateKey};
@@ -68,8 +68,8 @@ struct Parts {
 pub struct FormerGate {
     /// The gate.
     pub gate: Gate,
-    /// The last height at which an offer may use it.
-    pub until: BlockHeight,
+    /// The last block time at which an offer may use it, if no other gate takes its place before.
+    pub until: Timestamp,
 }
 
 /// A key generation.
@@ -77,9 +77,9 @@ pub struct FormerGate {
 pub struct GateRun {
     /// What was said in it.
     pub transcript: Transcript,
-    /// The last height of its phase. None in a run of all members while fewer have contributed than must release:
+    /// The last block time of its phase. None in a run of all members while fewer have contributed than must release:
     /// without the others there would be no gate, so nobody is late.
-    pub ends: Option<BlockHeight>,
+    pub ends: Option<Timestamp>,
 }
 
 impl GateScope {
@@ -109,17 +109,17 @@ impl GateRecord {
         self.run.as_ref().is_none_or(|run| run.transcript.ceremony().lineage == lineage)
     }
 
-    /// The record as it stands at `height`, where phases last `phase_blocks`. A phase that is over is closed, and after
+    /// The record as it stands at a block's `time`, where phases last `phase_ms`. A phase that is over is closed, and after
     /// a run that failed the next one stands open. Each has fewer members, until one of all begins, which waits: so this
     /// is soon done.
     #[must_use]
-    pub fn at(mut self, height: BlockHeight, phase_blocks: u64) -> Self {
-        while let Some(GateRun { transcript, ends: Some(ends) }) = self.run.take_if(|run| run.is_over(height)) {
+    pub fn at(mut self, time: Timestamp, phase_ms: u64) -> Self {
+        while let Some(GateRun { transcript, ends: Some(ends) }) = self.run.take_if(|run| run.is_over(time)) {
             let mut transcript = transcript;
             transcript.close_phase();
             self.run = Some(match transcript.phase() {
-                Phase::Failed { at_fault } => self.after(&transcript, at_fault, later(ends, phase_blocks)),
-                _ => GateRun { transcript, ends: Some(later(ends, phase_blocks)) },
+                Phase::Failed { at_fault } => self.after(&transcript, at_fault, later(ends, phase_ms)),
+                _ => GateRun { transcript, ends: Some(later(ends, phase_ms)) },
             });
         }
         self
@@ -157,10 +157,10 @@ impl GateRecord {
             }
             Phase::Failed { at_fault } => {
                 let (transcript, at_fault) = (transcript.clone(), at_fault.clone());
-                self.run = Some(self.after(&transcript, &at_fault, later(place.height, place.phase_blocks)));
+                self.run = Some(self.after(&transcript, &at_fault, later(place.time, place.phase_ms)));
             }
             phase if *phase != before || (run.ends.is_none() && may_go_on) => {
-                run.ends = Some(later(place.height, place.phase_blocks));
+                run.ends = Some(later(place.time, place.phase_ms));
             }
             _ => {}
         }
@@ -168,7 +168,7 @@ impl GateRecord {
     }
 
     fn put_in_force(&mut self, gate: Gate, place: Place) {
-        let until = later(place.height, place.phase_blocks);
+        let until = later(place.time, place.phase_ms);
         self.former = self.in_force.replace(gate).map(|gate| FormerGate { gate, until });
         self.run = None;
     }
@@ -176,7 +176,7 @@ impl GateRecord {
     /// The run after one that failed: without those at fault, whose first phase ends at `ends`; or with all again if
     /// there would be no gate without them. Only that one waits: a run without some whom another one keeps waiting
     /// would never ask those who are back.
-    fn after(&self, failed: &Transcript, at_fault: &BTreeSet<NodeId>, ends: BlockHeight) -> GateRun {
+    fn after(&self, failed: &Transcript, at_fault: &BTreeSet<NodeId>, ends: Timestamp) -> GateRun {
         let ceremony = failed.ceremony();
         if let Ok(without) = ceremony.without(at_fault) {
             return GateRun { ends: Some(ends), ..GateRun::new(without, &self.members) };
@@ -223,9 +223,10 @@ impl TryFrom<Parts> for GateRecord {
 /// Where a notice is taken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
-    pub height: BlockHeight,
-    /// How many blocks a phase lasts.
-    pub phase_blocks: u64,
+    /// The block's.
+    pub time: Timestamp,
+    /// How long a phase lasts.
+    pub phase_ms: u64,
 }
 
 impl GateRun {
@@ -235,18 +236,18 @@ impl GateRun {
         Self { transcript, ends: None }
     }
 
-    fn is_over(&self, height: BlockHeight) -> bool {
-        self.ends.is_some_and(|ends| height > ends)
+    fn is_over(&self, time: Timestamp) -> bool {
+        self.ends.is_some_and(|ends| time > ends)
     }
 }
 
-fn later(height: BlockHeight, blocks: u64) -> BlockHeight {
-    BlockHeight::new(height.get().saturating_add(blocks))
+fn later(time: Timestamp, by_ms: u64) -> Timestamp {
+    Timestamp::new(time.get().saturating_add(by_ms))
 }
 
 impl State {
     /// A gate as it was last written; none where gates are off, and for a region that never had a node. What stands at
-    /// a height is [`GateRecord::at`].
+    /// a block's time is [`GateRecord::at`].
     pub fn gate(&self, scope: &GateScope) -> Option<GateRecord> {
         match self.record(StateKey::Gate(scope.clone()))? {
             Record::Gate(record) => Some(*record),
@@ -257,7 +258,7 @@ impl State {
     /// The records of those gates whose members or keys are not those of the state any more, or whose run is not of this
     /// `lineage` ([`Ceremony::lineage`]): their next epoch begins. None where gates are off.
     pub(crate) fn gates_anew(&self, consortium: &Consortium, lineage: Digest) -> Vec<(StateKey, Record)> {
-        if self.parameters().gate_phase_blocks == 0 {
+        if self.parameters().gate_phase_ms == 0 {
             return Vec::new();
         }
         let regions = consortium.regions().iter().cloned().map(GateScope::Region);

@@ -19,12 +19,12 @@ use crate::{
     state::{GateRecord, GateScope},
 };
 
-/// How many blocks a phase lasts where [`gated`] says so.
-pub const PHASE_BLOCKS: u64 = 100;
+/// How long a phase lasts where [`gated`] says so.
+pub const PHASE_MS: u64 = 60_000;
 
 /// Parameters with gates on.
 pub fn gated() -> Parameters {
-    Parameters { gate_phase_blocks: PHASE_BLOCKS, ..Parameters::default() }
+    Parameters { gate_phase_ms: PHASE_MS, ..Parameters::default() }
 }
 
 /// All gates that the consortium can have.
@@ -118,14 +118,13 @@ impl KeyGeneration {
 }
 
 impl Chain {
-    /// A gate as it stands at the next block's height.
+    /// A gate as it stands at the next block's time.
     ///
     /// # Panics
     /// If there is none.
     pub fn gate(&self, scope: &GateScope) -> GateRecord {
-        let height = self.tip.height.next().expect("few blocks");
-        let blocks = self.tip.state.parameters().gate_phase_blocks;
-        self.tip.state.gate(scope).expect("gates are on, and it has a member").at(height, blocks)
+        let phase_ms = self.tip.state.parameters().gate_phase_ms;
+        self.tip.state.gate(scope).expect("gates are on, and it has a member").at(self.next_time(), phase_ms)
     }
 
     /// The word of node `author` about a gate, under the key that it has now. Its nonce is its place.

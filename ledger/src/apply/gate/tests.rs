@@ -8,7 +8,7 @@ use wallet::{
     grant::WalletAddress,
     identity::context,
     refusal::Refusal as WalletRefusal,
-    units::{BlockHeight, GateEpoch, KeyEpoch, NodeId},
+    units::{GateEpoch, KeyEpoch, NodeId, Timestamp},
 };
 
 use super::*;
@@ -17,7 +17,7 @@ use crate::{
     state::GateScope,
     testing::{
         Chain, consortium, consortium_with,
-        gates::{KeyGeneration, PHASE_BLOCKS, gated, scopes},
+        gates::{KeyGeneration, PHASE_MS, gated, scopes},
         key, next_node_key, node_key,
     },
 };
@@ -109,8 +109,8 @@ fn without_the_parameter_there_are_no_gates() {
 
 #[test]
 fn the_parameter_stays_as_genesis_has_it() {
-    for (from, mut chain) in [(0, Chain::new(consortium(4))), (PHASE_BLOCKS, chain(4))] {
-        let name = "gate_phase_blocks".to_owned();
+    for (from, mut chain) in [(0, Chain::new(consortium(4))), (PHASE_MS, chain(4))] {
+        let name = "gate_phase_ms".to_owned();
         let action = Action::SetParameter { name: name.clone(), from, to: 7 };
         assert_eq!(chain.enact(vec![action]), Err(Refusal::ParameterFixed { name }));
     }
@@ -121,14 +121,14 @@ fn the_next_run_goes_without_who_did_not_contribute() {
     let mut chain = chain(4);
     KeyGeneration::join(&chain, &GLOBAL, |node| node != 2).go_on(&mut chain).expect("valid");
     let ends = chain.gate(&GLOBAL).run.expect("under way").ends.expect("three of four can go on");
-    chain.idle(ends.get() - chain.tip.height.get() - 1);
-    assert_eq!(phase_of(&chain, &GLOBAL), Phase::Contributing, "the last height that is in time");
+    chain.wait_ms(ends.get() - chain.next_time().get());
+    assert_eq!(phase_of(&chain, &GLOBAL), Phase::Contributing, "the last block time that is in time");
     let mut on_time = chain.clone();
     KeyGeneration::join(&on_time, &GLOBAL, |node| node == 2).go_on(&mut on_time).expect("in time");
     assert_eq!(phase_of(&on_time, &GLOBAL), Phase::Sharing);
 
     let late = run_of(&chain, &GLOBAL);
-    chain.idle(1);
+    chain.wait_ms(1);
     assert_eq!(members_of(&chain, &GLOBAL), [0, 1, 3]);
     let (_, notice, _) = KeyGeneration::join(&on_time, &GLOBAL, |node| node == 2).next(&on_time).expect("its own");
     let entry = chain.noticing(NodeId::new(2), &GLOBAL, GateWord::Run { run: late, notice });
@@ -146,24 +146,24 @@ fn the_next_run_goes_without_who_did_not_contribute() {
 fn nobody_is_late_while_there_are_too_few_for_a_gate() {
     let mut chain = chain(4);
     KeyGeneration::join(&chain, &GLOBAL, |node| node < 2).go_on(&mut chain).expect("valid");
-    chain.idle(2 * PHASE_BLOCKS);
+    chain.wait_ms(2 * PHASE_MS);
     assert_eq!((members_of(&chain, &GLOBAL), phase_of(&chain, &GLOBAL)), (vec![0, 1, 2, 3], Phase::Contributing));
-    let record = chain.tip.state.gate(&GLOBAL).expect("on").at(BlockHeight::new(u64::MAX), PHASE_BLOCKS);
-    assert_eq!(record, chain.gate(&GLOBAL), "at any height");
+    let record = chain.tip.state.gate(&GLOBAL).expect("on").at(Timestamp::new(u64::MAX), PHASE_MS);
+    assert_eq!(record, chain.gate(&GLOBAL), "at any time");
 }
 
 #[test]
 fn a_run_without_some_does_not_wait_so_that_who_is_back_is_asked_again() {
     let mut chain = chain(4);
     KeyGeneration::join(&chain, &GLOBAL, |node| node != 2).go_on(&mut chain).expect("three of four");
-    chain.idle(PHASE_BLOCKS);
+    chain.wait_ms(PHASE_MS);
     assert_eq!(members_of(&chain, &GLOBAL), [0, 1, 3], "2 was down");
     // Now 3 says nothing, and 2 is back.
     KeyGeneration::join(&chain, &GLOBAL, |node| node != 3).go_on(&mut chain).expect("two of three");
-    chain.idle(PHASE_BLOCKS);
+    chain.wait_ms(PHASE_MS);
     assert_eq!((members_of(&chain, &GLOBAL), phase_of(&chain, &GLOBAL)), (vec![0, 1, 2, 3], Phase::Contributing));
     KeyGeneration::join(&chain, &GLOBAL, |node| node != 3).go_on(&mut chain).expect("three of four");
-    chain.idle(PHASE_BLOCKS);
+    chain.wait_ms(PHASE_MS);
     assert_eq!(members_of(&chain, &GLOBAL), [0, 1, 2]);
     let shares = chain.make_gates().expect("the honest ones");
     let gate = in_force(&chain, &GLOBAL);
@@ -182,9 +182,9 @@ fn who_sends_nothing_and_does_not_answer_is_left_out() {
     }));
     generation.go_on(&mut chain).expect("three complaints");
     assert_eq!(phase_of(&chain, &GLOBAL), Phase::Sharing);
-    chain.idle(PHASE_BLOCKS);
+    chain.wait_ms(PHASE_MS);
     assert_eq!(phase_of(&chain, &GLOBAL), Phase::Answering);
-    chain.idle(PHASE_BLOCKS);
+    chain.wait_ms(PHASE_MS);
     assert_eq!((members_of(&chain, &GLOBAL), phase_of(&chain, &GLOBAL)), (vec![0, 1, 2], Phase::Contributing));
 }
 
@@ -196,7 +196,7 @@ fn a_run_that_would_leave_too_few_begins_again_with_all() {
     generation.go_on(&mut chain).expect("two contributions");
     let first = run_of(&chain, &GLOBAL);
     // Sharing, answering, confirming.
-    chain.idle(3 * PHASE_BLOCKS);
+    chain.wait_ms(3 * PHASE_MS);
     assert_eq!((members_of(&chain, &GLOBAL), phase_of(&chain, &GLOBAL)), (vec![0, 1], Phase::Contributing));
     assert_ne!(run_of(&chain, &GLOBAL), first);
     let shares = chain.make_gates().expect("both are there");
@@ -299,12 +299,12 @@ fn another_member_set_begins_the_next_gate_and_the_old_one_serves_until_it_is_th
     assert!(!chain.gate(&region("us")).is_being_made(), "its member and key are the same");
 
     let shares = chain.make_gates().expect("valid");
-    let at = chain.tip.height.get();
+    let at = chain.tip.time.get();
     for (scope, threshold, before) in [(GLOBAL, 3, first), (region("eu"), 2, eu)] {
         let record = chain.gate(&scope);
         let (gate, former) = (in_force(&chain, &scope), record.former.expect("it served"));
         assert_eq!((gate.threshold(), gate.id().epoch, former.gate), (threshold, GateEpoch::new(1), before));
-        assert!((at..=at + PHASE_BLOCKS).contains(&former.until.get()), "{}", former.until);
+        assert!((at..=at + PHASE_MS).contains(&former.until.get()), "{}", former.until);
         opens(&gate, &shares);
     }
     assert_eq!(in_force(&chain, &region("us")), us);
