@@ -521,10 +521,16 @@ refusals! {
         /// What the entry names.
         named: Digest,
     }
-    /// A rule of the key generation says no.
+    /// What the notice shows does not hold, or its author is no member of the key generation.
     #[code("L-332", Never)] #[error("the key generation refuses it: {reason}")]
     GateNoticeRefused {
         /// Which.
+        reason: Box<WalletRefusal>,
+    }
+    /// The key generation takes such a notice later, or does no longer.
+    #[code("L-334", Later)] #[error("the key generation does not take it now: {reason}")]
+    GateNoticeUntimely {
+        /// What it waits for, or what was said before.
         reason: Box<WalletRefusal>,
     }
     /// The gate is not made by one node alone, is there already, or is another.

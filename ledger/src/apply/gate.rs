@@ -1,5 +1,7 @@
 //! How a gate's key is made: the rules of a member's word. What follows from it is in `state::gate`.
 
+use wallet::refusal::Refusal as WalletRefusal;
+
 use super::Step;
 use crate::{
     event::{GateNotice, GateWord},
@@ -28,8 +30,10 @@ impl Step<'_> {
                 if current != Some(*run) {
                     return Err(Refusal::GateRunOver { current, named: *run });
                 }
-                let refused = |reason| Refusal::GateNoticeRefused { reason: Box::new(reason) };
-                record.take_notice(author, notice, place).map_err(refused)?;
+                record.take_notice(author, notice, place).map_err(|reason| match reason {
+                    WalletRefusal::NoticeRefused { .. } => Refusal::GateNoticeUntimely { reason: Box::new(reason) },
+                    _ => Refusal::GateNoticeRefused { reason: Box::new(reason) },
+                })?;
             }
         }
         self.put(StateKey::Gate(scope.clone()), Record::Gate(Box::new(record)));

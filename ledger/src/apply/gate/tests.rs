@@ -7,13 +7,13 @@ use wallet::{
     },
     grant::WalletAddress,
     identity::context,
-    refusal::Refusal as WalletRefusal,
     units::{GateEpoch, KeyEpoch, NodeId, Timestamp},
 };
 
 use super::*;
 use crate::{
     governance::{Action, Member},
+    refusal::Retry,
     state::GateScope,
     testing::{
         Chain, consortium, consortium_with,
@@ -409,8 +409,23 @@ fn a_notice_is_a_member_s_in_the_run_under_way() {
 
     chain.push(entry).expect("valid");
     let again = chain.noticing(author, &eu, word(&chain, &eu, notice));
-    let reason = WalletRefusal::NoticeRefused { reason: "members contribute once, before they share" };
-    assert_eq!(chain.push(again), refused(reason));
+    let reason = Box::new(WalletRefusal::NoticeRefused { reason: "members contribute once, before they share" });
+    assert_eq!(chain.push(again), Err(Refusal::GateNoticeUntimely { reason }));
+}
+
+#[test]
+fn who_says_it_too_early_may_say_it_again() {
+    let mut chain = chain(4);
+    let missing = Notice::Complained(Complaint::Missing { accused: NodeId::ZERO });
+    let early = chain.noticing(NodeId::new(1), &GLOBAL, word(&chain, &GLOBAL, missing));
+    let refusal = chain.push(early.clone()).expect_err("nobody has contributed");
+    assert_eq!((refusal.code(), refusal.retry()), ("L-334", Retry::Later));
+    let mut generation = KeyGeneration::join(&chain, &GLOBAL, |_| true);
+    for _ in 0..4 {
+        let (_, _, entry) = generation.next(&chain).expect("four contributions");
+        chain.push(entry).expect("valid");
+    }
+    assert_eq!(chain.push(early), Ok(()));
 }
 
 #[test]
