@@ -87,7 +87,7 @@ def phase_of(read):
 def transcript_of(read):
     gate_id_of(read), read.digest(), read.list(read.u32), read.u32()
     read.list(read.digest), phase_of(read)
-    read.list(lambda: (read.u32(), contribution_of(read)))
+    read.list(lambda: (read.u32(), contribution_of(read))), read.list(read.digest)
     read.list(lambda: (read.u32(), read.u32(), read.truth()))
     read.list(read.u32)
 

@@ -58,6 +58,6 @@ impl Complaint {
                 Err(_) => Ok(accused),
             };
         };
-        Ok(if package.opened(from, to, *opening)?.is_some() { accuser } else { accused })
+        Ok(if package.opened(&from, &to, *opening)?.is_some() { accuser } else { accused })
     }
 }

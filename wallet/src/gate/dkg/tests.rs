@@ -264,7 +264,7 @@ fn false_package(run: &Run, ceremony: &Ceremony) -> SignedPackage {
     let theirs = run.members[&NodeId::ZERO].transcript().contribution(NodeId::new(3)).expect("it contributed");
     let share = SecretNumber::decode(&[5; 32].map(|byte: u8| byte & 7)).expect("small");
     let (from, to) = (NodeId::new(1), NodeId::new(3));
-    SignedPackage::seal(ceremony, (from, to), theirs, &share, (&node_key(from), &[8; 32]))
+    SignedPackage::seal(ceremony, (from, to), &theirs, &share, (&node_key(from), &[8; 32]))
 }
 
 #[test]
@@ -462,6 +462,42 @@ fn a_run_has_the_key_of_each_member_from_its_begin() {
     let alone = [(NodeId::ZERO, node_key(NodeId::ZERO).public_key())].into();
     let without = Transcript::new(ceremony, alone).err();
     assert_eq!(without, Some(Refusal::NotMember { node: NodeId::new(1) }));
+}
+
+#[test]
+fn what_liars_certified_as_contributed_is_refused_once_somebody_is_judged_by_it() {
+    let ceremony = ceremony(&[0, 1, 2, 3]);
+    let mut run = Run::start(&ceremony, &[]);
+    run.order();
+    let transcript = run.members[&NodeId::ZERO].transcript().clone();
+    let package = false_package(&run, &ceremony);
+    let Ok(Contribution { polynomial, .. }) = transcript.contribution(NodeId::new(1)) else { panic!("it contributed") };
+    let (mut bytes, real) = (encode(&transcript), *polynomial[1].encode());
+    let at = bytes.windows(32).position(|window| *window == real).expect("in its contribution");
+    bytes[at..at + 32].fill(0xFF);
+    let mut forged: Transcript = decode(&bytes).expect("contributions stay as they are");
+    let notice = Notice::Complained(Complaint::False { package, opening: None });
+    let invalid = Refusal::ContributionInvalid { node: NodeId::new(1) };
+    assert_eq!(forged.apply(NodeId::new(3), &notice), Err(invalid));
+}
+
+#[test]
+fn the_sums_of_a_run_are_as_many_as_its_threshold() {
+    let ceremony = ceremony(&[0, 1, 2, 3]);
+    let mut run = Run::start(&ceremony, &[3]);
+    run.order();
+    let transcript = run.members[&NodeId::ZERO].transcript().clone();
+    assert_eq!(transcript.contributed(), 3);
+    let bytes = encode(&transcript);
+    // Behind the sums stand nothing that is missing and nobody who confirmed: two empty lists.
+    let sums = bytes.len() - 16 - 3 * 32 - 8;
+    assert_eq!(bytes[sums..sums + 8], 3_u64.to_le_bytes());
+    let with = |count: u64, elements: &[u8]| [&bytes[..sums], &count.to_le_bytes(), elements, &[0; 16]].concat();
+    let elements = &bytes[sums + 8..bytes.len() - 16];
+    assert_eq!(decode::<Transcript>(&with(3, elements)), Ok(transcript));
+    assert!(decode::<Transcript>(&with(2, &elements[..64])).is_err());
+    assert!(decode::<Transcript>(&with(0, &[])).is_err());
+    assert!(decode::<Transcript>(&with(3, &[0xFF; 96])).is_err());
 }
 
 #[test]

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ceremony::Ceremony,
-    contribution::Contribution,
+    contribution::{Contribution, EncodedContribution},
     notice::{Complaint, Notice},
     package::SignedPackage,
 };
 use crate::{
     digest::Digest,
-    gate::{Coefficient, Gate},
+    gate::{Coefficient, EncodedElement, Gate},
     identity::PublicKey,
     refusal::Refusal,
     units::NodeId,
@@ -38,7 +38,8 @@ pub enum Phase {
     },
 }
 
-/// A run as the ledger has it. Its encoding is what was said so far: all else follows from that.
+/// A run as the ledger has it. Its encoding is what was said so far, and the sums of what was contributed: all else
+/// follows from that. It is read for each notice, so it decodes no contribution but the one that a notice is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Parts", into = "Parts")]
 pub struct Transcript {
@@ -46,7 +47,7 @@ pub struct Transcript {
     hash: Digest,
     keys: BTreeMap<NodeId, PublicKey>,
     phase: Phase,
-    contributions: BTreeMap<NodeId, Contribution>,
+    contributions: BTreeMap<NodeId, EncodedContribution>,
     /// The sums of the coefficients so far: in the end the gate's polynomial.
     sums: Vec<Coefficient>,
     gate: Option<Gate>,
@@ -63,6 +64,8 @@ struct Parts {
     keys: Vec<PublicKey>,
     phase: Phase,
     contributions: Vec<Contributed>,
+    /// None before the first contribution.
+    sums: Vec<EncodedElement>,
     missing: Vec<Missing>,
     confirmed: Vec<NodeId>,
 }
@@ -71,7 +74,7 @@ struct Parts {
 #[derive(Clone, Serialize, Deserialize)]
 struct Contributed {
     member: NodeId,
-    contribution: Contribution,
+    contribution: EncodedContribution,
 }
 
 /// That a member got nothing from another.
@@ -137,12 +140,13 @@ impl Transcript {
         self.keys.iter()
     }
 
-    pub(super) const fn contributions(&self) -> &BTreeMap<NodeId, Contribution> {
-        &self.contributions
-    }
-
-    pub(super) fn contribution(&self, node: NodeId) -> Result<&Contribution, Refusal> {
-        self.contributions.get(&node).ok_or(Refusal::NotMember { node })
+    /// What `node` contributed.
+    ///
+    /// # Errors
+    /// [`Refusal::NotMember`] if it did not; [`Refusal::ContributionInvalid`] in a run that nobody executed.
+    pub(super) fn contribution(&self, node: NodeId) -> Result<Contribution, Refusal> {
+        let encoded = self.contributions.get(&node).ok_or(Refusal::NotMember { node })?;
+        encoded.clone().try_into().map_err(|_| Refusal::ContributionInvalid { node })
     }
 
     /// Takes the notice of `author`.
@@ -234,11 +238,6 @@ impl Transcript {
             return Err(Refusal::NoticeRefused { reason: "members contribute once, before they share" });
         }
         contribution.check(&self.ceremony, author)?;
-        self.add(author, contribution.clone())
-    }
-
-    /// Takes a contribution that was checked.
-    fn add(&mut self, author: NodeId, contribution: Contribution) -> Result<(), Refusal> {
         // Sums of the higher coefficients may be 0. Who speaks first can choose its own so that an honest member's
         // cancels them, and that is no fault of the honest one. It cannot keep to such a polynomial in its packages.
         let sums: Vec<_> = if self.sums.is_empty() {
@@ -247,15 +246,18 @@ impl Transcript {
             self.sums.iter().zip(&contribution.polynomial).map(|(sum, more)| sum.plus(more)).collect()
         };
         if self.contributions.len() + 1 == self.ceremony.members.len() {
-            let (id, members) = (self.ceremony.gate.clone(), self.ceremony.members.clone());
             // The key is 0 only if all members together want it: each proved that it knows its part.
-            let gate = Gate::shared(id, members, sums.clone());
+            let gate = self.gate_of(sums.clone());
             self.gate = Some(gate.map_err(|_| Refusal::ContributionInvalid { node: author })?);
             self.phase = Phase::Sharing;
         }
         self.sums = sums;
-        self.contributions.insert(author, contribution);
+        self.contributions.insert(author, contribution.clone().into());
         Ok(())
+    }
+
+    fn gate_of(&self, sums: Vec<Coefficient>) -> Result<Gate, Refusal> {
+        Gate::shared(self.ceremony.gate.clone(), self.ceremony.members.clone(), sums)
     }
 
     fn key(&self, member: NodeId) -> Result<&PublicKey, Refusal> {
@@ -268,11 +270,11 @@ impl Transcript {
     }
 }
 
-/// Contributions were checked when they were taken, and are not again.
+/// Contributions were checked and added up when they were taken, and are not again.
 impl TryFrom<Parts> for Transcript {
     type Error = String;
     fn try_from(parts: Parts) -> Result<Self, String> {
-        let Parts { ceremony, keys, phase, contributions, missing, confirmed } = parts;
+        let Parts { ceremony, keys, phase, contributions, sums, missing, confirmed } = parts;
         let refused = |refusal: Refusal| refusal.to_string();
         if keys.len() != ceremony.members.len() {
             return Err("a run has a key for each member".to_owned());
@@ -289,12 +291,16 @@ impl TryFrom<Parts> for Transcript {
         if !are_in_order || named.any(|node| transcript.member(node).is_err()) {
             return Err("what members said is not in their order".to_owned());
         }
-        for Contributed { member, contribution } in contributions {
-            if contribution.polynomial.len() != threshold {
-                return Err("a contribution has another degree than the run".to_owned());
-            }
-            transcript.add(member, contribution).map_err(refused)?;
+        let degree = if contributions.is_empty() { 0 } else { threshold };
+        if contributions.iter().any(|said| said.contribution.polynomial.len() != threshold) || sums.len() != degree {
+            return Err("a contribution has another degree than the run".to_owned());
         }
+        let sums: Result<Vec<_>, _> = sums.iter().map(Coefficient::decode).collect();
+        transcript.sums = sums.map_err(|error| error.to_string())?;
+        if contributions.len() == transcript.ceremony.members.len() {
+            transcript.gate = Some(transcript.gate_of(transcript.sums.clone()).map_err(refused)?);
+        }
+        transcript.contributions = contributions.into_iter().map(|said| (said.member, said.contribution)).collect();
         let follows = match &phase {
             Phase::Contributing => transcript.gate.is_none(),
             Phase::Failed { .. } => true,
@@ -319,6 +325,7 @@ impl From<Transcript> for Parts {
             keys: of.keys.into_values().collect(),
             phase: of.phase,
             contributions: contributions.map(|(member, contribution)| Contributed { member, contribution }).collect(),
+            sums: of.sums.into_iter().map(EncodedElement::from).collect(),
             missing: missing.map(|((accuser, accused), answered)| Missing { accuser, accused, answered }).collect(),
             confirmed: of.confirmed.into_iter().collect(),
         }
