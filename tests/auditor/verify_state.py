@@ -84,6 +84,8 @@ def phase_of(read):
         read.list(read.u32)
 
 
+# The fields of a gate's record, and not its rules: whether lists ascend, the phase is one that a record can have, and 32 bytes
+# are an element. The root is certified, so only a quorum of liars could make another.
 def transcript_of(read):
     gate_id_of(read), read.digest(), read.list(read.u32), read.u32()
     read.list(read.digest), phase_of(read)
