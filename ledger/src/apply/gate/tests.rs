@@ -213,10 +213,11 @@ fn nothing_that_is_said_in_one_branch_counts_in_another() {
         generation.all(&Input::Notice { author, notice });
     }
     let sent = generation.sent;
-    // The branch that goes on dropped all of that, and has the same members.
+    // The branch that goes on dropped most of that, and has the same members.
     let mut taken = chain(5);
     let begun = run_of(&taken, &GLOBAL);
     assert_eq!(begun, run_of(&left, &GLOBAL));
+    KeyGeneration::join(&taken, &GLOBAL, |node| node == 0).go_on(&mut taken).expect("what both branches have");
     let contribution = KeyGeneration::join(&taken, &GLOBAL, |node| node == 1).next(&taken).expect("its own").1;
     let entry = taken.begin_anew(0, Vec::new()).expect("all operators begin anew");
     let record = taken.gate(&GLOBAL);
@@ -246,6 +247,7 @@ fn nothing_that_is_said_in_one_branch_counts_in_another() {
 #[test]
 fn a_later_epoch_is_of_the_lineage_in_which_it_begins() {
     let mut chain = chain(5);
+    KeyGeneration::join(&chain, &GLOBAL, |node| node == 0).go_on(&mut chain).expect("something is final");
     let entry = chain.begin_anew(0, Vec::new()).expect("all operators begin anew");
     chain.enact(vec![Action::Suspend(Member::Node(NodeId::new(3)))]).expect("valid");
     assert_eq!(chain.gate(&GLOBAL).run.expect("under way").transcript.ceremony().lineage, entry);
