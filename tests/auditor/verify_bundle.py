@@ -541,7 +541,7 @@ def notice_of(read):
             contribution_of(read)
         case 1:
             if read.variant(2) == 0:
-                read.u32()
+                read.list(read.u32)
             else:
                 package_of(read), read.optional(lambda: read.take(100))
         case 2:

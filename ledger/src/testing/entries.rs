@@ -96,7 +96,7 @@ fn noticed() -> Vec<Entry> {
     let package = generation.sent[0].clone();
     let (from, to) = (package.from(), package.to());
     let notices = [
-        (to, Notice::Complained(Complaint::Missing { accused: from })),
+        (to, Notice::Complained(Complaint::Missing { accused: [from].into() })),
         (to, Notice::Complained(Complaint::False { package: package.clone(), opening: Some(Box::new(opening)) })),
         (from, Notice::Answered(package)),
     ];

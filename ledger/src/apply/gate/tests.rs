@@ -178,7 +178,7 @@ fn who_sends_nothing_and_does_not_answer_is_left_out() {
     generation.go_on(&mut chain).expect("four contributions");
     generation.all(&Input::Waited);
     assert!(generation.waiting.iter().all(|(_, notice)| {
-        matches!(notice, Notice::Complained(Complaint::Missing { accused }) if accused.get() == 3)
+        matches!(notice, Notice::Complained(Complaint::Missing { accused }) if *accused == [NodeId::new(3)].into())
     }));
     generation.go_on(&mut chain).expect("three complaints");
     assert_eq!(phase_of(&chain, &GLOBAL), Phase::Sharing);
@@ -418,7 +418,7 @@ fn a_notice_is_a_member_s_in_the_run_under_way() {
 #[test]
 fn who_says_it_too_early_may_say_it_again() {
     let mut chain = chain(4);
-    let missing = Notice::Complained(Complaint::Missing { accused: NodeId::ZERO });
+    let missing = Notice::Complained(Complaint::Missing { accused: [NodeId::ZERO].into() });
     let early = chain.noticing(NodeId::new(1), &GLOBAL, word(&chain, &GLOBAL, missing));
     let refusal = chain.push(early.clone()).expect_err("nobody has contributed");
     assert_eq!((refusal.code(), refusal.retry()), ("L-334", Retry::Later));

@@ -152,7 +152,7 @@ fn strangers(all: &mut Vectors) {
         }),
         ("a withdrawal", |_| Event::ProposalWithdrawn(ProposalWithdrawn::sign(Digest([1; 32]), &operator_key(0)))),
         ("a gate's notice", |_| {
-            let notice = Notice::Complained(Complaint::Missing { accused: NodeId::ZERO });
+            let notice = Notice::Complained(Complaint::Missing { accused: [NodeId::ZERO].into() });
             let word = GateWord::Run { run: Digest([1; 32]), notice };
             Event::GateNotice(Box::new(GateNotice { scope: GateScope::Global, word }))
         }),

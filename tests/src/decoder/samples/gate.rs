@@ -78,7 +78,7 @@ pub(crate) fn key_generation() -> Vec<Vec<u8>> {
     let accused = Complaint::False { package: packages[0].clone(), opening: None };
     let notices = [
         own,
-        Notice::Complained(Complaint::Missing { accused: members[1] }),
+        Notice::Complained(Complaint::Missing { accused: [members[1]].into() }),
         Notice::Complained(accused),
         Notice::Answered(packages[0].clone()),
         Notice::Confirmed(Digest([4; 32])),

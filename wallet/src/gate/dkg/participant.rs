@@ -162,7 +162,7 @@ impl Participant {
                 self.transcript.apply(*author, notice)?;
                 match notice {
                     Notice::Answered(package) if package.to() == self.node => self.receive(package, effects),
-                    Notice::Complained(Complaint::Missing { accused }) if *accused == self.node => {
+                    Notice::Complained(Complaint::Missing { accused }) if accused.contains(&self.node) => {
                         effects.extend(self.answer(*author));
                     }
                     _ => {}
@@ -270,9 +270,8 @@ impl Participant {
             return;
         }
         let others = self.transcript.ceremony().members.iter().filter(|node| **node != self.node);
-        let missing = others.filter(|node| !self.shares.contains_key(*node));
-        let complaint = |accused: &NodeId| Notice::Complained(Complaint::Missing { accused: *accused });
-        effects.extend(missing.map(complaint).map(Effect::Submit));
+        let accused = others.filter(|node| !self.shares.contains_key(*node)).copied().collect();
+        effects.push(Effect::Submit(Notice::Complained(Complaint::Missing { accused })));
     }
 
     fn answer(&self, accuser: NodeId) -> Option<Effect> {

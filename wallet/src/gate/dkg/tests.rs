@@ -440,7 +440,7 @@ fn a_demand_ends_when_its_author_has_its_share() {
     run.order();
     run.deliver(|package| (package.from().get(), package.to().get()) != (1, 3));
     let (accused, accuser) = (NodeId::new(1), NodeId::new(3));
-    let missing = Notice::Complained(Complaint::Missing { accused });
+    let missing = Notice::Complained(Complaint::Missing { accused: [accused].into() });
     // The demand stands in the phase's last block. The package comes off the ledger, and the answer is left out.
     assert_eq!(run.all(&Input::Notice { author: accuser, notice: missing }), [Ok(())].into());
     run.waiting.retain(|(_, notice)| !matches!(notice, Notice::Answered(_)));
@@ -454,6 +454,39 @@ fn a_demand_ends_when_its_author_has_its_share() {
     run.waiting = others;
     run.order();
     assert_eq!(run.phase(), Phase::Done);
+}
+
+#[test]
+fn a_member_names_at_once_who_sent_nothing_and_once_more_all_others() {
+    let mut run = Run::start(&ceremony(&[0, 1, 2, 3, 4]), &[]);
+    run.order();
+    let mut transcript = run.members[&NodeId::ZERO].transcript().clone();
+    let mut say = |accused: &[u32]| {
+        let accused = accused.iter().copied().map(NodeId::new).collect();
+        transcript.apply(NodeId::ZERO, &Notice::Complained(Complaint::Missing { accused }))
+    };
+    let refused = |reason| Err(Refusal::NoticeRefused { reason });
+    assert_eq!(say(&[]), refused("the author misses nothing"));
+    assert_eq!(say(&[0, 1]), refused("the author misses nothing"));
+    assert_eq!(say(&[1, 5]), Err(Refusal::NotMember { node: NodeId::new(5) }));
+    assert_eq!(say(&[1]), Ok(()));
+    assert_eq!(say(&[1]), refused("it was said before"));
+    assert_eq!(say(&[2]), refused("it was said before"), "else each would be named by a notice of its own");
+    assert_eq!(say(&[2, 3, 4]), Ok(()), "it lost what it had in a restart");
+    assert_eq!(say(&[1, 2, 3, 4]), refused("it was said before"));
+}
+
+#[test]
+fn whoever_waits_names_all_who_sent_nothing_in_one_notice() {
+    let mut run = Run::start(&ceremony(&[0, 1, 2, 3]), &[]);
+    run.order();
+    run.deliver(|package| package.to().get() == 3 && package.from().get() == 0);
+    run.all(&Input::Waited);
+    let accused = |node: u32| (0..4).filter(move |other| *other != node && (node, *other) != (3, 0)).map(NodeId::new);
+    let named = |node| (NodeId::new(node), Notice::Complained(Complaint::Missing { accused: accused(node).collect() }));
+    assert_eq!(Vec::from(run.waiting.clone()), [0, 1, 2, 3].map(named));
+    run.order();
+    assert_eq!(run.phase(), Phase::Done, "each answered all");
 }
 
 #[test]
@@ -535,9 +568,8 @@ fn the_bytes_of_notices_and_packages_are_pinned() {
 fn an_encoded_run_that_no_notices_lead_to_is_refused() {
     let mut run = Run::start(&ceremony(&[0, 1, 2, 3]), &[]);
     run.order();
-    for (accuser, accused) in [(1, 0), (1, 2)].map(|(accuser, accused)| (NodeId::new(accuser), NodeId::new(accused))) {
-        run.waiting.push_back((accuser, Notice::Complained(Complaint::Missing { accused })));
-    }
+    let accused = [0, 2].map(NodeId::new).into();
+    run.waiting.push_back((NodeId::new(1), Notice::Complained(Complaint::Missing { accused })));
     run.deliver(|package| [0, 3].contains(&package.to().get()));
     run.order();
     let encoded = serde_json::to_value(run.members[&NodeId::ZERO].transcript()).expect("JSON");

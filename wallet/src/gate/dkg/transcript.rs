@@ -163,17 +163,24 @@ impl Transcript {
             Notice::Contributed(contribution) => self.contribute(author, contribution),
             _ if !running => refused("members are not sharing now"),
             Notice::Complained(Complaint::Missing { accused }) => {
-                self.member(*accused)?;
                 if self.phase != Phase::Sharing {
                     return refused("it is too late to say that nothing came");
                 }
-                if *accused == author || self.confirmed.contains(&author) {
+                accused.iter().try_for_each(|node| self.member(*node))?;
+                if accused.is_empty() || accused.contains(&author) || self.confirmed.contains(&author) {
                     return refused("the author misses nothing");
                 }
-                if self.missing.contains_key(&(author, *accused)) {
+                // Each notice is work for all. Twice is enough: once for what did not come, and once after a restart.
+                let others = self.ceremony.members.len() - 1;
+                let before = self.missing.keys().filter(|(accuser, _)| *accuser == author);
+                let before: BTreeSet<_> = before.map(|(_, accused)| *accused).collect();
+                let named = before.union(accused).count();
+                if named == before.len() || (!before.is_empty() && named < others) {
                     return refused("it was said before");
                 }
-                self.missing.insert((author, *accused), false);
+                accused.iter().for_each(|accused| {
+                    self.missing.entry((author, *accused)).or_insert(false);
+                });
                 Ok(())
             }
             Notice::Complained(Complaint::False { package, opening }) => {
