@@ -505,7 +505,12 @@ pub struct GateNotice {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GateWord {
     /// The only member made a key, and proves that it knows it.
-    Plain(Gate),
+    Plain {
+        /// [`crate::state::State::lineage_entry`], as in a run: a key of a branch that was dropped may be forgotten.
+        lineage: Digest,
+        /// The gate with that key.
+        gate: Gate,
+    },
     /// One of several members, in a key generation.
     Run {
         /// Hash of the run: not every notice is bound to one by itself.

@@ -553,7 +553,7 @@ def notice_of(read):
 def gate_notice_of(read):
     scope_of(read)
     if read.variant(2) == 0:
-        gate_of(read)
+        read.digest(), gate_of(read)
     else:
         read.digest(), notice_of(read)
     return {"wallet": None}

@@ -151,7 +151,7 @@ impl<'a> Enactment<'a> {
             self.put(key, Record::Validators(ValidatorRecord { set, since: self.site.height }));
             let lineage = match self.begins_anew {
                 true => self.site.proposal,
-                false => self.state.re_genesis().map_or(Digest::ZERO, |record| record.entry),
+                false => self.state.lineage_entry(),
             };
             let gates = self.state.gates_anew(self.site.consortium, lineage);
             gates.into_iter().for_each(|(key, record)| self.put(key, record));

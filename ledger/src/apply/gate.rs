@@ -19,9 +19,9 @@ impl Step<'_> {
         let unknown = || Refusal::GateUnknown { gate: scope.to_string() };
         let mut record = self.state.gate(scope).ok_or_else(unknown)?.at(time, phase_ms);
         match word {
-            GateWord::Plain(gate) => {
+            GateWord::Plain { lineage, gate } => {
                 let id = record.id(scope, self.consortium.id());
-                if !record.take_plain(&id, author, gate, place) {
+                if *lineage != self.state.lineage_entry() || !record.take_plain(&id, author, gate, place) {
                     return Err(Refusal::GatePlainUnfit { gate: scope.to_string() });
                 }
             }

@@ -281,6 +281,11 @@ impl State {
         }
     }
 
+    /// The entry with which the ledger last began anew; zero if it never did.
+    pub fn lineage_entry(&self) -> Digest {
+        self.re_genesis().map_or(Digest::ZERO, |record| record.entry)
+    }
+
     /// 1, and one more for each time that the ledger began anew.
     pub fn lineage(&self) -> u32 {
         self.re_genesis().map_or(1, |record| record.lineage)

@@ -84,7 +84,7 @@ fn noticed() -> Vec<Entry> {
     let mut chain = Chain::new(consortium_with(4, gated()));
     let region = GateScope::Region("us".to_owned().try_into().expect("a region name"));
     let (gate, share) = chain.plain_gate(&region);
-    let plain = chain.noticing(share.node(), &region, GateWord::Plain(gate.clone()));
+    let plain = chain.noticing(share.node(), &region, GateWord::Plain { lineage: Digest::ZERO, gate: gate.clone() });
     let label = GateLabel::unlock(&WalletAddress(Digest([1; 32])), KeyEpoch::ZERO, share.node());
     let (ciphertext, _) = gate.encapsulate(&label, &mut |bytes: &mut [u8]| bytes.fill(2));
     let opening = share.release(&gate.verify(&label, &ciphertext).expect("just made")).expect("its gate");

@@ -153,6 +153,11 @@ impl Chain {
         Gate::single(record.id(scope, self.consortium.id()), member, secret).expect("not 0")
     }
 
+    /// The word of the only member of a gate, in the lineage that the chain is in.
+    pub fn plain(&self, gate: Gate) -> GateWord {
+        GateWord::Plain { lineage: self.tip.state.lineage_entry(), gate }
+    }
+
     /// Lets the members make each gate that is not there, with all of them present. Their shares.
     ///
     /// # Errors
@@ -166,7 +171,7 @@ impl Chain {
             }
             if self.gate(&scope).run.is_none() {
                 let (gate, share) = self.plain_gate(&scope);
-                self.push(self.noticing(share.node(), &scope, GateWord::Plain(gate)))?;
+                self.push(self.noticing(share.node(), &scope, self.plain(gate)))?;
                 shares.push(share);
                 continue;
             }

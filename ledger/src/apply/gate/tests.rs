@@ -258,6 +258,22 @@ fn a_later_epoch_is_of_the_lineage_in_which_it_begins() {
     assert_eq!(chain.gate(&GLOBAL), made, "a gate that is there stays");
 }
 
+#[test]
+fn a_plain_key_of_a_branch_that_was_dropped_is_not_taken() {
+    let (us, of_us) = (region("us"), NodeId::new(4));
+    let mut left = chain(5);
+    let (gate, _) = left.plain_gate(&us);
+    let word = left.plain(gate.clone());
+    left.push(left.noticing(of_us, &us, word.clone())).expect("valid");
+    let mut taken = chain(5);
+    KeyGeneration::join(&taken, &GLOBAL, |node| node == 0).go_on(&mut taken).expect("something is final");
+    taken.begin_anew(0, Vec::new()).expect("all operators begin anew");
+    let refused = Err(Refusal::GatePlainUnfit { gate: us.to_string() });
+    assert_eq!(taken.push(taken.noticing(of_us, &us, word)), refused, "its member may not have it any more");
+    taken.push(taken.noticing(of_us, &us, taken.plain(gate.clone()))).expect("it says so in this branch");
+    assert_eq!(in_force(&taken, &us), gate);
+}
+
 /// Node 1's package for node 3 with another's ciphertext in it, under its signature.
 fn false_package(sent: &[SignedPackage]) -> SignedPackage {
     let bytes = |to: u32| {
@@ -341,7 +357,7 @@ fn a_region_without_nodes_keeps_its_gate_and_makes_none() {
     assert!(record.run.is_none() && !record.is_being_made());
     chain.enact(vec![chain.reinstating(Member::Node(NodeId::new(3)))]).expect("valid");
     let (gate, _) = chain.plain_gate(&region("us"));
-    chain.push(chain.noticing(NodeId::new(3), &region("us"), GateWord::Plain(gate))).expect("valid");
+    chain.push(chain.noticing(NodeId::new(3), &region("us"), chain.plain(gate))).expect("valid");
     assert_eq!(chain.gate(&region("us")).former.map(|former| former.gate), Some(us));
 }
 
@@ -374,13 +390,13 @@ fn a_plain_key_is_that_of_the_only_member_in_this_epoch() {
         ("by another node", 2, gate.clone()),
     ];
     for (what, author, gate) in others {
-        let entry = chain.noticing(NodeId::new(author), &us, GateWord::Plain(gate));
+        let entry = chain.noticing(NodeId::new(author), &us, chain.plain(gate));
         assert_eq!(chain.clone().push(entry), unfit(&us), "{what}");
     }
-    let among_several = chain.noticing(NodeId::new(3), &GLOBAL, GateWord::Plain(gate.clone()));
+    let among_several = chain.noticing(NodeId::new(3), &GLOBAL, chain.plain(gate.clone()));
     assert_eq!(chain.clone().push(among_several), unfit(&GLOBAL));
-    chain.push(chain.noticing(NodeId::new(3), &us, GateWord::Plain(gate.clone()))).expect("valid");
-    let again = chain.noticing(NodeId::new(3), &us, GateWord::Plain(gate));
+    chain.push(chain.noticing(NodeId::new(3), &us, chain.plain(gate.clone()))).expect("valid");
+    let again = chain.noticing(NodeId::new(3), &us, chain.plain(gate));
     assert_eq!(chain.push(again), unfit(&us), "it is there");
 }
 

@@ -102,7 +102,7 @@ fn notice(body: &crate::event::EntryBody) -> Option<(NodeId, Notice)> {
     match &body.event {
         Event::GateNotice(event) => match &event.word {
             GateWord::Run { notice, .. } => Some((body.author, notice.clone())),
-            GateWord::Plain(_) => None,
+            GateWord::Plain { .. } => None,
         },
         _ => None,
     }
