@@ -18,6 +18,13 @@ const TEXT_CHARS_MAX: usize = 100;
 /// Tables of one kind. A certificate carries a signature for each node, and a policy a leaf for each region.
 const TABLES_MAX: usize = 256;
 
+/// Nodes of a consortium with release gates: what all of them contribute to a key stands in one record of the ledger.
+pub const GATE_MEMBERS_MAX: usize = 64;
+
+/// In each phase of a key generation a member has to be there once: after a restart, a change of leader, a busy minute.
+/// Its parameter is 0 where gates are off.
+const GATE_PHASE_MS: RangeInclusive<u64> = 60_000..=604_800_000;
+
 /// End of the year 9999: any later date is a slip of the pen, and TOML could not hold every number beyond it.
 const CREATED_MS_MAX: u64 = 253_402_300_799_999;
 
@@ -85,6 +92,10 @@ fn parameters(parameters: &Parameters) -> Result<(), GenesisError> {
     for parameter in parameters.list() {
         within(&format!("parameters.{}", parameter.name), parameter.value, parameter.range)?;
     }
+    let phase = parameters.gate_phase_ms;
+    if phase > 0 {
+        within("parameters.gate_phase_ms", phase, GATE_PHASE_MS)?;
+    }
     let ordered = [
         ("block_interval_ms", parameters.block_interval_ms, "idle_block_ms", parameters.idle_block_ms),
         ("heartbeat_ms", parameters.heartbeat_ms, "leader_timeout_ms", parameters.leader_timeout_ms),
@@ -113,6 +124,14 @@ fn sizes(draft: &Draft) -> Result<(), GenesisError> {
         if count > TABLES_MAX {
             return Err(GenesisError::TooLarge { what: list.to_owned(), count, max: TABLES_MAX });
         }
+    }
+    let count = draft.nodes.len();
+    if draft.parameters.gate_phase_ms > 0 && count > GATE_MEMBERS_MAX {
+        return Err(GenesisError::TooLarge {
+            what: "nodes where gates are on".to_owned(),
+            count,
+            max: GATE_MEMBERS_MAX,
+        });
     }
     Ok(())
 }

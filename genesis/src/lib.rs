@@ -20,6 +20,7 @@ mod refusal;
 mod text;
 mod validators;
 
+pub use check::GATE_MEMBERS_MAX;
 pub use consortium::Consortium;
 pub use document::Document;
 pub use draft::{Auditor, Draft, Heading, Model, Node, Operator, Owner, Region};

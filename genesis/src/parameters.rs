@@ -88,4 +88,6 @@ parameters! {
     proposal_lock_ms = 86_400_000 in 0..=2_592_000_000;
     /// A proposal that no quorum agreed to by then has expired; so has one that nobody enacted this long after it could be.
     proposal_life_ms = 604_800_000 in 3_600_000..=7_776_000_000;
+    /// Each phase of making a release gate's key, by blocks' times: 60000 or more, best 600000. 0 leaves gates off for good.
+    gate_phase_ms = 0 in 0..=604_800_000;
 }

@@ -170,7 +170,7 @@ mod tests {
     fn bad_hexadecimal_is_refused_with_its_place() {
         let (code, message) = refusal_of("key = \"", "key = \"0x");
         assert_eq!(code, "G-102");
-        assert!(message.starts_with("line 69, column 7: expected 64 hexadecimal digits, found \"0x"), "{message}");
+        assert!(message.starts_with("line 72, column 7: expected 64 hexadecimal digits, found \"0x"), "{message}");
     }
 
     #[test]
@@ -260,6 +260,8 @@ mod tests {
         refused("block_interval_ms = 20", "block_interval_ms = 0", "G-107", message);
         let message = "parameters.clock_ahead_ms is 60001, outside 100 to 60000";
         refused("clock_ahead_ms = 2000", "clock_ahead_ms = 60001", "G-107", message);
+        let message = "parameters.gate_phase_ms is 59999, outside 60000 to 604800000";
+        refused("gate_phase_ms = 0", "gate_phase_ms = 59999", "G-107", message);
         let created = format!("created_ms = {}", sample::CREATED_MS);
         let message = "consortium.created_ms is 253402300800000, outside 0 to 253402300799999";
         refused(&created, "created_ms = 253402300800000", "G-107", message);

@@ -2,6 +2,7 @@
 
 mod enactment;
 mod evidence;
+mod gate;
 mod governance;
 mod hop;
 mod lifecycle;
@@ -245,6 +246,7 @@ impl Step<'_> {
             Event::ProposalWithdrawn(event) => self.proposal_withdrawn(event),
             Event::ProposalEnacted(event) => self.proposal_enacted(event),
             Event::ReGenesis(event) => self.re_genesis(event),
+            Event::GateNotice(event) => self.gate_notice(event),
         }
     }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wallet::{
     codec,
     digest::{Digest, sha256},
+    gate::{Gate, dkg::Notice},
     grant::{WalletAddress, WalletGrant},
     identity::{PublicKey, SecretKey, Signature, context},
     policy::PolicyOpening,
@@ -22,6 +23,7 @@ use crate::{
     author::AuthorSignature,
     governance::{BallotCast, ProposalEnacted, ProposalMade, ProposalWithdrawn},
     re_genesis::ReGenesis,
+    state::GateScope,
     tree::log,
 };
 
@@ -206,6 +208,8 @@ pub enum Event {
     ProposalEnacted(ProposalEnacted),
     /// The operators that are left begin the ledger anew. The only entry of its block, and nowhere else.
     ReGenesis(Box<ReGenesis>),
+    /// A node does its part in making a gate's key.
+    GateNotice(Box<GateNotice>),
 }
 
 impl Event {
@@ -227,7 +231,8 @@ impl Event {
             | Self::BallotCast(_)
             | Self::ProposalWithdrawn(_)
             | Self::ProposalEnacted(_)
-            | Self::ReGenesis(_) => return None,
+            | Self::ReGenesis(_)
+            | Self::GateNotice(_) => return None,
             Self::BatchClosed(event) => event.wallet,
         })
     }
@@ -251,7 +256,8 @@ impl Event {
             | Self::BallotCast(_)
             | Self::ProposalWithdrawn(_)
             | Self::ProposalEnacted(_)
-            | Self::ReGenesis(_) => None,
+            | Self::ReGenesis(_)
+            | Self::GateNotice(_) => None,
         }
     }
 
@@ -275,6 +281,7 @@ impl Event {
             Self::ProposalWithdrawn(_) => "ProposalWithdrawn",
             Self::ProposalEnacted(_) => "ProposalEnacted",
             Self::ReGenesis(_) => "ReGenesis",
+            Self::GateNotice(_) => "GateNotice",
         }
     }
 
@@ -310,7 +317,8 @@ impl Event {
             | Self::BallotCast(_)
             | Self::ProposalWithdrawn(_)
             | Self::ProposalEnacted(_)
-            | Self::ReGenesis(_) => false,
+            | Self::ReGenesis(_)
+            | Self::GateNotice(_) => false,
         }
     }
 }
@@ -484,6 +492,34 @@ pub struct ValidatorResumed {
     pub name: Digest,
     /// Drawn by the process that resumes: two processes with one key are told apart by it.
     pub nonce: [u8; 16],
+}
+
+/// See [`Event::GateNotice`]. Author: the member that says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateNotice {
+    /// Which gate is made.
+    pub scope: GateScope,
+    /// What the member says.
+    pub word: GateWord,
+}
+
+/// What a member says when a gate is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GateWord {
+    /// The only member made a key, and proves that it knows it.
+    Plain {
+        /// [`crate::state::State::lineage_entry`], as in a run: a key of a branch that was dropped may be forgotten.
+        lineage: Digest,
+        /// The gate with that key.
+        gate: Box<Gate>,
+    },
+    /// One of several members, in a key generation.
+    Run {
+        /// Hash of the run: not every notice is bound to one by itself.
+        run: Digest,
+        /// The notice.
+        notice: Notice,
+    },
 }
 
 /// Why a wallet is over.

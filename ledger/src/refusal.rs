@@ -5,6 +5,7 @@ use wallet::{
     digest::Digest,
     grant::WalletAddress,
     identity::{PublicKey, RegionId},
+    refusal::Refusal as WalletRefusal,
     units::{BlockHeight, KeyEpoch, NodeId, Timestamp},
 };
 
@@ -522,6 +523,38 @@ refusals! {
         /// How many there may be.
         max: usize,
     }
+    /// Gates are off, or nobody could be a member of this one.
+    #[code("L-330", Never)] #[error("there is no gate {gate}")]
+    GateUnknown {
+        /// Which: `global`, or `region/` and its name.
+        gate: String,
+    }
+    /// The key generation is over, or another one is under way.
+    #[code("L-331", WithFreshState)] #[error("no key generation {named} is under way")]
+    GateRunOver {
+        /// The one that is; none if none is.
+        current: Option<Digest>,
+        /// What the entry names.
+        named: Digest,
+    }
+    /// What the notice shows does not hold, or its author is no member of the key generation.
+    #[code("L-332", Never)] #[error("the key generation refuses it: {reason}")]
+    GateNoticeRefused {
+        /// Which.
+        reason: Box<WalletRefusal>,
+    }
+    /// The key generation takes such a notice later, or does no longer.
+    #[code("L-334", Later)] #[error("the key generation does not take it now: {reason}")]
+    GateNoticeUntimely {
+        /// What it waits for, or what was said before.
+        reason: Box<WalletRefusal>,
+    }
+    /// The gate is not made by one node alone, is there already, or is another.
+    #[code("L-333", Never)] #[error("gate {gate} does not wait for this plain key")]
+    GatePlainUnfit {
+        /// Which: `global`, or `region/` and its name.
+        gate: String,
+    }
 }
 
 #[cfg(test)]
@@ -533,7 +566,7 @@ mod tests {
     fn every_code_has_a_page_and_every_page_a_code() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors");
         // Between them are those of evidence.
-        let is_ours = |code: &str| ["L-201".."L-296", "L-350".."L-380"].iter().any(|codes| codes.contains(&code));
+        let is_ours = |code: &str| ["L-201".."L-296", "L-330".."L-380"].iter().any(|codes| codes.contains(&code));
         let pages: BTreeSet<String> = fs::read_dir(folder)
             .expect("docs/errors")
             .map(|file| file.expect("a file").file_name().into_string().expect("ASCII"))

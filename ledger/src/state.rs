@@ -3,6 +3,7 @@
 //! [`State`] is a typed view over the sparse Merkle tree. A record stands under the SHA-256 of its [`StateKey`] as the
 //! canonical encoding of a [`Record`], so every record can be proven, and its absence too.
 
+mod gate;
 mod key;
 mod membership;
 mod record;
@@ -20,7 +21,9 @@ use wallet::{
     units::{BlockHeight, KeyEpoch, LogIndex, Micros, NodeId, Timestamp},
 };
 
+pub(crate) use self::gate::Place as GatePlace;
 pub use self::{
+    gate::{FormerGate, GateRecord, GateRun, GateScope},
     key::NoStateKey,
     membership::{
         AuditorRecord, BallotRecord, GovernanceRecord, KeyRecord, KeyStatus, LineageRecord, NodeRecord, OperatorRecord,
@@ -71,6 +74,8 @@ pub enum StateKey {
     Proposal(Digest),
     /// How often the ledger began anew; none before it did.
     Lineage,
+    /// A release gate; none where gates are off.
+    Gate(GateScope),
 }
 
 impl StateKey {
@@ -117,6 +122,8 @@ pub enum Record {
     Proposal(Box<ProposalRecord>),
     /// See [`StateKey::Lineage`].
     Lineage(LineageRecord),
+    /// See [`StateKey::Gate`].
+    Gate(Box<GateRecord>),
 }
 
 /// Where an entry stands.

@@ -6,6 +6,7 @@ pub mod changes;
 pub mod dice;
 mod entries;
 pub mod evidence;
+pub mod gates;
 mod governance;
 mod re_genesis;
 mod records;
@@ -164,11 +165,14 @@ impl Chain {
         let epoch = self.tip.state.epoch();
         let stands = self.tip.view.max(View::start_of(epoch));
         let view = stands.next_in(stands.term.max(View::first_term(epoch))).expect("few blocks");
-        let height = self.tip.height.get() + 1;
-        let now = Timestamp::new(CREATED_MS + 100 * height + self.later_ms);
         let (leader, _) = self.tip.validators().members[0];
         let signer = self.signer(leader).expect("the key of a validator");
-        propose(&self.consortium, self.place(view), &signer, now, entries)
+        propose(&self.consortium, self.place(view), &signer, self.next_time(), entries)
+    }
+
+    /// The time of the next block.
+    pub fn next_time(&self) -> Timestamp {
+        Timestamp::new(CREATED_MS + 100 * (self.tip.height.get() + 1) + self.later_ms)
     }
 
     /// A place for a block on the final state, in `view`.

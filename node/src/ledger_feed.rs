@@ -277,7 +277,8 @@ fn change(event: &Event) -> Option<Change> {
         | Event::BallotCast(_)
         | Event::ProposalWithdrawn(_)
         | Event::ProposalEnacted(_)
-        | Event::ReGenesis(_) => return None,
+        | Event::ReGenesis(_)
+        | Event::GateNotice(_) => return None,
     })
 }
 

@@ -207,6 +207,7 @@ PARAMETERS = [
     ("batch_tokens", 1_024, 10_000_000),
     ("proposal_lock_ms", 0, 2_592_000_000),
     ("proposal_life_ms", 3_600_000, 7_776_000_000),
+    ("gate_phase_ms", 0, 604_800_000),
 ]
 WHITE_SPACE = {
     *range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000,
@@ -263,6 +264,10 @@ class Genesis:
                              ("view_timeout_ms", "view_timeout_max_ms")]:
             if self.parameters[small] >= self.parameters[large]:
                 raise Malformed(f"{small} is not below {large}")
+        if 0 < self.parameters["gate_phase_ms"] < 60_000:
+            raise Malformed("the phases of gates are too short")
+        if self.parameters["gate_phase_ms"] > 0 and len(self.nodes) > 64:
+            raise Malformed("there are too many nodes for gates")
         for values, least in [(self.regions, 1), (self.operators, 1), (self.nodes, 1), (self.auditors, 0),
                               (self.models, 0)]:
             if not least <= len(values) <= 256:
@@ -497,9 +502,66 @@ def re_genesis_of(read):
     return event
 
 
+# ---- gate.md
+
+
+def scope_of(read):
+    """A gate's name in a path."""
+    return "global" if read.variant(2) == 0 else f"region/{read.name(16)}"
+
+
+def gate_id_of(read):
+    read.digest()
+    match read.variant(4):
+        case 0:
+            read.u32()
+        case 1:
+            read.name(16), read.u32()
+        case _:
+            read.digest()
+    read.u32()
+
+
+def gate_of(read):
+    gate_id_of(read)
+    read.list(read.u32), read.list(read.digest), read.optional(lambda: read.take(64))
+
+
+def contribution_of(read):
+    read.list(read.digest), read.take(32 + 32), gate_of(read)
+
+
+def package_of(read):
+    read.take(32 + 4 + 4 + 128 + 48), read.signature()
+
+
+def notice_of(read):
+    match read.variant(4):
+        case 0:
+            contribution_of(read)
+        case 1:
+            if read.variant(2) == 0:
+                read.list(read.u32)
+            else:
+                package_of(read), read.optional(lambda: read.take(100))
+        case 2:
+            package_of(read)
+        case 3:
+            read.digest()
+
+
+def gate_notice_of(read):
+    scope_of(read)
+    if read.variant(2) == 0:
+        read.digest(), gate_of(read)
+    else:
+        read.digest(), notice_of(read)
+    return {"wallet": None}
+
+
 EVENTS = [created_of, offered_of, accepted_of, confirmed_of, aborted_of, touch_of, evidence_of(4 + 8 + 4),
           evidence_of(4 + 32 + 8 + 4), evidence_of(4 + 32), anchored_of, closed_of, resumed_of, proposal_of, ballot_of,
-          withdrawn_of, enacted_of, re_genesis_of]
+          withdrawn_of, enacted_of, re_genesis_of, gate_notice_of]
 
 
 # ---- ledger.md, the trees
@@ -614,7 +676,7 @@ def rotations_of(record):
     return address, policy, epoch, holder, key, rotations
 
 
-STANDINGS, STATUSES, RECORDS = 4, 4, 17
+STANDINGS, STATUSES, RECORDS = 4, 4, 18
 
 
 def member_node_of(record):

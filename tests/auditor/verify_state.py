@@ -5,7 +5,7 @@ alone.
     verify_state.py FILE --genesis HASH [--re-genesis HASH]... [--key DIGEST]
     verify_state.py --batch < LIST
 
-Written from docs/formats/{state-proof,bundle,ledger,genesis}.md. The file begins as a bundle does, so that part is checked by
+Written from docs/formats/{state-proof,bundle,ledger,genesis,gate}.md. The file begins as a bundle does, so that part is checked by
 verify_bundle.py beside this program; the rest is here. DIGEST is the hash of the state key that was asked for; without it,
 look at what is printed. It ends with 0, or prints the code of the first check that fails and ends with 1.
 
@@ -19,11 +19,12 @@ import sys
 
 from verify_bundle import (
     PARAMETERS, STANDINGS, STATUSES, Bundle, Failed, Genesis, H, HandOver, Header, Malformed, Proof, Reader, change_of,
-    check_foundation, digest, names_of, need, node_of, rotations_of, sha256, u32,
+    check_foundation, contribution_of, digest, gate_id_of, gate_of, names_of, need, node_of, rotations_of, scope_of,
+    sha256, u32,
 )
 
 KINDS = ["governance", "wallet", "prekey", "entry", "baseline", "award", "account", "anchor", "resumption", "validators",
-         "parameters", "operator", "node", "key", "auditor", "proposal", "lineage"]
+         "parameters", "operator", "node", "key", "auditor", "proposal", "lineage", "gate"]
 
 
 class StateKey:
@@ -43,6 +44,8 @@ class StateKey:
                 self.name = str(read.u64())
             case "operator":
                 self.name = read.name(32)
+            case "gate":
+                self.name = scope_of(read)
             case _:
                 self.name = ""
         self.digest = H("batchmind/v1/ledger/state", read.data[start : read.at])
@@ -76,6 +79,28 @@ def key_of(read):
     read.variant(STATUSES), read.digest(), read.u64()
 
 
+def phase_of(read):
+    if read.variant(6) == 5:
+        read.list(read.u32)
+
+
+# The fields of a gate's record, and not its rules: whether lists ascend, the phase is one that a record can have, and 32 bytes
+# are an element. The root is certified, so only a quorum of liars could make another.
+def transcript_of(read):
+    gate_id_of(read), read.digest(), read.list(read.u32), read.u32()
+    read.list(read.digest), phase_of(read)
+    read.list(lambda: (read.u32(), contribution_of(read))), read.list(read.digest)
+    read.list(lambda: (read.u32(), read.u32(), read.truth()))
+    read.list(read.u32)
+
+
+def gate_record_of(read):
+    read.u32(), read.list(lambda: (read.u32(), read.digest()))
+    read.optional(lambda: gate_of(read))
+    read.optional(lambda: (gate_of(read), read.u64()))
+    read.optional(lambda: (transcript_of(read), read.optional(read.u64)))
+
+
 RECORDS = {
     "governance": lambda read: (read.digest(), read.u64(), read.u64(), read.list(lambda: read.name(32)), read.u32(),
                                 read.list(read.digest)),
@@ -95,6 +120,7 @@ RECORDS = {
     "auditor": lambda read: (read.text(), read.digest(), read.truth(), read.digest()),
     "proposal": proposal_of,
     "lineage": lambda read: (read.u32(), read.u64(), read.digest()),
+    "gate": gate_record_of,
 }
 
 

@@ -54,7 +54,7 @@ fn node_key(node: NodeId) -> SecretKey {
 fn generate(notices: &mut Vec<Value>) -> (Gate, Vec<GateShare>) {
     let gate = GateId { consortium: CONSORTIUM, kind: GateKind::Global { validators: 4 }, epoch: GateEpoch::ZERO };
     let members: Vec<_> = (0..4).map(NodeId::new).collect();
-    let ceremony = Ceremony { gate, members: members.clone(), run: 0 };
+    let ceremony = Ceremony { gate, lineage: Digest::ZERO, members: members.clone(), run: 0 };
     let keys: BTreeMap<_, _> = members.iter().map(|node| (*node, node_key(*node).public_key())).collect();
     let (mut participants, mut ledger) = (BTreeMap::new(), VecDeque::new());
     for node in members {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use genesis::{Auditor, Consortium, Model, Node, Operator, OperatorId, ValidatorSet};
+use genesis::{Auditor, Consortium, GATE_MEMBERS_MAX, Model, Node, Operator, OperatorId, ValidatorSet};
 use wallet::{
     digest::Digest,
     identity::{PublicKey, Signature, context},
@@ -19,14 +19,14 @@ use crate::{
     },
 };
 
-/// Parameters that a node reads from the genesis document when it starts, and not from the state.
-const FIXED: [&str; 3] = ["batch_tokens", "heartbeat_ms", "leader_timeout_ms"];
+/// Parameters that the genesis document gives for good: what a node reads when it starts, and whether gates are on.
+const FIXED: [&str; 4] = ["batch_tokens", "heartbeat_ms", "leader_timeout_ms", "gate_phase_ms"];
 
 /// Where a proposal is made or enacted.
 pub(super) struct Site<'a> {
     pub(super) consortium: &'a Consortium,
     pub(super) checks: &'a dyn Checks,
-    /// Digest of the proposal.
+    /// Digest of the proposal, or the id of the re-genesis' entry.
     pub(super) proposal: Digest,
     /// When it was made.
     pub(super) made_at: Timestamp,
@@ -134,6 +134,9 @@ impl<'a> Enactment<'a> {
         }
         at_most(electorate.len(), MEMBERS_MAX, "operators in force")?;
         at_most(members.len(), MEMBERS_MAX, "nodes in force")?;
+        if self.state.parameters().gate_phase_ms > 0 {
+            at_most(members.len(), GATE_MEMBERS_MAX, "nodes in force where gates are on")?;
+        }
         if self.begins_anew || electorate != self.electors {
             let next = match self.begins_anew {
                 true => electorate_of(&self.site.proposal),
@@ -148,6 +151,12 @@ impl<'a> Enactment<'a> {
             self.govern(|governance| governance.epoch = set.epoch);
             let key = StateKey::Validators(set.epoch);
             self.put(key, Record::Validators(ValidatorRecord { set, since: self.site.height }));
+            let lineage = match self.begins_anew {
+                true => self.site.proposal,
+                false => self.state.lineage_entry(),
+            };
+            let gates = self.state.gates_anew(self.site.consortium, lineage);
+            gates.into_iter().for_each(|(key, record)| self.put(key, record));
         }
         self.consents.iter().try_for_each(|(key, message, signature)| {
             let verified = self.site.checks.verify(key, context::GOVERNANCE_KEY, message, signature);

@@ -106,7 +106,7 @@ fn the_encoding_is_pinned() {
     let (bytes, _, _) = sample();
     assert_eq!(
         sha256("test", &[&bytes]).to_string(),
-        "4ef8667ad92985cbaa78981e4389fab85104d02145de4c9241e9038f5053a5ca"
+        "4fbdd4a44307e1a370274c6eca3a884f2ac5f1757737d1eb01b234a3556d2d70"
     );
     assert_eq!(
         wallet::digest::to_hex(&end(End { height: BlockHeight::new(3), raft_index: 17 })),

@@ -175,7 +175,7 @@ fn every_flipped_bit_is_rejected() {
 fn the_encoding_is_pinned() {
     let (_, _, bundle) = sample();
     let golden = sha256("golden", &[&bundle.to_bytes()]).to_string();
-    assert_eq!(golden, "16a2496d26fe298bc140f552013c30977a116538f929a1bcc69d4a596087a733");
+    assert_eq!(golden, "16e6eeac9274fe9e775a170e3c4a79de184d45106ab007f113de2c18ef380424");
 }
 
 #[test]

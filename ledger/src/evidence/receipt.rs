@@ -263,7 +263,7 @@ mod tests {
         let (_, receipt) = receipt();
         assert_eq!(
             sha256("golden", &[&receipt.to_bytes()]).to_string(),
-            "713c3441e5e430b7d4c146836505f318b81063ff7c7df11e7f38eda9a5d0edeb"
+            "87df99a41aec0ef3976a22a61f2eaa453d32c19748821f0507720962e4366118"
         );
     }
 

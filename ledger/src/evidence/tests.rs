@@ -570,16 +570,16 @@ fn the_encodings_are_pinned() {
         samples(&consortium).iter().map(|(evidence, _)| (evidence.kind(), golden(&codec::encode(evidence)))).collect();
     found.push(("promise", golden(&codec::encode(&broken_promise(&consortium).promise))));
     let expected = [
-        ("double-proposal", "5a386719a2e12f39"),
-        ("double-vote", "ebafc2af6ab04fdc"),
-        ("double-grant", "c3cef9af557d83ce"),
-        ("nullified-finalized", "858f9c42d67824b5"),
-        ("fork", "db1992a2b987a218"),
-        ("fork", "c2e65072e4fbf06a"),
-        ("fork", "2f580b0d3657f868"),
-        ("invalid-block", "c2450f6c975bf908"),
-        ("broken-promise", "bcb029aef6552fa9"),
-        ("promise", "34d78ab7450879b7"),
+        ("double-proposal", "7bd8b7e0b42d5e7b"),
+        ("double-vote", "cb6bb30917de3d74"),
+        ("double-grant", "96b5ab20143dc4c1"),
+        ("nullified-finalized", "f764912ffcc72e61"),
+        ("fork", "20a8ec514dbdcc88"),
+        ("fork", "851e83be8f72e36e"),
+        ("fork", "2e192c614dd99a6f"),
+        ("invalid-block", "3005ab1102161a55"),
+        ("broken-promise", "e4886604c3b78a63"),
+        ("promise", "960d0f174153e9d7"),
     ];
     assert_eq!(found, expected.map(|(kind, hash)| (kind, hash.to_owned())));
 }

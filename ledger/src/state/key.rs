@@ -40,6 +40,7 @@ impl fmt::Display for StateKey {
             Self::Auditor(hash) => write!(f, "auditor/{hash}"),
             Self::Proposal(digest) => write!(f, "proposal/{digest}"),
             Self::Lineage => write!(f, "lineage"),
+            Self::Gate(scope) => write!(f, "gate/{scope}"),
         }
     }
 }
@@ -77,6 +78,7 @@ fn read(path: &str) -> Option<StateKey> {
         "auditor" => StateKey::Auditor(digest()?),
         "proposal" => StateKey::Proposal(digest()?),
         "lineage" => StateKey::Lineage,
+        "gate" => StateKey::Gate(name.parse().ok()?),
         "validators" => StateKey::Validators(name.parse().ok()?),
         _ => return None,
     })
@@ -104,6 +106,7 @@ impl Record {
                 | (Self::Auditor(_), StateKey::Auditor(_))
                 | (Self::Proposal(_), StateKey::Proposal(_))
                 | (Self::Lineage(_), StateKey::Lineage)
+                | (Self::Gate(_), StateKey::Gate(_))
         )
     }
 }
@@ -111,6 +114,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::GateScope;
 
     #[test]
     fn each_kind_of_record_has_a_path_and_nothing_else_has() {
@@ -139,6 +143,9 @@ mod tests {
                 assert_eq!(other.parse::<StateKey>(), Err(NoStateKey), "{other}");
             }
         }
+        assert_eq!("gate/global".parse(), Ok(StateKey::Gate(GateScope::Global)));
+        let region = GateScope::Region("eu".to_owned().try_into().expect("a name"));
+        assert_eq!("gate/region/eu".parse(), Ok(StateKey::Gate(region)));
         assert_eq!("operator/eu-1".parse(), Ok(StateKey::Operator("eu-1".parse().expect("a name"))));
         for path in [
             "",
@@ -154,6 +161,13 @@ mod tests {
             "account/",
             "account/+1",
             "account/01",
+            "gate",
+            "gate/",
+            "gate/eu",
+            "gate/global/",
+            "gate/region",
+            "gate/region/",
+            "gate/region/EU",
         ] {
             assert_eq!(path.parse::<StateKey>(), Err(NoStateKey), "{path}");
         }

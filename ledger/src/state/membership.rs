@@ -208,10 +208,11 @@ impl State {
         auditors.sort_unstable();
         self.put(StateKey::Parameters, Record::Parameters(consortium.parameters().clone()));
         let operators = consortium.operators().iter().map(|operator| operator.id.clone()).collect();
-        let (consortium, epoch) = (consortium.id(), set.epoch);
-        let record = GovernanceRecord { consortium, epoch, electorate: 0, operators, nodes, auditors };
+        let (id, epoch) = (consortium.id(), set.epoch);
+        let record = GovernanceRecord { consortium: id, epoch, electorate: 0, operators, nodes, auditors };
         self.put(StateKey::Governance, Record::Governance(record));
         self.put(StateKey::Validators(epoch), Record::Validators(ValidatorRecord { set, since: at }));
+        self.gates_anew(consortium, Digest::ZERO).into_iter().for_each(|(key, record)| self.put(key, record));
     }
 
     /// Which consortium this is the state of; none for leaves that are of none.
@@ -280,6 +281,11 @@ impl State {
             Record::Lineage(record) => Some(record),
             _ => None,
         }
+    }
+
+    /// The entry with which the ledger last began anew; zero if it never did.
+    pub fn lineage_entry(&self) -> Digest {
+        self.re_genesis().map_or(Digest::ZERO, |record| record.entry)
     }
 
     /// 1, and one more for each time that the ledger began anew.

@@ -59,7 +59,7 @@ fn a_re_genesis_that_is_the_last_final_block_proves_the_state_after_it() {
 fn a_record_of_each_kind_is_proven_from_the_genesis_hash_alone() {
     let (chain, keys) = every_record();
     let genesis = chain.consortium.id();
-    assert_eq!(keys.len(), 16);
+    assert_eq!(keys.len(), 18);
     for key in keys {
         let file = built(&chain, key.clone());
         let report = verify(&file.to_bytes(), &genesis, &[], Some(&key)).expect("a good file");
@@ -189,8 +189,8 @@ fn the_encoding_is_pinned() {
     assert_eq!(
         found,
         [
-            "2d55b7338350092944c33e6d9cf8489f9011de9f5ab0335e89225cc89969eabf",
-            "b2d09ac74dda8828ec8e6f052b29880e3ae0292452998d38e065efe2e655841b"
+            "bc3e9a205a800c462ec3a0e7c1a4c3f9fee975b1c206e4ead7e9fab9380448bf",
+            "2d3d16afb19874dd5f9bfcca6c1b097639ab1f6a082a4bb4d04d39e3dca68746"
         ]
     );
 }

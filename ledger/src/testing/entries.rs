@@ -1,13 +1,25 @@
 //! Chains with an entry of each kind, and with an action of each kind of governance.
 
 use genesis::Auditor;
-use wallet::{digest::Digest, units::NodeId};
+use wallet::{
+    digest::Digest,
+    gate::{
+        GateLabel,
+        dkg::{Complaint, Notice},
+    },
+    grant::WalletAddress,
+    units::{KeyEpoch, NodeId},
+};
 
-use super::{Chain, Session, consortium, next_node_key, node_key, operator_id};
+use super::{
+    Chain, Session, consortium, consortium_with,
+    gates::{KeyGeneration, gated},
+    next_node_key, node_key, operator_id,
+};
 use crate::{
-    event::{AbortReason, BatchEvicted, Entry, Event},
+    event::{AbortReason, BatchEvicted, Entry, Event, GateWord},
     governance::{Action, Member},
-    state::WalletRecord,
+    state::{GateScope, WalletRecord},
 };
 
 /// Four nodes, and a wallet that moved once.
@@ -19,7 +31,7 @@ pub struct EveryEntry {
     pub wallet: WalletRecord,
     /// All blocks of the move.
     pub moved: Chain,
-    /// What could follow, one by one.
+    /// What could follow, one by one, and of a consortium with gates a notice of each kind.
     pub others: Vec<Entry>,
     /// The same chain after proposals with an action of each kind.
     pub governed: Chain,
@@ -49,6 +61,7 @@ pub fn every_entry() -> EveryEntry {
         session.closed(&record),
         session.resumed(1, 3),
     ];
+    let others = others.into_iter().chain(noticed()).collect();
     let governed = governed(moved.clone());
     let mut anew = moved.clone();
     let lost = [2, 3].map(|number| Member::Operator(operator_id(number))).to_vec();
@@ -64,6 +77,31 @@ impl EveryEntry {
         let moved = self.moved.entries().map(|(_, entry)| entry);
         moved.chain(&self.others).chain(after.map(|(_, entry)| entry))
     }
+}
+
+/// What members say when their gates are made: a plain key, and a notice of each kind. Some are lies.
+fn noticed() -> Vec<Entry> {
+    let mut chain = Chain::new(consortium_with(4, gated()));
+    let region = GateScope::Region("us".to_owned().try_into().expect("a region name"));
+    let (gate, share) = chain.plain_gate(&region);
+    let plain = chain.noticing(share.node(), &region, chain.plain(gate.clone()));
+    let label = GateLabel::unlock(&WalletAddress(Digest([1; 32])), KeyEpoch::ZERO, share.node());
+    let (ciphertext, _) = gate.encapsulate(&label, &mut |bytes: &mut [u8]| bytes.fill(2));
+    let opening = share.release(&gate.verify(&label, &ciphertext).expect("just made")).expect("its gate");
+    let mut generation = KeyGeneration::join(&chain, &GateScope::Global, |_| true);
+    let run = *chain.gate(&GateScope::Global).run.expect("under way").transcript.ceremony_hash();
+    generation.go_on(&mut chain).expect("valid");
+    let said: Vec<_> = chain.entries().map(|(_, entry)| entry.clone()).collect();
+    let (first, last) = (said[0].clone(), said[said.len() - 1].clone());
+    let package = generation.sent[0].clone();
+    let (from, to) = (package.from(), package.to());
+    let notices = [
+        (to, Notice::Complained(Complaint::Missing { accused: [from].into() })),
+        (to, Notice::Complained(Complaint::False { package: package.clone(), opening: Some(Box::new(opening)) })),
+        (from, Notice::Answered(package)),
+    ];
+    let word = |(node, notice)| chain.noticing(node, &GateScope::Global, GateWord::Run { run, notice });
+    [plain, first, last].into_iter().chain(notices.map(word)).collect()
 }
 
 fn governed(mut chain: Chain) -> Chain {

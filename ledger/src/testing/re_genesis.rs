@@ -1,8 +1,8 @@
 //! The sample consortium that begins anew.
 
-use wallet::{digest::Digest, units::Timestamp};
+use wallet::digest::Digest;
 
-use super::{CREATED_MS, Chain, operator_key};
+use super::{Chain, operator_key};
 use crate::{
     block::{Block, View},
     certificate::Certificate,
@@ -27,8 +27,7 @@ impl Chain {
     /// What the rules say against it.
     pub fn draft(&self, author: u32, event: ReGenesis) -> Result<(Block, Executed), Refusal> {
         let author = self.signer(wallet::units::NodeId::new(author)).expect("the key of a validator");
-        let now = Timestamp::new(CREATED_MS + 100 * (self.tip.height.get() + 1) + self.later_ms);
-        re_genesis::draft(&self.consortium, self.place(View::START), &author, [0xA0; 16], now, event)
+        re_genesis::draft(&self.consortium, self.place(View::START), &author, [0xA0; 16], self.next_time(), event)
     }
 
     /// The certificate of such a block, by the first keys of the sample's operators.

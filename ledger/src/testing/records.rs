@@ -3,18 +3,26 @@
 use genesis::Auditor;
 use wallet::{digest::Digest, units::NodeId};
 
-use super::{Chain, Session, consortium};
+use super::{
+    Chain, Session, consortium_with,
+    gates::{KeyGeneration, gated},
+};
 use crate::{
     event::Event,
     governance::{Action, Member},
-    state::StateKey,
+    state::{GateScope, StateKey},
 };
 
-/// Five nodes after a paid move, a resumption and two proposals, the second of which suspended node 4; and a key of each
-/// kind, in the order of the kinds, under which a record stands.
+/// Five nodes with gates after a paid move, a resumption and two proposals, the second of which suspended node 4, so that
+/// another global gate is being made; and keys of each kind, in the order of the kinds, under which records stand.
 pub fn every_record() -> (Chain, Vec<StateKey>) {
-    let consortium = consortium(5);
+    let consortium = consortium_with(5, gated());
     let (mut chain, session) = (Chain::new(consortium.clone()), Session::in_eu(&consortium, 0));
+    let eu = GateScope::Region("eu".to_owned().try_into().expect("a region name"));
+    let (_, _, contribution) =
+        KeyGeneration::join(&chain, &eu, |_| true).next(&chain).expect("four wait to contribute");
+    chain.push(contribution).expect("valid");
+    KeyGeneration::join(&chain, &GateScope::Global, |_| true).go_on(&mut chain).expect("valid");
     chain.push(session.created()).expect("valid");
     let baseline = session.baseline(&session.record(&chain), 50_000, 20);
     chain.push(baseline.clone()).expect("valid");
@@ -52,6 +60,8 @@ pub fn every_record() -> (Chain, Vec<StateKey>) {
         StateKey::Key(consortium.nodes()[3].key),
         StateKey::Auditor(Digest([5; 32])),
         StateKey::Proposal(proposal.expect("two were made")),
+        StateKey::Gate(GateScope::Global),
+        StateKey::Gate(eu),
     ];
     (chain, keys)
 }

@@ -403,7 +403,10 @@ fn parameters(plan: &Plan) -> Parameters {
         ..Parameters::default()
     };
     match plan.theme {
-        Some(_) => Parameters { proposal_lock_ms: 0, proposal_life_ms: PROPOSAL_LIFE_MS, ..usual },
+        // Gates begin anew with each set, and nobody makes them.
+        Some(_) => {
+            Parameters { proposal_lock_ms: 0, proposal_life_ms: PROPOSAL_LIFE_MS, gate_phase_ms: 60_000, ..usual }
+        }
         None => usual,
     }
 }

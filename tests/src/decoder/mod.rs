@@ -56,7 +56,7 @@ use wallet::{
     digest::Digest,
     gate::{
         Gate, GateCiphertext, Partial, Release, SealedRelease, SignedRelease,
-        dkg::{Notice, SignedPackage},
+        dkg::{Notice, SignedPackage, Transcript},
     },
     keystore::wrapped::{Work, WrappedKey},
     page::{HEAD_BYTES, Page, PageHead},
@@ -157,7 +157,7 @@ fn release(bytes: &[u8]) -> bool {
 }
 
 fn key_generation(bytes: &[u8]) -> bool {
-    canonical::<Notice>(bytes) || canonical::<SignedPackage>(bytes)
+    canonical::<Notice>(bytes) || canonical::<SignedPackage>(bytes) || canonical::<Transcript>(bytes)
 }
 
 /// A text has many spellings: what is read and written comes back as the same document.

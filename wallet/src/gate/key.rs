@@ -80,7 +80,7 @@ pub struct GateId {
 /// be, since whoever contributes last to a key generation can have them cancel out. The threshold stays what it is:
 /// as many parts are combined, whichever coefficients the polynomial has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Parts", into = "Parts")]
+#[serde(try_from = "EncodedGate", into = "EncodedGate")]
 pub struct Gate {
     id: GateId,
     members: Vec<NodeId>,
@@ -91,8 +91,8 @@ pub struct Gate {
 }
 
 /// The encoding of a [`Gate`]. Elements are decoded only once it is known how many there may be.
-#[derive(Clone, Serialize, Deserialize)]
-struct Parts {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct EncodedGate {
     id: GateId,
     members: Vec<NodeId>,
     polynomial: Vec<EncodedElement>,
@@ -262,9 +262,9 @@ fn possession<T>(context: &[u8], key: Element, act: impl FnOnce(&Statement<'_>) 
     act(&Statement { domain: POSSESSION_DOMAIN, context: &[context], pairs: &[(Element::generator(), key)] })
 }
 
-impl TryFrom<Parts> for Gate {
+impl TryFrom<EncodedGate> for Gate {
     type Error = String;
-    fn try_from(parts: Parts) -> Result<Self, String> {
+    fn try_from(parts: EncodedGate) -> Result<Self, String> {
         if parts.polynomial.len() > parts.members.len() || parts.members.len() > MEMBERS_MAX {
             return Err("a gate has at most 256 members, and no more coefficients than members".to_owned());
         }
@@ -274,7 +274,7 @@ impl TryFrom<Parts> for Gate {
     }
 }
 
-impl From<Gate> for Parts {
+impl From<Gate> for EncodedGate {
     fn from(gate: Gate) -> Self {
         let polynomial = gate.polynomial.into_iter().map(EncodedElement::from).collect();
         Self { id: gate.id, members: gate.members, polynomial, possession: gate.possession }

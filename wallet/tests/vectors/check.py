@@ -257,7 +257,7 @@ def check_gate(vector, label, prekey):
 
 def check_key_generation(entries, made):
     id = bytes([1]) * 32 + u32(0) + u32(4) + u32(0)
-    run = sha256("ceremony", id + u64(4) + b"".join(map(u32, range(4))) + u32(0))
+    run = sha256("ceremony", id + bytes(32) + u64(4) + b"".join(map(u32, range(4))) + u32(0))
     one_time, sums = {}, None
     for entry in entries:
         data = bytes.fromhex(entry.get("notice", "ff"))

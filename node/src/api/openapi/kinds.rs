@@ -5,15 +5,19 @@ use std::collections::BTreeSet;
 use ledger::{
     author::{AuthorSignature, sign_batch},
     credits::{Earned, NothingEarned},
-    event::{AbortReason, CloseReason, Event},
+    event::{AbortReason, CloseReason, Event, GateWord},
     governance::{Action, Member},
-    state::{Cause, KeyStatus, Phase, Record, Stage, Standing},
+    state::{Cause, GateScope, KeyStatus, Phase, Record, Stage, Standing},
     testing::{Chain, every_entry, every_record, node_key},
     vote::VoteKind,
 };
 use openapiv3::{OpenAPI, ReferenceOr, SchemaKind, Type};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use wallet::gate::{
+    GateKind,
+    dkg::{self, Complaint, Notice},
+};
 
 use super::shape::{is, named, parsed};
 
@@ -75,6 +79,8 @@ fn every_entry_is_as_the_document_says_and_there_is_one_of_each_kind() {
         is(&document, "Entry", entry).unwrap_or_else(|why| panic!("{why}"));
     }
     let found = |pointer: &str| entries.iter().filter_map(|entry| entry.pointer(pointer)).map(kind).collect();
+    let notices = entries.iter().filter_map(|entry| entry.pointer("/body/event/GateNotice/word"));
+    let notices: Vec<_> = notices.map(|word| kind(word.pointer("/Run/notice").unwrap_or(word))).collect();
     let actions = entries.iter().filter_map(|entry| entry.pointer("/body/event/ProposalMade/terms/actions"));
     let actions = actions.filter_map(Value::as_array).flatten().map(kind).collect();
     for (found, all) in [
@@ -85,6 +91,7 @@ fn every_entry_is_as_the_document_says_and_there_is_one_of_each_kind() {
         let found: BTreeSet<String> = found;
         assert_eq!(found, all, "left is what the sample has");
     }
+    assert_eq!(notices, ["Plain", "Contributed", "Confirmed", "Complained", "Complained", "Answered"]);
 }
 
 #[test]
@@ -119,6 +126,12 @@ fn the_document_names_every_kind_and_no_other() {
         ("Stage", variants::<Stage>()),
         ("Standing", variants::<Standing>()),
         ("VoteKind", variants::<VoteKind>()),
+        ("GateScope", variants::<GateScope>()),
+        ("GateWord", variants::<GateWord>()),
+        ("GateKind", variants::<GateKind>()),
+        ("KeyNotice", variants::<Notice>()),
+        ("KeyComplaint", variants::<Complaint>()),
+        ("KeyPhase", variants::<dkg::Phase>()),
     ] {
         assert!(all.len() > 1, "{name}: {all:?}");
         assert_eq!(described(&document, name), all, "{name}: left is what the document names");

@@ -87,17 +87,17 @@ mod tests {
 
     #[test]
     fn that_nothing_stands_there_is_told_too() {
-        let output = told(16, Some(16), None).expect("proven");
+        let output = told(18, Some(18), None).expect("proven");
         assert!(output.json()["record"].is_null());
         assert!(output.text().contains("record       there is none"), "{}", output.text());
     }
 
     #[test]
     fn a_proof_of_another_key_or_another_consortium_is_refused() {
-        let other = told(16, Some(6), None).expect_err("another key");
+        let other = told(18, Some(6), None).expect_err("another key");
         assert_eq!((other.code.as_str(), other.check), ("N-190", Some("state-proof")));
         let foreign = Genesis::Hash(wallet::digest::Digest::ZERO);
-        let foreign = told(16, Some(16), Some(foreign)).expect_err("another consortium");
+        let foreign = told(18, Some(18), Some(foreign)).expect_err("another consortium");
         assert_eq!((foreign.code.as_str(), foreign.check), ("N-190", Some("genesis-hash")));
     }
 }

@@ -52,10 +52,11 @@ pub(crate) fn releases() -> Vec<Vec<u8>> {
     vec![encode(&release), encode(&release.signed), encode(&sealed)]
 }
 
-/// Notices and a package of a key generation of two.
+/// Notices and a package of a key generation of two, and what was said in it.
 pub(crate) fn key_generation() -> Vec<Vec<u8>> {
     let members = vec![NodeId::new(0), NodeId::new(1)];
-    let ceremony = Ceremony { gate: id(GateKind::Global { validators: 2 }), members: members.clone(), run: 0 };
+    let gate = id(GateKind::Global { validators: 2 });
+    let ceremony = Ceremony { gate, lineage: Digest::ZERO, members: members.clone(), run: 0 };
     let key = |node: NodeId| SecretKey::from_seed(&[node.get() as u8 + 1; 32]);
     let keys: BTreeMap<_, _> = members.iter().map(|node| (*node, key(*node).public_key())).collect();
     let join = |node| {
@@ -65,6 +66,7 @@ pub(crate) fn key_generation() -> Vec<Vec<u8>> {
     let (mut member, own) = join(members[0]);
     let (_, theirs) = join(members[1]);
     let mut effects = Vec::new();
+    let mut transcripts = vec![encode(member.transcript())];
     for (author, notice) in [(members[0], &own), (members[1], &theirs)] {
         member.step(&Input::Notice { author, notice: notice.clone() }, &mut effects).expect("honest");
     }
@@ -76,10 +78,11 @@ pub(crate) fn key_generation() -> Vec<Vec<u8>> {
     let accused = Complaint::False { package: packages[0].clone(), opening: None };
     let notices = [
         own,
-        Notice::Complained(Complaint::Missing { accused: members[1] }),
+        Notice::Complained(Complaint::Missing { accused: [members[1]].into() }),
         Notice::Complained(accused),
         Notice::Answered(packages[0].clone()),
         Notice::Confirmed(Digest([4; 32])),
     ];
-    notices.iter().map(encode).chain(packages.iter().map(encode)).collect()
+    transcripts.push(encode(member.transcript()));
+    notices.iter().map(encode).chain(packages.iter().map(encode)).chain(transcripts).collect()
 }

@@ -17,6 +17,9 @@ const DOMAIN: &str = "batchmind/v1/wallet/gate/ceremony";
 pub struct Ceremony {
     /// The gate that it makes.
     pub gate: GateId,
+    /// The entry with which the ledger last began anew; zero if it never did. Two branches of a ledger have no run in
+    /// common, so that nothing signed for one speaks in the other.
+    pub lineage: Digest,
     /// Who takes part and will be the gate's members, ascending; at least two.
     pub members: Vec<NodeId>,
     /// How many runs for this gate failed before.
@@ -71,7 +74,7 @@ impl Ceremony {
     pub fn without(&self, at_fault: &std::collections::BTreeSet<NodeId>) -> Result<Self, Refusal> {
         let run = self.run.checked_add(1).ok_or(Refusal::GateInvalid { reason: "too many runs" })?;
         let members = self.members.iter().copied().filter(|node| !at_fault.contains(node)).collect();
-        let next = Self { gate: self.gate.clone(), members, run };
+        let next = Self { members, run, ..self.clone() };
         next.check().map(|()| next)
     }
 }

@@ -7,7 +7,7 @@ use super::{
     frost::{self, Commitments},
 };
 use crate::{
-    gate::{Element, EncodedElement, Gate, MEMBERS_MAX, Number},
+    gate::{Element, EncodedElement, Gate, MEMBERS_MAX, NotCanonical, Number, key::EncodedGate},
     refusal::Refusal,
     units::NodeId,
 };
@@ -15,7 +15,7 @@ use crate::{
 /// The commitments to a member's polynomial, with the proof that it knows what it contributes, and the one-time key to
 /// which it is sent its shares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Parts", into = "Parts")]
+#[serde(try_from = "EncodedContribution", into = "EncodedContribution")]
 pub struct Contribution {
     pub(super) polynomial: Vec<Element>,
     pub(super) commitment: Element,
@@ -23,13 +23,14 @@ pub struct Contribution {
     pub(super) packages: Gate,
 }
 
-/// The encoding of a [`Contribution`].
-#[derive(Clone, Serialize, Deserialize)]
-struct Parts {
-    polynomial: Vec<EncodedElement>,
-    commitment: Element,
+/// The encoding of a [`Contribution`]. A run keeps what it checked in this form: to decode all elements of all members
+/// costs far more than any notice may.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct EncodedContribution {
+    pub polynomial: Vec<EncodedElement>,
+    commitment: EncodedElement,
     response: Number,
-    packages: Gate,
+    packages: EncodedGate,
 }
 
 impl Contribution {
@@ -50,22 +51,23 @@ impl Contribution {
     }
 }
 
-impl TryFrom<Parts> for Contribution {
+impl TryFrom<EncodedContribution> for Contribution {
     type Error = String;
-    fn try_from(parts: Parts) -> Result<Self, String> {
+    fn try_from(parts: EncodedContribution) -> Result<Self, String> {
         if !(1..=MEMBERS_MAX).contains(&parts.polynomial.len()) {
             return Err("a contribution has 1 to 256 coefficients".to_owned());
         }
+        let not_canonical = |error: NotCanonical| error.to_string();
         let polynomial: Result<_, _> = parts.polynomial.iter().map(Element::decode).collect();
-        let polynomial = polynomial.map_err(|error| error.to_string())?;
-        let Parts { commitment, response, packages, .. } = parts;
-        Ok(Self { polynomial, commitment, response, packages })
+        let polynomial = polynomial.map_err(not_canonical)?;
+        let commitment = Element::decode(&parts.commitment).map_err(not_canonical)?;
+        Ok(Self { polynomial, commitment, response: parts.response, packages: parts.packages.try_into()? })
     }
 }
 
-impl From<Contribution> for Parts {
+impl From<Contribution> for EncodedContribution {
     fn from(of: Contribution) -> Self {
         let polynomial = of.polynomial.into_iter().map(EncodedElement::from).collect();
-        Self { polynomial, commitment: of.commitment, response: of.response, packages: of.packages }
+        Self { polynomial, commitment: of.commitment.into(), response: of.response, packages: of.packages.into() }
     }
 }

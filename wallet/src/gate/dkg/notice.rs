@@ -1,5 +1,7 @@
 //! What members put on the ledger during a run. The entry around it says who wrote it, and is signed.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{contribution::Contribution, package::SignedPackage, transcript::Transcript};
@@ -21,10 +23,11 @@ pub enum Notice {
 /// What a member says of another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Complaint {
-    /// No package came. It cannot be shown, so whoever is named answers on the ledger.
+    /// No package came. It cannot be shown, so whoever is named answers on the ledger. A member names all in one notice,
+    /// and may name all others in a second one, if it lost what it had.
     Missing {
         /// Who should have sent one.
-        accused: NodeId,
+        accused: BTreeSet<NodeId>,
     },
     /// A package came and is false. Anyone can check it.
     False {
@@ -58,6 +61,6 @@ impl Complaint {
                 Err(_) => Ok(accused),
             };
         };
-        Ok(if package.opened(from, to, *opening)?.is_some() { accuser } else { accused })
+        Ok(if package.opened(&from, &to, *opening)?.is_some() { accuser } else { accused })
     }
 }

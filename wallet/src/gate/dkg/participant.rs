@@ -162,7 +162,7 @@ impl Participant {
                 self.transcript.apply(*author, notice)?;
                 match notice {
                     Notice::Answered(package) if package.to() == self.node => self.receive(package, effects),
-                    Notice::Complained(Complaint::Missing { accused }) if *accused == self.node => {
+                    Notice::Complained(Complaint::Missing { accused }) if accused.contains(&self.node) => {
                         effects.extend(self.answer(*author));
                     }
                     _ => {}
@@ -189,16 +189,17 @@ impl Participant {
         let Secret::First(first) = std::mem::replace(&mut self.secret, Secret::None) else { return };
         // A member that lost its seed drew other numbers than those to which it is held. It is absent, and sends
         // nothing.
-        if self.transcript.contribution(self.node).ok() != Some(&self.contribution) {
+        if self.transcript.contribution(self.node).as_ref() != Ok(&self.contribution) {
             return;
         }
-        let (second, shares) = frost::share(first, &self.others()).expect("the transcript checked every contribution");
+        let (second, shares) =
+            frost::share(first, &commitments(&self.others())).expect("the transcript checked every contribution");
         self.secret = Secret::Second(second);
         let (ceremony, hash) = (self.transcript.ceremony(), self.transcript.ceremony_hash());
         for (to, share) in &shares {
             let Ok(theirs) = self.transcript.contribution(*to) else { continue };
             let seed = below(&self.seed, &format!("gate-package {to}"), hash);
-            let package = SignedPackage::seal(ceremony, (self.node, *to), theirs, share, (&self.key, &seed));
+            let package = SignedPackage::seal(ceremony, (self.node, *to), &theirs, share, (&self.key, &seed));
             self.sent.insert(*to, package);
         }
         effects.extend(self.sent.values().cloned().map(Effect::Send));
@@ -215,12 +216,10 @@ impl Participant {
     /// A package for this member whose signature holds.
     fn receive(&mut self, package: &SignedPackage, effects: &mut Vec<Effect>) {
         let from = package.from();
-        let contributions = self.transcript.contributions();
         if self.transcript.gate().is_none() {
             self.early.insert(from, package.clone());
             return;
         }
-        let (Some(theirs), Some(ours)) = (contributions.get(&from), contributions.get(&self.node)) else { return };
         if self.complained
             || !matches!(self.secret, Secret::Second(_))
             || from == self.node
@@ -228,7 +227,8 @@ impl Participant {
         {
             return;
         }
-        let opening = match package.open(theirs, ours, &self.one_time) {
+        let Ok(theirs) = self.transcript.contribution(from) else { return };
+        let opening = match package.open(&theirs, &self.contribution, &self.one_time) {
             Ok(share) => {
                 self.shares.insert(from, share);
                 self.add_up(effects);
@@ -247,7 +247,8 @@ impl Participant {
         if self.shares.len() + 1 < self.transcript.ceremony().members.len() {
             return;
         }
-        let number = frost::finish(second, &self.others(), &self.shares).expect("every share was checked");
+        let number =
+            frost::finish(second, &commitments(&self.others()), &self.shares).expect("every share was checked");
         let gate = self.transcript.gate().expect("all have contributed");
         let share = GateShare::new(gate, self.node, number).expect("the sum of shares is the share of the sum");
         self.confirm(share, effects);
@@ -269,9 +270,8 @@ impl Participant {
             return;
         }
         let others = self.transcript.ceremony().members.iter().filter(|node| **node != self.node);
-        let missing = others.filter(|node| !self.shares.contains_key(*node));
-        let complaint = |accused: &NodeId| Notice::Complained(Complaint::Missing { accused: *accused });
-        effects.extend(missing.map(complaint).map(Effect::Submit));
+        let accused = others.filter(|node| !self.shares.contains_key(*node)).copied().collect();
+        effects.push(Effect::Submit(Notice::Complained(Complaint::Missing { accused })));
     }
 
     fn answer(&self, accuser: NodeId) -> Option<Effect> {
@@ -289,10 +289,14 @@ impl Participant {
         }
     }
 
-    fn others(&self) -> BTreeMap<NodeId, Commitments<'_>> {
-        let others = self.transcript.contributions().iter().filter(|(node, _)| **node != self.node);
-        others.map(|(node, contribution)| (*node, contribution.commitments())).collect()
+    fn others(&self) -> BTreeMap<NodeId, Contribution> {
+        let others = self.transcript.ceremony().members.iter().filter(|node| **node != self.node);
+        others.filter_map(|node| Some((*node, self.transcript.contribution(*node).ok()?))).collect()
     }
+}
+
+fn commitments(of: &BTreeMap<NodeId, Contribution>) -> BTreeMap<NodeId, Commitments<'_>> {
+    of.iter().map(|(node, contribution)| (*node, contribution.commitments())).collect()
 }
 
 fn below(seed: &CeremonySeed, name: &str, ceremony: &Digest) -> Zeroizing<[u8; 32]> {

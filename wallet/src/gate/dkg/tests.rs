@@ -14,7 +14,7 @@ use crate::{
 fn ceremony(members: &[u32]) -> Ceremony {
     let kind = GateKind::Global { validators: members.len() as u32 };
     let gate = GateId { consortium: Digest([1; 32]), kind, epoch: GateEpoch::ZERO };
-    Ceremony { gate, members: members.iter().copied().map(NodeId::new).collect(), run: 0 }
+    Ceremony { gate, lineage: Digest::ZERO, members: members.iter().copied().map(NodeId::new).collect(), run: 0 }
 }
 
 fn node_key(node: NodeId) -> SecretKey {
@@ -61,7 +61,10 @@ impl Run {
 
     fn step(&mut self, node: NodeId, input: &Input) -> Result<(), Refusal> {
         let mut effects = Vec::new();
-        let result = self.members.get_mut(&node).expect("there").step(input, &mut effects);
+        let member = self.members.get_mut(&node).expect("there");
+        let result = member.step(input, &mut effects);
+        let encoded = encode(member.transcript());
+        assert_eq!(decode::<Transcript>(&encoded).as_ref(), Ok(member.transcript()), "what was said is all there is");
         for effect in effects {
             match effect {
                 Effect::Submit(notice) => {
@@ -261,7 +264,7 @@ fn false_package(run: &Run, ceremony: &Ceremony) -> SignedPackage {
     let theirs = run.members[&NodeId::ZERO].transcript().contribution(NodeId::new(3)).expect("it contributed");
     let share = SecretNumber::decode(&[5; 32].map(|byte: u8| byte & 7)).expect("small");
     let (from, to) = (NodeId::new(1), NodeId::new(3));
-    SignedPackage::seal(ceremony, (from, to), theirs, &share, (&node_key(from), &[8; 32]))
+    SignedPackage::seal(ceremony, (from, to), &theirs, &share, (&node_key(from), &[8; 32]))
 }
 
 #[test]
@@ -345,6 +348,8 @@ fn a_contribution_serves_its_author_and_run_alone() {
     assert_eq!(apply(&ceremony, 2, &notice), invalid(2));
     let next = Ceremony { run: 1, ..ceremony.clone() };
     assert_eq!(apply(&next, 1, &notice), invalid(1));
+    let in_another_branch = Ceremony { lineage: Digest([7; 32]), ..ceremony.clone() };
+    assert_eq!(apply(&in_another_branch, 1, &notice), invalid(1));
     assert_eq!(apply(&ceremony, 7, &notice), Err(Refusal::NotMember { node: NodeId::new(7) }));
     // Another's commitments with one's own one-time key: the proof of knowledge does not hold.
     let (Notice::Contributed(mut theirs), (_, Notice::Contributed(own))) = (notice, join(&ceremony, NodeId::new(2)))
@@ -435,7 +440,7 @@ fn a_demand_ends_when_its_author_has_its_share() {
     run.order();
     run.deliver(|package| (package.from().get(), package.to().get()) != (1, 3));
     let (accused, accuser) = (NodeId::new(1), NodeId::new(3));
-    let missing = Notice::Complained(Complaint::Missing { accused });
+    let missing = Notice::Complained(Complaint::Missing { accused: [accused].into() });
     // The demand stands in the phase's last block. The package comes off the ledger, and the answer is left out.
     assert_eq!(run.all(&Input::Notice { author: accuser, notice: missing }), [Ok(())].into());
     run.waiting.retain(|(_, notice)| !matches!(notice, Notice::Answered(_)));
@@ -452,11 +457,80 @@ fn a_demand_ends_when_its_author_has_its_share() {
 }
 
 #[test]
+fn a_member_names_at_once_who_sent_nothing_and_once_more_all_others() {
+    let mut run = Run::start(&ceremony(&[0, 1, 2, 3, 4]), &[]);
+    run.order();
+    let mut transcript = run.members[&NodeId::ZERO].transcript().clone();
+    let mut say = |accused: &[u32]| {
+        let accused = accused.iter().copied().map(NodeId::new).collect();
+        transcript.apply(NodeId::ZERO, &Notice::Complained(Complaint::Missing { accused }))
+    };
+    let refused = |reason| Err(Refusal::NoticeRefused { reason });
+    assert_eq!(say(&[]), refused("the author misses nothing"));
+    assert_eq!(say(&[0, 1]), refused("the author misses nothing"));
+    assert_eq!(say(&[1, 5]), Err(Refusal::NotMember { node: NodeId::new(5) }));
+    assert_eq!(say(&[1]), Ok(()));
+    assert_eq!(say(&[1]), refused("it was said before"));
+    assert_eq!(say(&[2]), refused("it was said before"), "else each would be named by a notice of its own");
+    assert_eq!(say(&[2, 3, 4]), Ok(()), "it lost what it had in a restart");
+    assert_eq!(say(&[1, 2, 3, 4]), refused("it was said before"));
+}
+
+#[test]
+fn whoever_waits_names_all_who_sent_nothing_in_one_notice() {
+    let mut run = Run::start(&ceremony(&[0, 1, 2, 3]), &[]);
+    run.order();
+    run.deliver(|package| package.to().get() == 3 && package.from().get() == 0);
+    run.all(&Input::Waited);
+    let accused = |node: u32| (0..4).filter(move |other| *other != node && (node, *other) != (3, 0)).map(NodeId::new);
+    let named = |node| (NodeId::new(node), Notice::Complained(Complaint::Missing { accused: accused(node).collect() }));
+    assert_eq!(Vec::from(run.waiting.clone()), [0, 1, 2, 3].map(named));
+    run.order();
+    assert_eq!(run.phase(), Phase::Done, "each answered all");
+}
+
+#[test]
 fn a_run_has_the_key_of_each_member_from_its_begin() {
     let ceremony = ceremony(&[0, 1]);
     let alone = [(NodeId::ZERO, node_key(NodeId::ZERO).public_key())].into();
     let without = Transcript::new(ceremony, alone).err();
     assert_eq!(without, Some(Refusal::NotMember { node: NodeId::new(1) }));
+}
+
+#[test]
+fn what_liars_certified_as_contributed_is_refused_once_somebody_is_judged_by_it() {
+    let ceremony = ceremony(&[0, 1, 2, 3]);
+    let mut run = Run::start(&ceremony, &[]);
+    run.order();
+    let transcript = run.members[&NodeId::ZERO].transcript().clone();
+    let package = false_package(&run, &ceremony);
+    let Ok(Contribution { polynomial, .. }) = transcript.contribution(NodeId::new(1)) else { panic!("it contributed") };
+    let (mut bytes, real) = (encode(&transcript), *polynomial[1].encode());
+    let at = bytes.windows(32).position(|window| *window == real).expect("in its contribution");
+    bytes[at..at + 32].fill(0xFF);
+    let mut forged: Transcript = decode(&bytes).expect("contributions stay as they are");
+    let notice = Notice::Complained(Complaint::False { package, opening: None });
+    let invalid = Refusal::ContributionInvalid { node: NodeId::new(1) };
+    assert_eq!(forged.apply(NodeId::new(3), &notice), Err(invalid));
+}
+
+#[test]
+fn the_sums_of_a_run_are_as_many_as_its_threshold() {
+    let ceremony = ceremony(&[0, 1, 2, 3]);
+    let mut run = Run::start(&ceremony, &[3]);
+    run.order();
+    let transcript = run.members[&NodeId::ZERO].transcript().clone();
+    assert_eq!(transcript.contributed(), 3);
+    let bytes = encode(&transcript);
+    // Behind the sums stand nothing that is missing and nobody who confirmed: two empty lists.
+    let sums = bytes.len() - 16 - 3 * 32 - 8;
+    assert_eq!(bytes[sums..sums + 8], 3_u64.to_le_bytes());
+    let with = |count: u64, elements: &[u8]| [&bytes[..sums], &count.to_le_bytes(), elements, &[0; 16]].concat();
+    let elements = &bytes[sums + 8..bytes.len() - 16];
+    assert_eq!(decode::<Transcript>(&with(3, elements)), Ok(transcript));
+    assert!(decode::<Transcript>(&with(2, &elements[..64])).is_err());
+    assert!(decode::<Transcript>(&with(0, &[])).is_err());
+    assert!(decode::<Transcript>(&with(3, &[0xFF; 96])).is_err());
 }
 
 #[test]
@@ -485,7 +559,38 @@ fn the_bytes_of_notices_and_packages_are_pinned() {
         assert_eq!(encode(&decode::<Notice>(bytes).expect("canonical")), *bytes);
     }
     assert_eq!(encode(&decode::<SignedPackage>(&package).expect("canonical")), package);
-    let pinned = ["f08a7deac402420f", "b3ebdbdc167c110a", "6db075456150e4b3"];
+    let pinned = ["7ab47d4dbda5f3ce", "7411e787dd20eb03", "babb4416c0b808ba"];
     let hashes = [contributed, confirmed, package].map(|bytes| sha256("golden", &[&bytes]).to_string());
     assert_eq!(hashes.map(|hash| hash[..16].to_owned()), pinned);
+}
+
+#[test]
+fn an_encoded_run_that_no_notices_lead_to_is_refused() {
+    let mut run = Run::start(&ceremony(&[0, 1, 2, 3]), &[]);
+    run.order();
+    let accused = [0, 2].map(NodeId::new).into();
+    run.waiting.push_back((NodeId::new(1), Notice::Complained(Complaint::Missing { accused })));
+    run.deliver(|package| [0, 3].contains(&package.to().get()));
+    run.order();
+    let encoded = serde_json::to_value(run.members[&NodeId::ZERO].transcript()).expect("JSON");
+    assert!(serde_json::from_value::<Transcript>(encoded.clone()).is_ok());
+    type Change = fn(&mut serde_json::Value);
+    let changes: [(&str, Change); 9] = [
+        ("a key is missing", |of| drop(of["keys"].as_array_mut().and_then(Vec::pop))),
+        ("a member is missing", |of| drop(of["ceremony"]["members"].as_array_mut().and_then(Vec::pop))),
+        ("it shares without a contribution", |of| drop(of["contributions"].as_array_mut().and_then(Vec::pop))),
+        ("it contributes though all have", |of| of["phase"] = "Contributing".into()),
+        ("a polynomial is short", |of| {
+            drop(of["contributions"][1]["contribution"]["polynomial"].as_array_mut().and_then(Vec::pop));
+        }),
+        ("contributions are out of order", |of| of["contributions"].as_array_mut().expect("a list").swap(0, 1)),
+        ("a stranger confirmed", |of| of["confirmed"][1] = 9.into()),
+        ("complaints are out of order", |of| of["missing"].as_array_mut().expect("a list").swap(0, 1)),
+        ("a stranger complains", |of| of["missing"][1]["accuser"] = 9.into()),
+    ];
+    for (what, change) in changes {
+        let mut changed = encoded.clone();
+        change(&mut changed);
+        assert!(serde_json::from_value::<Transcript>(changed).is_err(), "{what}");
+    }
 }

@@ -2,22 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     ceremony::Ceremony,
-    contribution::Contribution,
+    contribution::{Contribution, EncodedContribution},
     notice::{Complaint, Notice},
     package::SignedPackage,
 };
 use crate::{
     digest::Digest,
-    gate::{Coefficient, Gate},
+    gate::{Coefficient, EncodedElement, Gate},
     identity::PublicKey,
     refusal::Refusal,
     units::NodeId,
 };
 
-/// Where a run stands. The ledger closes a phase at a height that genesis or the entry which begins the run gives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a run stands. The ledger closes a phase at a block time that follows from its rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Members contribute. Ends early once all have.
     Contributing,
@@ -36,14 +38,16 @@ pub enum Phase {
     },
 }
 
-/// A run as the ledger has it.
-#[derive(Clone, Debug)]
+/// A run as the ledger has it. Its encoding is what was said so far, and the sums of what was contributed: all else
+/// follows from that. It is read for each notice, so it decodes no contribution but the one that a notice is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Parts", into = "Parts")]
 pub struct Transcript {
     ceremony: Ceremony,
     hash: Digest,
     keys: BTreeMap<NodeId, PublicKey>,
     phase: Phase,
-    contributions: BTreeMap<NodeId, Contribution>,
+    contributions: BTreeMap<NodeId, EncodedContribution>,
     /// The sums of the coefficients so far: in the end the gate's polynomial.
     sums: Vec<Coefficient>,
     gate: Option<Gate>,
@@ -52,14 +56,44 @@ pub struct Transcript {
     confirmed: BTreeSet<NodeId>,
 }
 
+/// The encoding of a [`Transcript`]: all lists ascend.
+#[derive(Clone, Serialize, Deserialize)]
+struct Parts {
+    ceremony: Ceremony,
+    /// One for each member.
+    keys: Vec<PublicKey>,
+    phase: Phase,
+    contributions: Vec<Contributed>,
+    /// None before the first contribution.
+    sums: Vec<EncodedElement>,
+    missing: Vec<Missing>,
+    confirmed: Vec<NodeId>,
+}
+
+/// What a member contributed.
+#[derive(Clone, Serialize, Deserialize)]
+struct Contributed {
+    member: NodeId,
+    contribution: EncodedContribution,
+}
+
+/// That a member got nothing from another.
+#[derive(Clone, Serialize, Deserialize)]
+struct Missing {
+    accuser: NodeId,
+    accused: NodeId,
+    answered: bool,
+}
+
 impl Transcript {
     /// A run of which nothing is there yet. `keys` are the members' node keys as they are when the run begins. They
     /// serve until its end: who rotates its key meanwhile neither takes back what it signed nor loses what it may do.
     ///
     /// # Errors
     /// As [`Ceremony::check`]; [`Refusal::NotMember`] with a member whose key is not there.
-    pub fn new(ceremony: Ceremony, keys: BTreeMap<NodeId, PublicKey>) -> Result<Self, Refusal> {
+    pub fn new(ceremony: Ceremony, mut keys: BTreeMap<NodeId, PublicKey>) -> Result<Self, Refusal> {
         ceremony.check()?;
+        keys.retain(|node, _| ceremony.members.binary_search(node).is_ok());
         if let Some(node) = ceremony.members.iter().find(|node| !keys.contains_key(node)) {
             return Err(Refusal::NotMember { node: *node });
         }
@@ -91,16 +125,28 @@ impl Transcript {
         self.gate.as_ref()
     }
 
-    pub(super) const fn ceremony_hash(&self) -> &Digest {
+    /// How many members have contributed.
+    pub fn contributed(&self) -> usize {
+        self.contributions.len()
+    }
+
+    /// [`Ceremony::hash`] of what is run.
+    pub const fn ceremony_hash(&self) -> &Digest {
         &self.hash
     }
 
-    pub(super) const fn contributions(&self) -> &BTreeMap<NodeId, Contribution> {
-        &self.contributions
+    /// The members, ascending, with the node keys that they had when the run began.
+    pub fn keys(&self) -> impl Iterator<Item = (&NodeId, &PublicKey)> {
+        self.keys.iter()
     }
 
-    pub(super) fn contribution(&self, node: NodeId) -> Result<&Contribution, Refusal> {
-        self.contributions.get(&node).ok_or(Refusal::NotMember { node })
+    /// What `node` contributed.
+    ///
+    /// # Errors
+    /// [`Refusal::NotMember`] if it did not; [`Refusal::ContributionInvalid`] in a run that nobody executed.
+    pub(super) fn contribution(&self, node: NodeId) -> Result<Contribution, Refusal> {
+        let encoded = self.contributions.get(&node).ok_or(Refusal::NotMember { node })?;
+        encoded.clone().try_into().map_err(|_| Refusal::ContributionInvalid { node })
     }
 
     /// Takes the notice of `author`.
@@ -117,17 +163,24 @@ impl Transcript {
             Notice::Contributed(contribution) => self.contribute(author, contribution),
             _ if !running => refused("members are not sharing now"),
             Notice::Complained(Complaint::Missing { accused }) => {
-                self.member(*accused)?;
                 if self.phase != Phase::Sharing {
                     return refused("it is too late to say that nothing came");
                 }
-                if *accused == author || self.confirmed.contains(&author) {
+                accused.iter().try_for_each(|node| self.member(*node))?;
+                if accused.is_empty() || accused.contains(&author) || self.confirmed.contains(&author) {
                     return refused("the author misses nothing");
                 }
-                if self.missing.contains_key(&(author, *accused)) {
+                // Each notice is work for all. Twice is enough: once for what did not come, and once after a restart.
+                let others = self.ceremony.members.len() - 1;
+                let before = self.missing.keys().filter(|(accuser, _)| *accuser == author);
+                let before: BTreeSet<_> = before.map(|(_, accused)| *accused).collect();
+                let named = before.union(accused).count();
+                if named == before.len() || (!before.is_empty() && named < others) {
                     return refused("it was said before");
                 }
-                self.missing.insert((author, *accused), false);
+                accused.iter().for_each(|accused| {
+                    self.missing.entry((author, *accused)).or_insert(false);
+                });
                 Ok(())
             }
             Notice::Complained(Complaint::False { package, opening }) => {
@@ -200,15 +253,18 @@ impl Transcript {
             self.sums.iter().zip(&contribution.polynomial).map(|(sum, more)| sum.plus(more)).collect()
         };
         if self.contributions.len() + 1 == self.ceremony.members.len() {
-            let (id, members) = (self.ceremony.gate.clone(), self.ceremony.members.clone());
             // The key is 0 only if all members together want it: each proved that it knows its part.
-            let gate = Gate::shared(id, members, sums.clone());
+            let gate = self.gate_of(sums.clone());
             self.gate = Some(gate.map_err(|_| Refusal::ContributionInvalid { node: author })?);
             self.phase = Phase::Sharing;
         }
         self.sums = sums;
-        self.contributions.insert(author, contribution.clone());
+        self.contributions.insert(author, contribution.clone().into());
         Ok(())
+    }
+
+    fn gate_of(&self, sums: Vec<Coefficient>) -> Result<Gate, Refusal> {
+        Gate::shared(self.ceremony.gate.clone(), self.ceremony.members.clone(), sums)
     }
 
     fn key(&self, member: NodeId) -> Result<&PublicKey, Refusal> {
@@ -218,6 +274,68 @@ impl Transcript {
 
     fn member(&self, node: NodeId) -> Result<(), Refusal> {
         self.ceremony.members.binary_search(&node).map(drop).map_err(|_| Refusal::NotMember { node })
+    }
+}
+
+/// Contributions were checked and added up when they were taken, and are not again.
+impl TryFrom<Parts> for Transcript {
+    type Error = String;
+    fn try_from(parts: Parts) -> Result<Self, String> {
+        let Parts { ceremony, keys, phase, contributions, sums, missing, confirmed } = parts;
+        let refused = |refusal: Refusal| refusal.to_string();
+        if keys.len() != ceremony.members.len() {
+            return Err("a run has a key for each member".to_owned());
+        }
+        let keys = ceremony.members.iter().copied().zip(keys).collect();
+        let mut transcript = Self::new(ceremony, keys).map_err(refused)?;
+        let threshold = transcript.ceremony.threshold().map_err(refused)?;
+        let pairs = || missing.iter().map(|said| (said.accuser, said.accused));
+        let are_in_order = contributions.is_sorted_by(|one, next| one.member < next.member)
+            && pairs().is_sorted_by(|one, next| one < next)
+            && confirmed.is_sorted_by(|one, next| one < next);
+        let are_members = contributions.iter().map(|said| said.member).chain(confirmed.iter().copied());
+        let mut named = are_members.chain(pairs().flat_map(|(accuser, accused)| [accuser, accused]));
+        if !are_in_order || named.any(|node| transcript.member(node).is_err()) {
+            return Err("what members said is not in their order".to_owned());
+        }
+        let degree = if contributions.is_empty() { 0 } else { threshold };
+        if contributions.iter().any(|said| said.contribution.polynomial.len() != threshold) || sums.len() != degree {
+            return Err("a contribution has another degree than the run".to_owned());
+        }
+        let sums: Result<Vec<_>, _> = sums.iter().map(Coefficient::decode).collect();
+        transcript.sums = sums.map_err(|error| error.to_string())?;
+        if contributions.len() == transcript.ceremony.members.len() {
+            transcript.gate = Some(transcript.gate_of(transcript.sums.clone()).map_err(refused)?);
+        }
+        transcript.contributions = contributions.into_iter().map(|said| (said.member, said.contribution)).collect();
+        let follows = match &phase {
+            Phase::Contributing => transcript.gate.is_none(),
+            Phase::Failed { .. } => true,
+            Phase::Sharing | Phase::Answering | Phase::Confirming | Phase::Done => transcript.gate.is_some(),
+        };
+        if !follows {
+            return Err("the run cannot be in this phase".to_owned());
+        }
+        transcript.phase = phase;
+        transcript.missing = missing.into_iter().map(|said| ((said.accuser, said.accused), said.answered)).collect();
+        transcript.confirmed = confirmed.into_iter().collect();
+        Ok(transcript)
+    }
+}
+
+impl From<Transcript> for Parts {
+    fn from(of: Transcript) -> Self {
+        let contributions = of.contributions.into_iter();
+        let missing = of.missing.into_iter();
+        Self {
+            ceremony: of.ceremony,
+            keys: of.keys.into_values().collect(),
+            phase: of.phase,
+            contributions: contributions.map(|(member, contribution)| Contributed { member, contribution }).collect(),
+            sums: of.sums.into_iter().map(EncodedElement::from).collect(),
+            missing: missing.map(|((accuser, accused), answered)| Missing { accuser, accused, answered }).collect(),
+            confirmed: of.confirmed.into_iter().collect(),
+        }
     }
 }
 
