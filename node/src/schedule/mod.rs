@@ -45,6 +45,7 @@ use crate::{
     routing::Routing,
     session::{Sessions, command::CommandReply, context::NodeContext},
 };
+pub use grounds::Collection;
 use log::{DecisionFile, LogFault, Verified};
 use messages::{DECISIONS_MAX, GroundsReply, GroundsRequest};
 use refusal::Refusal;
@@ -87,6 +88,7 @@ struct Shared {
     /// the log on the disk has the scheduler's order.
     scheduler: tokio::sync::Mutex<Scheduler>,
     log: Arc<Mutex<DecisionFile>>,
+    collection: Mutex<Collection>,
     /// What is being done with each session, from the decision on.
     busy: Mutex<BTreeMap<WalletAddress, Busy>>,
     fault: watch::Sender<Option<String>>,
@@ -119,6 +121,7 @@ impl Schedule {
             routing,
             scheduler: tokio::sync::Mutex::new(Scheduler::new(thresholds, log.head())),
             log: Arc::new(Mutex::new(log)),
+            collection: Mutex::default(),
             busy: Mutex::default(),
             fault: watch::Sender::new(None),
         });
@@ -152,6 +155,11 @@ impl Schedule {
     /// [`Refusal`] if nobody hands it out now.
     pub async fn grounds(&self, by: NodeId, decision: Digest) -> Result<Grounds, Refusal> {
         self.shared.grounds(by, decision).await
+    }
+
+    /// How far the decisions are here that entries name.
+    pub fn collection(&self) -> Collection {
+        lock(&self.shared.collection).clone()
     }
 
     /// The last decisions on a wallet, or on all, oldest first.
