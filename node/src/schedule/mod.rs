@@ -25,6 +25,7 @@ use std::{
 
 use ledger::{
     bundle::Grounds,
+    execute::Executed,
     shell::clock::{Clock as _, SystemClock},
 };
 use scheduler::{
@@ -88,6 +89,8 @@ struct Shared {
     /// the log on the disk has the scheduler's order.
     scheduler: tokio::sync::Mutex<Scheduler>,
     log: Arc<Mutex<DecisionFile>>,
+    /// Length of the log when an anchor was submitted last.
+    submitted: Mutex<u64>,
     collection: Mutex<Collection>,
     /// What is being done with each session, from the decision on.
     busy: Mutex<BTreeMap<WalletAddress, Busy>>,
@@ -111,9 +114,7 @@ impl Schedule {
         let Parts { sessions, routing, data_dir, tick, thresholds } = parts;
         let node = sessions.context().clone();
         let log = blocking(move || DecisionFile::open(&data_dir.join(FILE))).await?;
-        let anchor = node.replica.state().state.anchor(node.me);
-        let anchored = anchor.map(|anchor| LogHead { length: anchor.decisions, hash: anchor.log_head });
-        log.check_anchor(anchored.unwrap_or_default())?;
+        log.check_anchor(anchored(&node.replica.state(), node.me))?;
         node.decisions.send_replace(log.head());
         let shared = Arc::new(Shared {
             node,
@@ -121,6 +122,7 @@ impl Schedule {
             routing,
             scheduler: tokio::sync::Mutex::new(Scheduler::new(thresholds, log.head())),
             log: Arc::new(Mutex::new(log)),
+            submitted: Mutex::default(),
             collection: Mutex::default(),
             busy: Mutex::default(),
             fault: watch::Sender::new(None),
@@ -267,6 +269,7 @@ impl Shared {
         let logged = logged.clone();
         let head = self.with_log(move |log| log.append(&logged).map(|()| log.head())).await?;
         self.node.decisions.send_replace(head);
+        self.anchor_many(head);
         Ok(())
     }
 
@@ -290,6 +293,12 @@ impl Shared {
         tracing::error!(%fault, code = fault.code(), "the decision log failed: this node decides nothing more");
         self.fault.send_replace(Some(fault.to_string()));
     }
+}
+
+/// The end of `node`'s log that is anchored.
+fn anchored(executed: &Executed, node: NodeId) -> LogHead {
+    let anchor = executed.state.anchor(node);
+    anchor.map(|anchor| LogHead { length: anchor.decisions, hash: anchor.log_head }).unwrap_or_default()
 }
 
 /// Disk work, off the runtime's own threads.
