@@ -40,7 +40,11 @@ use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
-use wallet::{digest::Digest, grant::WalletAddress, units::NodeId};
+use wallet::{
+    digest::Digest,
+    grant::WalletAddress,
+    units::{NodeId, Timestamp},
+};
 
 use crate::{
     routing::Routing,
@@ -53,7 +57,7 @@ use refusal::Refusal;
 use view::View;
 
 /// The log's file in the node's folder.
-const FILE: &str = "decisions";
+pub(crate) const FILE: &str = "decisions";
 
 /// Bytes of decisions that are read for one answer at most.
 const DECISION_BYTES_MAX: usize = 2 << 20;
@@ -85,6 +89,8 @@ struct Shared {
     node: Arc<NodeContext>,
     sessions: Sessions,
     routing: Routing,
+    thresholds: Thresholds,
+    started: Timestamp,
     /// Held from the look at the sessions until the decision is stored, so that nobody decides on what has changed, and
     /// the log on the disk has the scheduler's order.
     scheduler: tokio::sync::Mutex<Scheduler>,
@@ -120,7 +126,9 @@ impl Schedule {
             node,
             sessions,
             routing,
-            scheduler: tokio::sync::Mutex::new(Scheduler::new(thresholds, log.head())),
+            scheduler: tokio::sync::Mutex::new(Scheduler::new(thresholds.clone(), log.head())),
+            thresholds,
+            started: SystemClock.now(),
             log: Arc::new(Mutex::new(log)),
             submitted: Mutex::default(),
             collection: Mutex::default(),
@@ -221,6 +229,9 @@ impl Shared {
     async fn tick(self: &Arc<Self>) -> Result<(), LogFault> {
         // Looked at under the lock: between look and decision nobody else decides.
         let mut scheduler = self.scheduler.lock().await;
+        if !self.settle(&mut scheduler).await? {
+            return Ok(());
+        }
         let view = View::take(self).await;
         let mut decided = Vec::new();
         scheduler.step(SystemClock.now(), &view.snapshot(), &mut decided);
@@ -241,12 +252,12 @@ impl Shared {
         }
         let logged = {
             let mut scheduler = self.scheduler.lock().await;
+            if !self.settle(&mut scheduler).await.inspect_err(|fault| self.fail(fault))? {
+                return Err(Refusal::LogToBegin);
+            }
             let view = View::take(self).await;
             let logged = scheduler.command(SystemClock.now(), &view.snapshot(), wallet, action)?;
-            if let Err(fault) = self.store(&logged).await {
-                self.fail(&fault);
-                return Err(fault.into());
-            }
+            self.store(&logged).await.inspect_err(|fault| self.fail(fault))?;
             self.begin(&logged, view.blocks(&wallet));
             logged
         };
@@ -254,6 +265,24 @@ impl Shared {
         let shared = self.clone();
         let acting = tokio::spawn(async move { shared.act(&logged).await });
         acting.await.unwrap_or(Err(Refusal::Interrupted))
+    }
+
+    /// Holds the log against what this node anchored, which it may learn only now: its folder may be an older copy. False as
+    /// long as the log is to begin after a lost one and no block is final here that was made after this start: anchors that
+    /// were on their way before may still come.
+    async fn settle(&self, scheduler: &mut Scheduler) -> Result<bool, LogFault> {
+        let tip = self.node.replica.state();
+        let (anchor, is_told) = (anchored(&tip, self.node.me), tip.time >= self.started);
+        let settled = self.with_log(move |log| {
+            log.settle(anchor)?;
+            Ok::<_, LogFault>((log.head(), is_told || !log.is_to_begin()))
+        });
+        let (head, may_decide) = settled.await?;
+        if head != scheduler.log_head() {
+            *scheduler = Scheduler::new(self.thresholds.clone(), head);
+            self.node.decisions.send_replace(head);
+        }
+        Ok(may_decide)
     }
 
     /// Decoding begins before the creation is final, deciding does not: a command that comes in between waits.
@@ -296,7 +325,7 @@ impl Shared {
 }
 
 /// The end of `node`'s log that is anchored.
-fn anchored(executed: &Executed, node: NodeId) -> LogHead {
+pub(crate) fn anchored(executed: &Executed, node: NodeId) -> LogHead {
     let anchor = executed.state.anchor(node);
     anchor.map(|anchor| LogHead { length: anchor.decisions, hash: anchor.log_head }).unwrap_or_default()
 }

@@ -51,7 +51,7 @@ pub(super) fn of_stopped(config: LedgerConfig, out: PathBuf) -> Result<Output, F
 }
 
 /// RocksDB writes files anew when it opens a store: another user's the node could not open any more.
-fn check_owner(folder: &Path, user: Uid) -> Result<(), Failure> {
+pub(in crate::cli) fn check_owner(folder: &Path, user: Uid) -> Result<(), Failure> {
     match fs::metadata(folder) {
         Ok(found) if found.uid() != user.as_raw() => {
             let title = format!("the ledger is the user {}'s, and this runs as user {}", found.uid(), user.as_raw());
