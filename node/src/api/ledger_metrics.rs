@@ -3,7 +3,7 @@
 //! `docs/operating/why-is-it-stuck.md` says what each of them means. Labels name validators by their join index, and
 //! reasons that the code declares, all of them always, so that nothing is missing because it did not happen yet.
 
-use std::sync::atomic::AtomicU64;
+use std::{collections::BTreeMap, sync::atomic::AtomicU64};
 
 use ledger::{
     finality::{Complaint, Refusal},
@@ -21,10 +21,12 @@ use prometheus_client::{
 };
 use wallet::{digest::Digest, units::NodeId};
 
+use crate::schedule::Collection;
+
 type Labels = Vec<(&'static str, String)>;
 
-/// Adds the metrics of a ledger to a registry.
-pub(super) fn register(to: &mut Registry, ledger: &Metrics) {
+/// Adds the metrics of a ledger to a registry, and how far the decisions are here that its entries name.
+pub(super) fn register(to: &mut Registry, ledger: &Metrics, decisions: &Collection) {
     let mut shown = Shown(to);
     let (finality, causes) = (&ledger.finality, ledger.causes());
     let members = || ledger.validators.members.iter().map(|(node, _)| *node);
@@ -125,6 +127,13 @@ pub(super) fn register(to: &mut Registry, ledger: &Metrics) {
     let rules = PeerRefusal::CODES.into_iter().chain(Refusal::NAMES);
     let counts = rules.map(|rule| (rule.to_owned(), ledger.held_back.get(rule).copied().unwrap_or(0)));
     shown.counts("held_back", "Messages that a rule held back", "rule", counts);
+    let complete = decisions.complete_height.get();
+    shown.number("decisions_complete_height", "Up to there the decisions that entries name are here", complete);
+    // Nodes that left may have made some, too.
+    let mut missing: BTreeMap<NodeId, u64> = members().map(|node| (node, 0)).collect();
+    missing.extend(&decisions.missing);
+    let missing = missing.into_iter().map(|(node, count)| (node.to_string(), count));
+    shown.number_each("decisions_missing", "Decisions of a node that are waited for", "node", missing);
     shown.number("pinned_states", "States that are kept for nodes that join", ledger.pinned.len() as u64);
     let newest = ledger.pinned.last().map_or(0, |height| height.get());
     shown.number("pinned_height", "Height of the newest of them; 0 without one", newest);

@@ -58,7 +58,7 @@ use crate::{
     checkpoint::Checkpoints,
     config::Limits,
     routing::{Routing, front_door::FrontDoor, tenants::Tenants},
-    schedule::Schedule,
+    schedule::{Collection, Schedule},
     session::{
         Sessions,
         context::{NodeContext, now},
@@ -291,8 +291,9 @@ async fn count(State(api): State<Api>, request: Request, next: Next) -> Response
 
 async fn metrics(State(api): State<Api>) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    let (gauges, ledger) = (api.gauges().await, api.replica().metrics());
-    (kind, api.metrics.render(&gauges, |registry| ledger_metrics::register(registry, &ledger))).into_response()
+    let (gauges, ledger, decisions) = (api.gauges().await, api.replica().metrics(), api.schedule.collection());
+    (kind, api.metrics.render(&gauges, |registry| ledger_metrics::register(registry, &ledger, &decisions)))
+        .into_response()
 }
 
 /// Ready: the ledger has a leader, blocks become final at it, and the engine answers.
@@ -347,6 +348,10 @@ impl Api {
         let others = others.map(|(node, Lineage { number, re_genesis })| {
             json!({"node": self.node_name(*node), "lineage": number, "re_genesis": re_genesis})
         });
+        let Collection { complete_height, missing } = self.schedule.collection();
+        let missing = missing.into_iter().filter(|(_, count)| *count > 0);
+        let missing = missing.map(|(node, count)| json!({"node": self.node_name(node), "count": count}));
+        let decisions = json!({"complete_height": complete_height, "missing": missing.collect::<Vec<_>>()});
         json!({
             "consortium": context.consortium.id(),
             "node": self.node_name(context.me),
@@ -359,6 +364,7 @@ impl Api {
             "final_time_ms": executed.time,
             "log_size": executed.log.size(),
             "voting": ledger.votes,
+            "decisions": decisions,
             "waits_for": ledger.causes().into_iter().map(Cause::name).collect::<Vec<_>>(),
             "stopped": stopped,
         })

@@ -62,7 +62,7 @@ fn status(code: &str, retry: bool) -> StatusCode {
         "S-201" | "W-102" | "W-103" | "N-208" => StatusCode::FORBIDDEN,
         "S-002" | "N-201" => StatusCode::NOT_FOUND,
         // Nobody can take it now: room, nodes, links.
-        "S-004" | "E-104" | "N-142" | "N-143" | "N-144" | "N-145" | "N-147" | "N-211" | "N-303" | "N-410" => {
+        "S-004" | "E-104" | "N-142" | "N-143" | "N-144" | "N-145" | "N-147" | "N-211" | "N-303" | "N-410" | "N-663" => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         "N-401" | "N-309" | "N-411" => StatusCode::BAD_GATEWAY,

@@ -25,7 +25,7 @@ use super::{
     progress::Progress,
     re_geneses::ReGeneses,
 };
-use crate::config::LedgerConfig;
+use crate::{config::LedgerConfig, schedule};
 
 /// Back up the ledger, and restore a node from a backup.
 #[derive(Debug, Subcommand)]
@@ -103,7 +103,17 @@ fn restore_into(archive: &Path, config: &LedgerConfig, named: &ReGeneses) -> Res
     let validators = executed.validators();
     let votes = validators.members.iter().any(|(_, member)| config.keys.named(*member).is_some());
     let needs_votes = votes && validators.quorum() == validators.members.len();
-    Ok(Output::new(&RestoredTo { folder, height, entries, state_root, raft_index, is_place_proven, needs_votes }))
+    let has_decisions = config.data_dir.join(schedule::FILE).exists();
+    Ok(Output::new(&RestoredTo {
+        folder,
+        height,
+        entries,
+        state_root,
+        raft_index,
+        is_place_proven,
+        needs_votes,
+        has_decisions,
+    }))
 }
 
 #[derive(Serialize)]
@@ -117,11 +127,14 @@ struct RestoredTo {
     is_place_proven: bool,
     /// Whether the others are no quorum without this node, so that it can vote again only with the votes that it had.
     needs_votes: bool,
+    /// Whether the node's decision log is there, which is in no archive.
+    has_decisions: bool,
 }
 
 impl fmt::Display for RestoredTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { folder, height, entries, state_root, raft_index, is_place_proven, needs_votes } = self;
+        let Self { folder, height, entries, state_root, raft_index, is_place_proven, needs_votes, has_decisions } =
+            self;
         writeln!(f, "{}: restored up to height {height}, {entries} entries", folder.display())?;
         write!(f, "state root   {state_root}")?;
         if !is_place_proven {
@@ -137,6 +150,13 @@ impl fmt::Display for RestoredTo {
                 "\nwarning: the other nodes are no quorum without this one, so its return cannot become final, and nothing\n\
                  else can. Before the start, copy the file `votes` of the folder that was lost into this one; only if it is\n\
                  whole and the last one that this node wrote."
+            )?;
+        }
+        if !has_decisions {
+            write!(
+                f,
+                "\nnote: the decision log of this node is not here. If it is lost, say so before the start, with\n\
+                 `batchmind scheduler log-lost`."
             )?;
         }
         Ok(())

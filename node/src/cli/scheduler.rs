@@ -1,6 +1,8 @@
 //! `batchmind scheduler`: why sessions were moved, parked or evicted.
 
-use std::fmt;
+mod log_lost;
+
+use std::{fmt, path::PathBuf};
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -8,6 +10,7 @@ use serde_json::Value;
 use wallet::digest::Digest;
 
 use super::{Failure, Output, admin::AdminArguments};
+use crate::config::LedgerConfig;
 
 /// Show what the scheduler decided, and check its log.
 #[derive(Debug, Subcommand)]
@@ -19,6 +22,16 @@ pub(super) enum Command {
         wallet: Option<Digest>,
         #[command(flatten)]
         admin: AdminArguments,
+    },
+    /// Your word that the decision log of a stopped node is lost or damaged: it goes on after what was anchored of it.
+    ///
+    /// The old file is moved aside. Decisions that entries name stay provable where the ledger in the same folder, or other
+    /// nodes, keep them; those after the last anchor are gone. The ledger has to be there: restore it first. The node
+    /// decides again when a block is final that was made after its start.
+    LogLost {
+        /// The node's configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
     },
     /// Let the node read its whole log, check the chain, and decide each case again.
     Verify {
@@ -36,6 +49,10 @@ impl Command {
                     None => "/admin/v1/decisions".to_owned(),
                 };
                 Ok(Output::new(&Explained(admin.open()?.get(&path).await?)))
+            }
+            Self::LogLost { config } => {
+                let config = LedgerConfig::load(&config)?;
+                super::apart(move || log_lost::run(&config)).await
             }
             Self::Verify { admin } => {
                 let verified: Value = admin.open()?.get("/admin/v1/decisions/verify").await?;
@@ -96,7 +113,12 @@ struct Verified(Value);
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = self.0["head"].as_str().unwrap_or_default();
-        write!(f, "verified: {} decisions, {} decided again, head {head}", self.0["decisions"], self.0["replayed"])
+        let count = |name: &str| self.0[name].as_u64().unwrap_or_default();
+        write!(f, "verified: {} decisions, {} decided again, head {head}", count("decisions"), count("replayed"))?;
+        match count("lost") {
+            0 => Ok(()),
+            lost => write!(f, "\nnote: the first {lost} are lost here: the log goes on after the anchor of the last"),
+        }
     }
 }
 

@@ -185,6 +185,12 @@ impl LedgerConfig {
         let next = file.next_key_file.as_deref().map(open).transpose()?;
         Ok(Self { consortium, keys: NodeKeys::new(key, next), data_dir: source.resolve(&file.data_dir) })
     }
+
+    /// Which node it is of: that of the state whose key it has.
+    pub fn own_node(&self, state: &State) -> Option<NodeId> {
+        let mut nodes = state.nodes().filter(|(_, record)| record.standing.takes_part());
+        nodes.find(|(_, record)| self.keys.named(record.node.key).is_some()).map(|(node, _)| node)
+    }
 }
 
 fn read(path: &Path) -> Result<String, ConfigFault> {

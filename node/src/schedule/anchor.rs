@@ -6,36 +6,43 @@ use ledger::event::{DecisionAnchored, Event};
 use scheduler::decision::LogHead;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Shared, lock};
+use super::{Shared, anchored, lock, messages::DECISIONS_MAX};
 
 /// How soon a new decision is anchored. The consortium expects it within ten seconds.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// So many decisions are not left without an anchor, however fast they come: a proof leads over fewer than
+/// [`DECISIONS_MAX`] to one, also where every other anchor is refused.
+const AT_ONCE: u64 = DECISIONS_MAX as u64 / 2;
 
 /// Anchors the log again and again.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut rounds = interval(INTERVAL);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut submitted = LogHead::default();
     loop {
         rounds.tick().await;
         let head = lock(&shared.log).head();
-        let anchored = shared.node.replica.state().state.anchor(shared.node.me).map_or(0, |anchor| anchor.decisions);
-        if head.length > anchored && head != submitted && shared.anchor(head) {
-            submitted = head;
-        }
+        shared.anchor(head, 1);
     }
 }
 
 impl Shared {
-    /// Whether the replica took the anchor; it sends it until it is final.
-    fn anchor(&self, head: LogHead) -> bool {
-        let anchored = Event::DecisionAnchored(DecisionAnchored { decisions: head.length, log_head: head.hash });
-        match self.node.replica.submit(self.node.sign(anchored, None)) {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::warn!(%error, decisions = head.length, "the decision log could not be anchored");
-                false
-            }
+    /// Anchors the log as soon as many decisions have no anchor. Called with each decision.
+    pub(super) fn anchor_many(&self, head: LogHead) {
+        self.anchor(head, AT_ONCE);
+    }
+
+    /// Submits `head` if at least so many decisions have no anchor, and none is on its way. The replica sends it until it is
+    /// final.
+    fn anchor(&self, head: LogHead, new_min: u64) {
+        let mut submitted = lock(&self.submitted);
+        let anchored = anchored(&self.node.replica.state(), self.node.me).length;
+        if head.length.saturating_sub(anchored.max(*submitted)) < new_min {
+            return;
+        }
+        let event = Event::DecisionAnchored(DecisionAnchored { decisions: head.length, log_head: head.hash });
+        match self.node.replica.submit(self.node.sign(event, None)) {
+            Ok(_) => *submitted = head.length,
+            Err(error) => tracing::warn!(%error, decisions = head.length, "the decision log could not be anchored"),
         }
     }
 }

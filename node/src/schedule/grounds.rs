@@ -1,13 +1,17 @@
-//! Why a session moved, kept by every node: an offer names a decision that its node alone has, and that node may stop, be
-//! removed or lose its disk. So each node asks for the decision as soon as an offer names it, and again until it is
-//! anchored, and keeps it beside the chain.
+//! Why a session moved or was evicted, kept by every node: an entry names a decision that its node alone has, and that node
+//! may stop, be removed or lose its disk. So each node asks for the decision as soon as an entry names it, and again until it
+//! is anchored, and keeps it beside the chain: its own, too, which it finds in its log unless that is lost.
 //!
 //! Whoever made a decision cannot make others keep much, wait for long or forget what is not its own: what is kept is
 //! small and stands under its name, few are waited for at a time, and for a day, or longer where too few nodes answer.
 
 mod missing;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use ledger::{
@@ -26,7 +30,7 @@ use wallet::{
 
 use self::missing::{Missing, Unread, Wanted};
 use super::{
-    Shared, blocking,
+    Shared, blocking, lock,
     messages::{DECISIONS_MAX, GROUNDS_BYTES_MAX, GroundsReply, GroundsRequest},
     refusal::Refusal,
 };
@@ -39,6 +43,16 @@ const READ_AGAIN_MAX: u64 = 1_000;
 /// Blocks that are read again at a time, between two looks at all else.
 const AT_ONCE: u64 = 32;
 
+/// How far the decisions are here that entries name: what a bundle needs, and who asks why a batch was evicted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collection {
+    /// Up to there each of them came, or was given up.
+    pub complete_height: BlockHeight,
+    /// How many are waited for, by who made them. Of each node some 256 at most at a time: what it named above these is not
+    /// counted yet.
+    pub missing: BTreeMap<NodeId, u64>,
+}
+
 /// Collects the decisions of others, for as long as the node runs.
 pub(super) async fn collect(shared: Arc<Shared>) {
     let replica = shared.node.replica.clone();
@@ -49,7 +63,7 @@ pub(super) async fn collect(shared: Arc<Shared>) {
 
 /// What came of a question: none if nothing is to be kept.
 type Answered = (Wanted, Result<Collected, Refusal>);
-/// Blocks in which offers of a node are to be found again.
+/// Blocks in which entries of a node are to be found again.
 type Again = Result<(NodeId, Vec<FinalBlock>), Fault>;
 
 struct Collector {
@@ -68,10 +82,11 @@ impl Collector {
         let collected = replica.store().grounds_collected()?;
         let Some(from) = collected.next() else { return Ok(()) };
         let mut blocks = std::pin::pin!(replica.subscribe(from));
-        let missing = Missing::after(collected, shared.node.me);
+        let missing = Missing::after(collected);
         let (asking, reading) = Default::default();
         let mut collector = Self { shared, missing, asking, reading, collected };
         loop {
+            collector.show();
             collector.read_again();
             let due = collector.missing.due();
             tokio::select! {
@@ -86,12 +101,18 @@ impl Collector {
         }
     }
 
+    /// Says how far it is.
+    fn show(&self) {
+        let (complete_height, missing) = (self.missing.complete_to(), self.missing.waited_for());
+        *lock(&self.shared.collection) = Collection { complete_height, missing };
+    }
+
     async fn read(&mut self, block: &FinalBlock) -> Result<(), Fault> {
         self.missing.read(&block.block, Instant::now());
         self.keep(None).await
     }
 
-    /// Begins to read the next blocks again for whose offers there is room now.
+    /// Begins to read the next blocks again for whose entries there is room now.
     fn read_again(&self) {
         let Some(Unread { by, from, to }) = self.missing.unread().filter(|_| self.reading.is_empty()) else { return };
         let store = self.shared.node.replica.store().clone();
@@ -201,26 +222,42 @@ impl Shared {
 
     /// As far as it is in this node's own files.
     pub(super) async fn own_grounds(&self, by: NodeId, decision: Digest) -> Result<Option<Grounds>, Refusal> {
-        let replica = self.node.replica.clone();
-        if let Some(grounds) = blocking(move || replica.store().grounds(by, decision)).await? {
-            return Ok(Some(grounds));
+        match self.kept(by, decision).await? {
+            Some(grounds) => Ok(Some(grounds)),
+            None => Ok(self.logged(by, decision).await?.map(Grounds::from)),
         }
+    }
+
+    /// As it is kept beside the chain.
+    async fn kept(&self, by: NodeId, decision: Digest) -> Result<Option<Grounds>, Fault> {
+        let replica = self.node.replica.clone();
+        blocking(move || replica.store().grounds(by, decision)).await
+    }
+
+    /// As it is in this node's own log.
+    async fn logged(&self, by: NodeId, decision: Digest) -> Result<Option<Told>, Refusal> {
         if by != self.node.me {
             return Ok(None);
         }
         let Some(grounds) = Grounds::of(&self.own_decisions(decision, DECISIONS_MAX).await?) else { return Ok(None) };
-        Ok(Some(self.judge(by, grounds).await?.into()))
+        Ok(Some(self.judge(by, grounds).await?))
     }
 
-    /// Like [`Self::grounds`], for what is kept.
+    /// Like [`Self::grounds`], for what is kept. Also what is in the own log, which may be lost before the ledger is.
     async fn collected(&self, wanted: &Wanted) -> Result<Collected, Refusal> {
         let Wanted { by, decision, wallet, .. } = *wanted;
-        if self.own_grounds(by, decision).await?.is_some() {
+        if self.kept(by, decision).await?.is_some() {
             return Ok(Collected::Found(None));
         }
-        let heard = self.ask_for(by, decision).await?;
-        let is_denied = heard.is_of_half();
-        Ok(match heard.told {
+        let (told, is_denied) = match self.logged(by, decision).await? {
+            Some(told) => (Ok(told), false),
+            None => {
+                let heard = self.ask_for(by, decision).await?;
+                let is_denied = heard.is_of_half();
+                (heard.told, is_denied)
+            }
+        };
+        Ok(match told {
             Ok(Told::Anchored(grounds)) => Collected::Found(Some(grounds).filter(|grounds| is_kept(grounds, wallet))),
             Ok(Told::Alone(_)) | Err(_) => Collected::Missing { is_denied },
         })
@@ -229,7 +266,10 @@ impl Shared {
     /// Asks the node that made it, and all others at once where that does not lead to an anchor.
     async fn ask_for(&self, by: NodeId, decision: Digest) -> Result<Heard, Fault> {
         let others: BTreeSet<NodeId> = self.node.members().peers(self.node.me).iter().map(|peer| peer.node).collect();
-        let of_maker = self.ask_one(by, by, decision).await;
+        let of_maker = match by == self.node.me {
+            true => Err(nonsense(by, "its own log does not have it any more")),
+            false => self.ask_one(by, by, decision).await,
+        };
         let mut heard = Heard {
             answered: of_maker.is_ok().into(),
             peers: others.len(),

@@ -3,66 +3,29 @@
 //! A record is a head of 12 bytes (length, checksum of the decision, checksum of the head's first 8 bytes), then the
 //! encoded decision. A record that the file's end cuts short was being written when the power failed; nothing was done
 //! about its decision, which is carried out only after the sync, so it is cut off. Any other damage stops the node: an
-//! offer or an anchor may name what was there.
+//! offer or an anchor may name what was there. Where that is lost, its operator says so, and the log goes on (see `lost`).
+
+mod fault;
+mod lost;
 
 use std::{
     collections::{BTreeMap, HashMap},
     fs::{File, OpenOptions},
-    io::{self, Read as _},
+    io::Read as _,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
 use scheduler::decision::{Decision, LogHead, Logged, ReplayFailed, replay, verify_chain};
-use wallet::{digest::Digest, grant::WalletAddress};
+use wallet::{codec, digest::Digest, grant::WalletAddress};
+
+pub use self::{
+    fault::LogFault,
+    lost::{GivenUp, give_up},
+};
 
 /// Length, checksum of the decision, checksum of both.
 const HEAD_BYTES: usize = 12;
-
-/// Why the log cannot be read or written. The node does not run with a log that it cannot trust.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LogFault {
-    /// The file cannot be opened, read, written or synced.
-    #[error("{}: {source}", file.display())]
-    Io {
-        /// Which file.
-        file: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// A stored decision is not what was written.
-    #[error("{}: the decision log is damaged at byte {at}: {reason}", file.display())]
-    Damaged {
-        /// Which file.
-        file: PathBuf,
-        /// Where the damaged record begins.
-        at: u64,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The ledger has an anchor that the log does not contain.
-    #[error("{}: the log does not contain decision {decisions} with hash {hash}, which this node anchored", file.display())]
-    AnchorMissing {
-        /// Which file.
-        file: PathBuf,
-        /// The anchored length.
-        decisions: u64,
-        /// The anchored hash.
-        hash: Digest,
-    },
-}
-
-impl LogFault {
-    /// The stable code.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Io { .. } => "N-420",
-            Self::Damaged { .. } => "N-421",
-            Self::AnchorMissing { .. } => "N-422",
-        }
-    }
-}
 
 /// The decision log of this node, open for appending.
 #[derive(Debug)]
@@ -71,7 +34,10 @@ pub struct DecisionFile {
     file: File,
     /// Where the next record goes.
     end: u64,
+    /// The anchored end of a log that was lost, if this one goes on after it.
+    lost: Option<LogHead>,
     head: LogHead,
+    /// From the first that was not lost on.
     records: Vec<Place>,
     by_hash: HashMap<Digest, u64>,
     by_wallet: BTreeMap<WalletAddress, Vec<u64>>,
@@ -89,8 +55,10 @@ struct Place {
 pub struct Verified {
     /// Whether the chain is whole and every decision follows from its inputs.
     pub verified: bool,
-    /// How many decisions there are.
+    /// How many decisions there are, with those that were lost.
     pub decisions: u64,
+    /// How many of them were lost here: the chain begins after the anchor of the last one.
+    pub lost: u64,
     /// Hash of the last one.
     pub head: Digest,
     /// How many of them the rules decide again in the same way.
@@ -113,16 +81,17 @@ impl DecisionFile {
             path: path.to_owned(),
             file,
             end: 0,
+            lost: None,
             head: LogHead::default(),
             records: Vec::new(),
             by_hash: HashMap::new(),
             by_wallet: BTreeMap::new(),
         };
-        while let Some(decision) = log.whole_record(&bytes)? {
-            let at = log.end;
-            let head = verify_chain(std::slice::from_ref(&decision), log.head);
-            log.head = head.map_err(|broken| log.damaged(at, broken.to_string()))?;
-            log.index(&decision, log.head.hash, decision.encode().len());
+        while let Some(encoded) = log.whole_record(&bytes)? {
+            match codec::decode(encoded).ok().filter(|_: &LogHead| log.end == 0) {
+                Some(lost) => (log.lost, log.head, log.end) = (Some(lost), lost, (HEAD_BYTES + encoded.len()) as u64),
+                None => log.take_up(encoded)?,
+            }
         }
         if log.end < bytes.len() as u64 {
             tracing::warn!(bytes = bytes.len() as u64 - log.end, "cut a decision off the log that was never whole");
@@ -171,7 +140,7 @@ impl DecisionFile {
     /// [`LogFault`] if the file cannot be read, or no longer holds what it held.
     pub fn from_hash(&self, hash: &Digest, count_max: usize, bytes_max: usize) -> Result<Vec<Vec<u8>>, LogFault> {
         let Some(&first) = self.by_hash.get(hash) else { return Ok(Vec::new()) };
-        let first = usize::try_from(first).unwrap_or(usize::MAX);
+        let first = self.position(first).unwrap_or(usize::MAX);
         let mut budget = bytes_max;
         let fits = |place: &&Place| {
             let fits = budget >= place.bytes as usize;
@@ -188,7 +157,7 @@ impl DecisionFile {
     pub fn decisions(&self, wallet: Option<WalletAddress>, count_max: usize) -> Result<Vec<Logged>, LogFault> {
         let seqs: Vec<u64> = match wallet {
             Some(wallet) => self.by_wallet.get(&wallet).cloned().unwrap_or_default(),
-            None => (0..self.head.length).collect(),
+            None => (self.begin().length..self.head.length).collect(),
         };
         self.logged(&seqs[seqs.len().saturating_sub(count_max)..])
     }
@@ -210,14 +179,14 @@ impl DecisionFile {
                 let first = all.partition_point(|seq| *seq < from);
                 all[first..].iter().copied().take(count_max).collect()
             }
-            None => (from..self.head.length).take(count_max).collect(),
+            None => (from.max(self.begin().length)..self.head.length).take(count_max).collect(),
         };
         self.logged(&seqs)
     }
 
     fn logged(&self, seqs: &[u64]) -> Result<Vec<Logged>, LogFault> {
         seqs.iter()
-            .filter_map(|seq| self.records.get(usize::try_from(*seq).ok()?))
+            .filter_map(|seq| self.records.get(self.position(*seq)?))
             .map(|place| {
                 let decision = Decision::decode(&self.read(*place)?);
                 let decision = decision.map_err(|error| self.damaged(place.at, error.to_string()))?;
@@ -226,13 +195,24 @@ impl DecisionFile {
             .collect()
     }
 
+    /// What the first decision here follows.
+    fn begin(&self) -> LogHead {
+        self.lost.unwrap_or_default()
+    }
+
+    /// Where the place of a decision stands in `records`; none of one that was lost.
+    fn position(&self, seq: u64) -> Option<usize> {
+        usize::try_from(seq.checked_sub(self.begin().length)?).ok()
+    }
+
     /// Whether the log had this end once. The empty log is the beginning of each.
     ///
     /// # Errors
     /// [`LogFault::AnchorMissing`] if it did not: decisions that are on the ledger are gone or were rewritten.
     pub fn check_anchor(&self, anchor: LogHead) -> Result<(), LogFault> {
         let held = self.by_hash.get(&anchor.hash).is_some_and(|seq| seq + 1 == anchor.length);
-        if held || anchor == LogHead::default() {
+        let is_before = anchor.length < self.begin().length;
+        if held || is_before || anchor == self.begin() || self.is_to_begin() {
             return Ok(());
         }
         Err(LogFault::AnchorMissing { file: self.path.clone(), decisions: anchor.length, hash: anchor.hash })
@@ -245,7 +225,7 @@ impl DecisionFile {
     pub fn verify(&self) -> Result<Verified, LogFault> {
         let decisions = self.decisions(None, usize::MAX)?;
         let plain: Vec<Decision> = decisions.into_iter().map(|logged| logged.decision).collect();
-        let chain = verify_chain(&plain, LogHead::default());
+        let chain = verify_chain(&plain, self.begin());
         let failures: Vec<(u64, ReplayFailed)> =
             plain.iter().filter_map(|decision| Some((decision.seq, replay(decision).err()?))).collect();
         let failure = match (&chain, failures.first()) {
@@ -257,6 +237,7 @@ impl DecisionFile {
         Ok(Verified {
             verified: failure.is_none(),
             decisions: self.head.length,
+            lost: self.begin().length,
             head: self.head.hash,
             replayed: plain.len() as u64 - failures.len() as u64,
             failure,
@@ -264,7 +245,7 @@ impl DecisionFile {
     }
 
     /// The next record of `bytes` if it is there in full; none at the end or at a record that the end cuts short.
-    fn whole_record(&self, bytes: &[u8]) -> Result<Option<Decision>, LogFault> {
+    fn whole_record<'a>(&self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, LogFault> {
         let rest = usize::try_from(self.end).ok().and_then(|end| bytes.get(end..)).unwrap_or_default();
         let Some((head, rest)) = rest.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
         let [length, sum, head_sum] = words(head);
@@ -275,7 +256,16 @@ impl DecisionFile {
         if crc32c::crc32c(encoded) != sum {
             return Err(self.damaged(self.end, "its checksum does not match".into()));
         }
-        Decision::decode(encoded).map(Some).map_err(|error| self.damaged(self.end, error.to_string()))
+        Ok(Some(encoded))
+    }
+
+    /// Takes the next decision of the file into the log.
+    fn take_up(&mut self, encoded: &[u8]) -> Result<(), LogFault> {
+        let decision = Decision::decode(encoded).map_err(|error| self.damaged(self.end, error.to_string()))?;
+        let head = verify_chain(std::slice::from_ref(&decision), self.head);
+        self.head = head.map_err(|broken| self.damaged(self.end, broken.to_string()))?;
+        self.index(&decision, self.head.hash, encoded.len());
+        Ok(())
     }
 
     /// Takes the record at the end into the indexes.

@@ -4,8 +4,7 @@ use ledger::bundle::Grounds;
 use serde::{Deserialize, Serialize};
 use wallet::{digest::Digest, units::NodeId};
 
-/// A decision leads over fewer others than this to the end of a log. Logs are anchored so often that a proof needs far
-/// fewer.
+/// A decision leads over fewer others than this to the end of a log. A node anchors twice as often.
 pub const DECISIONS_MAX: u32 = 512;
 
 /// The most bytes of a decision of another node that is kept, with what leads to its anchor.

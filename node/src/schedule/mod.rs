@@ -25,6 +25,7 @@ use std::{
 
 use ledger::{
     bundle::Grounds,
+    execute::Executed,
     shell::clock::{Clock as _, SystemClock},
 };
 use scheduler::{
@@ -39,19 +40,24 @@ use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
-use wallet::{digest::Digest, grant::WalletAddress, units::NodeId};
+use wallet::{
+    digest::Digest,
+    grant::WalletAddress,
+    units::{NodeId, Timestamp},
+};
 
 use crate::{
     routing::Routing,
     session::{Sessions, command::CommandReply, context::NodeContext},
 };
+pub use grounds::Collection;
 use log::{DecisionFile, LogFault, Verified};
 use messages::{DECISIONS_MAX, GroundsReply, GroundsRequest};
 use refusal::Refusal;
 use view::View;
 
 /// The log's file in the node's folder.
-const FILE: &str = "decisions";
+pub(crate) const FILE: &str = "decisions";
 
 /// Bytes of decisions that are read for one answer at most.
 const DECISION_BYTES_MAX: usize = 2 << 20;
@@ -83,10 +89,15 @@ struct Shared {
     node: Arc<NodeContext>,
     sessions: Sessions,
     routing: Routing,
+    thresholds: Thresholds,
+    started: Timestamp,
     /// Held from the look at the sessions until the decision is stored, so that nobody decides on what has changed, and
     /// the log on the disk has the scheduler's order.
     scheduler: tokio::sync::Mutex<Scheduler>,
     log: Arc<Mutex<DecisionFile>>,
+    /// Length of the log when an anchor was submitted last.
+    submitted: Mutex<u64>,
+    collection: Mutex<Collection>,
     /// What is being done with each session, from the decision on.
     busy: Mutex<BTreeMap<WalletAddress, Busy>>,
     fault: watch::Sender<Option<String>>,
@@ -109,16 +120,18 @@ impl Schedule {
         let Parts { sessions, routing, data_dir, tick, thresholds } = parts;
         let node = sessions.context().clone();
         let log = blocking(move || DecisionFile::open(&data_dir.join(FILE))).await?;
-        let anchor = node.replica.state().state.anchor(node.me);
-        let anchored = anchor.map(|anchor| LogHead { length: anchor.decisions, hash: anchor.log_head });
-        log.check_anchor(anchored.unwrap_or_default())?;
+        log.check_anchor(anchored(&node.replica.state(), node.me))?;
         node.decisions.send_replace(log.head());
         let shared = Arc::new(Shared {
             node,
             sessions,
             routing,
-            scheduler: tokio::sync::Mutex::new(Scheduler::new(thresholds, log.head())),
+            scheduler: tokio::sync::Mutex::new(Scheduler::new(thresholds.clone(), log.head())),
+            thresholds,
+            started: SystemClock.now(),
             log: Arc::new(Mutex::new(log)),
+            submitted: Mutex::default(),
+            collection: Mutex::default(),
             busy: Mutex::default(),
             fault: watch::Sender::new(None),
         });
@@ -152,6 +165,11 @@ impl Schedule {
     /// [`Refusal`] if nobody hands it out now.
     pub async fn grounds(&self, by: NodeId, decision: Digest) -> Result<Grounds, Refusal> {
         self.shared.grounds(by, decision).await
+    }
+
+    /// How far the decisions are here that entries name.
+    pub fn collection(&self) -> Collection {
+        lock(&self.shared.collection).clone()
     }
 
     /// The last decisions on a wallet, or on all, oldest first.
@@ -211,6 +229,9 @@ impl Shared {
     async fn tick(self: &Arc<Self>) -> Result<(), LogFault> {
         // Looked at under the lock: between look and decision nobody else decides.
         let mut scheduler = self.scheduler.lock().await;
+        if !self.settle(&mut scheduler).await? {
+            return Ok(());
+        }
         let view = View::take(self).await;
         let mut decided = Vec::new();
         scheduler.step(SystemClock.now(), &view.snapshot(), &mut decided);
@@ -231,12 +252,12 @@ impl Shared {
         }
         let logged = {
             let mut scheduler = self.scheduler.lock().await;
+            if !self.settle(&mut scheduler).await.inspect_err(|fault| self.fail(fault))? {
+                return Err(Refusal::LogToBegin);
+            }
             let view = View::take(self).await;
             let logged = scheduler.command(SystemClock.now(), &view.snapshot(), wallet, action)?;
-            if let Err(fault) = self.store(&logged).await {
-                self.fail(&fault);
-                return Err(fault.into());
-            }
+            self.store(&logged).await.inspect_err(|fault| self.fail(fault))?;
             self.begin(&logged, view.blocks(&wallet));
             logged
         };
@@ -244,6 +265,24 @@ impl Shared {
         let shared = self.clone();
         let acting = tokio::spawn(async move { shared.act(&logged).await });
         acting.await.unwrap_or(Err(Refusal::Interrupted))
+    }
+
+    /// Holds the log against what this node anchored, which it may learn only now: its folder may be an older copy. False as
+    /// long as the log is to begin after a lost one and no block is final here that was made after this start: anchors that
+    /// were on their way before may still come.
+    async fn settle(&self, scheduler: &mut Scheduler) -> Result<bool, LogFault> {
+        let tip = self.node.replica.state();
+        let (anchor, is_told) = (anchored(&tip, self.node.me), tip.time >= self.started);
+        let settled = self.with_log(move |log| {
+            log.settle(anchor)?;
+            Ok::<_, LogFault>((log.head(), is_told || !log.is_to_begin()))
+        });
+        let (head, may_decide) = settled.await?;
+        if head != scheduler.log_head() {
+            *scheduler = Scheduler::new(self.thresholds.clone(), head);
+            self.node.decisions.send_replace(head);
+        }
+        Ok(may_decide)
     }
 
     /// Decoding begins before the creation is final, deciding does not: a command that comes in between waits.
@@ -259,6 +298,7 @@ impl Shared {
         let logged = logged.clone();
         let head = self.with_log(move |log| log.append(&logged).map(|()| log.head())).await?;
         self.node.decisions.send_replace(head);
+        self.anchor_many(head);
         Ok(())
     }
 
@@ -282,6 +322,12 @@ impl Shared {
         tracing::error!(%fault, code = fault.code(), "the decision log failed: this node decides nothing more");
         self.fault.send_replace(Some(fault.to_string()));
     }
+}
+
+/// The end of `node`'s log that is anchored.
+pub(crate) fn anchored(executed: &Executed, node: NodeId) -> LogHead {
+    let anchor = executed.state.anchor(node);
+    anchor.map(|anchor| LogHead { length: anchor.decisions, hash: anchor.log_head }).unwrap_or_default()
 }
 
 /// Disk work, off the runtime's own threads.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use ledger::event::{BatchEvicted, Event};
+use ledger::event::{BatchEvicted, DecisionAnchored, Event};
 use scheduler::{action::Action, rules::RuleId, thresholds::Thresholds};
 use wallet::units::{BlockHeight, NodeId, TokenCount};
 
-use super::lock;
+use super::{lock, samples};
 use crate::{
     node::{RunningNode, Seams},
     session::{Session, command::SessionCommand, context::Patience, view::SessionMode},
@@ -100,6 +100,34 @@ async fn a_session_that_nobody_reads_is_parked_on_a_full_engine_and_goes_on_when
     assert_eq!(chosen, [(RuleId::R9, Action::Suspend), (RuleId::R9, Action::Promote)]);
     let checked = node.schedule().verify().await.expect("the log can be read");
     assert_eq!((checked.verified, checked.replayed), (true, 2), "{checked:?}");
+}
+
+/// A proof leads over fewer than 512 decisions to an anchor, and a tick may decide on each of a thousand sessions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_fast_decisions_come_no_more_than_256_stand_between_two_anchors() {
+    const DECISIONS: u64 = 600;
+    let testbed = Testbed::start(&["eu"]).await;
+    let shared = &testbed.node(0).schedule().shared;
+    {
+        let mut scheduler = shared.scheduler.lock().await;
+        for number in 0..DECISIONS {
+            let logged = samples::command(&mut scheduler, number as u32);
+            shared.store(&logged).await.expect("decisions can be stored");
+        }
+    }
+    let mut anchors = vec![0];
+    let mut blocks = Box::pin(shared.node.replica.subscribe(BlockHeight::new(1)));
+    let all = async {
+        while anchors.last() < Some(&DECISIONS) {
+            let block = blocks.next().await.expect("the replica runs").expect("the block can be read").block;
+            anchors.extend(block.entries.iter().filter_map(|entry| match entry.body.event {
+                Event::DecisionAnchored(DecisionAnchored { decisions, .. }) => Some(decisions),
+                _ => None,
+            }));
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("the last one is anchored");
+    assert!(anchors.windows(2).all(|pair| pair[1] - pair[0] <= 256), "{anchors:?}");
 }
 
 /// One tick; what it decided is done when this returns.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     consortium::{PATIENCE, Running, ask, assert_gapless, assert_no_evidence, control, say, until, until_height},
-    moves::migrate,
+    moves::{migrate, proven, second},
     program::{failed, succeeded},
 };
 
@@ -89,6 +89,99 @@ async fn a_session_that_came_after_the_backup_is_not_lost_with_the_ledger() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_whole_disk_is_lost_decides_again_after_what_it_anchored() {
+    let mut cluster = Running::start("warn,node=info").await;
+    // Of two decisions the archive knows one.
+    let (_, first) = moved_from_the_lost(&cluster, "first.bundle").await;
+    let archive =
+        backup_from(&cluster, "us-1", cluster.auditor("us-1").final_height().await.expect("it answers")).await;
+    let (moved, second_move) = moved_from_the_lost(&cluster, "second.bundle").await;
+    cluster.kill(LOST).await.expect("it ran");
+    fs::remove_dir_all(cluster.folder().join(LOST)).expect("the node is dead");
+
+    let config = cluster.folder().join(format!("{LOST}.toml"));
+    let (run, log_lost) =
+        (["node", "run", "--config", text(&config)], ["scheduler", "log-lost", "--config", text(&config)]);
+    assert_eq!(failed(&log_lost), "N-665", "there is no ledger to go on from");
+    let restored = succeeded(&["ledger", "restore", text(&archive), "--config", text(&config)]);
+    assert_eq!(restored["has_decisions"], false);
+    assert_eq!(failed(&run), "N-422", "nothing is forgotten without a word of the operator");
+    let given_up = succeeded(&log_lost);
+    assert_eq!((&given_up["after"]["length"], &given_up["kept"]), (&1.into(), &Value::Null), "{given_up}");
+    decides_again(&mut cluster, "third.bundle", 2).await;
+
+    cluster.kill(LOST).await.expect("it ran");
+    assert_eq!(failed(&log_lost), "N-664", "nothing is lost");
+
+    // Nor does damage keep it from going on.
+    let log = cluster.folder().join(LOST).join("decisions");
+    let mut bytes = fs::read(&log).expect("our own file");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&log, &bytes).expect("our own file");
+    assert_eq!(failed(&run), "N-421");
+    let given_up = succeeded(&log_lost);
+    let kept = given_up["kept"].as_str().expect("the old file");
+    assert_eq!((&given_up["after"]["length"], fs::read(kept).expect("it is kept")), (&3.into(), bytes));
+    decides_again(&mut cluster, "fourth.bundle", 3).await;
+    // What it decided before, it has from the others by now, and needs them no more.
+    until_all_decisions(&cluster, LOST).await;
+    for other in ["eu-1", "eu-3", "us-1"] {
+        cluster.kill(other).await.expect("it ran");
+    }
+    let own = proven(&cluster, LOST, &moved, "own.bundle").await;
+    for bundle in [first, second_move, own] {
+        assert_eq!(second(&bundle, cluster.consortium(), &[]), None, "what was proven stays so");
+    }
+}
+
+/// Moves a session from the node that will be lost, and waits for the proof. Its wallet and the file of the bundle.
+async fn moved_from_the_lost(cluster: &Cluster, bundle: &str) -> (String, String) {
+    let stream = cluster.tenant("eu-1").ask(&ask("Where am I from?", TOKENS, 7, PACE_MS)).await.expect("a session");
+    let (holder, wallet) = (stream.served_by.clone(), stream.wallet.clone());
+    if holder != LOST {
+        assert_eq!(migrate(cluster, &holder, &wallet, LOST).await["completed"], true);
+    }
+    assert_eq!(migrate(cluster, LOST, &wallet, "eu-3").await["completed"], true);
+    let file = proven(cluster, "us-1", &wallet, bundle).await;
+    assert_eq!(succeeded(&["audit", "verify", &file, "--genesis", cluster.consortium()])["verified"], true);
+    cluster.admin("eu-3").expect("its socket").close(&wallet).await.expect("nobody needs it any more");
+    until_all_decisions(cluster, "us-1").await;
+    (wallet, file)
+}
+
+/// Waits until a node keeps all decisions that are named so far.
+async fn until_all_decisions(cluster: &Cluster, node: &str) {
+    let auditor = cluster.auditor(node);
+    let height = auditor.final_height().await.expect("the node answers");
+    until("it has all decisions", async || {
+        let status = auditor.get("status").await.expect("the node answers");
+        status["decisions"]["complete_height"].as_u64() >= Some(height)
+    })
+    .await;
+}
+
+/// The node runs again with a log that lost so many decisions, and both verifiers take the bundle of its next move.
+async fn decides_again(cluster: &mut Cluster, bundle: &str, lost: u64) {
+    cluster.restart(LOST).await.expect("it starts");
+    until("it votes again", async || {
+        say(cluster, "eu-1", "Is everybody back?").await;
+        status(cluster).await["voting"] == true
+    })
+    .await;
+    let (_, file) = moved_from_the_lost(cluster, bundle).await;
+    assert_eq!(second(&file, cluster.consortium(), &[]), None, "in Python");
+    // It knows of its anchor, too.
+    until_height(cluster, LOST, cluster.auditor("us-1").final_height().await.expect("it answers")).await;
+    let folder = cluster.folder().join(LOST);
+    let verified = succeeded(&["scheduler", "verify", "--data-dir", text(&folder)]);
+    assert_eq!(
+        (&verified["verified"], &verified["lost"], &verified["decisions"]),
+        (&true.into(), &lost.into(), &(lost + 1).into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_never_overwrites_a_file_and_a_damaged_one_is_not_believed() {
     let cluster = Running::start("warn,node=info").await;
     let archive = backup(&cluster, "us-1");
@@ -102,6 +195,22 @@ async fn a_backup_never_overwrites_a_file_and_a_damaged_one_is_not_believed() {
 
 async fn status(cluster: &Cluster) -> Value {
     cluster.auditor(LOST).get("status").await.expect("the node answers")
+}
+
+/// The archive of a running node once it comes as far as `height`: its end may be below the last final block.
+async fn backup_from(cluster: &Cluster, node: &str, height: u64) -> PathBuf {
+    let archive = cluster.folder().join(format!("{node}.archive"));
+    until("the archive comes so far", async || {
+        say(cluster, node, "What else?").await;
+        let made = succeeded(&backup_arguments(cluster, node, &archive, &auditor_key(cluster)));
+        let reaches = made["height"].as_u64() >= Some(height);
+        if !reaches {
+            fs::remove_file(&archive).expect("our own file");
+        }
+        reaches
+    })
+    .await;
+    archive
 }
 
 /// The archive of a running node, in a file of its own.

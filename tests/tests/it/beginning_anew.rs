@@ -1,10 +1,6 @@
 //! Two of four operators are lost for good. The others go on by a re-genesis, from the command line.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::fs;
 
 use node::demo::{
     cluster::Cluster,
@@ -17,7 +13,7 @@ use crate::{
     deciding::{consent, decide_by, key, text},
     growing::until_heard,
     joining::setup,
-    moves::migrate,
+    moves::{migrate, proven, second},
     program::{failed, run, succeeded},
 };
 
@@ -42,7 +38,7 @@ async fn two_of_four_operators_go_on_and_whoever_reads_the_ledger_is_told_so() {
         migrate(&cluster, &stream.served_by.clone(), &wallet, "eu-1").await;
     }
     assert_eq!(migrate(&cluster, "eu-1", &wallet, "eu-2").await["completed"], true);
-    let before = proven(&cluster, &wallet, "before.bundle").await;
+    let before = proven(&cluster, "eu-1", &wallet, "before.bundle").await;
     stream.read_until(stream.seen.len() + 5).await.expect("tokens of the new holder");
 
     for node in LOST {
@@ -71,7 +67,7 @@ async fn two_of_four_operators_go_on_and_whoever_reads_the_ledger_is_told_so() {
     read.expect("it goes on").expect("it goes to its end");
 
     // What happened since is proven to who was told, and to nobody else, by both verifiers.
-    let since = proven(&cluster, &wallet, "since.bundle").await;
+    let since = proven(&cluster, "eu-1", &wallet, "since.bundle").await;
     let (genesis, told) = (cluster.consortium(), ["--re-genesis", &named]);
     let report = succeeded(&verify(&since, genesis, &told));
     assert_eq!((&report["lineage"], &report["re_geneses"][0]["digest"]), (&2.into(), &named.as_str().into()));
@@ -149,13 +145,17 @@ async fn begun_anew(cluster: &mut Cluster) -> String {
         words.into_iter().map(str::to_owned).collect()
     };
     assert_eq!(words(&apply("eu-1", &[&signed[0]])), "N-177", "one signature is missing");
-    // The disk of one of them is replaced. Of what it held only the vote record is left.
-    let (ledger, before) = (cluster.folder().join("eu-2/ledger"), cluster.folder().join("eu-2/ledger.before"));
-    fs::rename(&ledger, &before).expect("the node is stopped");
+    // The disk of one of them is replaced. Of what it held only the vote record and the sessions are left.
+    let (folder, before) = (cluster.folder().join("eu-2"), cluster.folder().join("eu-2.before"));
+    fs::rename(&folder, &before).expect("the node is stopped");
     assert_eq!(words(&apply("eu-2", &[&signed[0], &signed[1]])), "N-180", "there is no ledger");
     succeeded(&["ledger", "restore", &archive, "--config", &config("eu-2")]);
     assert_eq!(words(&apply("eu-2", &[&signed[0], &signed[1]])), "N-184", "there is no vote record");
-    fs::copy(before.join("votes"), ledger.join("votes")).expect("our own folders");
+    fs::copy(before.join("ledger/votes"), folder.join("ledger/votes")).expect("our own folders");
+    fs::rename(before.join("sessions"), folder.join("sessions")).expect("our own folders");
+    // The log of its decisions was empty. Nobody who replaces a disk has to know that.
+    let given_up = succeeded(&["scheduler", "log-lost", "--config", &config("eu-2")]);
+    assert_eq!(given_up["after"]["length"], 0, "{given_up}");
     for node in STAY {
         let command = apply(node, &[&signed[0], &signed[1]]);
         let applied = succeeded(&command.iter().map(String::as_str).collect::<Vec<_>>());
@@ -203,36 +203,6 @@ async fn height(cluster: &Cluster, node: &str) -> Option<u64> {
     cluster.auditor(node).get("status").await.ok()?["final_height"].as_u64()
 }
 
-/// The file of the last move's bundle.
-async fn proven(cluster: &Cluster, wallet: &str, name: &str) -> String {
-    let auditor = cluster.auditor("eu-1");
-    let mut bundle = Vec::new();
-    until("the move is proven", async || match auditor.bundle(wallet).await {
-        Ok(proof) => {
-            bundle = proof;
-            true
-        }
-        Err(_) => false,
-    })
-    .await;
-    let file = cluster.folder().join(name);
-    fs::write(&file, bundle).expect("our own folder");
-    text(&file)
-}
-
 fn verify<'a>(file: &'a str, genesis: &'a str, told: &[&'a str]) -> Vec<&'a str> {
     [&["audit", "verify", file, "--genesis", genesis], told].concat()
-}
-
-/// The check at which the verifier in Python refuses a bundle; none if it takes it.
-fn second(file: &str, genesis: &str, named: &[&str]) -> Option<String> {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("auditor/verify_bundle.py");
-    let mut python = Command::new("python3");
-    let output = python.arg("-B").arg(program).args([file, "--genesis", genesis]).args(named).stdin(Stdio::null());
-    let output = output.output().expect("python3 is installed: scripts/setup does it");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    match output.status.success() {
-        true => None,
-        false => said.split_whitespace().skip_while(|word| *word != "check").nth(1).map(str::to_owned),
-    }
 }

@@ -1,11 +1,19 @@
 //! A live session moves from node to node while its client reads, and the client cannot tell.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use node::demo::cluster::Cluster;
 use serde_json::Value;
 
-use crate::consortium::{EU, PATIENCE, Running, ask, assert_gapless, control};
+use crate::{
+    consortium::{EU, PATIENCE, Running, ask, assert_gapless, control, until},
+    deciding::text,
+};
 
 /// Moves of the one session.
 const MOVES: usize = 6;
@@ -57,4 +65,34 @@ pub async fn migrate(cluster: &Cluster, holder: &str, wallet: &str, to: &str) ->
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("{holder} does not move it to {to}: {refusals:?}")
+}
+
+/// The file of the bundle of a wallet's last move, from the node `at`.
+pub async fn proven(cluster: &Cluster, at: &str, wallet: &str, name: &str) -> String {
+    let auditor = cluster.auditor(at);
+    let mut bundle = Vec::new();
+    until("the move is proven", async || match auditor.bundle(wallet).await {
+        Ok(proof) => {
+            bundle = proof;
+            true
+        }
+        Err(_) => false,
+    })
+    .await;
+    let file = cluster.folder().join(name);
+    fs::write(&file, bundle).expect("our own folder");
+    text(&file)
+}
+
+/// The check at which the verifier in Python refuses a bundle; none if it takes it.
+pub fn second(file: &str, genesis: &str, named: &[&str]) -> Option<String> {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("auditor/verify_bundle.py");
+    let mut python = Command::new("python3");
+    let output = python.arg("-B").arg(program).args([file, "--genesis", genesis]).args(named).stdin(Stdio::null());
+    let output = output.output().expect("python3 is installed: scripts/setup does it");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    match output.status.success() {
+        true => None,
+        false => said.split_whitespace().skip_while(|word| *word != "check").nth(1).map(str::to_owned),
+    }
 }

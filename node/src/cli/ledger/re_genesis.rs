@@ -27,7 +27,7 @@ use ledger::{
 use serde::Serialize;
 use wallet::{
     digest::Digest,
-    units::{BlockHeight, NodeId, Timestamp},
+    units::{BlockHeight, Timestamp},
 };
 
 use self::shown::{Shown, operators};
@@ -135,7 +135,7 @@ fn member(text: &str) -> Result<Member, String> {
 fn drafted(config: &LedgerConfig, lost: Vec<Member>, reason: String, out: &Path) -> Result<Output, Failure> {
     let folder = stopped::folder(config)?;
     let executed = tip(&folder, config)?;
-    let author = own_node(&executed, config).and_then(|node| {
+    let author = config.own_node(&executed.state).and_then(|node| {
         let key = executed.state.node(node)?.node.key;
         Some(Signer { node, key: config.keys.named(key)?.clone() })
     });
@@ -191,9 +191,9 @@ fn applied(files: &[PathBuf], config: &LedgerConfig, named: Digest, record: Reco
     }
     let folder = stopped::folder(config)?;
     let told = (named, record, now());
-    let executed = apply(&folder, &config.consortium, |executed| own_node(executed, config), &all, told);
+    let executed = apply(&folder, &config.consortium, |executed| config.own_node(&executed.state), &all, told);
     let executed = executed.map_err(|fault| refused(fault, &folder))?;
-    let votes = own_node(&executed, config).is_some_and(|node| executed.validators().key(node).is_some());
+    let votes = config.own_node(&executed.state).is_some_and(|node| executed.validators().key(node).is_some());
     let (re_genesis, lineage, height) = (named, executed.state.lineage(), executed.height);
     Ok(Output::new(&Applied { folder, re_genesis, lineage, height, votes }))
 }
@@ -210,12 +210,6 @@ fn tip(folder: &Path, config: &LedgerConfig) -> Result<Executed, Failure> {
     }
     let opened = FinalStore::open(folder.join("final"), &config.consortium);
     opened.map(|(_, tip)| tip.executed).map_err(|fault| refused(fault.into(), folder))
-}
-
-/// Which node the configuration is of: that whose key it has.
-fn own_node(executed: &Executed, config: &LedgerConfig) -> Option<NodeId> {
-    let mut nodes = executed.state.nodes().filter(|(_, record)| record.standing.takes_part());
-    nodes.find(|(_, record)| config.keys.named(record.node.key).is_some()).map(|(node, _)| node)
 }
 
 /// Why a stopped node's ledger does not begin anew.

@@ -1,6 +1,6 @@
 //! Which decisions are still to be asked for, by who made them, and up to which height none is missing.
 //!
-//! Of each node only a few are waited for at a time. Where it names more, its offers are read again from there once there
+//! Of each node only a few are waited for at a time. Where it names more, its entries are read again from there once there
 //! is room, in turn with the others': so nothing is forgotten, the past of a node that joined is taken as fast as it is
 //! answered, and who names what nobody hands out does not delay what others made. It does hold the height up to which none
 //! is missing, which is one for all: after a restart the blocks above are read again, and what was given up there is asked
@@ -20,17 +20,17 @@ use wallet::{
     units::{BlockHeight, NodeId, Timestamp},
 };
 
-/// When a decision is asked for after an offer named it: it is anchored by then. Doubles up to [`AGAIN_AFTER_MAX`].
+/// When a decision is asked for after an entry named it: it is anchored by then. Doubles up to [`AGAIN_AFTER_MAX`].
 const AGAIN_AFTER_MIN: Duration = Duration::from_secs(4);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(300);
-/// How long after the offer a decision is asked for, by the times of blocks, in ms; and how often at least half of the other
+/// How long after that entry a decision is asked for, by the times of blocks, in ms; and how often at least half of the other
 /// nodes answered without it, which counts for what a node reads that was away for longer.
 const ASKED_FOR_MS: u64 = 24 * 60 * 60 * 1000;
 const DENIALS_MIN: u32 = 8;
-/// While so many decisions of one node are waited for, no further block is searched for its offers.
+/// While so many decisions of one node are waited for, no further block is searched for what it named.
 const WANTED_MAX: usize = 256;
 
-/// A decision that an offer names.
+/// A decision that an entry names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) by: NodeId,
@@ -44,7 +44,7 @@ pub(super) struct Wanted {
     due: Instant,
 }
 
-/// Blocks that are to be read again for the offers of one node.
+/// Blocks that are to be read again for the entries of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unread {
     pub(super) by: NodeId,
@@ -52,9 +52,8 @@ pub(super) struct Unread {
     pub(super) to: BlockHeight,
 }
 
-/// What is missing of the decisions of all others.
+/// What is missing of the decisions of all nodes.
 pub(super) struct Missing {
-    me: NodeId,
     of: BTreeMap<NodeId, OfOne>,
     read: BlockHeight,
     /// For whose offers blocks were read again last: the next turn is another's.
@@ -67,7 +66,7 @@ struct OfOne {
     waiting: Vec<Wanted>,
     /// At most one is asked for at a time: a silent node holds up nobody else's.
     asked: Option<Wanted>,
-    /// There was no room for its offers from this height on.
+    /// There was no room for what it named from this height on.
     unread: Option<BlockHeight>,
 }
 
@@ -78,20 +77,19 @@ impl OfOne {
 }
 
 impl Missing {
-    /// Nothing is missing up to `read` of what others than `me` decided.
-    pub(super) fn after(read: BlockHeight, me: NodeId) -> Self {
-        Self { me, of: BTreeMap::new(), read, turn: me }
+    /// Nothing is missing up to `read`.
+    pub(super) fn after(read: BlockHeight) -> Self {
+        Self { of: BTreeMap::new(), read, turn: NodeId::ZERO }
     }
 
     /// Takes up what the next block names.
     pub(super) fn read(&mut self, block: &Block, now: Instant) {
         let height = block.header.height;
-        let mut named: BTreeMap<NodeId, Vec<Wanted>> = BTreeMap::new();
-        // Its own log is this node's to keep.
-        for wanted in offers(block, now).filter(|wanted| wanted.by != self.me) {
-            named.entry(wanted.by).or_default().push(wanted);
+        let mut all: BTreeMap<NodeId, Vec<Wanted>> = BTreeMap::new();
+        for wanted in named(block, now) {
+            all.entry(wanted.by).or_default().push(wanted);
         }
-        for (by, wanted) in named {
+        for (by, wanted) in all {
             let of = self.of.entry(by).or_default();
             if of.unread.is_some() || of.wanted().count() >= WANTED_MAX {
                 of.unread.get_or_insert(height);
@@ -118,7 +116,7 @@ impl Missing {
         if of.unread != Some(block.header.height) {
             return false;
         }
-        of.waiting.extend(offers(block, now).filter(|wanted| wanted.by == by));
+        of.waiting.extend(named(block, now).filter(|wanted| wanted.by == by));
         of.unread = block.header.height.next().filter(|next| *next <= self.read);
         of.unread.is_some() && of.wanted().count() < WANTED_MAX
     }
@@ -162,6 +160,11 @@ impl Missing {
         of.waiting.push(wanted);
     }
 
+    /// How many are waited for, by who made them; of those who named none since the start nothing is said.
+    pub(super) fn waited_for(&self) -> BTreeMap<NodeId, u64> {
+        self.of.iter().map(|(by, of)| (*by, of.wanted().count() as u64)).collect()
+    }
+
     /// Up to there nothing is missing.
     pub(super) fn complete_to(&self) -> BlockHeight {
         let wanted = self.of.values().flat_map(OfOne::wanted).map(|wanted| wanted.height);
@@ -170,13 +173,16 @@ impl Missing {
     }
 }
 
-/// The decisions that a block's offers name.
-fn offers(block: &Block, now: Instant) -> impl Iterator<Item = Wanted> {
+/// The decisions that a block's offers and evictions name.
+fn named(block: &Block, now: Instant) -> impl Iterator<Item = Wanted> {
     let header = &block.header;
     block.entries.iter().filter_map(move |entry| {
-        let Event::MigrationOffered(offer) = &entry.body.event else { return None };
+        let (decision, wallet) = match &entry.body.event {
+            Event::MigrationOffered(offer) => (offer.decision, offer.wallet),
+            Event::BatchEvicted(evicted) => (evicted.decision, evicted.wallet),
+            _ => return None,
+        };
         let (by, due) = (entry.body.author, now + AGAIN_AFTER_MIN);
-        let (decision, wallet) = (offer.decision, offer.wallet);
         Some(Wanted { by, decision, wallet, height: header.height, time: header.time, tries: 0, denials: 0, due })
     })
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::schedule::samples;
 
 /// Decisions as an operator's commands make them, and the log that holds them.
-fn logged(path: &Path, count: u32) -> (DecisionFile, Vec<Logged>) {
+pub(super) fn logged(path: &Path, count: u32) -> (DecisionFile, Vec<Logged>) {
     let mut file = DecisionFile::open(path).expect("opens");
     let mut scheduler = Scheduler::new(Thresholds::default(), file.head());
     let made: Vec<Logged> = (0..count).map(|i| samples::command(&mut scheduler, i)).collect();
@@ -14,7 +14,7 @@ fn logged(path: &Path, count: u32) -> (DecisionFile, Vec<Logged>) {
     (file, made)
 }
 
-fn path(folder: &tempfile::TempDir) -> PathBuf {
+pub(super) fn path(folder: &tempfile::TempDir) -> PathBuf {
     folder.path().join("decisions")
 }
 

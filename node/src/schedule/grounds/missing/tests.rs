@@ -1,13 +1,12 @@
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use ledger::{
-    event::Entry,
+    event::{BatchEvicted, Entry},
     testing::{Chain, Session, consortium},
 };
 
 use super::*;
 
-const ME: NodeId = NodeId::new(0);
 const SOURCE: NodeId = NodeId::new(1);
 const LIAR: NodeId = NodeId::new(2);
 
@@ -60,7 +59,7 @@ impl Scene {
     fn new(count: u64, authors: &[NodeId]) -> Self {
         let blocks: Vec<Block> = (1..=count).map(|height| block(height, authors)).collect();
         let (now, time) = (Instant::now(), OFFER.header.time);
-        let mut missing = Missing::after(BlockHeight::ZERO, ME);
+        let mut missing = Missing::after(BlockHeight::ZERO);
         blocks.iter().for_each(|block| missing.read(block, now));
         Self { missing, blocks, now, time, found: BTreeSet::new() }
     }
@@ -143,6 +142,7 @@ fn who_names_what_nobody_hands_out_holds_up_nobody_else() {
     }
     assert_eq!(scene.found, decisions(1..=600));
     assert_eq!(scene.missing.complete_to(), BlockHeight::ZERO, "it is asked for another day");
+    assert_eq!(scene.missing.waited_for(), [(LIAR, WANTED_MAX as u64), (SOURCE, 0)].into());
 }
 
 #[test]
@@ -202,7 +202,19 @@ fn who_has_much_to_be_read_again_takes_turns_with_the_others() {
 }
 
 #[test]
-fn its_own_decisions_a_node_asks_nobody_for() {
-    let scene = Scene::new(3, &[ME]);
-    assert_eq!((scene.missing.due(), scene.missing.complete_to().get()), (None, 3));
+fn what_an_eviction_names_is_asked_for_like_what_an_offer_names() {
+    let offer = block(1, &[SOURCE]);
+    let mut evicting = offer.clone();
+    let entry = evicting.entries.remove(0);
+    let Event::MigrationOffered(offered) = &entry.body.event else { panic!("it is an offer") };
+    let event =
+        BatchEvicted { wallet: offered.wallet, head: offered.head, epoch: offered.epoch, decision: decision(1) };
+    evicting.entries.push(entry.changed(|entry| entry.body.event = Event::BatchEvicted(event)));
+    let now = Instant::now();
+    let [of_offer, of_eviction] = [offer, evicting].map(|block| {
+        let mut missing = Missing::after(BlockHeight::ZERO);
+        missing.read(&block, now);
+        missing.ask(now + AGAIN_AFTER_MIN)
+    });
+    assert_eq!((of_offer.len(), of_eviction), (1, of_offer));
 }
