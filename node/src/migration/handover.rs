@@ -20,7 +20,7 @@ use super::{
 use crate::{
     engine::monotonic_ns,
     peer::SessionReply,
-    session::{actor::Actor, context::random, continuation::Stand, refusal::Refusal},
+    session::{actor::Actor, context::random, continuation::Stand, disk::DiskFault, refusal::Refusal},
 };
 
 impl Actor {
@@ -129,6 +129,7 @@ impl Actor {
         next_token: TokenPosition,
     ) -> Result<(SignedTicket, Envelope), Refusal> {
         let record = self.record().await.ok_or(Refusal::Unknown)?;
+        let entries = self.on_disk(|held, _, _| Ok(held.journal().entries().map_err(DiskFault::from)?)).await?;
         let (Some(outbound), Some(held), Some(keys)) = (&mut self.outbound, &self.held, &self.keys) else {
             return Err(MoveRefusal::OfferUnknown.into());
         };
@@ -138,7 +139,7 @@ impl Actor {
         let mut tail = TailContents {
             continuation: held.sign(keys, self.wallet, Stand::Ready, &page)?.signed.as_bytes().to_vec(),
             page: page.to_vec(),
-            tokens: wallet::codec::encode(held.tokens()),
+            journal: wallet::codec::encode(&entries),
             record: record.encode(),
             root: Digest::ZERO,
             blind: Blind::from_bytes(random()),

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gpu::{
-    continuation::{Beside, Bound},
+    continuation::{Beside, Bound, Entry},
     stream::Accumulator,
 };
 use ledger::{
@@ -331,7 +331,8 @@ impl Actor {
         verify(&inbound.pages, &tail, opened, &inbound.offer_content()?, &ticket)?;
         let kv = bound(&inbound.pages);
         let record = self.context.replica.state().state.wallet(self.wallet).ok_or(MoveRefusal::OfferUnknown)?;
-        let Arrived { received, tokens } = Arrived::read(&tail, &ticket, &record, (kv, &opened.secrets.page_hash_key))?;
+        let Arrived { received, journal: entries, tokens } =
+            Arrived::read(&tail, &ticket, &record, (kv, &opened.secrets.page_hash_key))?;
         let Received { inherited, start, journal } = received;
         if !self.session.tokens().may_begin_at(TokenPosition::new(start.prompt_tokens.get())) {
             return Err(unverified("its prompt is another than that of what was shown here"));
@@ -357,7 +358,7 @@ impl Actor {
             return Err(MoveRefusal::ModelDiffers.into());
         }
         let arrival = Arrival {
-            tokens: tokens.clone(),
+            tokens,
             prompt_tokens: start.prompt_tokens,
             sampling: start.sampling.clone(),
             pages: inbound.pages.iter().map(payload).collect(),
@@ -370,10 +371,14 @@ impl Actor {
         let (kept_keys, kept_handover) = (keys.clone(), handover.clone());
         let durable = tokio::task::spawn_blocking(move || {
             dir.save_handover(&kept_handover)?;
-            let held = Held::begin(&dir, &kept_keys, start, &tokens, inherited, &model)?;
+            let held = Held::take_over(&dir, &kept_keys, start, entries, inherited, &model)?;
             if held.journal().bound().map_err(DiskFault::from)? != journal {
-                return Err(unverified("the tokens are not those of the continuation"));
+                return Err(unverified("the journal is not that of the continuation"));
             }
+            if held.journal().finished().is_some() {
+                return Err(unverified("the session has ended"));
+            }
+            held.may_go_on()?;
             dir.save_keys(&kept_keys)?;
             Ok::<_, Refusal>(held)
         });
@@ -437,6 +442,9 @@ impl Actor {
 /// The parts of a tail, read.
 struct Arrived {
     received: Received,
+    /// All that stands in the source's journal.
+    journal: Vec<Entry>,
+    /// The tokens in it.
     tokens: Vec<u32>,
 }
 
@@ -451,7 +459,8 @@ impl Arrived {
         let malformed = |reason: String| Refusal::from(MoveRefusal::Unverified { reason });
         let WalletRecord { address, epoch, holder_key, policy, .. } = *wallet;
         let source = Source { wallet: address, epoch, holder_key, policy };
-        let tokens: Vec<u32> = codec::decode(&tail.tokens).map_err(|error| malformed(error.to_string()))?;
+        let journal: Vec<Entry> = codec::decode(&tail.journal).map_err(|error| malformed(error.to_string()))?;
+        let tokens: Vec<u32> = journal.iter().flat_map(Entry::tokens).copied().collect();
         let beside = Beside { tokens: &tokens, key, kv, tail: tail_of(&tail.page, kv) };
         let received = receive(&tail.continuation, &source, &beside)?;
         let record =
@@ -465,7 +474,7 @@ impl Arrived {
         if received.start.prompt_tokens.get() as usize > tokens.len() {
             return Err(malformed("the prompt is longer than all tokens".to_owned()));
         }
-        Ok(Self { received, tokens })
+        Ok(Self { received, journal, tokens })
     }
 }
 

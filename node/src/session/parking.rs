@@ -43,7 +43,7 @@ impl Actor {
     }
 
     /// Does what waits for the disk, off the runtime's own threads: other sessions decode meanwhile.
-    pub(super) async fn on_disk<W, T>(&mut self, work: W) -> Result<T, Refusal>
+    pub(crate) async fn on_disk<W, T>(&mut self, work: W) -> Result<T, Refusal>
     where
         W: FnOnce(&mut Held, &SessionDir, &HolderKeys) -> Result<T, Refusal> + Send + 'static,
         T: Send + 'static,
