@@ -177,6 +177,7 @@ impl RunningNode {
             engine,
             link: (seams.link)(link),
             streams: (seams.streams)(stream_link.clone()),
+            token_streams: Arc::new(StreamPeers::new(network.clone())),
             exports: streams.clone(),
             links: links.clone(),
             disk: SessionsDir::open(&config.data_dir, &config.keys)?,

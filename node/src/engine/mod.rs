@@ -179,7 +179,8 @@ impl EngineHandle {
         }
     }
 
-    /// Takes a session in. It runs at once, or stands until it is resumed.
+    /// Takes a session in. It runs at once, or stands until it is resumed. Pages that do not fit are a cache miss: then it
+    /// is taken in without any.
     ///
     /// # Errors
     /// [`EngineRefusal`].
@@ -187,10 +188,26 @@ impl EngineHandle {
         let Arrival { tokens, prompt_tokens, sampling, mut pages, tail, salt, pace } = arrival;
         let session = Session { tokens, prompt: prompt_tokens, sampling, salt: salt.0 };
         self.connection.know(&salt);
-        let sequence = self.connection.open_line();
         let tail_rows = tail.as_ref().map_or(0, |tail| tail.rows);
         pages.extend(tail.map(|tail| tail.payload));
         let pace = Micros::new(u64::try_from(pace.as_micros()).unwrap_or(u64::MAX));
+        match self.try_start(session.clone(), (pages, tail_rows), pace, standing).await {
+            Err(refusal) if refusal.rule() == Some(gpu::Retry::Resend) => {
+                tracing::warn!(code = refusal.code(), %refusal, "the engine does not take these pages");
+                self.try_start(session, (Vec::new(), 0), pace, standing).await
+            }
+            started => started,
+        }
+    }
+
+    async fn try_start(
+        &self,
+        session: Session,
+        (pages, tail_rows): (Vec<Vec<u8>>, u8),
+        pace: Micros,
+        standing: bool,
+    ) -> Result<(Sequence, Started), EngineRefusal> {
+        let sequence = self.connection.open_line();
         let request = Request::Start { sequence: sequence.id, session: Box::new(session), tail_rows, pace, standing };
         match self.connection.call(request, pages).await {
             Ok((Reply::Started(started), _)) => Ok((sequence, started)),

@@ -78,11 +78,13 @@ impl Actor {
             // One that is parked, or waits for room in the engine, gives what is on its disk.
             None => {
                 let (full, stream) = (held.content.pages(), self.context.engine.stream());
-                let tail = held.parked_tail(&self.dir, keys, &stream, full);
+                let read = self.on_disk(move |held, dir, keys| Ok(held.parked_tail(dir, keys, &stream, full)));
+                let tail = read.await?;
                 (u32::try_from(full).unwrap_or(u32::MAX), tail)
             }
         };
         // What was parked has no step that the gap could be measured from.
+        let held = self.held.as_ref().ok_or(Refusal::Unknown)?;
         let (next_token, last_step_end_ns) = (held.next(), held.last_step_end_ns().filter(|_| parked.is_some()));
         if let Some(outbound) = &mut self.outbound {
             outbound.full = full;

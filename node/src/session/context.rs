@@ -48,6 +48,9 @@ pub struct NodeContext {
     pub link: Arc<dyn SessionLink>,
     /// The way to the other nodes' streams.
     pub streams: Arc<dyn StreamLink>,
+    /// The same for the tokens of sessions that this node relays, with slots of its own: clients that wait for their next
+    /// token take nothing from a move.
+    pub token_streams: Arc<dyn StreamLink>,
     /// The streams that this node offers.
     pub exports: StreamExports,
     /// What is measured about the ways there.
