@@ -32,6 +32,7 @@ mod tests;
 pub mod token_stream;
 pub mod tokens;
 pub mod view;
+mod watched;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
