@@ -44,6 +44,7 @@ use crate::{
         PeerAsk, Sessions,
         context::{NodeContext, Patience, random},
         disk::{DiskFault, SessionsDir},
+        line::Line,
         refusal::Refusal,
     },
 };
@@ -179,6 +180,7 @@ impl RunningNode {
             streams: (seams.streams)(stream_link.clone()),
             token_streams: Arc::new(StreamPeers::new(network.clone())),
             exports: streams.clone(),
+            line: Line::default(),
             links: links.clone(),
             disk: SessionsDir::open(&config.data_dir, &config.keys)?,
             keys: config.keys,

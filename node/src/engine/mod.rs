@@ -156,6 +156,14 @@ impl EngineHandle {
         self.model.config().positions_max - 1
     }
 
+    /// Blocks that an engine of this model gives to a session.
+    pub fn blocks_needed(&self, prompt: TokenCount, sampling: &gpu::SamplingParams) -> u32 {
+        let context = u32::try_from(self.model.config().positions_max).unwrap_or(u32::MAX);
+        let most = prompt.get().saturating_add(sampling.max_tokens.get()).min(context);
+        // The last token never gets keys and values.
+        most.saturating_sub(1).div_ceil(u32::from(self.stream().block))
+    }
+
     /// Median duration of the steps that chose a token; none before the first.
     pub fn median_step(&self) -> Option<Micros> {
         self.connection.median_step()
@@ -318,6 +326,11 @@ impl EngineRefusal {
             Some(retry) => matches!(retry, gpu::Retry::Later | gpu::Retry::Resend),
             None => matches!(self, Self::Stopped),
         }
+    }
+
+    /// Whether it only says that other sessions have the blocks now.
+    pub fn lacks_room(&self) -> bool {
+        self.code() == gpu::Refusal::PoolExhausted { needed: 0, available: 0 }.code()
     }
 
     /// Whether this engine will never do it, and another one may.

@@ -108,7 +108,8 @@ pub(crate) async fn may_reserve(sessions: &Sessions, from: NodeId, reserve: &Res
         .filter_map(|session| session.view().hop)
         .filter(|hop| hop.inbound)
         .fold(0, |sum: u32, hop| sum.saturating_add(hop.blocks));
-    let free = stats.blocks_total.saturating_sub(stats.blocks_used).saturating_sub(promised);
+    let taken = stats.blocks_used.saturating_add(promised).saturating_add(context.line.left_free(stats.blocks_total));
+    let free = stats.blocks_total.saturating_sub(taken);
     if free < reserve.blocks {
         return Err(MoveRefusal::NoRoom { free, needed: reserve.blocks });
     }

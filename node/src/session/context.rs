@@ -17,7 +17,7 @@ use wallet::{
     units::{NodeId, Timestamp},
 };
 
-use super::disk::SessionsDir;
+use super::{disk::SessionsDir, line::Line};
 use crate::{
     engine::EngineHandle,
     ledger_feed::LedgerFeed,
@@ -53,6 +53,8 @@ pub struct NodeContext {
     pub token_streams: Arc<dyn StreamLink>,
     /// The streams that this node offers.
     pub exports: StreamExports,
+    /// The sessions that wait for room in the engine.
+    pub line: Line,
     /// What is measured about the ways there.
     pub links: Links,
     /// Where sessions are kept.

@@ -18,6 +18,7 @@ mod evidence;
 mod golden;
 pub(crate) mod held;
 mod ledger;
+pub mod line;
 mod parking;
 mod program;
 mod rebuild;

@@ -62,10 +62,11 @@ impl Actor {
 
     /// Goes on with a parked session.
     pub(super) async fn resume(&mut self) -> Result<(), Refusal> {
-        if !self.suspended {
-            return self.may_park();
-        }
         self.may_park()?;
+        if !self.suspended {
+            // One that waits for its turn tries at once.
+            return if self.sequence.is_none() { self.rebuild().await } else { Ok(()) };
+        }
         self.suspended = false;
         let rebuilt = self.rebuild().await;
         self.suspended = rebuilt.is_err();
