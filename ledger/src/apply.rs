@@ -11,15 +11,16 @@ use genesis::Consortium;
 use wallet::{
     digest::Digest,
     grant::WalletAddress,
-    identity::{PublicKey, RegionId, context},
+    identity::{PublicKey, RegionId, Signature, context},
     policy::{PolicyCommitment, PolicyOpening},
     units::{BlockHeight, LogIndex, NodeId, Timestamp},
 };
 
 use crate::{
+    author::AuthorSignature,
     checks::{Checks, Direct},
     credits::Award,
-    event::{Entry, EntryBody, Event, next_head},
+    event::{Entry, EntryBody, EntryParts, Event, next_head},
     execute::ENTRY_BYTES_MAX,
     planted::planted,
     refusal::Refusal,
@@ -34,6 +35,8 @@ pub const ROTATIONS_MAX: usize = 1_024;
 /// Where an entry is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockContext {
+    /// The name in force, see [`crate::re_genesis::name`].
+    pub name: Digest,
     /// The block's height.
     pub height: BlockHeight,
     /// The block's time.
@@ -74,14 +77,44 @@ impl State {
         at: BlockContext,
         checks: &dyn Checks,
     ) -> Result<Applied, Refusal> {
-        let size = entry.bytes().len();
-        if size > ENTRY_BYTES_MAX {
-            return Err(Refusal::EntryTooLarge { bytes: size });
-        }
-        let id = entry.id();
+        check_size(entry)?;
         if !planted!(AuthorNotChecked) {
             self.check_author(consortium, entry, checks)?;
         }
+        let Step { changes, rotated, award, id, .. } = self.step(consortium, entry, at, checks)?;
+        let closes = changes.iter().any(|(key, _)| matches!(key, StateKey::Validators(_)));
+        changes.into_iter().for_each(|(key, record)| self.put(key, record));
+        Ok(Applied { entry: id, rotated, award, closes })
+    }
+
+    /// Whether the rules take what `body` says, before its author signs it: for a node that lends its signature to what
+    /// somebody else says. No wallet's holder signs with it.
+    ///
+    /// # Errors
+    /// [`Refusal`] for the first rule that it breaks, also where it may be taken later.
+    pub(crate) fn check_unsigned(
+        &self,
+        consortium: &Consortium,
+        body: EntryBody,
+        at: BlockContext,
+        checks: &dyn Checks,
+    ) -> Result<(), Refusal> {
+        self.key_of_author(&body)?;
+        let signature = AuthorSignature::Direct(Signature([0; 64]));
+        let entry = EntryParts { body, signature, holder_signature: None }.into();
+        check_size(&entry)?;
+        self.step(consortium, &entry, at, checks).map(drop)
+    }
+
+    /// What an entry changes, whoever signed it.
+    fn step<'a>(
+        &'a self,
+        consortium: &'a Consortium,
+        entry: &'a Entry,
+        at: BlockContext,
+        checks: &'a dyn Checks,
+    ) -> Result<Step<'a>, Refusal> {
+        let id = entry.id();
         if self.entry(id).is_some() {
             return Err(Refusal::Replayed { id });
         }
@@ -90,10 +123,7 @@ impl State {
         step.event()?;
         let record = EntryRecord { log_index: at.log_index, height: at.height, time: at.time };
         step.put(StateKey::Entry(id), Record::Entry(record));
-        let Step { changes, rotated, award, .. } = step;
-        let closes = changes.iter().any(|(key, _)| matches!(key, StateKey::Validators(_)));
-        changes.into_iter().for_each(|(key, record)| self.put(key, record));
-        Ok(Applied { entry: id, rotated, award, closes })
+        Ok(step)
     }
 
     /// Whether the entry is for this consortium, and by a node that may say that as things are. Costs a signature, so a
@@ -102,19 +132,26 @@ impl State {
     /// # Errors
     /// [`Refusal`] for what is wrong.
     pub fn check_author(&self, consortium: &Consortium, entry: &Entry, checks: &dyn Checks) -> Result<(), Refusal> {
-        let author = entry.body.author;
+        check_signed(consortium, entry, &self.key_of_author(&entry.body)?, checks)
+    }
+
+    /// The key of an author that may say that as things are.
+    fn key_of_author(&self, body: &EntryBody) -> Result<PublicKey, Refusal> {
+        let author = body.author;
         let record = self.node(author).filter(|record| record.standing != Standing::Removed);
         let NodeRecord { node, standing, .. } = record.ok_or(Refusal::AuthorUnknown { author })?;
         let may = match standing {
             Standing::InForce => true,
-            Standing::Suspended => entry.body.event.lets_go(),
+            Standing::Suspended => body.event.lets_go(),
             Standing::Keyless | Standing::Removed => false,
         };
-        if !may {
-            return Err(Refusal::AuthorSuspended { author });
-        }
-        check_signed(consortium, entry, &node.key, checks)
+        if may { Ok(node.key) } else { Err(Refusal::AuthorSuspended { author }) }
     }
+}
+
+fn check_size(entry: &Entry) -> Result<(), Refusal> {
+    let bytes = entry.bytes().len();
+    if bytes > ENTRY_BYTES_MAX { Err(Refusal::EntryTooLarge { bytes }) } else { Ok(()) }
 }
 
 /// Whether the entry is for this consortium and by the node of the genesis document that it names, under the key that it

@@ -123,6 +123,11 @@ pub struct Header {
 }
 
 impl Header {
+    /// Whether no chain has both: they are other blocks of one height in one epoch.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        (self.epoch, self.height) == (other.epoch, other.height) && self != other
+    }
+
     /// Whether another validator set votes for the blocks after this one: it closes its epoch.
     pub fn is_closing(&self) -> bool {
         self.next_validators != Digest::ZERO

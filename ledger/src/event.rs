@@ -480,6 +480,8 @@ pub struct BatchClosed {
 /// See [`Event::ValidatorResumed`]. Author: the validator, whose key votes only in terms after that of this entry's block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ValidatorResumed {
+    /// The name in force, see [`crate::re_genesis::name`]: who came back in a lineage that was left did not in this one.
+    pub name: Digest,
     /// Drawn by the process that resumes: two processes with one key are told apart by it.
     pub nonce: [u8; 16],
 }

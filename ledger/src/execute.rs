@@ -477,8 +477,9 @@ pub(crate) fn append(
     entry: &Entry,
     checks: &dyn Checks,
 ) -> Result<Applied, Refusal> {
-    let Executed { height, time, view, .. } = *executed;
-    let at = BlockContext { height, time, log_index: executed.log.next_index(), is_re_genesis: view.is_re_genesis() };
+    let Executed { name, height, time, view, .. } = *executed;
+    let (log_index, is_re_genesis) = (executed.log.next_index(), view.is_re_genesis());
+    let at = BlockContext { name, height, time, log_index, is_re_genesis };
     let applied = executed.state.apply_with(consortium, entry, at, checks)?;
     executed.log.append(if planted!(LeafHashSkipped) { Digest::ZERO } else { entry.leaf_hash() });
     Ok(applied)

@@ -106,8 +106,8 @@ pub struct ValidatorSets {
     by_epoch: BTreeMap<u64, ValidatorSet>,
     /// The [names](crate::re_genesis::name) that were ever in force, each from the epoch on that it began with.
     names: BTreeMap<u64, Digest>,
-    /// The block on which the last epoch began; none if that is the first.
-    began_on: Option<Digest>,
+    /// By the epoch that it closed, the header of the block on which the next one began.
+    closings: BTreeMap<u64, Header>,
     /// The re-geneses that may be taken.
     named: Vec<Digest>,
     /// Those that were, by the epoch that they ended, with who had to sign.
@@ -119,8 +119,8 @@ impl ValidatorSets {
     pub fn genesis(consortium: &Consortium) -> Self {
         let first = consortium.validators().clone();
         let names = BTreeMap::from([(first.epoch, consortium.id())]);
-        let (by_epoch, anew) = (BTreeMap::from([(first.epoch, first)]), BTreeMap::new());
-        Self { by_epoch, names, began_on: None, named: Vec::new(), anew }
+        let by_epoch = BTreeMap::from([(first.epoch, first)]);
+        Self { by_epoch, names, closings: BTreeMap::new(), named: Vec::new(), anew: BTreeMap::new() }
     }
 
     /// The sets to which hand-overs lead that were verified before, as each node's own are: no signature is checked.
@@ -214,7 +214,7 @@ impl ValidatorSets {
             self.anew.insert(closing.epoch, anew);
         }
         self.by_epoch.insert(next.epoch, next.clone());
-        self.began_on = Some(closing.digest());
+        self.closings.insert(closing.epoch, closing.clone());
     }
 
     /// Checks that every re-genesis that is named was taken. Else this is another lineage than the one that is asked for,
@@ -254,7 +254,12 @@ impl ValidatorSets {
 
     /// The block on which the last epoch began; none if that is the first.
     pub(crate) fn began_on(&self) -> Option<Digest> {
-        self.began_on
+        self.closings.last_key_value().map(|(_, closing)| closing.digest())
+    }
+
+    /// The headers of the blocks that closed epochs, from the first on.
+    pub fn closings(&self) -> &BTreeMap<u64, Header> {
+        &self.closings
     }
 
     /// Who voted in an epoch, as far as this goes.

@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 use wallet::{
     codec,
     digest::{Digest, sha256},
-    identity::{PublicKey, SecretKey, Signature, SignatureInvalid, context},
+    identity::{PublicKey, Signature, SignatureInvalid, context},
+    keystore::KeyStore,
     units::{BlockHeight, NodeId, Timestamp},
 };
 
@@ -170,7 +171,10 @@ fn message(header: &Header) -> Vec<u8> {
 }
 
 /// An operator's word for a re-genesis.
-pub fn sign(header: &Header, operator: &SecretKey) -> Signature {
+///
+/// # Errors
+/// Those of [`KeyStore::sign`]; a key in memory has none.
+pub fn sign(header: &Header, operator: &dyn KeyStore) -> Result<Signature, wallet::refusal::Refusal> {
     operator.sign(context::GOVERNANCE_RE_GENESIS, &message(header))
 }
 

@@ -498,6 +498,22 @@ refusals! {
         /// Of the re-genesis.
         height: BlockHeight,
     }
+    /// The author came back in another lineage, or after another re-genesis.
+    #[code("L-350", Never)] #[error("the node is back where {named} is in force, and here {current} is")]
+    ResumedElsewhere {
+        /// The name in force.
+        current: Digest,
+        /// The one that the entry names.
+        named: Digest,
+    }
+    /// What was decided of a member is older than what has been done.
+    #[code("L-351", Never)] #[error("{member} has its standing by the proposal {by}, which was made later")]
+    DecidedLater {
+        /// Who.
+        member: Member,
+        /// Digest of that proposal.
+        by: Digest,
+    }
     /// More members than there may be.
     #[code("L-264", Never)] #[error("more than {max} {what}")]
     TooManyMembers {
@@ -516,8 +532,8 @@ mod tests {
     #[test]
     fn every_code_has_a_page_and_every_page_a_code() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors");
-        // L-296 and what follows are evidence's.
-        let is_ours = |code: &str| ("L-201".."L-296").contains(&code);
+        // Between them are those of evidence.
+        let is_ours = |code: &str| ["L-201".."L-296", "L-350".."L-380"].iter().any(|codes| codes.contains(&code));
         let pages: BTreeSet<String> = fs::read_dir(folder)
             .expect("docs/errors")
             .map(|file| file.expect("a file").file_name().into_string().expect("ASCII"))

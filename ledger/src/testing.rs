@@ -492,9 +492,10 @@ impl Session {
         self.sign(author, Event::DecisionAnchored(DecisionAnchored { decisions, log_head }), None)
     }
 
-    /// The word of node `author` that it resumes.
+    /// The word of node `author` that it resumes in lineage 1.
     pub fn resumed(&self, author: u32, nonce: u8) -> Entry {
-        self.sign(author, Event::ValidatorResumed(ValidatorResumed { nonce: [nonce; 16] }), None)
+        let event = ValidatorResumed { name: self.consortium.id(), nonce: [nonce; 16] };
+        self.sign(author, Event::ValidatorResumed(event), None)
     }
 
     /// The wallet as `chain` has it.

@@ -186,6 +186,7 @@ impl RunningNode {
             keys: config.keys,
             boot_nonce: random(),
             decisions: watch::Sender::new(LogHead::default()),
+            governing: Default::default(),
             patience: seams.patience,
         });
         let engines = EngineHost::new(model, options, guests, streams, stream_link);

@@ -201,8 +201,7 @@ impl Testbed {
             Event::BallotCast(OperatorBallot { proposal, operator, approves: true }.sign(&key))
         }));
         for event in events {
-            let submitted =
-                context.replica.submit(crate::governance::entry(context, event)).expect("the rules allow it");
+            let submitted = crate::governance::submit(context, event).expect("the rules allow it");
             let is_final = context.replica.wait_final(submitted.id);
             tokio::time::timeout(PATIENCE, is_final).await.expect("it becomes final").expect("it is not refused");
         }

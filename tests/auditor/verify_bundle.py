@@ -439,7 +439,7 @@ def anchored_of(read):
 
 
 def resumed_of(read):
-    read.take(16)
+    read.take(32 + 16)
     return {"wallet": None}
 
 

@@ -6,7 +6,7 @@ use genesis::{Auditor, Consortium, Model, Node, Operator, OperatorId, ValidatorS
 use wallet::{
     digest::Digest,
     identity::{PublicKey, Signature, context},
-    units::{BlockHeight, NodeId},
+    units::{BlockHeight, NodeId, Timestamp},
 };
 
 use crate::{
@@ -28,6 +28,8 @@ pub(super) struct Site<'a> {
     pub(super) checks: &'a dyn Checks,
     /// Digest of the proposal.
     pub(super) proposal: Digest,
+    /// When it was made.
+    pub(super) made_at: Timestamp,
     /// The block's height.
     pub(super) height: BlockHeight,
 }
@@ -202,6 +204,7 @@ impl<'a> Enactment<'a> {
 
     fn suspend(&mut self, member: &Member) -> Result<(), Refusal> {
         self.has_standing(member, &[Standing::InForce])?;
+        self.is_the_last_word(member)?;
         self.stand(member, Standing::Suspended)?;
         self.suspend_nodes(member)
     }
@@ -218,6 +221,7 @@ impl<'a> Enactment<'a> {
         if self.has_standing(member, &[Standing::Suspended])?.key != key {
             return Err(Refusal::KeyUnfit { key });
         }
+        self.is_the_last_word(member)?;
         self.stand(member, Standing::InForce)
     }
 
@@ -231,6 +235,7 @@ impl<'a> Enactment<'a> {
         if was_in_force {
             return Err(Refusal::StandingUnfit { member: member.clone() });
         }
+        self.is_the_last_word(member)?;
         self.taken = None;
         let nodes = self.nodes_of(member, |standing| standing != Standing::Removed);
         std::iter::once(member.clone()).chain(nodes).try_for_each(|member| {
@@ -332,6 +337,26 @@ impl<'a> Enactment<'a> {
         if fit.contains(&seat.standing) { Ok(seat) } else { Err(Refusal::StandingUnfit { member: member.clone() }) }
     }
 
+    /// Whether no proposal that was made later has changed the member's standing: whoever voted on that knew more. Else what
+    /// passed long ago, and could not be enacted then, would undo it.
+    fn is_the_last_word(&self, member: &Member) -> Result<(), Refusal> {
+        let by = self.since(member)?;
+        if self.is_later(by) { Err(Refusal::DecidedLater { member: member.clone(), by }) } else { Ok(()) }
+    }
+
+    /// By which proposal a member has its standing: of those that changed it, the one that was made last.
+    fn since(&self, member: &Member) -> Result<Digest, Refusal> {
+        Ok(match member {
+            Member::Operator(id) => self.operator(id)?.since,
+            Member::Node(id) => self.node(*id)?.since,
+        })
+    }
+
+    /// Whether a proposal was made after this one.
+    fn is_later(&self, proposal: Digest) -> bool {
+        self.state.proposal(proposal).is_some_and(|other| other.made_at > self.site.made_at)
+    }
+
     fn stand(&mut self, member: &Member, standing: Standing) -> Result<(), Refusal> {
         let key = self.seat(member)?.key;
         self.put_seat(member, Seat { standing, key })
@@ -388,7 +413,10 @@ impl<'a> Enactment<'a> {
     }
 
     fn put_seat(&mut self, member: &Member, Seat { standing, key }: Seat) -> Result<(), Refusal> {
-        let since = self.site.proposal;
+        let since = match self.since(member)? {
+            before if self.seat(member)?.standing == standing || self.is_later(before) => before,
+            _ => self.site.proposal,
+        };
         match member {
             Member::Operator(id) => {
                 let OperatorRecord { operator, proposals, .. } = self.operator(id)?;

@@ -42,7 +42,7 @@ impl Step<'_> {
         }
         self.by_operator(&terms.operator, context::GOVERNANCE_PROPOSAL, &codec::encode(terms), &event.signature)?;
         self.list_proposal(&terms.operator, proposal)?;
-        self.changes_by(proposal, &terms.actions)?;
+        self.changes_by((proposal, self.at.time), &terms.actions)?;
         let ballot = BallotRecord { operator: terms.operator.clone(), approves: true, entry: self.id };
         let (made_at, expires_at, ballots) = (self.at.time, self.end_of_life(self.at.time), vec![ballot]);
         let (terms, stage) = (terms.clone(), Stage::Open);
@@ -94,7 +94,7 @@ impl Step<'_> {
         if self.at.time < enactable_at {
             return Err(Refusal::ProposalLocked { enactable_at });
         }
-        let changes = self.changes_by(event.proposal, &record.terms.actions)?;
+        let changes = self.changes_by((event.proposal, record.made_at), &record.terms.actions)?;
         self.changes.extend(changes);
         record.stage = Stage::Enacted { at: self.at.height };
         self.put(StateKey::Proposal(event.proposal), Record::Proposal(Box::new(record)));
@@ -102,8 +102,13 @@ impl Step<'_> {
     }
 
     /// What the actions of a proposal change as things are now.
-    fn changes_by(&self, proposal: Digest, actions: &[Action]) -> Result<Vec<(StateKey, Record)>, Refusal> {
-        let site = Site { consortium: self.consortium, checks: self.checks, proposal, height: self.at.height };
+    fn changes_by(
+        &self,
+        (proposal, made_at): (Digest, Timestamp),
+        actions: &[Action],
+    ) -> Result<Vec<(StateKey, Record)>, Refusal> {
+        let Self { consortium, checks, .. } = *self;
+        let site = Site { consortium, checks, proposal, made_at, height: self.at.height };
         enactment::changes(self.state, actions, &site)
     }
 

@@ -84,9 +84,13 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Nobody but the node can say it, and it costs nobody else anything: the last word stands.
+    /// Nobody but the node can say it, and it costs nobody else anything: the last word stands. One that a re-genesis
+    /// dropped is none in what follows: it would cost the key its term.
     pub(super) fn validator_resumed(&mut self, event: &ValidatorResumed) -> Result<(), Refusal> {
         self.not_signed_by_holder()?;
+        if event.name != self.at.name {
+            return Err(Refusal::ResumedElsewhere { current: self.at.name, named: event.name });
+        }
         let record = ResumptionRecord { nonce: event.nonce, height: self.at.height, entry: self.id };
         self.put(StateKey::Resumption(self.author()), Record::Resumption(record));
         Ok(())

@@ -32,7 +32,8 @@ impl Step<'_> {
         if highest.next().is_some_and(|next| next < height) {
             return Err(Refusal::DroppedBelow { highest, height });
         }
-        let site = Site { consortium: self.consortium, checks: self.checks, proposal: self.id, height };
+        let Self { consortium, checks, .. } = *self;
+        let site = Site { consortium, checks, proposal: self.id, made_at: self.at.time, height };
         let changes = enactment::begin_anew(self.state, &event.lost, &site)?;
         self.changes.extend(changes);
         let record = LineageRecord { lineage: named, since: height, entry: self.id };

@@ -328,6 +328,7 @@ fn a_refused_entry_leaves_the_state_as_it_was() {
     ticket.epoch = KeyEpoch::new(9);
     let mut state = chain.tip.state.clone();
     let at = BlockContext {
+        name: chain.tip.name,
         height: BlockHeight::new(9),
         time: chain.tip.time,
         log_index: chain.tip.log.next_index(),

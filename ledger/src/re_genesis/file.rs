@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use wallet::{
     codec::{self, DecodeError},
     digest::Digest,
-    identity::{SecretKey, Signature},
+    identity::Signature,
+    keystore::KeyStore,
     units::NodeId,
 };
 
@@ -141,14 +142,14 @@ impl ReGenesisFile {
     /// Signs it for all nodes of the operator that has `key`.
     ///
     /// # Errors
-    /// [`FileInvalid::NotASignatory`] if there is none.
-    pub fn sign(&mut self, key: &SecretKey) -> Result<(), FileInvalid> {
+    /// [`FileInvalid::NotASignatory`] if there is none, [`FileInvalid::NotSigned`] if the key does not sign.
+    pub fn sign(&mut self, key: &dyn KeyStore) -> Result<(), FileInvalid> {
         let public = key.public_key();
         let own: Vec<NodeId> = self.signatories.iter().filter(|own| own.key == public).map(|own| own.node).collect();
         if own.is_empty() {
             return Err(FileInvalid::NotASignatory);
         }
-        let signature = sign(&self.hand_over.closing, key);
+        let signature = sign(&self.hand_over.closing, key)?;
         self.add(own.into_iter().map(|node| (node, signature)));
         Ok(())
     }
@@ -217,6 +218,9 @@ pub enum FileInvalid {
     /// The key is of no operator that has to sign.
     #[error("no operator that stays has this key")]
     NotASignatory,
+    /// What keeps the key did not sign.
+    #[error(transparent)]
+    NotSigned(#[from] wallet::refusal::Refusal),
     /// Two files of different re-geneses.
     #[error("it is the re-genesis {found}, not {expected}")]
     Another {

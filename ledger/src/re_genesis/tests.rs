@@ -5,6 +5,7 @@ use crate::{
     bundle::FinalView as _,
     checks::Direct,
     epochs::Epochs,
+    event::{Entry, ValidatorResumed},
     evidence::{Evidence, EvidenceInvalid},
     execute,
     governance::Action,
@@ -30,6 +31,11 @@ fn chain() -> (Chain, Session) {
     let (mut chain, session) = (Chain::new(consortium.clone()), Session::in_eu(&consortium, 0));
     chain.push(session.created()).expect("valid");
     (chain, session)
+}
+
+/// The word of a validator that it is back, in the name in force.
+fn resumed(chain: &Chain, number: u8) -> Entry {
+    chain.governing(Event::ValidatorResumed(ValidatorResumed { name: chain.tip.name, nonce: [number; 16] }))
 }
 
 fn blocks(chain: &Chain) -> Vec<FinalBlock> {
@@ -90,12 +96,23 @@ fn what_operators_signed_in_what_was_dropped_or_in_another_re_genesis_decides_no
 }
 
 #[test]
+fn who_came_back_in_what_was_dropped_or_in_another_re_genesis_is_not_back() {
+    let [(mut chain, _), (rival, _)] = twins();
+    let (left, current) = (self::chain().0, chain.tip.name);
+    for past in [left, rival] {
+        let again = chain.push(resumed(&past, 1));
+        assert_eq!(again, Err(Refusal::ResumedElsewhere { current, named: past.tip.name }));
+    }
+    assert_eq!(chain.tip.state.resumption(NodeId::ZERO), None);
+    chain.push(resumed(&chain, 1)).expect("it is back here");
+    assert!(chain.tip.state.resumption(NodeId::ZERO).is_some());
+}
+
+#[test]
 fn nobody_takes_a_re_genesis_that_was_not_named() {
     let (mut chain, _) = chain();
     let name = chain.begin_anew(1, vec![operator(2), operator(3)]).expect("valid");
-    chain
-        .push(chain.governing(Event::ValidatorResumed(crate::event::ValidatorResumed { nonce: [1; 16] })))
-        .expect("valid");
+    chain.push(resumed(&chain, 1)).expect("valid");
     for named in [&[][..], &[Digest([7; 32])]] {
         let refused = replay(&chain, named).expect_err("nobody was told");
         assert_eq!(refused.reason, Reason::ReGenesis(Box::new(ReGenesisInvalid::NotNamed { found: name })));
@@ -164,9 +181,7 @@ fn what_a_draft_says_keeps_the_rules() {
     let idle = Refusal::OperatorWithoutValidator { operator: operator_id(3) };
     assert_eq!(drafted(&chain, &|e| e.lost = vec![node(3)]), Err(idle));
     assert_eq!(drafted(&chain, &|e| e.lost = (0..4).map(operator).collect()), Err(Refusal::NobodyLeft));
-    chain
-        .push(chain.governing(Event::ValidatorResumed(crate::event::ValidatorResumed { nonce: [1; 16] })))
-        .expect("valid");
+    chain.push(resumed(&chain, 1)).expect("valid");
     let height = chain.tip.height.next().expect("few blocks");
     let below = Refusal::DroppedBelow { highest: BlockHeight::new(1), height };
     assert_eq!(drafted(&chain, &|e| e.dropped.highest = BlockHeight::new(1)), Err(below));
@@ -249,8 +264,7 @@ fn sets(chain: &Chain, named: &[Digest]) -> ValidatorSets {
 fn no_signature_of_one_branch_is_a_statement_of_another() {
     let mut branches = twins();
     let anchor = |chain: &mut Chain, number: u8| {
-        let resumed = Event::ValidatorResumed(crate::event::ValidatorResumed { nonce: [number; 16] });
-        chain.push(chain.governing(resumed)).expect("valid");
+        chain.push(resumed(chain, number)).expect("valid");
     };
     // Node 0 honestly votes in both, in one view.
     branches.iter_mut().zip(1..).for_each(|((chain, _), number)| anchor(chain, number));
@@ -361,7 +375,7 @@ fn sign_again(hand_over: &mut HandOver) {
     hand_over.proof.certificate.block = header.digest();
     hand_over.proof.certificate.height = header.height;
     for (node, signature) in &mut hand_over.proof.certificate.signatures {
-        *signature = sign(header, &operator_key(node.get()));
+        *signature = sign(header, &operator_key(node.get())).expect("a key in memory signs");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Backup: the final chain of a running node as an [archive](crate::archive).
+//! Backup: the final chain of a running or stopped node as an [archive](crate::archive).
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use genesis::Consortium;
 use wallet::units::BlockHeight;
 
 use super::{
+    disk::Disk,
     fault::Fault,
     final_store::FinalStore,
     log_store::{LogStore, blocking},
@@ -85,9 +86,35 @@ fn index_of(log: &LogStore, block: &Block, index: u64) -> Result<u64, Fault> {
 }
 
 impl Backup {
+    /// The archive of what is final in the ledger of a stopped node, up to the same block as [`Replica::backup`].
+    ///
+    /// # Errors
+    /// [`Fault`] if there is no ledger in `folder`, the node runs, or the disk cannot give it. Nothing that the ledger says is
+    /// changed, but RocksDB may write its files anew: so this needs a disk that can be written to, as the node does.
+    pub fn of_stopped(folder: impl Into<Disk>, consortium: Arc<Consortium>) -> Result<Self, Fault> {
+        let folder = folder.into();
+        for store in ["final", "log"] {
+            if !folder.join(store).has_store() {
+                return Err(Fault::Missing { store, what: folder.path(store).display().to_string() });
+            }
+        }
+        let (store, _) = FinalStore::open(folder.join("final"), &consortium)?;
+        let end = end_of(&store, &LogStore::open(folder.join("log"))?)?;
+        Ok(Self { store, consortium, end, next: Piece::Head })
+    }
+
     /// Of how many blocks it is.
     pub fn blocks(&self) -> u64 {
         self.end.height.get()
+    }
+
+    /// The last block that is final in the ledger now. The archive ends below it where that block is final by the certificate
+    /// of a later one, which the ledger has not.
+    ///
+    /// # Errors
+    /// [`Fault`] if the disk cannot give it.
+    pub fn final_height(&self) -> Result<BlockHeight, Fault> {
+        Ok(self.store.last()?.map_or(BlockHeight::ZERO, |(height, _)| height))
     }
 
     fn piece(&self, height: BlockHeight) -> Result<Vec<u8>, Fault> {

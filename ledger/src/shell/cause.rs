@@ -52,6 +52,8 @@ causes! {
     KeyDoubled = "key_doubled"
     /// It is no validator: it joined and was not reinstated yet, or was suspended or removed.
     NoValidator = "no_validator"
+    /// The others began anew without this node, and it was not told.
+    LineageLeft = "lineage_left"
     /// Fewer than a quorum are heard.
     QuorumUnheard = "quorum_unheard"
     /// Others have more that is final.
@@ -109,6 +111,7 @@ impl Metrics {
             Cause::Silent => matches!(self.custody, Silent(_)),
             Cause::KeyDoubled => self.custody == Doubled,
             Cause::NoValidator => !is_validator || self.standing != Some(Standing::InForce),
+            Cause::LineageLeft => self.left_for.is_some(),
             Cause::QuorumUnheard => self.unheard_for.len() - self.unheard().len() + usize::from(is_validator) < quorum,
             Cause::Behind => self.is_behind(),
             // The blocks that it catches up with are old.
@@ -161,7 +164,7 @@ mod tests {
         block::View,
         execute::{BlockInvalid, Executed},
         finality::{OpenBlock, Status},
-        shell::fault::Fault,
+        shell::{fault::Fault, lineage::Lineage},
         testing::consortium,
     };
 
@@ -200,6 +203,9 @@ mod tests {
             entries_open: 0,
             entries_open_for: Duration::ZERO,
             entries_queued: 0,
+            lineage: Lineage::FIRST,
+            peer_lineages: Default::default(),
+            left_for: None,
             peers: others().map(|node| (node, BlockHeight::new(7))).collect(),
             unheard_for: others().map(|node| (node, Duration::ZERO)).collect(),
             fetching_from: None,
@@ -245,6 +251,7 @@ mod tests {
         assert_eq!(found(|node| node.custody = Silent("lost")), [Cause::Silent]);
         assert_eq!(found(|node| node.custody = Doubled), [Cause::KeyDoubled]);
         assert_eq!(found(|node| node.standing = Some(Standing::Suspended)), [Cause::NoValidator]);
+        assert_eq!(found(|node| node.left_for = Some(Lineage::FIRST)), [Cause::LineageLeft]);
         assert_eq!(found(|node| node.finality.invalid = vec![(9, BlockInvalid::Validators)]), [Cause::BlockInvalid]);
     }
 

@@ -29,6 +29,12 @@ impl From<&Path> for Disk {
     }
 }
 
+impl From<&PathBuf> for Disk {
+    fn from(folder: &PathBuf) -> Self {
+        Self::Folder(folder.clone())
+    }
+}
+
 impl From<PathBuf> for Disk {
     fn from(folder: PathBuf) -> Self {
         Self::Folder(folder)
@@ -85,6 +91,16 @@ impl Disk {
     pub fn exists(&self) -> bool {
         match self {
             Self::Folder(folder) => folder.exists(),
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(disk, folder) => disk.exists(folder),
+        }
+    }
+
+    /// Whether there is a store in this folder. Opening one would make it, also in a folder that is there: what RocksDB
+    /// begins with is its file `CURRENT`.
+    pub fn has_store(&self) -> bool {
+        match self {
+            Self::Folder(folder) => folder.join("CURRENT").exists(),
             #[cfg(any(test, feature = "testing"))]
             Self::Memory(disk, folder) => disk.exists(folder),
         }

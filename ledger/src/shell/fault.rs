@@ -58,6 +58,14 @@ pub enum Fault {
         /// Recomputed.
         found: Digest,
     },
+    /// An earlier run met damage, and nobody has seen to it since.
+    #[error("an earlier run met damage: {said}; restore the ledger, or remove {path} once that is mended")]
+    MetDamage {
+        /// The file that says so.
+        path: PathBuf,
+        /// What was found.
+        said: String,
+    },
     /// The folder belongs to another consortium.
     #[error("the folder holds the ledger of consortium {found}, not of {expected}")]
     OtherConsortium {
@@ -128,6 +136,15 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether the disk does not hold what was written to it.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Rocks { source, .. } => source.kind() == rocksdb::ErrorKind::Corruption,
+            Self::Damaged { .. } | Self::Record { .. } | Self::Missing { .. } | Self::StateDiffers { .. } => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn file(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::File { path: path.into(), source: Arc::new(source) }
     }

@@ -30,6 +30,7 @@ use super::{
     vote_record::{VoteFile, Votes},
 };
 use crate::{
+    block::Header,
     execute::Executed,
     governance::Member,
     replay::{Replay, ReplayInvalid, Signatures},
@@ -208,6 +209,9 @@ pub enum JoinFault {
         /// Where it stands.
         height: BlockHeight,
     },
+    /// What two nodes have is no one chain, and a quorum made both final.
+    #[error("two nodes have ledgers of which no chain has both: {0} and {1}")]
+    Fork(Box<Forked>, Box<Forked>),
     /// The operators have not let it in yet, or what came is from before.
     #[error("in the final state no node has the key {key}")]
     NoNode {
@@ -226,6 +230,16 @@ pub enum JoinFault {
         /// Which.
         node: NodeId,
     },
+}
+
+/// One side of a fork.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{url} has block {} of epoch {} at height {}", .header.digest(), .header.epoch, .header.height)]
+pub struct Forked {
+    /// A node that is on it.
+    pub url: String,
+    /// A block that is on this side alone.
+    pub header: Header,
 }
 
 impl JoinFault {

@@ -10,7 +10,7 @@ use genesis::ValidatorSet;
 use wallet::units::{BlockHeight, NodeId, Timestamp};
 
 pub use super::resumption::Custody;
-use super::{fault::Fault, shared::Shared};
+use super::{fault::Fault, lineage::Lineage, shared::Shared};
 use crate::{block::View, finality::Status, state::Standing};
 
 /// How a replica stands.
@@ -42,6 +42,13 @@ pub struct Metrics {
     pub entries_open_for: Duration,
     /// Entries that wait here for this node to put them into blocks, as the leader.
     pub entries_queued: usize,
+    /// In which lineage this node is.
+    pub lineage: Lineage,
+    /// In which lineages other nodes said last that they are.
+    pub peer_lineages: BTreeMap<NodeId, Lineage>,
+    /// The lineage for which the others left this one: more of the validators than may lie say that they are in it. This
+    /// node waits for them in vain, and its operator decides whether it takes that re-genesis.
+    pub left_for: Option<Lineage>,
     /// Final heights that other nodes told last.
     pub peers: BTreeMap<NodeId, BlockHeight>,
     /// How long ago each of the other validators was heard; or since when this replica runs, if it never was.
@@ -110,6 +117,9 @@ impl Shared {
             entries_open,
             entries_open_for,
             entries_queued: self.queue.len(),
+            lineage: self.lineage,
+            peer_lineages: observed.lineages(),
+            left_for: self.left_for(),
             peers: self.peers.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             unheard_for: observed.unheard_for(others),
             fetching_from: observed.fetching_from(),

@@ -21,6 +21,7 @@ mod files;
 pub mod final_store;
 mod guard;
 pub mod join;
+pub mod lineage;
 mod lines;
 pub mod log_store;
 #[cfg(any(test, feature = "testing"))]

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use wallet::units::{NodeId, Timestamp};
 
 use super::{
+    lineage::Lineage,
     resumption::Custody,
     transport::{PeerReply, PeerRequest, Transport, TransportFault},
 };
@@ -26,6 +27,7 @@ pub(crate) struct Observed {
     held_back: Mutex<BTreeMap<&'static str, u64>>,
     custody: Mutex<Custody>,
     fetching_from: Mutex<Option<NodeId>>,
+    lineages: Mutex<BTreeMap<NodeId, Lineage>>,
     block_skew_ms: AtomicI64,
     block_entries: AtomicU64,
 }
@@ -38,6 +40,7 @@ impl Observed {
             held_back: Mutex::default(),
             custody: Mutex::new(Custody::Asking(Default::default())),
             fetching_from: Mutex::default(),
+            lineages: Mutex::default(),
             block_skew_ms: AtomicI64::new(0),
             block_entries: AtomicU64::new(0),
         }
@@ -81,6 +84,16 @@ impl Observed {
 
     pub(crate) fn fetching_from(&self) -> Option<NodeId> {
         *lock(&self.fetching_from)
+    }
+
+    /// `node` says in which lineage it is: whether it said another one before, or none.
+    pub(crate) fn note_lineage(&self, node: NodeId, lineage: Lineage) -> bool {
+        lock(&self.lineages).insert(node, lineage) != Some(lineage)
+    }
+
+    /// What the others said of that last.
+    pub(crate) fn lineages(&self) -> BTreeMap<NodeId, Lineage> {
+        lock(&self.lineages).clone()
     }
 
     /// A block with `time` came to the log at `now`.

@@ -168,7 +168,7 @@ impl Validator {
 fn applies(consortium: &Consortium, tip: &Executed, entry: &Entry, now: Timestamp, checks: &dyn Checks) -> bool {
     let (height, log_index) = (tip.height.next().unwrap_or(tip.height), tip.log.next_index());
     [tip.time, now.max(tip.time)].into_iter().all(|time| {
-        let at = BlockContext { height, time, log_index, is_re_genesis: false };
+        let at = BlockContext { name: tip.name, height, time, log_index, is_re_genesis: false };
         tip.state.clone().apply_with(consortium, entry, at, checks).is_ok()
     })
 }

@@ -11,7 +11,7 @@
 
 mod votes;
 
-use std::{cmp::Ordering, path::Path};
+use std::cmp::Ordering;
 
 use genesis::Consortium;
 use wallet::{
@@ -21,6 +21,7 @@ use wallet::{
 
 pub use self::votes::Record;
 use super::{
+    disk::Disk,
     fault::Fault,
     final_store::{FinalStore, Tip},
     log_store::{Link, LogStore},
@@ -59,9 +60,9 @@ pub struct Order {
 ///
 /// # Errors
 /// [`ReGenesisFault`].
-pub fn draft(folder: &Path, consortium: &Consortium, order: Order) -> Result<ReGenesisFile, ReGenesisFault> {
+pub fn draft(folder: impl Into<Disk>, consortium: &Consortium, order: Order) -> Result<ReGenesisFile, ReGenesisFault> {
     let Order { author, mut lost, reason, nonce, now } = order;
-    let stopped = Stopped::open(folder, consortium)?;
+    let stopped = Stopped::open(&folder.into(), consortium)?;
     stopped.check_nothing_above_is_final()?;
     let Tip { executed: parent, certificate, carriers, .. } = &stopped.tip;
     let last = stopped.store.header(parent.height)?.ok_or(ReGenesisInvalid::NothingFinal)?;
@@ -91,12 +92,12 @@ pub fn draft(folder: &Path, consortium: &Consortium, order: Order) -> Result<ReG
 /// # Errors
 /// [`ReGenesisFault`].
 pub fn check(
-    folder: &Path,
+    folder: impl Into<Disk>,
     consortium: &Consortium,
     file: &ReGenesisFile,
     now: Timestamp,
 ) -> Result<Executed, ReGenesisFault> {
-    Stopped::open(folder, consortium)?.judge(consortium, file, now)
+    Stopped::open(&folder.into(), consortium)?.judge(consortium, file, now)
 }
 
 /// Makes a re-genesis final in the ledger of a stopped node, after all of it was checked. `named` is its digest, as whoever
@@ -106,13 +107,14 @@ pub fn check(
 /// # Errors
 /// [`ReGenesisFault`]; nothing is changed then, unless it is of the disk.
 pub fn apply(
-    folder: &Path,
+    folder: impl Into<Disk>,
     consortium: &Consortium,
     node: impl Fn(&Executed) -> Option<NodeId>,
     file: &ReGenesisFile,
     (named, record, now): (Digest, Record, Timestamp),
 ) -> Result<Executed, ReGenesisFault> {
-    let stopped = Stopped::open(folder, consortium)?;
+    let folder = folder.into();
+    let stopped = Stopped::open(&folder, consortium)?;
     if file.digest() != named {
         return Err(ReGenesisInvalid::NotNamed { found: file.digest() }.into());
     }
@@ -155,13 +157,13 @@ struct Stopped {
 }
 
 impl Stopped {
-    fn open(folder: &Path, consortium: &Consortium) -> Result<Self, ReGenesisFault> {
+    fn open(folder: &Disk, consortium: &Consortium) -> Result<Self, ReGenesisFault> {
         if !folder.exists() {
             return Err(ReGenesisFault::NoLedger);
         }
         let (store, tip) = FinalStore::open(folder.join("final"), consortium)?;
         let log = LogStore::open(folder.join("log"))?;
-        Ok(Self { store, log, tip, votes: VoteFile::new(folder).load() })
+        Ok(Self { store, log, tip, votes: VoteFile::new(folder.clone()).load() })
     }
 
     /// Whether the re-genesis is in the final chain.

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     block::FinalBlock,
-    event::Entry,
+    event::{Entry, EntryBody},
     evidence::{Promised, Receipt},
     execute::Executed,
     refusal::Refusal,
@@ -122,7 +122,8 @@ impl Replica {
     }
 
     /// Takes an entry, and sends it to the leader again and again until it is final or refused. The same entry may be
-    /// submitted again.
+    /// submitted again. What may be taken later is kept until then, but for what operators say
+    /// ([`Event::governs`](crate::event::Event::governs)): that is refused, now or as soon as the final state does not take it.
     ///
     /// # Errors
     /// [`SubmitError`] if the final state refuses it, or the replica stopped.
@@ -156,6 +157,16 @@ impl Replica {
         shared.check_all(&new)?;
         shared.outbox.add_all(new);
         Ok(submissions)
+    }
+
+    /// Whether the final state takes what `body` says now, for a node that is asked to sign what somebody else says. This
+    /// refuses also what may be taken later, whatever it is.
+    ///
+    /// # Errors
+    /// [`SubmitError`] if a rule refuses it, or the replica stopped.
+    pub fn check(&self, body: EntryBody) -> Result<(), SubmitError> {
+        self.shared.check_running()?;
+        Ok(self.shared.check_unsigned(body)?)
     }
 
     /// Waits until an entry is final. Without a submission here it waits for somebody else's.

@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Read},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use genesis::Consortium;
@@ -50,7 +50,7 @@ pub struct Restored {
 /// [`RestoreFault`]; there is no folder then. What ended in the midst leaves `FOLDER.restoring`, which the next try removes.
 pub fn restore(
     archive: &mut ArchiveReader<impl Read>,
-    folder: &Path,
+    folder: impl Into<Disk>,
     named: &[Digest],
     mut progress: impl FnMut(BlockHeight),
 ) -> Result<Restored, RestoreFault> {

@@ -141,7 +141,7 @@ impl Validator {
     /// under another signature.
     fn submit_resumption(&self, nonce: [u8; 16]) {
         let (consortium, author) = (self.shared.consortium.id(), self.shared.me);
-        let event = Event::ValidatorResumed(ValidatorResumed { nonce });
+        let event = Event::ValidatorResumed(ValidatorResumed { name: self.shared.name(), nonce });
         let named = self.shared.tip.borrow().state.node(author).map(|record| record.node.key);
         if let Some(own) = self.keys.iter().find(|own| named == Some(own.key.public_key())) {
             let entry = EntryBody { consortium, author, nonce, event }.sign(&own.key, None);

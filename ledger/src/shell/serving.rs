@@ -28,7 +28,10 @@ impl Shared {
             PeerRequest::Submit(entries) => self.take_entries(entries).await.map(PeerReply::Submit),
             PeerRequest::Certificates { from } => self.certificates(from).await,
             PeerRequest::LogEntries { after } => self.log_entries(after).await,
-            PeerRequest::Statements => self.statements_of(from).await.map(PeerReply::Statements),
+            PeerRequest::Statements => {
+                let held = self.statements_of(from).await?;
+                Ok(PeerReply::Statements { held, lineage: self.lineage })
+            }
         }
     }
 

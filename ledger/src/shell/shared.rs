@@ -23,6 +23,7 @@ use super::{
     disk::Disk,
     fault::Fault,
     final_store::FinalStore,
+    lineage::Lineage,
     lines::Lines,
     log_store::LogStore,
     observed::Observed,
@@ -39,7 +40,7 @@ use crate::{
     apply::BlockContext,
     block::epoch_of,
     checks::Remembered,
-    event::Entry,
+    event::{Entry, EntryBody},
     execute::Executed,
     finality::{Input, Status},
     hand_over::ClosingProof,
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) checks: Arc<Remembered>,
     pub(crate) log: LogStore,
     pub(crate) store: FinalStore,
+    /// In which lineage this node is, until it is stopped: no running node takes a re-genesis.
+    pub(crate) lineage: Lineage,
     /// The entry with which every log begins.
     pub(crate) first_entry: RaftEntry,
     /// None while it starts, stops or restarts.
@@ -128,16 +131,23 @@ impl Shared {
         self.check_all([entry])
     }
 
-    /// Whether the final state takes these entries as they are, one after the other.
+    /// Whether the final state takes these entries as they are, one after the other. What may be taken later is no reason
+    /// against them, but where operators speak: anybody may have brought that, and can bring it again.
     pub(crate) fn check_all<'a>(&self, entries: impl IntoIterator<Item = &'a Entry>) -> Result<(), Refusal> {
         let (mut state, at) = self.next();
         for entry in entries {
             match state.apply_with(&self.consortium, entry, at, &*self.checks) {
-                Err(refusal) if refusal.retry() != Retry::Later => return Err(refusal),
+                Err(refusal) if refusal.retry() != Retry::Later || entry.body.event.governs() => return Err(refusal),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Whether the final state takes `body` as it is, whoever signs it.
+    pub(crate) fn check_unsigned(&self, body: EntryBody) -> Result<(), Refusal> {
+        let (state, at) = self.next();
+        state.check_unsigned(&self.consortium, body, at, &*self.checks)
     }
 
     /// The final state, and where the next block would stand.
@@ -145,6 +155,7 @@ impl Shared {
         let tip = self.tip.borrow().clone();
         let height = tip.height.next().unwrap_or(tip.height);
         let at = BlockContext {
+            name: tip.name,
             height,
             time: self.clock.now().max(tip.time),
             log_index: tip.log.next_index(),

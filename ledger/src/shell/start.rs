@@ -18,6 +18,7 @@ use super::{
     election, errands,
     fault::Fault,
     files::Files,
+    lineage::Lineage,
     lines::{self, Lines},
     log_store::blocking,
     observed::{Listening, Observed},
@@ -42,12 +43,11 @@ const MESSAGES_MAX: usize = 4096;
 pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>) -> Result<Replica, Fault> {
     let ReplicaOptions { dir, consortium, me, node_key, next_key, clock } = options;
     let found = node_key.public_key();
-    let files = {
+    let (alarm, files) = {
         let (dir, consortium) = (dir.clone(), consortium.clone());
-        blocking(move || Files::open(&dir, &consortium, me)).await?
+        blocking(move || Ok((Alarm::of(dir.clone())?, Files::open(&dir, &consortium, me)?))).await?
     };
     let Files { log, store, tip, vote_file, votes, may_vote } = files;
-    let alarm = Alarm::default();
     store.watch_by(&alarm);
     log.watch_by(&alarm);
     let own = [Some(node_key), next_key].into_iter().flatten();
@@ -58,6 +58,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
     let key = key.ok_or(Fault::WrongKey { node: me, found })?;
     let steady = tokio::time::Instant::now();
     let tip_executed = Arc::new(tip.executed.clone());
+    let lineage = Lineage::of(&store, &tip_executed)?;
     let checks = Arc::new(Remembered::default());
     let voter = Voter::new(
         consortium.clone(),
@@ -82,6 +83,7 @@ pub(crate) async fn open(options: ReplicaOptions, transport: Arc<dyn Transport>)
         clock,
         transport: Arc::new(Listening { transport, observed: observed.clone() }),
         checks,
+        lineage,
         first_entry: first_entry(&consortium),
         consortium,
         raft: RwLock::new(None),

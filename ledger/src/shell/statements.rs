@@ -1,11 +1,12 @@
 //! What nodes hold signed by each other's keys: asked for, and answered.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::sleep};
 use wallet::units::NodeId;
 
 use super::{
+    lineage::Lineage,
     shared::{PEER_TIMEOUT, Shared},
     transport::{PeerRefusal, PeerReply, PeerRequest},
     validator::{Message, Validator},
@@ -32,6 +33,11 @@ impl Validator {
 }
 
 impl Shared {
+    /// See [`Lineage::left_for`].
+    pub(crate) fn left_for(&self) -> Option<Lineage> {
+        self.lineage.left_for(&self.validators(), &self.observed.lineages())
+    }
+
     /// What this node holds signed by the key of `node`.
     pub(crate) async fn statements_of(&self, node: NodeId) -> Result<Statements, PeerRefusal> {
         let (reply, held) = oneshot::channel();
@@ -42,7 +48,7 @@ impl Shared {
 
 /// Asks the peers what they hold signed by this node's key: all of them until enough have answered, then one in turn.
 pub(crate) async fn ask(shared: Arc<Shared>) {
-    let mut turn = 0;
+    let (mut turn, mut told) = (0, BTreeSet::new());
     loop {
         let (is_trusted, others) = (*shared.votes.borrow(), shared.lines.others());
         let asked: Vec<NodeId> = match others.get(turn % others.len().max(1)) {
@@ -54,14 +60,23 @@ pub(crate) async fn ask(shared: Arc<Shared>) {
             let shared = shared.clone();
             async move {
                 let reply = shared.transport.request(peer, PeerRequest::Statements, PEER_TIMEOUT).await;
-                if let Ok(PeerReply::Statements(statements)) = reply
-                    && statements.are_bounded()
-                {
-                    shared.tell_validator(Message::Heard { from: peer, statements });
+                let Ok(PeerReply::Statements { held, lineage }) = reply else { return };
+                if shared.observed.note_lineage(peer, lineage) && lineage != shared.lineage {
+                    let Lineage { number, re_genesis } = lineage;
+                    tracing::warn!(node = %peer, lineage = number, %re_genesis, "a peer is in another lineage");
+                }
+                // Whoever began anew forgot what this node's key signed before: its answer vouches for nothing.
+                if held.are_bounded() && lineage == shared.lineage {
+                    shared.tell_validator(Message::Heard { from: peer, statements: held });
                 }
             }
         };
         futures::future::join_all(asked.into_iter().map(ask)).await;
+        if let Some(lineage @ Lineage { number, re_genesis }) = shared.left_for()
+            && told.insert(lineage)
+        {
+            tracing::error!(lineage = number, %re_genesis, "the others left this lineage: this node waits for them in vain");
+        }
         sleep(if is_trusted { ASK_LATER } else { ASK_EVERY }).await;
     }
 }

@@ -14,6 +14,7 @@ use wallet::{
 };
 
 use super::{
+    lineage::Lineage,
     log_store::Link,
     raft::{RaftEntry, TypeConfig},
     terms::{Candidacy, Proof},
@@ -152,7 +153,12 @@ pub enum PeerReply {
     /// a block that closes its epoch or later.
     Certificates(Vec<Certificate>),
     /// To [`PeerRequest::Statements`].
-    Statements(Statements),
+    Statements {
+        /// What the receiver holds.
+        held: Statements,
+        /// In which lineage it is. What it signed and heard in another one it does not hold any more.
+        lineage: Lineage,
+    },
     /// To [`PeerRequest::LogEntries`]: the entries, up to a block that this certificate makes final.
     LogEntries {
         /// Consecutive.
@@ -335,11 +341,11 @@ mod tests {
             PeerReply::Votes { final_height: BlockHeight::new(7), permit: Some(Box::new(permit())) },
             PeerReply::Submit(SubmitReply::NotLeader(Some(NodeId::new(2)))),
             PeerReply::Certificates(Vec::new()),
-            PeerReply::Statements(Statements::default()),
+            PeerReply::Statements { held: Statements::default(), lineage: Lineage::FIRST },
             PeerReply::LogEntries { entries: Vec::new(), certificate: certificate(), carriers: Vec::new() },
             PeerReply::Closing(Box::new(ClosingProof { certificate: certificate(), carriers: Vec::new() })),
             PeerReply::Refused(PeerRefusal::NotReady),
         ];
-        assert_eq!(golden(&replies), "57a2e0ba10cee5bae8bdd290f834f2cc4640c50d4d69905d0d4bb6992a1eb7f4");
+        assert_eq!(golden(&replies), "2cb87f28bd506c825529d0f46bfb277bee9eeed0661274cb503acd839bb841dc");
     }
 }

@@ -48,6 +48,8 @@ pub struct Checked {
     /// Whether it shows that the last block stands above the end of its epoch. Then that is a carrier and no part of the
     /// chain, and the fault is not whose who sent this but whose who offered that.
     pub is_below_carrier: bool,
+    /// Headers of which it shows that they are in the chain.
+    pub headers: Vec<Header>,
     pub(super) more: Vec<Wanted>,
 }
 
@@ -62,7 +64,7 @@ pub enum Piece {
 
 impl Checked {
     fn piece(piece: Piece, rest: Option<Wanted>) -> Self {
-        Self { piece: Some(piece), is_below_carrier: false, more: rest.into_iter().collect() }
+        Self { piece: Some(piece), is_below_carrier: false, headers: Vec::new(), more: rest.into_iter().collect() }
     }
 }
 
@@ -101,7 +103,7 @@ impl Wanted {
                 let tip = extent.tip();
                 let ends_it = |header: &Header| header.is_closing() && header.epoch == tip.epoch;
                 let is_below_carrier = headers.iter().any(|header| ends_it(header) && header.height < tip.height);
-                Ok(Checked { piece: None, is_below_carrier, more: below(extent, &headers) })
+                Ok(Checked { piece: None, is_below_carrier, more: below(extent, &headers), headers })
             }
             ChunkPath::Blocks { first, last } => {
                 let Blocks { below, before, blocks } = codec::decode(bytes)?;
@@ -129,7 +131,8 @@ impl Wanted {
                         let halves = prefix.halves().into_iter().flatten().zip([left, right]);
                         let full = halves.filter(|(_, hash)| *hash != Digest::ZERO);
                         let half = |(prefix, hash)| Self { path: ChunkPath::State { height, prefix }, hash };
-                        Checked { piece: None, is_below_carrier: false, more: full.map(half).collect() }
+                        let more = full.map(half).collect();
+                        Checked { piece: None, is_below_carrier: false, headers: Vec::new(), more }
                     }
                 })
             }

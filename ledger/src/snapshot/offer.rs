@@ -80,10 +80,31 @@ impl Verified {
         self.offer.states.retain(|state| *state != height);
     }
 
+    /// Two blocks of which no chain has both, this offer's and another one's, if they show such: how one epoch ended, or
+    /// what is at one height of it. Then a quorum of the validators of that time signed two histories, and neither offer says
+    /// which of them holds. Of an offer that ends earlier, only the headers below the other's last block show it.
+    pub fn fork(&self, other: &Self) -> Option<[Header; 2]> {
+        let [ours, theirs] = [self, other].map(|verified| verified.sets.closings());
+        let [tip, their_tip] = [self, other].map(|verified| &verified.offer.tip);
+        let ends = ours.iter().filter_map(|(epoch, end)| Some((end, theirs.get(epoch)?)));
+        let ended = ends.filter(|(end, their_end)| end != their_end);
+        let tips = Some((tip, their_tip)).filter(|(tip, their_tip)| tip.contradicts(their_tip));
+        let beyond = theirs.get(&tip.epoch).map(|end| (tip, end)).filter(|(tip, end)| leads_past(tip, end));
+        let short = ours.get(&their_tip.epoch).map(|end| (end, their_tip)).filter(|(end, tip)| leads_past(tip, end));
+        let (one, another) = ended.chain(tips).chain(beyond).chain(short).next()?;
+        Some([one.clone(), another.clone()])
+    }
+
     /// The offer. That its block is final is proven; what it says of raft and of states is not.
     pub fn offer(&self) -> &Offer {
         &self.offer
     }
+}
+
+/// Whether a last block is no part of an epoch that ended like this, nor a carrier above it, which holds nothing.
+fn leads_past(tip: &Header, end: &Header) -> bool {
+    let held = |header: &Header| (header.log_size, header.log_root, header.state_root);
+    tip.contradicts(end) || (tip.height > end.height && held(tip) != held(end))
 }
 
 /// Why an offer is nothing to build on.

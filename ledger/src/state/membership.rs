@@ -66,7 +66,8 @@ pub struct OperatorRecord {
     pub operator: Operator,
     /// Whether it votes on proposals.
     pub standing: Standing,
-    /// Digest of the proposal that last changed its standing or key, or id of the re-genesis; zero if none did.
+    /// Of the proposals that changed its standing, the digest of the one that was made last. Or the id of the re-genesis;
+    /// zero if none did.
     pub since: Digest,
     /// Digests of its last proposals, at least those on which the others can still vote.
     pub proposals: Vec<Digest>,
@@ -79,7 +80,8 @@ pub struct NodeRecord {
     pub node: Node,
     /// Whether it votes and authors.
     pub standing: Standing,
-    /// Digest of the proposal that last changed its standing or key, or id of the re-genesis; zero if none did.
+    /// Of the proposals that changed its standing, the digest of the one that was made last. Or the id of the re-genesis;
+    /// zero if none did.
     pub since: Digest,
 }
 

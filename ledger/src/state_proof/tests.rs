@@ -189,8 +189,8 @@ fn the_encoding_is_pinned() {
     assert_eq!(
         found,
         [
-            "e85ad7069a662c47807290f1146373d30ecb4ddab406e8d3afa260336bca4b87",
-            "0f019e55655c9ac5bfc9dcd83f904b31306923978723bd806960997a0d1d53f3"
+            "2d55b7338350092944c33e6d9cf8489f9011de9f5ab0335e89225cc89969eabf",
+            "b2d09ac74dda8828ec8e6f052b29880e3ae0292452998d38e065efe2e655841b"
         ]
     );
 }

@@ -36,7 +36,7 @@ impl Chain {
         let keys: Vec<_> = (0..16).map(operator_key).collect();
         let signature = |public: &_| {
             let key = keys.iter().find(|key| key.public_key() == *public)?;
-            Some(re_genesis::sign(&block.header, key))
+            Some(re_genesis::sign(&block.header, key).expect("a key in memory signs"))
         };
         let signatories = Signatories::of(executed).expect("it was executed");
         signatories.certify(signature).expect("the sample has their keys")

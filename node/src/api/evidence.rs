@@ -18,17 +18,12 @@ use axum::{
 };
 use genesis::Consortium;
 use ledger::{evidence::EvidenceFile, hand_over::re_geneses};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wallet::digest::Digest;
 
 use super::{
-    Api,
-    auth::ByAuditor,
-    ledger::Answer,
-    paging::{Page, page as paged},
-    problem::Problem,
-    proofs::blocking,
-    refusal::Refusal,
+    Api, auth::ByAuditor, ledger::Answer, paging::PAGE_MAX, problem::Problem, proofs::blocking, refusal::Refusal,
     tags::Tag,
 };
 
@@ -56,15 +51,15 @@ impl Evidence {
         Self { folder: folder.into(), described: Arc::default() }
     }
 
-    /// The files of a page, by their names, where the next page begins, and how many there are.
-    fn list(&self, consortium: &Consortium, re_geneses: &[Digest], page: Page) -> io::Result<(Vec<Value>, u64, u64)> {
+    /// The files of a page, by their names, the name at which the next page begins, and how many there are.
+    fn list(&self, consortium: &Consortium, re_geneses: &[Digest], page: &Page) -> io::Result<Listed> {
         let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
-        let names: Vec<_> = names(&self.folder)?.into_iter().collect();
-        let size = names.len() as u64;
+        let mut names = names(&self.folder)?;
         // What was removed is forgotten.
-        described.retain(|known, _| names.binary_search_by(|(name, _)| name.cmp(known)).is_ok());
-        let ((names, next), mut listed) = (page.of(names), Vec::new());
-        for (name, file) in names {
+        described.retain(|known, _| names.contains_key(known));
+        let (size, mut listed) = (names.len(), Vec::new());
+        let mut rest = names.split_off(&page.from).into_iter();
+        for (name, file) in rest.by_ref().take(page.count.clamp(1, PAGE_MAX)) {
             let written = (file.len(), file.modified().ok());
             let known = described.remove(&name).filter(|(known, _)| *known == written);
             let found = match known {
@@ -79,8 +74,31 @@ impl Evidence {
             listed.push(found.clone());
             described.insert(name, (written, found));
         }
-        Ok((listed, next, size))
+        Ok(Listed { files: listed, next: rest.next().map(|(name, _)| name), size })
     }
+}
+
+/// Which page is asked for. By name and not by number, because files come and go between two pages: so none is told twice
+/// or passed over that is there all the time.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    #[serde(default)]
+    from: String,
+    #[serde(default = "page_max")]
+    count: usize,
+}
+
+const fn page_max() -> usize {
+    PAGE_MAX
+}
+
+/// A page.
+#[derive(Serialize)]
+struct Listed {
+    files: Vec<Value>,
+    next: Option<String>,
+    size: usize,
 }
 
 async fn list(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page>) -> Answer {
@@ -89,8 +107,7 @@ async fn list(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page>) ->
     blocking(move || {
         // This node took each of them when it was told to.
         let taken = re_geneses(&store.hand_overs(epoch)?);
-        let (files, next, size) = evidence.list(&consortium, &taken, page).map_err(unreadable)?;
-        Ok(Json(paged("files", files, next, size)))
+        Ok(Json(json!(evidence.list(&consortium, &taken, &page).map_err(unreadable)?)))
     })
     .await
 }

@@ -1,5 +1,8 @@
 //! `/ledger/v1/governance`: who takes part, with which keys and parameters, what is being decided, and what operators say
 //! to it.
+//!
+//! Auditors read it, and so does whoever may open the admin socket. What an operator signed anybody may bring: its signature
+//! is the credential. So a consortium can decide who reads, also where nobody does.
 
 use axum::{
     Json, Router,
@@ -16,18 +19,23 @@ use super::{
     auth::ByAuditor,
     final_log::FinalLog,
     ledger::{Answer, Wait, submitted},
-    limits::Body,
+    limits::SignedBody,
     paging::{Page, page as paged},
     problem::Problem,
     refusal::Refusal,
 };
 use crate::governance;
 
-/// Its path.
+/// Its paths.
 pub(super) fn router() -> Router<Api> {
     Router::new()
-        .route("/ledger/v1/governance", get(show).post(submit))
+        .route("/ledger/v1/governance", get(show_auditor).post(submit))
         .route("/ledger/v1/governance/proposals", get(proposals))
+}
+
+/// The operator's own.
+pub(super) fn admin_router() -> Router<Api> {
+    Router::new().route("/admin/v1/governance", get(show).post(submit))
 }
 
 /// All that were ever made, in the order of the log, as they stand now.
@@ -45,9 +53,13 @@ async fn proposals(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page
     api.asking.scan(scan).await
 }
 
+async fn show_auditor(api: State<Api>, _: ByAuditor) -> Json<Value> {
+    show(api).await
+}
+
 /// As the last final block leaves it. A proposal's stage says what its ballots made of it; that it expired or was
 /// superseded follows from its times and its electorate.
-async fn show(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
+async fn show(State(api): State<Api>) -> Json<Value> {
     let executed = api.replica().state();
     let state = &executed.state;
     let operators: Vec<_> = state.operators().collect();
@@ -75,13 +87,13 @@ async fn show(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
 }
 
 /// Puts what an operator signed on the ledger, or enacts what passed, with an entry of this node. Its rules say whether it
-/// counts.
+/// counts, before the node signs anything.
 async fn submit(
     State(api): State<Api>,
-    _: ByAuditor,
     Query(wait): Query<Wait>,
-    Body(bytes): Body,
+    SignedBody(bytes): SignedBody,
 ) -> Result<Response, Problem> {
     let event = governance::decode(&bytes).map_err(|error| Refusal::NotGovernance { reason: error.reason })?;
-    submitted(&api, governance::entry(api.sessions.context(), event), wait).await
+    let submission = governance::submit(api.sessions.context(), event)?;
+    submitted(&api, submission, wait).await
 }

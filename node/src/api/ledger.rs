@@ -11,7 +11,6 @@ use axum::{
 };
 use genesis::{Node, Operator, OperatorId};
 use ledger::{
-    credits::Earned,
     event::Entry,
     shell::replica::{EntryStatus, FinalEntry, Submission},
     state::{NodeRecord, OperatorRecord},
@@ -22,7 +21,7 @@ use tokio::time::timeout;
 use wallet::{
     codec,
     digest::Digest,
-    units::{BlockHeight, KeyEpoch, LogIndex, NodeId},
+    units::{BlockHeight, KeyEpoch, LogIndex},
 };
 
 use super::{
@@ -38,9 +37,6 @@ use super::{
     refusal::Refusal,
     tags,
 };
-
-/// Entries in one answer at most.
-const ENTRIES_MAX: u64 = 256;
 
 /// How long a request may wait for its entry to be final.
 const FINAL_PATIENCE: Duration = Duration::from_secs(30);
@@ -59,7 +55,6 @@ pub(super) fn router() -> Router<Api> {
         .route("/ledger/v1/wallets", get(wallets))
         .route("/ledger/v1/wallets/{address}", get(wallet))
         .route("/ledger/v1/wallets/{address}/bundle", get(bundle))
-        .route("/ledger/v1/credits", get(credits))
         .route("/ledger/v1/operators", get(operators))
         .route("/ledger/v1/decisions", get(super::admin::decisions_for_auditors))
 }
@@ -79,37 +74,29 @@ async fn checkpoint(State(api): State<Api>, _: ByAuditor) -> Answer {
     .await
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Range {
-    #[serde(default)]
-    from: u64,
-    #[serde(default = "entries_max")]
-    count: u64,
-}
-
-const fn entries_max() -> u64 {
-    ENTRIES_MAX
-}
-
 async fn entries(
     State(api): State<Api>,
     _: ByAuditor,
-    Query(Range { from, count }): Query<Range>,
+    Query(page): Query<Page>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (store, executed) = (api.replica().store().clone(), api.replica().state());
-    let body = blocking(move || {
-        let until = from.saturating_add(count.min(ENTRIES_MAX)).min(executed.log.size());
-        let entries = store.entries(from.min(until)..until)?;
+    let FinalLog { store, executed, .. } = FinalLog::of(&api);
+    let (entries, next, size) = blocking(move || {
+        let size = executed.log.size();
+        let range = page.range(size);
+        let until = range.end.min(range.start.saturating_add(page.count() as u64));
         let line = |(entry, index): (Entry, u64)| {
             let id = entry.id();
             let height = executed.state.entry(id).map(|record| record.height);
             json!({"index": index, "height": height, "id": id, "entry": entry})
         };
-        Ok(entries.into_iter().zip(from..).map(line).collect())
-    });
-    Ok(tags::unless_known(&headers, body.await?))
+        let entries = store.entries(range.start..until)?.into_iter().zip(range.start..).map(line);
+        Ok((entries.collect::<Vec<_>>(), until, size))
+    })
+    .await?;
+    // A page that is followed by others stays what it is, however many they are.
+    let said = json!([entries, next, next == size]);
+    Ok(tags::unless_said(&headers, &said, paged("entries", entries, next, size)))
 }
 
 async fn entry_status(State(api): State<Api>, _: ByAuditor, Path(id): Path<Digest>) -> Answer {
@@ -145,12 +132,12 @@ async fn submit(
     Body(bytes): Body,
 ) -> Result<Response, Problem> {
     let entry: Entry = codec::decode(&bytes).map_err(|error| Refusal::EntryInvalid { reason: error.to_string() })?;
-    submitted(&api, entry, wait).await
+    submitted(&api, api.replica().submit(entry)?, wait).await
 }
 
-/// Sends an entry, and waits for what was asked for.
-pub(super) async fn submitted(api: &Api, entry: Entry, Wait { wait }: Wait) -> Result<Response, Problem> {
-    let Submission { id, .. } = api.replica().submit(entry)?;
+/// Waits for what was asked for, once an entry is on its way.
+pub(super) async fn submitted(api: &Api, submission: Submission, Wait { wait }: Wait) -> Result<Response, Problem> {
+    let Submission { id, .. } = submission;
     let body = match wait {
         None => json!({"id": id}),
         Some(Until::Promise) => json!({"id": id, "promise": promises::waited_for(api, id).await}),
@@ -260,28 +247,6 @@ async fn operators(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
         json!({"id": id, "name": name, "key": key, "standing": standing, "nodes": nodes_of(&id)})
     };
     Json(members.operators().map(operator).collect())
-}
-
-async fn credits(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
-    let executed = api.replica().state();
-    let awards: Vec<_> = executed.state.awards().collect();
-    let members = api.sessions.context().members();
-    let nodes = members.nodes().map(|(id, _)| id);
-    let account = |node: NodeId| {
-        let (mut lots, mut unpaid) = (Vec::new(), Vec::new());
-        for award in awards.iter().filter(|award| award.node == node) {
-            match award.earned {
-                Earned::Lot(lot) if lot.expires_at > executed.height => {
-                    lots.push(json!({"amount": lot.amount, "expires_at": lot.expires_at, "entry": award.entry}));
-                }
-                Earned::Lot(_) => {}
-                Earned::Nothing(reason) => unpaid.push(json!({"entry": award.entry, "reason": reason})),
-            }
-        }
-        let balance = executed.state.account(node).balance(executed.height);
-        json!({"node": api.node_name(node), "balance": balance, "lots": lots, "unpaid": unpaid})
-    };
-    Json(json!({"accounts": nodes.map(account).collect::<Vec<_>>(), "height": executed.height}))
 }
 
 fn with_place(mut body: Value, FinalEntry { height, index }: FinalEntry) -> Value {

@@ -9,6 +9,7 @@ use ledger::{
     finality::{Complaint, Refusal},
     shell::{
         cause::Cause,
+        lineage::Lineage,
         metrics::{Custody, Metrics},
         transport::PeerRefusal,
     },
@@ -18,7 +19,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use wallet::units::NodeId;
+use wallet::{digest::Digest, units::NodeId};
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -55,6 +56,20 @@ pub(super) fn register(to: &mut Registry, ledger: &Metrics) {
     shown.each("standing", "1 for what the ledger says that this node may do", "standing", {
         STANDINGS.into_iter().map(|(name, standing)| (name.to_owned(), ledger.standing == Some(standing)))
     });
+
+    let of_re_genesis = |lineage: Lineage| {
+        let is_first = lineage.re_genesis == Digest::ZERO;
+        (if is_first { String::new() } else { lineage.re_genesis.to_string() }, u64::from(lineage.number))
+    };
+    let own = of_re_genesis(ledger.lineage);
+    shown.number_each("lineage", "The lineage of this node, by its last re-genesis", "re_genesis", [own].into_iter());
+    let left_for = ledger.left_for.map_or((String::new(), 0), of_re_genesis);
+    shown.number_each(
+        "left_for",
+        "The lineage for which the others left this node's; 0 if they did not",
+        "re_genesis",
+        [left_for].into_iter(),
+    );
 
     let unheard_for = |node: NodeId| ledger.unheard_for.get(&node).map_or(0.0, |unheard| unheard.as_secs_f64());
     let unheard = members().map(|node| (node.to_string(), unheard_for(node)));

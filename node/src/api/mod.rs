@@ -7,6 +7,7 @@ mod admin;
 mod archive;
 pub(crate) mod auth;
 mod connection;
+mod credits;
 mod evidence;
 mod final_log;
 mod governance;
@@ -35,7 +36,7 @@ mod tags;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use ::ledger::shell::{cause::Cause, replica::Replica};
+use ::ledger::shell::{cause::Cause, lineage::Lineage, replica::Replica};
 use axum::{
     Router,
     extract::{FromRef, MatchedPath, Request, State},
@@ -75,7 +76,7 @@ use rate::Shares;
 use refusal::Refusal;
 
 /// The admin socket in the node's folder.
-const SOCKET: &str = "admin.sock";
+pub(crate) const SOCKET: &str = "admin.sock";
 
 /// How long finality may be late before the node is not ready.
 const LATE_MS: u64 = 5_000;
@@ -254,6 +255,7 @@ fn public(api: Api) -> Router {
         promises::router(),
         models::router(),
         re_geneses::router(),
+        credits::router(),
         snapshot::router(),
         state::router(),
     ];
@@ -264,7 +266,7 @@ fn public(api: Api) -> Router {
 
 /// The Unix socket's paths.
 fn private(api: Api) -> Router {
-    counted(bounded(admin::router()), api)
+    counted(bounded(admin::router().merge(governance::admin_router())), api)
 }
 
 fn bounded(router: Router<Api>) -> Router<Api> {
@@ -338,13 +340,18 @@ impl Api {
             }
             (None, None) => Value::Null,
         };
+        let others = ledger.peer_lineages.iter().filter(|(_, lineage)| **lineage != ledger.lineage);
+        let others = others.map(|(node, Lineage { number, re_genesis })| {
+            json!({"node": self.node_name(*node), "lineage": number, "re_genesis": re_genesis})
+        });
         json!({
             "consortium": context.consortium.id(),
             "node": self.node_name(context.me),
             "role": if ledger.leader == Some(context.me) { "leader" } else { "follower" },
             "term": ledger.term,
             "leader": ledger.leader.map(|leader| self.node_name(leader)),
-            "lineage": executed.state.lineage(),
+            "lineage": ledger.lineage.number,
+            "other_lineages": others.collect::<Vec<_>>(),
             "final_height": executed.height,
             "final_time_ms": executed.time,
             "log_size": executed.log.size(),

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::refusal::Refusal;
 use crate::{
+    governance::NotSubmitted,
     routing,
     schedule::{self, log::LogFault},
     session,
@@ -99,6 +100,15 @@ impl From<SubmitError> for Problem {
         match error {
             SubmitError::Refused(refusal) => refusal.into(),
             SubmitError::Stopped(fault) => Refusal::LedgerStopped { reason: fault.to_string() }.into(),
+        }
+    }
+}
+
+impl From<NotSubmitted> for Problem {
+    fn from(error: NotSubmitted) -> Self {
+        match error {
+            NotSubmitted::Full => Refusal::GovernanceFull.into(),
+            NotSubmitted::Ledger(error) => error.into(),
         }
     }
 }

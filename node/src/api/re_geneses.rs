@@ -3,19 +3,19 @@
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::{HeaderValue, header},
-    response::{IntoResponse as _, Response},
+    http::{HeaderMap, HeaderValue, header},
+    response::Response,
     routing::get,
 };
 use ledger::{
     hand_over::HandOver,
-    re_genesis::{ReGenesisFile, Signatory},
+    re_genesis::{FileInvalid, ReGenesisFile, Signatory},
     shell::fault::Fault,
 };
 use serde_json::{Value, json};
-use wallet::digest::Digest;
+use wallet::digest::{Digest, to_hex};
 
-use super::{Api, auth::ByAuditor, ledger::Answer, problem::Problem, proofs::blocking, refusal::Refusal};
+use super::{Api, auth::ByAuditor, ledger::Answer, problem::Problem, refusal::Refusal, tags::Tag};
 
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
@@ -25,27 +25,51 @@ pub(super) fn router() -> Router<Api> {
 }
 
 async fn list(State(api): State<Api>, _: ByAuditor) -> Answer {
-    blocking(move || Ok(Json(taken(&api)?.iter().map(described).collect()))).await
+    let reading = api.clone();
+    api.asking.scan(move || Ok(Json(taken(&reading)?.iter().map(described).collect()))).await
 }
 
 /// The certificate as a file: what its operators signed, with all their signatures.
-async fn certificate(State(api): State<Api>, _: ByAuditor, Path(digest): Path<Digest>) -> Result<Response, Problem> {
-    let file = blocking(move || {
-        let file = taken(&api)?.into_iter().find(|file| file.digest() == digest);
+async fn certificate(
+    State(api): State<Api>,
+    _: ByAuditor,
+    Path(digest): Path<Digest>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let reading = api.clone();
+    let file = api.asking.scan(move || {
+        let file = taken(&reading)?.into_iter().find(|file| file.digest() == digest);
         file.ok_or_else(|| Refusal::PathUnknown.into())
     });
-    Ok(([(header::CONTENT_TYPE, BYTES)], file.await?.to_bytes()).into_response())
+    let bytes = file.await?.to_bytes();
+    // The operators' signatures are not under the digest: another node may have others.
+    let tag = Tag::of(&bytes);
+    Ok(tag.known(&headers).unwrap_or_else(|| tag.answer(([(header::CONTENT_TYPE, BYTES)], bytes))))
 }
 
 /// Those that this node took, the first one first.
 fn taken(api: &Api) -> Result<Vec<ReGenesisFile>, Fault> {
-    let hand_overs = api.replica().store().hand_overs(api.replica().state().state.epoch())?;
-    let anew = hand_overs.into_iter().filter(|hand_over: &HandOver| hand_over.re_genesis.is_some());
-    let whole = |hand_over| {
-        let file = ReGenesisFile::new(hand_over);
-        file.inspect_err(|invalid| tracing::error!(%invalid, "a stored re-genesis does not hold")).ok()
+    let replica = api.replica();
+    let hand_overs = replica.store().hand_overs(replica.state().state.epoch())?;
+    all(hand_overs)
+}
+
+/// Who was told of fewer than there are would take another lineage for this one. So one that does not hold is an error of the
+/// answer; it does not stop the node, which follows the ledger by other rules than those that make a file.
+fn all(hand_overs: Vec<HandOver>) -> Result<Vec<ReGenesisFile>, Fault> {
+    let anew = hand_overs.into_iter().filter(|hand_over| hand_over.re_genesis().is_some());
+    anew.map(whole).collect()
+}
+
+fn whole(hand_over: HandOver) -> Result<ReGenesisFile, Fault> {
+    let key = to_hex(&hand_over.closing.epoch.to_be_bytes());
+    let damaged = |invalid: FileInvalid| Fault::Damaged {
+        store: "final",
+        family: "hand_overs",
+        key,
+        reason: format!("no re-genesis: {invalid}"),
     };
-    Ok(anew.filter_map(whole).collect())
+    ReGenesisFile::new(hand_over).map_err(damaged)
 }
 
 fn described(file: &ReGenesisFile) -> Value {
@@ -65,4 +89,46 @@ fn described(file: &ReGenesisFile) -> Value {
         "dropped": decided.dropped,
         "signed": signed.collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::{
+        governance::Member,
+        testing::{Chain, Session, consortium, operator_id},
+    };
+
+    use super::*;
+    use crate::api::openapi::shape::{assert_described, parsed};
+
+    fn hand_over() -> HandOver {
+        let consortium = consortium(4);
+        let (mut chain, session) = (Chain::new(consortium.clone()), Session::in_eu(&consortium, 0));
+        chain.push(session.created()).expect("valid");
+        let lost = [2, 3].map(|operator| Member::Operator(operator_id(operator))).to_vec();
+        chain.begin_anew(0, lost).expect("valid");
+        chain.hand_overs.last().expect("it began anew").clone()
+    }
+
+    #[test]
+    fn a_re_genesis_that_does_not_hold_is_damage_and_no_shorter_list() {
+        let whole_one = hand_over();
+        assert_eq!(all(vec![whole_one.clone()]).expect("it holds").len(), 1);
+        let mut torn = whole_one.clone();
+        torn.re_genesis = None;
+        let fault = all(vec![whole_one, torn]).expect_err("what leads to it is gone");
+        assert!(
+            matches!(&fault, Fault::Damaged { family: "hand_overs", key, .. } if key == "0000000000000000"),
+            "{fault}"
+        );
+    }
+
+    #[test]
+    fn what_is_told_of_a_re_genesis_has_the_shape_that_the_openapi_document_gives_it() {
+        let file = whole(hand_over()).expect("a whole one");
+        let list = json!([described(&file)]);
+        assert_eq!((&list[0]["lineage"], &list[0]["digest"]), (&json!(2), &json!(file.digest())));
+        assert_eq!(list[0]["signed"].as_array().map(Vec::len), Some(2));
+        assert_described(&parsed(), "/ledger/v1/re-geneses", &list);
+    }
 }

@@ -213,4 +213,14 @@ refusals! {
     /// As many archives are sent as may be at a time.
     #[code("N-554", SERVICE_UNAVAILABLE, retry = true)] #[error("this node is sending as many archives as it may")]
     ArchivesBusy
+    /// This node has as many statements of operators on their way as it may.
+    #[code("N-661", SERVICE_UNAVAILABLE, retry = true)]
+    #[error("as many statements of operators as may be are on their way from this node")]
+    GovernanceFull
+    /// A body that needs no key takes too long.
+    #[code("N-621", REQUEST_TIMEOUT, retry = true)] #[error("the body was not whole within {seconds} s")]
+    BodyLate {
+        /// How long it may take.
+        seconds: u64,
+    }
 }

@@ -12,15 +12,28 @@ use ledger::{
     state_proof::{self, StateProofFile},
 };
 use serde_json::{Value, json};
-use wallet::{codec, digest::to_hex};
+use wallet::{codec, digest::to_hex, units::NodeId};
 
-use super::{Api, auth::ByAuditor, ledger::Answer, problem::Problem, proofs::blocking, refusal::Refusal};
+use super::{
+    Api,
+    auth::{ByAuditor, ByNode},
+    ledger::Answer,
+    problem::Problem,
+    proofs::blocking,
+    refusal::Refusal,
+};
 
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// The state's paths. What a key is called has slashes in it, so the file has the first part of its path for itself.
+/// Who joins asks with its signature who else can be asked.
 pub(super) fn router() -> Router<Api> {
-    Router::new().route("/ledger/v1/state/{*key}", get(answer))
+    Router::new().route("/ledger/v1/state/{*key}", get(answer)).route("/ledger/v1/snapshot/nodes/{id}", get(node))
+}
+
+async fn node(State(api): State<Api>, _: ByNode, Path(id): Path<u32>) -> Result<Response, Problem> {
+    let file = file(api, StateKey::Node(NodeId::new(id))).await?;
+    Ok(([(header::CONTENT_TYPE, BYTES)], file.to_bytes()).into_response())
 }
 
 /// The JSON for a key, or its file where the path goes on with `/proof`. No key is called as another and `/proof`.

@@ -48,6 +48,13 @@ impl Tag {
         Self::new(&to_hex(&Sha256::digest(body)[..16]), REVALIDATED)
     }
 
+    /// Of an answer that says this, and beside it what nobody needs again: a weak one (RFC 9110, 8.8.1).
+    fn of_said(said: &Value) -> Self {
+        let Self { tag, kept } = Self::of(said.to_string().as_bytes());
+        let weak = [b"W/".as_slice(), tag.as_bytes()].concat();
+        Self { tag: HeaderValue::try_from(weak).expect("no control characters"), kept }
+    }
+
     fn new(name: &str, kept: HeaderValue) -> Self {
         Self { tag: HeaderValue::try_from(format!("\"{name}\"")).expect("no control characters"), kept }
     }
@@ -68,9 +75,17 @@ impl Tag {
     }
 
     fn is_listed(&self, tags: &HeaderValue) -> bool {
-        let is_same = |listed: &str| listed.trim_start_matches("W/").as_bytes() == self.tag.as_bytes();
+        let opaque = |tag: &str| tag.trim_start_matches("W/").to_owned();
+        let own = self.tag.to_str().map(opaque).unwrap_or_default();
+        let is_same = |listed: &str| opaque(listed) == own;
         tags.to_str().is_ok_and(|tags| tags.split(',').map(str::trim).any(|listed| listed == "*" || is_same(listed)))
     }
+}
+
+/// The answer `body`, unless whoever asked has one that says the same.
+pub(super) fn unless_said(headers: &HeaderMap, said: &Value, body: Value) -> Response {
+    let tag = Tag::of_said(said);
+    tag.known(headers).unwrap_or_else(|| tag.answer(Json(body)))
 }
 
 /// The answer `body`, unless whoever asked has it.

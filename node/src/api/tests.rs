@@ -22,11 +22,7 @@ use genesis::{Auditor, Document, Draft, Heading, Node, Operator, Parameters, Reg
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use wallet::{
-    digest::Digest,
-    identity::{RegionId, SecretKey},
-    units::Timestamp,
-};
+use wallet::{digest::Digest, identity::RegionId, units::Timestamp};
 
 use crate::{
     config::ValidConfig, demo::setup::free_addresses, keys, node::RunningNode, session::context::random,
@@ -51,10 +47,15 @@ impl Alone {
 
     /// A node whose configuration has these tables, too.
     async fn start_with(tables: &str) -> Self {
+        Self::founded(tables, &[AUDITOR]).await
+    }
+
+    /// The same, whose genesis document grants these keys to auditors.
+    async fn founded(tables: &str, auditors: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let free = free_addresses(1).expect("loopback has free ports")[0];
         let url = format!("http://{free}");
-        write_files(folder.path(), &url, &free.to_string(), tables);
+        write_files(folder.path(), &url, &free.to_string(), tables, auditors);
         let config = ValidConfig::load(&folder.path().join("node.toml")).expect("a valid configuration");
         let node = RunningNode::start(config).await.expect("it starts");
         let alone = Self { node, url, folder, http: plain().build().expect("a client") };
@@ -99,7 +100,7 @@ impl Alone {
         let operator = context.consortium.operators()[0].id.clone();
         let consortium = context.consortium.id();
         let terms = ProposalTerms { consortium, electorate, operator, nonce: random(), actions };
-        terms.sign(&operator_key())
+        terms.sign(&keys::read(&self.folder.path().join("eu-1.key")).expect("a key file"))
     }
 
     /// Asks the operator's socket to do something.
@@ -120,13 +121,9 @@ impl Alone {
     }
 }
 
-fn operator_key() -> SecretKey {
-    SecretKey::from_seed(&[1; 32])
-}
-
-fn write_files(folder: &Path, url: &str, listen: &str, tables: &str) {
-    let (operator_key, node_key) = (operator_key(), keys::create(&folder.join("node.key")));
-    let node_key = node_key.expect("a new key");
+fn write_files(folder: &Path, url: &str, listen: &str, tables: &str, auditors: &[&str]) {
+    let [operator_key, node_key] =
+        ["eu-1.key", "node.key"].map(|file| keys::create(&folder.join(file)).expect("a new key"));
     let region = |id: &str| RegionId::try_from(id.to_owned()).expect("a region's name");
     let operator: genesis::OperatorId = "eu-1".parse().expect("an id");
     let hash = |key: &str| Digest(Sha256::digest(key.as_bytes()).into());
@@ -143,7 +140,7 @@ fn write_files(folder: &Path, url: &str, listen: &str, tables: &str) {
             peer: "127.0.0.1:1".parse().expect("an address"),
             api: url.into(),
         }],
-        auditors: vec![Auditor { name: "Audit".into(), key_hash: hash(AUDITOR) }],
+        auditors: auditors.iter().map(|key| Auditor { name: "Audit".into(), key_hash: hash(key) }).collect(),
         models: Vec::new(),
         signatures: Default::default(),
     };

@@ -7,7 +7,9 @@ mod engine;
 pub mod ledger;
 mod router;
 pub mod sessions;
+mod side;
 pub mod streams;
+pub mod transfer;
 
 use std::{
     collections::BTreeMap,
@@ -80,9 +82,21 @@ pub fn ledger(args: &ledger::LedgerArgs, commit: &str) -> Result<BenchFigures, B
     Ok(BenchFigures::new(commit, args.seed, ledger::figures(args)?))
 }
 
+/// Sealed pages from one node to another. It takes minutes.
+///
+/// # Errors
+/// [`BenchFault`].
+pub fn transfer(args: &transfer::TransferArgs, commit: &str) -> Result<BenchFigures, BenchFault> {
+    Ok(BenchFigures::new(commit, args.seed, transfer::figures(args)?))
+}
+
 /// Placing requests by cached prefixes.
 pub fn router(commit: &str) -> BenchFigures {
     BenchFigures::new(commit, SEED, router::figures())
+}
+
+fn wrong(fault: impl fmt::Display) -> BenchFault {
+    BenchFault::Wrong(fault.to_string())
 }
 
 impl From<rustix::io::Errno> for BenchFault {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, client::Client};
+use crate::api::SOCKET;
 
 /// Which node.
 #[derive(Clone, Debug, Args)]
@@ -16,6 +17,6 @@ pub(super) struct AdminArguments {
 
 impl AdminArguments {
     pub(super) fn open(&self) -> Result<Client, Failure> {
-        Client::over_socket(&self.data_dir.join("admin.sock"))
+        Client::over_socket(&self.data_dir.join(SOCKET))
     }
 }

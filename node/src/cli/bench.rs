@@ -34,6 +34,8 @@ enum Name {
     Router,
     /// Streams, continuations, and sessions that are cut off.
     Streams(bench::streams::StreamsArgs),
+    /// Sealed pages from one node to another, and what a cut costs.
+    Transfer(bench::transfer::TransferArgs),
 }
 
 impl Command {
@@ -48,6 +50,9 @@ impl Command {
             Name::Router => bench::router(&self.commit),
             Name::Streams(args) => bench::streams(&args, &self.commit)
                 .map_err(|fault| Failure::new("N-171", fault, args.model.display()))?,
+            Name::Transfer(args) => {
+                bench::transfer(&args, &self.commit).map_err(|fault| Failure::new("N-171", fault, "transfer"))?
+            }
         };
         let output = Output::new(&figures);
         if let Some(file) = self.out {

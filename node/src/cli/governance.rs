@@ -30,9 +30,7 @@ use super::{
     genesis,
     key::KeyArguments,
 };
-use crate::{governance, session::context::random};
-
-const PATH: &str = "/ledger/v1/governance";
+use crate::{api::SOCKET, governance, session::context::random};
 
 /// The longest file that is read as something signed.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -59,14 +57,14 @@ pub(super) enum Command {
         /// The proposal's digest.
         proposal: Digest,
         #[command(flatten)]
-        client: ClientArguments,
+        at: At,
     },
     /// Hand a signed file to a node, and wait until it is final.
     Submit {
         /// What `propose`, `ballot` or `withdraw` wrote.
         file: PathBuf,
         #[command(flatten)]
-        client: ClientArguments,
+        at: At,
     },
     /// Sign with a new key that it takes its role, and print the signature for consent= in the action; or that it agrees as
     /// the operator of a node that joins (by-operator=), or as the key that is replaced (by-old-key=).
@@ -86,7 +84,7 @@ pub(super) enum Command {
         #[arg(long)]
         all: bool,
         #[command(flatten)]
-        client: ClientArguments,
+        at: At,
     },
 }
 
@@ -152,10 +150,51 @@ pub(super) struct Ballot {
 #[derive(Debug, Args)]
 pub(super) struct Destination {
     #[command(flatten)]
-    client: ClientArguments,
+    at: At,
     /// Write what is signed to this file, which must not exist, instead of handing it to the node.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+/// Which node is asked, and gets what was signed. Any node takes that without a key; who asks what stands there needs an
+/// auditor's key, or the node's own folder.
+#[derive(Debug, Args)]
+pub(super) struct At {
+    #[command(flatten)]
+    client: ClientArguments,
+    /// The folder of a node on this machine (data-dir in its configuration), instead of --url: whoever may open its admin
+    /// socket needs no API key.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["url", "ca_file", "api_key_file"])]
+    data_dir: Option<PathBuf>,
+}
+
+impl At {
+    fn open(&self) -> Result<Node, Failure> {
+        Ok(match &self.data_dir {
+            Some(folder) => Node { client: Client::over_socket(&folder.join(SOCKET))?, path: "/admin/v1/governance" },
+            None => Node { client: Client::open(&self.client)?, path: "/ledger/v1/governance" },
+        })
+    }
+}
+
+/// A node that is asked about governance, and where.
+struct Node {
+    client: Client,
+    path: &'static str,
+}
+
+impl Node {
+    async fn ask(&self) -> Result<Governance, Failure> {
+        self.client.get(self.path).await
+    }
+
+    /// Hands an event to the node, and waits until it is final.
+    async fn hand_over(&self, proposal: Digest, actions: &[Action], event: &Event) -> Result<Output, Failure> {
+        let request =
+            self.client.request(Method::POST, &format!("{}?wait=final", self.path)).body(codec::encode(event));
+        let at: Place = self.client.ask(request).await?;
+        Ok(Output::new(&Signed { event: event.name(), proposal, actions: in_words(actions), file: None, at: Some(at) }))
+    }
 }
 
 impl Command {
@@ -167,11 +206,11 @@ impl Command {
                 let withdrawn = ProposalWithdrawn::sign_with(proposal, key.open()?.as_ref())?;
                 to.take(proposal, &[], &Event::ProposalWithdrawn(withdrawn)).await
             }
-            Self::Enact { proposal, client } => {
+            Self::Enact { proposal, at } => {
                 let event = Event::ProposalEnacted(ProposalEnacted { proposal });
-                hand_over(&Client::open(&client)?, proposal, &[], &event).await
+                at.open()?.hand_over(proposal, &[], &event).await
             }
-            Self::Submit { file, client } => {
+            Self::Submit { file, at } => {
                 let event = read(&file)?;
                 let (proposal, actions) = match &event {
                     Event::ProposalMade(made) => (made.terms.digest(), made.terms.actions.as_slice()),
@@ -180,7 +219,7 @@ impl Command {
                     Event::ProposalEnacted(enacted) => (enacted.proposal, &[][..]),
                     other => return Err(unsigned(&file, format!("a {} is no event of governance", other.name()))),
                 };
-                hand_over(&Client::open(&client)?, proposal, actions, &event).await
+                at.open()?.hand_over(proposal, actions, &event).await
             }
             Self::Consent { genesis, action, key } => {
                 let id = genesis::read(&genesis)?.hash();
@@ -192,7 +231,7 @@ impl Command {
                 }
                 Ok(Output::new(&Consent { consent: claim.sign_with(&id, key.as_ref())? }))
             }
-            Self::Show { all, client } => Ok(Output::new(&ask(&Client::open(&client)?).await?.shown(all))),
+            Self::Show { all, at } => Ok(Output::new(&at.open()?.ask().await?.shown(all))),
         }
     }
 }
@@ -208,7 +247,7 @@ impl Propose {
         let key = self.key.open()?;
         let electorate = match self.electorate {
             Some(electorate) => electorate,
-            None => ask(&Client::open(&self.to.client)?).await?.electorate,
+            None => self.to.at.open()?.ask().await?.electorate,
         };
         let terms = ProposalTerms { consortium, electorate, operator: self.operator, nonce: random(), actions };
         let (proposal, actions) = (terms.digest(), terms.actions.clone());
@@ -226,7 +265,7 @@ impl Ballot {
                 other => return Err(unsigned(file, format!("a {} is no proposal", other.name()))),
             },
             None => {
-                let found = ask(&Client::open(&self.to.client)?).await?;
+                let found = self.to.at.open()?.ask().await?;
                 let record = found.proposal(proposal).ok_or_else(|| not_that("the node lists no such proposal"))?;
                 record.terms.clone()
             }
@@ -244,7 +283,7 @@ impl Destination {
     /// Hands `event` to the node, or writes it to the file.
     async fn take(self, proposal: Digest, actions: &[Action], event: &Event) -> Result<Output, Failure> {
         let Some(out) = self.out else {
-            return hand_over(&Client::open(&self.client)?, proposal, actions, event).await;
+            return self.at.open()?.hand_over(proposal, actions, event).await;
         };
         let written = fs::File::create_new(&out).and_then(|mut file| file.write_all(&codec::encode(event)));
         written.map_err(|error| Failure::new("N-152", error, out.display()))?;
@@ -256,17 +295,6 @@ impl Destination {
             at: None,
         }))
     }
-}
-
-/// Hands an event to a node, and waits until it is final.
-async fn hand_over(client: &Client, proposal: Digest, actions: &[Action], event: &Event) -> Result<Output, Failure> {
-    let request = client.request(Method::POST, &format!("{PATH}?wait=final")).body(codec::encode(event));
-    let at: Place = client.ask(request).await?;
-    Ok(Output::new(&Signed { event: event.name(), proposal, actions: in_words(actions), file: None, at: Some(at) }))
-}
-
-async fn ask(client: &Client) -> Result<Governance, Failure> {
-    client.get(PATH).await
 }
 
 /// What an earlier command wrote.

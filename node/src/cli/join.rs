@@ -1,6 +1,6 @@
 //! `batchmind join`: the ledger of a node that the operators let in.
 
-use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use serde::Serialize;
@@ -12,15 +12,15 @@ use wallet::{
 use super::{Failure, Output, client::NodeArguments, progress::Progress, re_geneses::ReGeneses};
 use crate::{
     config::LedgerConfig,
-    joining::{Asker, Dropped, Made, Order, Source, Step, join},
+    joining::{Asker, Chosen, Dropped, Made, Order, Step, join},
 };
 
 /// Make the ledger of a node that the operators let in, from running nodes.
 ///
-/// Asks the node at --url and those of the genesis document, several at a time, with requests that it signs with the node's
-/// key: the operators let that in first. What a quorum made final is proven from the
-/// genesis document on; blocks, entries and one state below it are checked by their hashes, and what came after that state
-/// is executed. Then `batchmind node run` follows the ledger, and once the operators reinstate the node it votes. A join
+/// Asks the node at --url, those of the genesis document, and those that one of them proves to take part since, but none
+/// under --without, several at a time, with requests that it signs with the node's key: the operators let that in first.
+/// What a quorum made final is proven from the genesis document on; blocks, entries and one state below it are checked by
+/// their hashes, and what came after that state is executed. Then `batchmind node run` follows the ledger, and once the operators reinstate the node it votes. A join
 /// that was stopped goes on with what came.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -32,6 +32,9 @@ pub(super) struct Arguments {
     /// Also ask this node, by the address that the ledger has for it; may be repeated.
     #[arg(long, value_name = "URL")]
     peer: Vec<String>,
+    /// Do not ask this node for anything, whoever names it; may be repeated.
+    #[arg(long, value_name = "URL")]
+    without: Vec<String>,
     /// Execute every block instead of taking a state that a quorum certified.
     #[arg(long)]
     replay: bool,
@@ -46,9 +49,9 @@ impl Arguments {
         let roots = self.node.roots();
         let named = consortium.nodes().iter().map(|node| node.api.as_str());
         let given = [self.node.url.as_str()].into_iter().chain(self.peer.iter().map(String::as_str));
-        let mut urls = BTreeSet::new();
-        let all = given.chain(named).map(|url| url.trim_end_matches('/')).filter(|url| urls.insert(*url));
-        let (sources, unasked) = Source::each(&roots, all, &asker)?;
+        let chosen =
+            Chosen { named: given.chain(named).collect(), without: &self.without, re_geneses: self.named.digests() };
+        let (sources, unasked) = chosen.sources(&roots, &asker).await?;
         let folder = data_dir.join("ledger");
         let (key, consortium, replays) = (keys.key().public_key(), Arc::new(consortium), self.replay);
         let re_geneses = self.named.digests().to_vec();

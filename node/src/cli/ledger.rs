@@ -1,23 +1,21 @@
 //! `batchmind ledger`: backup of the final chain, a node's files from it, and beginning anew.
 
+mod backup;
 mod re_genesis;
 
 use std::{
     fmt,
-    fs::{File, Permissions},
-    io::{self, BufReader, Seek as _, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    fs::File,
+    io::BufReader,
     path::{Path, PathBuf},
 };
 
 use clap::Subcommand;
 use ledger::{
-    archive::{ArchiveInvalid, ArchiveReader},
+    archive::ArchiveReader,
     shell::restore::{RestoreFault, Restored, restore},
 };
-use reqwest::Method;
 use serde::Serialize;
-use tempfile::NamedTempFile;
 use wallet::{digest::Digest, units::BlockHeight};
 
 use super::{
@@ -31,13 +29,16 @@ use crate::config::LedgerConfig;
 /// Back up the ledger, and restore a node from a backup.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Write everything that is final at a running node to a file.
+    /// Write everything that is final at a node to a file: at a running one over HTTP, or from the folder of a stopped one.
     ///
     /// The file is an archive: `batchmind audit replay` checks it, `batchmind ledger restore` makes a node's ledger of it.
     /// It holds no keys, no sessions and no votes.
     Backup {
         #[command(flatten)]
         client: ClientArguments,
+        /// The configuration of a node on this machine that is stopped, instead of --url.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "ca_file", "api_key_file"])]
+        config: Option<PathBuf>,
         /// The archive. It appears when it is whole, and must not exist.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -64,7 +65,11 @@ pub(super) enum Command {
 impl Command {
     pub(super) async fn run(self) -> Result<Output, Failure> {
         match self {
-            Self::Backup { client, out } => backup(&Client::open(&client)?, out).await,
+            Self::Backup { client, config: None, out } => backup::of_running(&Client::open(&client)?, out).await,
+            Self::Backup { config: Some(config), out, .. } => {
+                let config = LedgerConfig::load(&config)?;
+                super::apart(move || backup::of_stopped(config, out)).await
+            }
             Self::Restore { archive, config, named } => {
                 let config = LedgerConfig::load(&config)?;
                 super::apart(move || restore_into(&archive, &config, &named)).await
@@ -72,51 +77,6 @@ impl Command {
             Self::ReGenesis(command) => super::apart(move || command.run()).await,
         }
     }
-}
-
-/// Writes the archive of a running node to a file.
-async fn backup(client: &Client, out: PathBuf) -> Result<Output, Failure> {
-    let not_written = |error: io::Error| Failure::new("N-152", error, out.display());
-    if out.exists() {
-        return Err(not_written(io::ErrorKind::AlreadyExists.into()));
-    }
-    let folder = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut response = client.send(client.request(Method::GET, "/ledger/v1/archive")).await?;
-    // Of its own, so that two backups do not write into one; gone if this fails.
-    let part = tempfile::Builder::new()
-        .prefix(".batchmind-backup-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder);
-    let mut part = part.map_err(not_written)?;
-    let (mut bytes, mut progress) = (0, Progress::new("MiB"));
-    loop {
-        let chunk = response.chunk().await;
-        let chunk =
-            chunk.map_err(|error| Failure::new("N-160", "the node stopped in the midst", error.without_url()))?;
-        let Some(chunk) = chunk else { break };
-        part.write_all(&chunk).map_err(not_written)?;
-        bytes += chunk.len() as u64;
-        progress.at(bytes >> 20);
-    }
-    drop(progress);
-    let checked = out.clone();
-    let part = super::apart(move || check(&mut part, &checked).map(|()| part)).await?;
-    part.as_file().sync_all().map_err(not_written)?;
-    part.persist_noclobber(&out).map_err(|fault| not_written(fault.error))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(not_written)?;
-    Ok(Output::new(&BackedUp { archive: out, bytes }))
-}
-
-/// Whether what came is an archive, whole and undamaged: whoever stands between may end an answer too early, and make it
-/// look as if that were its end. What it says is checked by who replays or restores it.
-fn check(archive: &mut NamedTempFile, name: &Path) -> Result<(), Failure> {
-    archive.rewind().map_err(|error| Failure::new("N-152", error, name.display()))?;
-    let read = || {
-        let mut reader = ArchiveReader::of_anyone(BufReader::new(archive))?;
-        while reader.next_block()?.is_some() {}
-        Ok(())
-    };
-    read().map_err(|invalid: ArchiveInvalid| Failure::new("N-156", invalid, name.display()))
 }
 
 /// Why no ledger was made of an archive.
@@ -143,18 +103,6 @@ fn restore_into(archive: &Path, config: &LedgerConfig, named: &ReGeneses) -> Res
     let votes = validators.members.iter().any(|(_, member)| config.keys.named(*member).is_some());
     let needs_votes = votes && validators.quorum() == validators.members.len();
     Ok(Output::new(&RestoredTo { folder, height, entries, state_root, raft_index, is_place_proven, needs_votes }))
-}
-
-#[derive(Serialize)]
-struct BackedUp {
-    archive: PathBuf,
-    bytes: u64,
-}
-
-impl fmt::Display for BackedUp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} bytes", self.archive.display(), self.bytes)
-    }
 }
 
 #[derive(Serialize)]

@@ -19,6 +19,8 @@ mod keys;
 mod ledger;
 mod node;
 mod output;
+#[cfg(test)]
+mod pages;
 mod progress;
 mod re_geneses;
 mod scheduler;
@@ -87,6 +89,9 @@ enum Command {
     /// Runs one session of a bench or test; what drives it starts it
     #[command(hide = true)]
     SessionRunner(crate::bench::sessions::RunnerArgs),
+    /// Is one end of a bench's transfer; the bench starts it
+    #[command(hide = true)]
+    TransferSide(crate::bench::transfer::TransferSideArgs),
     #[command(subcommand)]
     Wallet(wallet::Command),
 }
@@ -130,6 +135,10 @@ impl Command {
                 })
                 .await
             }
+            Self::TransferSide(args) => {
+                let run = crate::bench::transfer::run_side(args).await;
+                run.map(|()| Output::new(&String::new())).map_err(|fault| Failure::new("N-171", fault, "transfer"))
+            }
             Self::Wallet(command) => command.run().await,
         }
     }
@@ -141,6 +150,13 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Se
         Ok(result) => result,
         Err(error) => Err(Failure::new("N-154", error, "a command")),
     }
+}
+
+/// Runs a command as the program does that is called with these words.
+#[cfg(test)]
+pub(crate) async fn run(words: impl IntoIterator<Item = String>) -> Result<Output, Failure> {
+    let words = ["batchmind".to_owned()].into_iter().chain(words);
+    CommandLine::try_parse_from(words).expect("it parses").command.run().await
 }
 
 /// From now on this process logs to standard error, what `BATCHMIND_LOG` says.

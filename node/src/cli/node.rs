@@ -4,6 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 use clap::Subcommand;
 use gpu::Model;
+use ledger::shell::fault::Fault;
 use serde::Serialize;
 
 use super::{Failure, Output};
@@ -93,6 +94,7 @@ impl From<StartFault> for Failure {
             StartFault::Tenant(fault) => fault.code(),
             StartFault::Decisions(fault) => fault.code(),
             StartFault::Api(fault) => fault.code(),
+            StartFault::Ledger(Fault::MetDamage { .. }) => "N-581",
             _ => "N-550",
         };
         Self::new(code, fault, "the node does not start")

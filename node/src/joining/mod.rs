@@ -1,6 +1,7 @@
 //! The ledger of a node that joins, fetched from several running nodes at once over HTTP: `ledger::shell::join` asks,
 //! checks and stores.
 
+mod members;
 pub mod request;
 mod source;
 
@@ -11,7 +12,10 @@ use ledger::shell::{
     restore::RestoreFault,
 };
 
-pub use self::source::{Asker, Source};
+pub use self::{
+    members::Chosen,
+    source::{Asker, Source},
+};
 pub use join::{Dropped, Made, Order, Step};
 
 use crate::cli::Failure;
@@ -20,7 +24,7 @@ use crate::cli::Failure;
 ///
 /// # Errors
 /// N-112 if there can be no ledger for this key, N-113 if no source has one to offer, N-114 if not all of it came, N-156 and
-/// N-157 as when a ledger is restored.
+/// N-157 as when a ledger is restored, N-641 if two sources prove ledgers that contradict each other.
 pub async fn join(
     sources: Vec<Source>,
     order: Order,
@@ -34,6 +38,7 @@ pub async fn join(
             JoinFault::NotAll { reasons } => return Failure::new("N-114", &fault, reasons),
             JoinFault::Restore(RestoreFault::WrongPlace { .. }) | JoinFault::Replay(_) => "N-156",
             JoinFault::Restore(_) => "N-157",
+            JoinFault::Fork(..) => "N-641",
             _ => "N-112",
         };
         Failure::new(code, &fault, folder.display())

@@ -6,10 +6,16 @@ use futures::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
 use ledger::{
     shell::join::{Dropped, Giver, GiverFault},
     snapshot::{CHUNK_BYTES_MAX, ChunkPath},
+    state::{NodeRecord, Record, StateKey},
+    state_proof,
 };
 use reqwest::{Method, header};
 use tokio::time::timeout;
-use wallet::{digest::Digest, identity::SecretKey};
+use wallet::{
+    digest::Digest,
+    identity::{PublicKey, SecretKey},
+    units::NodeId,
+};
 
 use super::request::{Asked, SignedRequest};
 use crate::{
@@ -83,7 +89,31 @@ impl Source {
         Ok((sources, dropped))
     }
 
-    async fn get(&self, path: String) -> Result<Vec<u8>, Failure> {
+    /// The key that asks.
+    pub(super) fn asker(&self) -> PublicKey {
+        self.asker.key.public_key()
+    }
+
+    /// What the final state has of `node`, as this source proves it from the genesis document and the re-geneses that lie
+    /// between; none if there never was such a node.
+    ///
+    /// # Errors
+    /// The source's problem, and N-161 if what it sent proves nothing.
+    pub(super) async fn node(
+        &self,
+        node: NodeId,
+        genesis: &Digest,
+        re_geneses: &[Digest],
+    ) -> Result<Option<NodeRecord>, Failure> {
+        let bytes = self.get(format!("{PATH}/nodes/{node}")).await?;
+        let report = state_proof::verify(&bytes, genesis, re_geneses, Some(&StateKey::Node(node)));
+        match report.map_err(|failure| Failure::new("N-161", failure, &self.url))?.record {
+            Some(Record::Node(record)) => Ok(Some(record)),
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) async fn get(&self, path: String) -> Result<Vec<u8>, Failure> {
         let broken = |title: String| Failure::new("N-160", title, &self.url);
         let read = async {
             let asked = Asked { consortium: self.asker.consortium, api: &self.url, path: &path };

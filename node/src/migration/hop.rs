@@ -6,13 +6,20 @@
 
 use std::sync::Arc;
 
-use gpu::stream::{Descriptor, Draft, Integrity, Retention, RingOptions, RingStream, SegmentStream, Stream as _};
+use gpu::stream::{
+    Appended, Descriptor, Draft, Expect, Integrity, Retention, RingOptions, RingStream, SegmentStream, Stream as _,
+    StreamWriter as _,
+};
 use tokio::task::{AbortHandle, JoinHandle};
 use wallet::{
+    chain::PageHashKey,
     digest::Digest,
-    page::{HEAD_BYTES, Layout, PageHead, PageKind, Part, StreamDescriptor, payload_hash},
+    page::{HEAD_BYTES, Layout, Page, PageHead, PageKind, Part, StreamDescriptor, payload_hash},
+    seal::pages::PageSealer,
+    units::PageIndex,
 };
 
+use super::refusal::Refusal as MoveRefusal;
 use crate::{
     network::stream::{RemoteStream, StreamOffer},
     session::refusal::Refusal,
@@ -22,13 +29,13 @@ use crate::{
 const TAG_BYTES: usize = 16;
 
 /// Sealed pages that wait for the receiver, and as many that it takes in ahead. Few in tests, so that they meet its end.
-pub(super) const WINDOW_PAGES: usize = if cfg!(test) { 3 } else { 64 };
+pub(crate) const WINDOW_PAGES: usize = if cfg!(test) { 3 } else { 64 };
 
 /// The most bytes of sealed pages that wait, but for two pages.
-pub(super) const WINDOW_BYTES: usize = 16 << 20;
+pub(crate) const WINDOW_BYTES: usize = 16 << 20;
 
 /// The source's end.
-pub(super) struct HopWriter {
+pub(crate) struct HopWriter {
     pub ring: Arc<RingStream>,
     /// Pages that it holds.
     window: u32,
@@ -40,7 +47,7 @@ pub(super) struct HopWriter {
 }
 
 /// The receiver's end.
-pub(super) struct HopReader {
+pub(crate) struct HopReader {
     pub remote: Arc<RemoteStream>,
     /// The pages on the disk, sealed as they came.
     pub incoming: SegmentStream,
@@ -95,7 +102,7 @@ pub(super) fn draft(pages: &StreamDescriptor, index: u64, sealed: &[u8]) -> Draf
 ///
 /// # Errors
 /// An impossible stream.
-pub(super) fn sealed_bytes(pages: &StreamDescriptor) -> Result<usize, Refusal> {
+pub(crate) fn sealed_bytes(pages: &StreamDescriptor) -> Result<usize, Refusal> {
     Ok(HEAD_BYTES + pages.payload_bytes()? + TAG_BYTES)
 }
 
@@ -106,6 +113,24 @@ impl HopWriter {
         let ring = RingStream::new(descriptor(offer), RingOptions { pages: window, payload_bytes });
         let window = u32::try_from(window).unwrap_or(u32::MAX);
         Ok(Self { ring, window, offer: None, deferred: 0, waits: None })
+    }
+
+    /// Seals the full page `index` and adds it.
+    ///
+    /// # Errors
+    /// A page that is none of `pages`, and those of the stream.
+    pub fn put(
+        &self,
+        pages: &StreamDescriptor,
+        sealer: &mut PageSealer,
+        index: u64,
+        payload: &[u8],
+        key: &PageHashKey,
+    ) -> Result<Appended, Refusal> {
+        let page = Page::new(pages, PageIndex::new(index), pages.block, payload, Some(key))?;
+        let sealed = sealer.seal(&page)?;
+        let draft = draft(pages, index, &sealed);
+        Ok(self.ring.append(0, Expect::At(index), &draft, &sealed).map_err(MoveRefusal::of_stream)?)
     }
 
     /// How many pages fit now; at least one, so that whoever tries learns what to wait for.
@@ -196,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_the_source_writes_has_the_head_that_the_receiver_expects() {
-        use gpu::stream::{Cursor, Expect, Next, StreamWriter as _};
+        use gpu::stream::{Cursor, Next};
         let writer = HopWriter::new(Digest([6; 32]), &stream()).expect("a possible stream");
         let sealed = vec![7; sealed_bytes(&stream()).expect("a possible stream")];
         for index in 0..3 {

@@ -25,6 +25,17 @@ use crate::{
 /// How long the receiver of an open offer asks a source that does not answer. The ledger ends the offer, and nothing else.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3600);
 
+/// How the hop stream of an open offer is read.
+pub(crate) fn remote_options() -> RemoteOptions {
+    RemoteOptions {
+        window_pages: WINDOW_PAGES,
+        window_bytes: WINDOW_BYTES,
+        is_consumer: true,
+        patience: PATIENCE,
+        ..RemoteOptions::default()
+    }
+}
+
 impl Actor {
     /// The offer is final: its pages are read from the first one that is not on the disk.
     pub(super) fn open_hop_stream(&mut self) -> Result<(), Refusal> {
@@ -35,12 +46,9 @@ impl Actor {
         let incoming = self.dir.incoming(&descriptor)?;
         let have = incoming.state().tail;
         let options = RemoteOptions {
-            window_pages: WINDOW_PAGES,
-            window_bytes: WINDOW_BYTES,
-            is_consumer: true,
-            patience: PATIENCE,
             wait,
             root: Some(incoming.root(have).map_err(|fault| stream_fault(&incoming, fault))?),
+            ..remote_options()
         };
         let link = self.context.streams.clone();
         let remote = RemoteStream::open(link, inbound.source, descriptor, Cursor(have), options);
@@ -159,7 +167,7 @@ impl Inbound {
 
 impl HopReader {
     /// Copies pages onto the disk.
-    fn keep(&self, pages: &[StreamPage]) -> Result<(), DiskFault> {
+    pub(crate) fn keep(&self, pages: &[StreamPage]) -> Result<(), DiskFault> {
         for page in pages {
             let at = Expect::At(page.head.position);
             stream_took(&self.incoming, self.incoming.append(0, at, &Draft::of(&page.head), &page.payload))?;
@@ -180,7 +188,7 @@ impl HopReader {
 }
 
 /// Checks a page before it is kept: only what the source must send, and no more than there is room for.
-fn check(pages: &StreamDescriptor, blocks: u32, page: &StreamPage) -> Result<(), Refusal> {
+pub(crate) fn check(pages: &StreamDescriptor, blocks: u32, page: &StreamPage) -> Result<(), Refusal> {
     let expected = PageHead { hash: page.head.hash, ..hop::head_of(pages, page.head.position, page.payload.len()) };
     for (holds, reason) in [
         (page.head.position < u64::from(blocks), "there are more pages than blocks were reserved"),

@@ -8,7 +8,7 @@
 mod handover;
 pub mod hop;
 pub(crate) mod inbound;
-mod intake;
+pub(crate) mod intake;
 pub(crate) mod landing;
 pub mod messages;
 pub(crate) mod outbound;

@@ -1,15 +1,9 @@
 //! The source's pages on their way: while it decodes, each full page goes into the hop stream.
 
-use gpu::stream::{Appended, Expect, Stream as _, StreamWriter as _};
-use wallet::{
-    page::Page,
-    units::{NodeId, PageIndex},
-};
+use gpu::stream::{Appended, Stream as _};
+use wallet::units::NodeId;
 
-use super::{
-    hop::{self, HopWriter},
-    refusal::Refusal as MoveRefusal,
-};
+use super::{hop::HopWriter, refusal::Refusal as MoveRefusal};
 use crate::{
     network::stream::Readers,
     session::{Message, actor::Actor, refusal::Refusal},
@@ -77,10 +71,7 @@ impl Actor {
                 return Ok(());
             }
             for (payload, index) in payloads.iter().zip(u64::from(next)..) {
-                let page = Page::new(&stream, PageIndex::new(index), stream.block, payload, Some(&keys.page_hash))?;
-                let sealed = offered.sealer.seal(&page)?;
-                let draft = hop::draft(&stream, index, &sealed);
-                match writer.ring.append(0, Expect::At(index), &draft, &sealed).map_err(MoveRefusal::of_stream)? {
+                match writer.put(&stream, &mut offered.sealer, index, payload, &keys.page_hash)? {
                     Appended::Ok(_) | Appended::Same(_) => {}
                     Appended::Full(wake) => {
                         let (ring, inbox) = (writer.ring.clone(), self.session.inbox());

@@ -3,19 +3,16 @@
 //! anchored, and keeps it beside the chain.
 //!
 //! Whoever made a decision cannot make others keep much, wait for long or forget what is not its own: what is kept is
-//! small and stands under its name, few are waited for at a time, and for a day.
+//! small and stands under its name, few are waited for at a time, and for a day, or longer where too few nodes answer.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+mod missing;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use ledger::{
     block::FinalBlock,
     bundle::{Grounds, anchored},
-    event::Event,
     shell::fault::Fault,
 };
 use scheduler::decision::Decision;
@@ -24,9 +21,10 @@ use wallet::{
     codec,
     digest::Digest,
     grant::WalletAddress,
-    units::{BlockHeight, NodeId, Timestamp},
+    units::{BlockHeight, NodeId},
 };
 
+use self::missing::{Missing, Unread, Wanted};
 use super::{
     Shared, blocking,
     messages::{DECISIONS_MAX, GROUNDS_BYTES_MAX, GroundsReply, GroundsRequest},
@@ -36,27 +34,10 @@ use crate::peer::{PeerFault, SessionReply, SessionRequest};
 
 /// How long another node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// When a decision is asked for after an offer named it: it is anchored by then. Doubles up to [`AGAIN_AFTER_MAX`].
-const AGAIN_AFTER_MIN: Duration = Duration::from_secs(4);
-const AGAIN_AFTER_MAX: Duration = Duration::from_secs(300);
-/// How long after the offer a decision is asked for, by the times of blocks, in ms.
-const ASKED_FOR_MS: u64 = 24 * 60 * 60 * 1000;
-/// Decisions of one node that are waited for at most. What it names beyond that is not collected.
-const WANTED_MAX: usize = 256;
 /// Blocks without a decision after which it is written down how far they were read.
 const READ_AGAIN_MAX: u64 = 1_000;
-
-/// A decision that an offer names.
-#[derive(Clone, Copy, Debug)]
-struct Wanted {
-    by: NodeId,
-    decision: Digest,
-    wallet: WalletAddress,
-    height: BlockHeight,
-    time: Timestamp,
-    tries: u32,
-    due: Instant,
-}
+/// Blocks that are read again at a time, between two looks at all else.
+const AT_ONCE: u64 = 32;
 
 /// Collects the decisions of others, for as long as the node runs.
 pub(super) async fn collect(shared: Arc<Shared>) {
@@ -67,16 +48,17 @@ pub(super) async fn collect(shared: Arc<Shared>) {
 }
 
 /// What came of a question: none if nothing is to be kept.
-type Answered = (Wanted, Result<Option<Told>, Refusal>);
+type Answered = (Wanted, Result<Collected, Refusal>);
+/// Blocks in which offers of a node are to be found again.
+type Again = Result<(NodeId, Vec<FinalBlock>), Fault>;
 
 struct Collector {
     shared: Arc<Shared>,
-    wanted: BTreeMap<NodeId, Vec<Wanted>>,
-    /// Questions under way, at most one about each node's decisions: a silent one holds up nobody else's.
+    missing: Missing,
     asking: FuturesUnordered<BoxFuture<'static, Answered>>,
-    asked: BTreeMap<NodeId, Wanted>,
-    /// Up to there the blocks were read, and up to there all that they name is here or given up.
-    read: BlockHeight,
+    /// One at a time.
+    reading: FuturesUnordered<BoxFuture<'static, Again>>,
+    /// Up to there it is written down that all is here or given up.
     collected: BlockHeight,
 }
 
@@ -86,10 +68,12 @@ impl Collector {
         let collected = replica.store().grounds_collected()?;
         let Some(from) = collected.next() else { return Ok(()) };
         let mut blocks = std::pin::pin!(replica.subscribe(from));
-        let (wanted, asking, asked) = Default::default();
-        let mut collector = Self { shared, wanted, asking, asked, read: collected, collected };
+        let missing = Missing::after(collected, shared.node.me);
+        let (asking, reading) = Default::default();
+        let mut collector = Self { shared, missing, asking, reading, collected };
         loop {
-            let due = collector.due();
+            collector.read_again();
+            let due = collector.missing.due();
             tokio::select! {
                 block = blocks.next() => match block {
                     Some(block) => collector.read(&block?).await?,
@@ -97,71 +81,67 @@ impl Collector {
                 },
                 Some((wanted, answer)) = collector.asking.next() => collector.on_answer(wanted, answer).await?,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => collector.ask(),
+                Some(again) = collector.reading.next() => collector.take_up(again?).await?,
             }
         }
     }
 
     async fn read(&mut self, block: &FinalBlock) -> Result<(), Fault> {
-        let header = &block.block.header;
-        for entry in &block.block.entries {
-            let Event::MigrationOffered(offer) = &entry.body.event else { continue };
-            // Its own log is this node's to keep.
-            let by = entry.body.author;
-            let wanted = self.wanted.entry(by).or_default();
-            if by == self.shared.node.me || wanted.len() >= WANTED_MAX {
-                continue;
-            }
-            let (decision, wallet, due) = (offer.decision, offer.wallet, Instant::now() + AGAIN_AFTER_MIN);
-            wanted.push(Wanted { by, decision, wallet, height: header.height, time: header.time, tries: 0, due });
-        }
-        self.read = header.height;
-        let behind = self.finished().get().saturating_sub(self.collected.get());
-        if behind >= READ_AGAIN_MAX { self.keep(None).await } else { Ok(()) }
+        self.missing.read(&block.block, Instant::now());
+        self.keep(None).await
     }
 
-    /// When somebody is to be asked next.
-    fn due(&self) -> Option<Instant> {
-        let free = self.wanted.iter().filter(|(by, _)| !self.asked.contains_key(by));
-        free.flat_map(|(_, wanted)| wanted).map(|wanted| wanted.due).min()
+    /// Begins to read the next blocks again for whose offers there is room now.
+    fn read_again(&self) {
+        let Some(Unread { by, from, to }) = self.missing.unread().filter(|_| self.reading.is_empty()) else { return };
+        let store = self.shared.node.replica.store().clone();
+        let read = blocking(move || {
+            let heights = from.get()..=to.get().min(from.get().saturating_add(AT_ONCE - 1));
+            let block = |height| {
+                let missing = || Fault::Missing { store: "final", what: format!("block {height}") };
+                store.block(BlockHeight::new(height))?.ok_or_else(missing)
+            };
+            Ok::<_, Fault>((by, heights.map(block).collect::<Result<Vec<_>, Fault>>()?))
+        });
+        self.reading.push(read.boxed());
     }
 
-    /// Asks for what is due.
-    fn ask(&mut self) {
+    async fn take_up(&mut self, (by, blocks): (NodeId, Vec<FinalBlock>)) -> Result<(), Fault> {
         let now = Instant::now();
-        for (by, wanted) in &mut self.wanted {
-            if self.asked.contains_key(by) {
-                continue;
-            }
-            let Some(at) = wanted.iter().position(|wanted| wanted.due <= now) else { continue };
-            let (wanted, shared) = (wanted.swap_remove(at), self.shared.clone());
-            self.asked.insert(*by, wanted);
-            let asking = async move { (wanted, shared.collected(&wanted).await) };
-            self.asking.push(asking.boxed());
-        }
-    }
-
-    async fn on_answer(&mut self, mut wanted: Wanted, answer: Result<Option<Told>, Refusal>) -> Result<(), Fault> {
-        self.asked.remove(&wanted.by);
-        match answer {
-            Ok(Some(Told::Anchored(grounds))) => return self.keep(Some((wanted.by, grounds))).await,
-            Ok(None) => {}
-            Ok(Some(Told::Alone(_))) | Err(_) => {
-                let age = self.shared.node.replica.state().time.get().saturating_sub(wanted.time.get());
-                if age > ASKED_FOR_MS {
-                    let Wanted { by, decision, .. } = wanted;
-                    tracing::warn!(node = %by, %decision, "nobody hands out this decision: given up");
-                } else {
-                    wanted.tries += 1;
-                    wanted.due = Instant::now() + AGAIN_AFTER_MAX.min(AGAIN_AFTER_MIN * (1 << wanted.tries.min(7)));
-                    self.wanted.entry(wanted.by).or_default().push(wanted);
-                }
+        for block in &blocks {
+            if !self.missing.read_again(by, &block.block, now) {
+                break;
             }
         }
         self.keep(None).await
     }
 
+    /// Asks for what is due.
+    fn ask(&mut self) {
+        for wanted in self.missing.ask(Instant::now()) {
+            let shared = self.shared.clone();
+            self.asking.push(async move { (wanted, shared.collected(&wanted).await) }.boxed());
+        }
+    }
+
+    async fn on_answer(&mut self, wanted: Wanted, answer: Result<Collected, Refusal>) -> Result<(), Fault> {
+        let by = wanted.by;
+        let found = match answer.unwrap_or(Collected::Missing { is_denied: false }) {
+            Collected::Missing { is_denied } => {
+                self.missing.not_found(by, is_denied, self.shared.node.replica.state().time, Instant::now());
+                None
+            }
+            Collected::Found(found) => {
+                self.missing.found(by);
+                found.map(|grounds| (by, grounds))
+            }
+        };
+        self.keep(found).await
+    }
+
+    /// Writes down what was found, and now and then how far all is here.
     async fn keep(&mut self, found: Option<(NodeId, Grounds)>) -> Result<(), Fault> {
-        let collected = self.finished();
+        let collected = self.missing.complete_to();
         let behind = collected.get().saturating_sub(self.collected.get());
         if found.is_none() && behind < READ_AGAIN_MAX {
             return Ok(());
@@ -170,12 +150,29 @@ impl Collector {
         let store = self.shared.node.replica.store().clone();
         blocking(move || store.keep_grounds(found.as_slice(), collected)).await
     }
+}
 
-    /// Up to there nothing is missing.
-    fn finished(&self) -> BlockHeight {
-        let missing = self.wanted.values().flatten().chain(self.asked.values());
-        let first = missing.map(|wanted| wanted.height).min();
-        first.map_or(self.read, |height| BlockHeight::new(height.get().saturating_sub(1)))
+/// What came of asking for a decision that is to be kept.
+enum Collected {
+    /// It came; none if it is here already, or is nothing that is kept.
+    Found(Option<Grounds>),
+    /// Nobody handed it out with its anchor. Whether at least half of the others answered: one of them is honest.
+    Missing { is_denied: bool },
+}
+
+/// What the others have of a decision.
+struct Heard {
+    told: Result<Told, Refusal>,
+    /// How many of them answered, with it or without.
+    answered: usize,
+    /// How many nodes beside this one take part.
+    peers: usize,
+}
+
+impl Heard {
+    /// Whether at least half of the others answered. Of 3f that is more than f.
+    fn is_of_half(&self) -> bool {
+        self.answered * 2 >= self.peers
     }
 }
 
@@ -199,7 +196,7 @@ impl Shared {
         if let Some(grounds) = self.own_grounds(by, decision).await? {
             return Ok(grounds);
         }
-        Ok(self.ask_for(by, decision).await?.into())
+        Ok(self.ask_for(by, decision).await?.told?.into())
     }
 
     /// As far as it is in this node's own files.
@@ -215,57 +212,61 @@ impl Shared {
         Ok(Some(self.judge(by, grounds).await?.into()))
     }
 
-    /// Like [`Self::grounds`]; none if it is here already, or is nothing that is kept.
-    async fn collected(&self, wanted: &Wanted) -> Result<Option<Told>, Refusal> {
+    /// Like [`Self::grounds`], for what is kept.
+    async fn collected(&self, wanted: &Wanted) -> Result<Collected, Refusal> {
         let Wanted { by, decision, wallet, .. } = *wanted;
         if self.own_grounds(by, decision).await?.is_some() {
-            return Ok(None);
+            return Ok(Collected::Found(None));
         }
-        let told = self.ask_for(by, decision).await?;
-        Ok(match &told {
-            Told::Anchored(grounds) if !is_kept(grounds, wallet) => None,
-            _ => Some(told),
+        let heard = self.ask_for(by, decision).await?;
+        let is_denied = heard.is_of_half();
+        Ok(match heard.told {
+            Ok(Told::Anchored(grounds)) => Collected::Found(Some(grounds).filter(|grounds| is_kept(grounds, wallet))),
+            Ok(Told::Alone(_)) | Err(_) => Collected::Missing { is_denied },
         })
     }
 
     /// Asks the node that made it, and all others at once where that does not lead to an anchor.
-    async fn ask_for(&self, by: NodeId, decision: Digest) -> Result<Told, Refusal> {
-        let of_maker = match self.ask_one(by, by, decision).await {
-            Ok(grounds) => match self.judge(by, grounds).await? {
-                anchored @ Told::Anchored(_) => return Ok(anchored),
-                alone => Ok(alone),
-            },
-            Err(fault) => Err(Refusal::SourceSilent { source_node: by, fault }),
-        };
+    async fn ask_for(&self, by: NodeId, decision: Digest) -> Result<Heard, Fault> {
         let others: BTreeSet<NodeId> = self.node.members().peers(self.node.me).iter().map(|peer| peer.node).collect();
+        let of_maker = self.ask_one(by, by, decision).await;
+        let mut heard = Heard {
+            answered: of_maker.is_ok().into(),
+            peers: others.len(),
+            told: match of_maker {
+                Ok(Some(grounds)) => Ok(self.judge(by, grounds).await?),
+                Ok(None) => Err(nonsense(by, "it does not have the decision")),
+                Err(fault) => Err(fault),
+            }
+            .map_err(|fault| Refusal::SourceSilent { source_node: by, fault }),
+        };
+        if matches!(heard.told, Ok(Told::Anchored(_))) {
+            return Ok(heard);
+        }
         let others = others.into_iter().filter(|node| *node != by);
         let mut answers: FuturesUnordered<_> = others.map(|node| self.ask_one(node, by, decision)).collect();
         while let Some(answer) = answers.next().await {
+            heard.answered += usize::from(answer.is_ok());
             // Without its anchor it is nobody's word but the maker's.
-            if let Ok(grounds) = answer
+            if let Ok(Some(grounds)) = answer
                 && let told @ Told::Anchored(_) = self.judge(by, grounds).await?
             {
-                return Ok(told);
+                return Ok(Heard { told: Ok(told), ..heard });
             }
         }
-        of_maker
+        Ok(heard)
     }
 
-    async fn ask_one(&self, node: NodeId, by: NodeId, decision: Digest) -> Result<Grounds, PeerFault> {
-        let nonsense = |reason: &str| PeerFault::Nonsense { from: node, reason: reason.to_owned() };
+    /// Asks one node; none if it answers and does not have it, or hands out another.
+    async fn ask_one(&self, node: NodeId, by: NodeId, decision: Digest) -> Result<Option<Grounds>, PeerFault> {
         let request = SessionRequest::Grounds(GroundsRequest { by, decision });
         let answer = timeout(ANSWER_WITHIN, self.node.link.ask(node, request, ANSWER_WITHIN)).await;
-        match answer.map_err(|_| nonsense("it does not answer"))?? {
-            SessionReply::Grounds(GroundsReply { grounds: Some(grounds) }) => {
+        match answer.map_err(|_| nonsense(node, "it does not answer"))?? {
+            SessionReply::Grounds(GroundsReply { grounds }) => Ok(grounds.filter(|grounds| {
                 let is_bounded = grounds.decision.len() <= scheduler::decision::DECISION_BYTES_MAX
                     && grounds.later.len() < DECISIONS_MAX as usize;
-                if is_bounded && grounds.hash() == decision {
-                    Ok(grounds)
-                } else {
-                    Err(nonsense("it is another decision"))
-                }
-            }
-            SessionReply::Grounds(GroundsReply { grounds: None }) => Err(nonsense("it does not have the decision")),
+                is_bounded && grounds.hash() == decision
+            })),
             _ => Err(PeerFault::unexpected(node)),
         }
     }
@@ -285,6 +286,10 @@ impl Shared {
     }
 }
 
+fn nonsense(from: NodeId, reason: &str) -> PeerFault {
+    PeerFault::Nonsense { from, reason: reason.to_owned() }
+}
+
 /// Whether it is a decision about the wallet, and no larger than decisions are.
 fn is_kept(grounds: &Grounds, wallet: WalletAddress) -> bool {
     codec::encoded_size(grounds) <= GROUNDS_BYTES_MAX
@@ -294,9 +299,23 @@ fn is_kept(grounds: &Grounds, wallet: WalletAddress) -> bool {
 #[cfg(test)]
 mod tests {
     use scheduler::{decision::LogHead, thresholds::Thresholds, tick::Scheduler};
+    use wallet::units::Timestamp;
 
     use super::*;
     use crate::schedule::samples;
+
+    /// With up to f liars among 3f others one of half of them is honest.
+    #[test]
+    fn what_fewer_than_half_of_the_others_answered_is_not_denied() {
+        for (peers, half) in [(1, 1), (2, 1), (3, 2), (6, 3), (9, 5)] {
+            let heard = |answered| Heard { told: Ok(Told::Alone(NOTHING)), answered, peers }.is_of_half();
+            assert_eq!([half - 1, half].map(heard), [false, true], "{peers}");
+        }
+        let alone = Heard { told: Ok(Told::Alone(NOTHING)), answered: 0, peers: 0 };
+        assert!(alone.is_of_half(), "there is nobody to wait for");
+    }
+
+    const NOTHING: Grounds = Grounds { decision: Vec::new(), later: Vec::new() };
 
     /// A node that names another's decision, or a huge one, fills nobody's disk.
     #[test]

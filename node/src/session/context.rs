@@ -20,6 +20,7 @@ use wallet::{
 use super::{disk::SessionsDir, line::Line};
 use crate::{
     engine::EngineHandle,
+    governance::OnTheirWay,
     ledger_feed::LedgerFeed,
     members::Members,
     network::stream::{StreamExports, StreamLink},
@@ -63,6 +64,8 @@ pub struct NodeContext {
     pub boot_nonce: [u8; 16],
     /// Where this node's decision log stands; the scheduler's service keeps it up to date.
     pub decisions: watch::Sender<LogHead>,
+    /// What it is putting on the ledger for operators.
+    pub governing: OnTheirWay,
     /// How long things may take.
     pub patience: Patience,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gpu::continuation::{Beside, Body, DecodeBody};
+use gpu::continuation::{Beside, Body, DecodeBody, SignedContinuation};
 use tokio::sync::oneshot;
 use wallet::{digest::Digest, identity::RegionId, tenant::TenantMaster, units::NodeId};
 
@@ -12,7 +12,7 @@ use crate::{
         actor::Actor,
         agent,
         context::random,
-        continuation::{self, Inherited, no_pages},
+        continuation::{Inherited, no_pages},
         disk::{HolderKeys, SessionDir, SessionsDir},
         held::Held,
         request::{GenerateRequest, ResumeSecret, Sampling},
@@ -40,7 +40,8 @@ pub(super) fn request(testbed: &Testbed, sampling: Sampling, pace_ms: u32, secre
 
 /// What a session began with, as its folder has it.
 pub(super) fn kept_start(dir: &SessionDir, keys: &HolderKeys) -> SessionStart {
-    let kept = continuation::load(dir, keys).expect("readable").expect("it is kept");
+    let kept = dir.load_continuation(keys).expect("readable").expect("it is kept");
+    let kept = SignedContinuation::decode(kept, &keys.holder.key().verifying_key()).expect("the holder's");
     // Of the latest schema: it needs nothing beside it.
     let beside = Beside { tokens: &[], key: &keys.page_hash, kv: no_pages(), tail: None };
     SessionStart::read(&kept, &beside).expect("a session's").0

@@ -8,4 +8,5 @@ pub mod hostile;
 pub mod second;
 pub mod state_proofs;
 pub mod story;
+pub mod vectors;
 pub mod verdict;

@@ -116,8 +116,8 @@ impl Liar {
             PeerReply::LogEntries { entries, certificate, carriers } if self.has(Lie::LogEntriesForged) => {
                 self.false_entries(to, entries, certificate, carriers)
             }
-            PeerReply::Statements(held) if self.has(Lie::StatementsForged) => {
-                PeerReply::Statements(self.false_statements(to, held))
+            PeerReply::Statements { held, lineage } if self.has(Lie::StatementsForged) => {
+                PeerReply::Statements { held: self.false_statements(to, held), lineage }
             }
             PeerReply::Votes { final_height, permit } if self.has(Lie::ClosingForged) => {
                 self.false_closing(to).unwrap_or(PeerReply::Votes { final_height, permit })

@@ -31,6 +31,32 @@ pub struct Plan {
     pub liars: BTreeMap<u32, Vec<Lie>>,
     /// From here on nothing goes wrong any more but what a liar does.
     pub heal_ms: u64,
+    /// Who is lost for good then, if a re-genesis is asked for.
+    pub disaster: Option<Disaster>,
+}
+
+/// What of a run is not left to its seed.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// If there are any, one validator tells these lies and nobody any other.
+    pub lies: Vec<Lie>,
+    /// Whether a quorum is lost for good, and those that are left begin anew. Then nothing is decided before.
+    pub re_genesis: bool,
+}
+
+/// So many nodes are lost that the others are no quorum, and what happens to these when they go on.
+#[derive(Clone, Debug)]
+pub struct Disaster {
+    /// Who is lost. Among them is who lies, and whose clock is wrong.
+    pub lost: BTreeSet<u32>,
+    /// How long the others run without a quorum before their operators stop them.
+    pub settle_ms: u64,
+    /// Whether the lost come back meanwhile, and were told nothing.
+    pub returns: bool,
+    /// What happens when, in milliseconds since the next lineage began.
+    pub events: Vec<(u64, Event)>,
+    /// From here on nothing goes wrong any more, in milliseconds since then.
+    pub heal_ms: u64,
 }
 
 /// One thing that happens.
@@ -106,11 +132,12 @@ pub const SKEW_MAX_MS: u64 = 3_000;
 const HOUR: i64 = 3_600_000;
 
 impl Plan {
-    /// The run of `seed`; if there are `lies`, one validator tells these and nobody any other.
-    pub fn new(seed: u64, lies: &[Lie]) -> Self {
+    /// The run of `seed`.
+    pub fn new(seed: u64, Asked { lies, re_genesis }: &Asked) -> Self {
         let mut rng = Rng::new(seed, "plan");
         let mut changing = Rng::new(seed, "changes");
-        let may_change = seed >= DECISIONS_FROM && (lies.is_empty() || lies.iter().any(|lie| lie.is_of_changes()));
+        let may_change =
+            seed >= DECISIONS_FROM && !re_genesis && (lies.is_empty() || lies.iter().any(|lie| lie.is_of_changes()));
         let may_change = may_change && changing.percent(if lies.is_empty() { 60 } else { 100 });
         let nodes = *rng.pick(if may_change { &[5, 5, 7] } else { &[4, 4, 7] });
         let least = rng.range(1..12);
@@ -120,7 +147,7 @@ impl Plan {
         let mut liars = draw_liars(&mut rng, nodes);
         if !lies.is_empty() {
             let liar = liars.keys().next().copied().unwrap_or(1);
-            liars = [(liar, lies.to_vec())].into();
+            liars = [(liar, lies.clone())].into();
         }
         // With a liar beside it, a clock that is wrong needs a consortium that bears two.
         if rng.percent(25) && (liars.is_empty() || nodes == 7) {
@@ -155,10 +182,17 @@ impl Plan {
             events.push((rng.range(at + 100..heal_ms), Event::Restore { node, what, down_ms: rng.range(5..2_000) }));
         }
         let (newcomers, start_ms) = (Vec::new(), START_MS);
-        let theme = None;
-        let mut plan = Self { nodes, newcomers, start_ms, latency_ms, loss, skew_ms, events, theme, liars, heal_ms };
+        let (theme, disaster) = (None, None);
+        let mut plan =
+            Self { nodes, newcomers, start_ms, latency_ms, loss, skew_ms, events, theme, liars, heal_ms, disaster };
         if may_change {
             plan.draw_theme(&mut changing, lies.is_empty());
+        }
+        if *re_genesis {
+            if plan.has_too_many_liars() {
+                plan.liars.clear();
+            }
+            plan.disaster = Some(Disaster::draw(&mut Rng::new(seed, "re-genesis"), &plan));
         }
         plan.events.sort_by_key(|(at, _)| *at);
         plan
@@ -174,14 +208,18 @@ impl Plan {
         self.liars.len() > (self.nodes as usize - 1) / 3
     }
 
+    /// Whose clock is an hour wrong.
+    fn untimely(&self) -> impl Iterator<Item = u32> {
+        (0..).zip(&self.skew_ms).filter(|(_, skew)| skew.abs() == HOUR).map(|(node, _)| node)
+    }
+
     /// Who lies, has a clock that is wrong, or loses its record.
     pub fn failing(&self) -> BTreeSet<NodeId> {
-        let wrong = (0..).zip(&self.skew_ms).filter(|(_, skew)| skew.abs() == HOUR).map(|(node, _)| node);
         let restored = self.events.iter().filter_map(|(_, event)| match event {
             Event::Restore { node, .. } => Some(*node),
             _ => None,
         });
-        self.liars.keys().copied().chain(wrong).chain(restored).map(NodeId::new).collect()
+        self.liars.keys().copied().chain(self.untimely()).chain(restored).map(NodeId::new).collect()
     }
 
     fn draw_theme(&mut self, rng: &mut Rng, may_lie_more: bool) {
@@ -213,6 +251,35 @@ impl Plan {
             self.skew_ms.push(signed(rng, 400));
             self.newcomers.push(newcomer);
         }
+    }
+}
+
+impl Disaster {
+    fn draw(rng: &mut Rng, plan: &Plan) -> Self {
+        let quorum = 2 * plan.nodes / 3 + 1;
+        let mut lost: BTreeSet<u32> = plan.liars.keys().copied().chain(plan.untimely()).collect();
+        let left = small(rng.range(1..u64::from(quorum)));
+        while lost.len() < (plan.nodes - left) as usize {
+            lost.insert(small(rng.range(0..u64::from(plan.nodes))));
+        }
+        // A quorum that comes back would go on by itself.
+        let returns = lost.len() < quorum as usize && rng.percent(50);
+        let (settle_ms, heal_ms) = (rng.range(500..3_000), rng.range(2_000..6_000));
+        let left: Vec<u32> = (0..plan.nodes).filter(|node| !lost.contains(node)).collect();
+        let mut event = || {
+            let (node, at, down_ms) = (*rng.pick(&left), rng.range(0..heal_ms), rng.range(50..1_500));
+            let event = match rng.range(0..4) {
+                0 => Event::Blackout { down_ms },
+                1 => Event::Kill { node, down_ms },
+                _ => {
+                    let (skipped_writes, trouble) = (rng.range(0..12), *rng.pick(&TROUBLES));
+                    Event::Disk { node, skipped_writes, trouble, down_ms }
+                }
+            };
+            (at, event)
+        };
+        let events = (0..4).map(|_| event()).collect();
+        Self { lost, settle_ms, returns, events, heal_ms }
     }
 }
 

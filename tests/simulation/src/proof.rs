@@ -12,16 +12,40 @@ use ledger::{
     vote::{Ballot, Nullify, Vote, VoteKind},
 };
 use wallet::{
-    digest::Digest,
+    codec,
+    digest::{Digest, sha256},
+    identity::context,
     units::{BlockHeight, LogIndex, NodeId},
 };
 
-/// The validators of each epoch.
-pub type Sets = BTreeMap<u64, ValidatorSet>;
+/// Who votes in an epoch, and in which name.
+#[derive(Clone, Debug)]
+pub struct Voters {
+    /// The validators.
+    pub set: ValidatorSet,
+    /// The name in force.
+    pub name: Digest,
+}
+
+/// The voters of each epoch.
+pub type Sets = BTreeMap<u64, Voters>;
+
+/// Whether a block stands where nobody votes.
+pub fn begins_anew(header: &Header) -> bool {
+    header.view == View { term: (header.epoch + 1) * TERMS_PER_EPOCH - 1, number: 1 }
+}
+
+/// The name in force after a block.
+pub fn name_after(header: &Header) -> Digest {
+    match begins_anew(header) {
+        true => sha256("batchmind/v1/ledger/re-genesis", &[header.consortium.as_bytes(), header.digest().as_bytes()]),
+        false => header.consortium,
+    }
+}
 
 /// Whether a quorum of different validators signed `certificate`, for `block`. Of kind `Notarize` it makes the block final
 /// only together with a later block's.
-/// With carriers it makes them final, and so the block that they carry.
+/// With carriers it makes them final, and so the block that they carry. A re-genesis is final by its operators.
 pub fn check(
     consortium: &Consortium,
     sets: &Sets,
@@ -40,9 +64,37 @@ pub fn check(
     if certificate.block != ballot.block {
         return Err("its certificate names another block".to_owned());
     }
-    let validators = sets.get(&header.epoch).ok_or("nobody knows who votes for it")?;
-    check_quorum(validators, certificate.signatures.iter().map(|(signer, _)| *signer))?;
-    check_signatures(consortium, validators, ballot, certificate)
+    if begins_anew(header) {
+        return check_operators(consortium, sets, header, certificate);
+    }
+    let voters = voters(sets, header.epoch)?;
+    check_quorum(&voters.set, certificate.signatures.iter().map(|(signer, _)| *signer))?;
+    check_signatures(voters, ballot, certificate)
+}
+
+fn voters(sets: &Sets, epoch: u64) -> Result<&Voters, String> {
+    sets.get(&epoch).ok_or_else(|| "nobody knows who votes for it".to_owned())
+}
+
+/// Whether for each validator of the next epoch the operator signed that runs it, in the name that begins. Each node has
+/// an operator of its own.
+fn check_operators(
+    consortium: &Consortium,
+    sets: &Sets,
+    header: &Header,
+    certificate: &Certificate,
+) -> Result<(), String> {
+    let stay = &voters(sets, header.epoch + 1)?.set.members;
+    if !stay.iter().map(|(node, _)| node).eq(certificate.signatures.iter().map(|(node, _)| node)) {
+        return Err("others signed the re-genesis than stay".to_owned());
+    }
+    let ballot = Ballot { consortium: name_after(header), ..Ballot::for_header(VoteKind::Finalize, header) };
+    for (node, signature) in &certificate.signatures {
+        let operator = consortium.operators().get(node.get() as usize).ok_or("its operator is not of genesis")?;
+        let signed = operator.key.verify(context::GOVERNANCE_RE_GENESIS, &codec::encode(&ballot), signature);
+        signed.map_err(|_| format!("the operator of node {node} did not sign the re-genesis"))?;
+    }
+    Ok(())
 }
 
 /// Whether `block` carries a quorum's word for `parent`, and for every view between that it is over.
@@ -62,6 +114,9 @@ pub fn check_parent(consortium: &Consortium, sets: &Sets, parent: Option<&Block>
         }
         _ => return Err("its parent is not certified, or genesis is".to_owned()),
     }
+    if begins_anew(&block.header) {
+        return Ok(());
+    }
     let view = block.header.view;
     let number = if view.term == before.term { before.number + 1 } else { 1 };
     if view.term < before.term || view.number != number {
@@ -72,23 +127,14 @@ pub fn check_parent(consortium: &Consortium, sets: &Sets, parent: Option<&Block>
     match &block.skipped {
         None if skips => Err(format!("nothing shows that the views up to {view:?} are over")),
         None => Ok(()),
-        Some(skipped) => {
-            let validators = sets.get(&epoch).ok_or("nobody knows who votes for it")?;
-            check_skipped(consortium, validators, before, view, skipped)
-        }
+        Some(skipped) => check_skipped(voters(sets, epoch)?, before, view, skipped),
     }
 }
 
-fn check_skipped(
-    consortium: &Consortium,
-    validators: &ValidatorSet,
-    before: View,
-    view: View,
-    skipped: &Nullification,
-) -> Result<(), String> {
-    check_quorum(validators, skipped.votes.iter().map(|vote| vote.validator))?;
+fn check_skipped(voters: &Voters, before: View, view: View, skipped: &Nullification) -> Result<(), String> {
+    check_quorum(&voters.set, skipped.votes.iter().map(|vote| vote.validator))?;
     for vote in &skipped.votes {
-        vote.verify(validators, &consortium.id()).map_err(|error| error.to_string())?;
+        vote.verify(&voters.set, &voters.name).map_err(|error| error.to_string())?;
         let Nullify { from, through, .. } = vote.statement;
         if (from.term, from.number) > (before.term, before.number + 1) || through + 1 < view.term {
             return Err(format!("node {} did not give up all views up to {view:?}", vote.validator));
@@ -103,15 +149,10 @@ fn check_quorum(validators: &ValidatorSet, signers: impl Iterator<Item = NodeId>
     if signers.len() < quorum { Err(format!("{} different signers are no quorum", signers.len())) } else { Ok(()) }
 }
 
-fn check_signatures(
-    consortium: &Consortium,
-    validators: &ValidatorSet,
-    ballot: Ballot,
-    certificate: &Certificate,
-) -> Result<(), String> {
+fn check_signatures(voters: &Voters, ballot: Ballot, certificate: &Certificate) -> Result<(), String> {
     for &(validator, signature) in &certificate.signatures {
         let vote = Vote { statement: ballot, validator, signature };
-        vote.verify(validators, &consortium.id()).map_err(|error| error.to_string())?;
+        vote.verify(&voters.set, &voters.name).map_err(|error| error.to_string())?;
     }
     Ok(())
 }
@@ -120,18 +161,19 @@ fn check_signatures(
 pub fn replay(consortium: &Consortium, blocks: &[&Block]) -> Result<(), String> {
     let mut state = State::genesis(consortium);
     let mut leaves = Vec::new();
-    let (mut parent, mut time) = (Digest::ZERO, consortium.created());
+    let (mut parent, mut time, mut name) = (Digest::ZERO, consortium.created(), consortium.id());
     for (height, block) in (1..).map(BlockHeight::new).zip(blocks) {
         let (header, voters) = (&block.header, state.validators());
-        if header.height != height || header.parent != parent || header.time <= time {
+        if (header.height, header.parent, header.consortium) != (height, parent, name) || header.time <= time {
             return Err(format!("the final block of height {height} does not follow the one before"));
         }
         for entry in &block.entries {
             let at = BlockContext {
+                name,
                 height,
                 time: header.time,
                 log_index: LogIndex::new(leaves.len() as u64),
-                is_re_genesis: false,
+                is_re_genesis: begins_anew(header),
             };
             if let Err(refusal) = state.apply(consortium, entry, at) {
                 return Err(format!("final block {height} holds an entry that the rules refuse: {refusal}"));
@@ -149,7 +191,7 @@ pub fn replay(consortium: &Consortium, blocks: &[&Block]) -> Result<(), String> 
         if header.state_root != state.root() {
             return Err(format!("final block {height} has another state root than its entries"));
         }
-        (parent, time) = (header.digest(), header.time);
+        (parent, time, name) = (header.digest(), header.time, name_after(header));
     }
     Ok(())
 }

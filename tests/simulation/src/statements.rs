@@ -19,6 +19,8 @@ pub struct Statements {
     nullifies: BTreeMap<NodeId, Vec<Nullify>>,
     grants: BTreeMap<(NodeId, u64), NodeId>,
     proposals: BTreeMap<(NodeId, View), Digest>,
+    /// Who began anew, and in which name it signs nothing any more.
+    left: BTreeMap<NodeId, Digest>,
 }
 
 impl Statements {
@@ -45,11 +47,25 @@ impl Statements {
         }
     }
 
+    /// A node began anew, and left the name.
+    pub fn leaves(&mut self, node: NodeId, name: Digest) {
+        self.left.insert(node, name);
+    }
+
+    /// What is wrong with a word in the name, if its signer left that.
+    fn is_of_before(&self, from: NodeId, name: Digest) -> Option<String> {
+        let has_left = self.left.get(&from) == Some(&name);
+        has_left.then(|| format!("node {from} began anew, and signed in the name that it left"))
+    }
+
     fn vote(&mut self, from: NodeId, vote: &Vote) -> Option<String> {
         if vote.validator != from {
             return None;
         }
         let ballot = vote.statement;
+        if let Some(found) = self.is_of_before(from, ballot.consortium) {
+            return Some(found);
+        }
         let first = *self.ballots.entry((from, ballot.view)).or_insert(ballot.block);
         if first != ballot.block {
             return Some(format!(
@@ -69,6 +85,9 @@ impl Statements {
             return None;
         }
         let nullify = vote.statement;
+        if let Some(found) = self.is_of_before(from, nullify.consortium) {
+            return Some(found);
+        }
         let given_up = self.nullifies.entry(from).or_default();
         if !given_up.contains(&nullify) {
             given_up.push(nullify);
@@ -81,6 +100,9 @@ impl Statements {
         if grant.validator != from {
             return None;
         }
+        if let Some(found) = self.is_of_before(from, grant.statement.consortium) {
+            return Some(found);
+        }
         let first = *self.grants.entry((from, grant.statement.term)).or_insert(grant.statement.candidate);
         (first != grant.statement.candidate).then(|| format!("node {from} granted {first} and {:?}", grant.statement))
     }
@@ -92,6 +114,9 @@ impl Statements {
         let is_its_word = || keys.iter().any(|key| block.header.is_proposed_by(&key.public_key(), &block.proposal));
         if leader != from || !is_its_word() {
             return None;
+        }
+        if let Some(found) = self.is_of_before(from, block.header.consortium) {
+            return Some(found);
         }
         let first = *self.proposals.entry((from, view)).or_insert(digest);
         (first != digest).then(|| format!("node {from} proposed {first} and {digest} in {view:?}"))

@@ -13,6 +13,7 @@ use ledger::{
     certificate::Certificate,
     event::Event,
     evidence::EvidenceFile,
+    re_genesis::ReGenesisFile,
     shell::{
         disk::Disk,
         memory::MemoryDisk,
@@ -29,7 +30,7 @@ use wallet::{
 use crate::{
     node::LEDGER,
     plan::{Plan, SKEW_MAX_MS},
-    proof::{self, Sets},
+    proof::{self, Sets, Voters},
     statements::Statements,
     world::TICK_MS,
 };
@@ -60,7 +61,8 @@ struct Seen {
     submitted: BTreeSet<(NodeId, Digest)>,
     /// The highest final block that each node showed in any life.
     highest: BTreeMap<NodeId, u64>,
-    acknowledged: BTreeMap<Digest, FinalEntry>,
+    /// Where the entries are of which a node's client was told that they are final.
+    acknowledged: BTreeMap<Digest, (FinalEntry, NodeId)>,
     /// Acknowledgements that each node's client got.
     clients: BTreeMap<NodeId, u64>,
     /// Which evidence was looked at.
@@ -69,6 +71,10 @@ struct Seen {
     named: BTreeMap<(NodeId, u64), BTreeSet<NodeId>>,
     /// The epochs in which two blocks of one height became final.
     forked: BTreeSet<u64>,
+    /// Nodes that are lost for good. What they do counts in the lineage that is left.
+    lost: BTreeSet<NodeId>,
+    /// What the others began anew with.
+    re_genesis: Option<Digest>,
     /// Newcomers that have a ledger.
     joined: BTreeSet<NodeId>,
     /// Whether all was decided that the script has.
@@ -79,7 +85,8 @@ struct Seen {
 impl Watch {
     /// Watches a consortium in which the liars of the plan may do as they like.
     pub fn new(consortium: Arc<Consortium>, plan: &Plan, verbose: bool) -> Arc<Self> {
-        let sets = [(0, consortium.validators().clone())].into();
+        let voters = Voters { set: consortium.validators().clone(), name: consortium.id() };
+        let sets = [(0, voters)].into();
         let (hosts, liars) = (plan.hosts(), plan.liars.keys().copied().map(NodeId::new).collect());
         Arc::new(Self { consortium, hosts, liars, verbose, seen: Mutex::new(Seen { sets, ..Seen::default() }) })
     }
@@ -93,6 +100,32 @@ impl Watch {
     /// How long it is until a time since the start.
     pub fn until(&self, ms: u64) -> Duration {
         Duration::from_millis(ms.saturating_sub(self.seen().now_ms))
+    }
+
+    /// A node is lost for good.
+    pub fn loses(&self, node: NodeId) {
+        self.seen().lost.insert(node);
+    }
+
+    /// Whether a node is lost for good.
+    pub fn is_lost(&self, node: NodeId) -> bool {
+        self.seen().lost.contains(&node)
+    }
+
+    /// Those that are not lost begin anew: what was final above the last block that they know is dropped.
+    pub fn begins_anew(&self, file: &ReGenesisFile) {
+        let mut seen = self.seen();
+        let last = file.last().height;
+        let dropped = seen.chain.split_off(&(last.get() + 1)).len();
+        // What only the lost were told is dropped with it.
+        let Seen { acknowledged, lost, .. } = &mut *seen;
+        acknowledged.retain(|_, (place, client)| place.height <= last || !lost.contains(client));
+        seen.re_genesis = Some(file.digest());
+        for node in (0..self.hosts).map(NodeId::new).filter(|node| !seen.lost.contains(node)).collect::<Vec<_>>() {
+            seen.statements.leaves(node, file.header().consortium);
+        }
+        drop(seen);
+        self.note(&format_args!("{dropped} final blocks are dropped"));
     }
 
     /// A newcomer has a ledger.
@@ -180,8 +213,11 @@ impl Watch {
     pub fn acknowledged(&self, client: NodeId, id: Digest, place: FinalEntry) {
         self.note(&format_args!("acknowledged {id} at {}", place.height));
         let mut seen = self.seen();
+        if seen.lost.contains(&client) {
+            return;
+        }
         *seen.clients.entry(client).or_default() += 1;
-        let first = *seen.acknowledged.entry(id).or_insert(place);
+        let (first, _) = *seen.acknowledged.entry(id).or_insert((place, client));
         drop(seen);
         if first != place {
             self.fail(format_args!("entry {id} was acknowledged at two places: {first:?} and {place:?}"));
@@ -231,11 +267,12 @@ impl Watch {
         self.seen().heights.insert(node, looked);
     }
 
-    /// The set that a closing block names, from the state of a node that holds it.
+    /// Who votes after a closing block, by the set that it names, from the state of a node that holds it.
     fn learn_set(&self, replica: &Replica, closing: &Header) {
         let next = replica.state().state.validators_of(closing.epoch + 1).map(|record| record.set);
         if let Some(next) = next.filter(|next| next.hash() == closing.next_validators) {
-            self.seen().sets.insert(next.epoch, next);
+            let voters = Voters { set: next, name: proof::name_after(closing) };
+            self.seen().sets.insert(closing.epoch + 1, voters);
         }
     }
 
@@ -283,13 +320,13 @@ impl Watch {
         // Of a quorum, at least one right clock agreed.
         let ahead_ms = self.consortium.parameters().clock_ahead_ms + SKEW_MAX_MS;
         let latest = seen.clock_ms + TICK_MS + ahead_ms;
-        if block.header.time.get() > latest && !seen.sets.values().any(|set| self.is_overcome(set)) {
+        if block.header.time.get() > latest && !seen.sets.values().any(|voters| self.is_overcome(&voters.set)) {
             return Err(format!("its time {} is in the future", block.header.time));
         }
         let forged = block.entries.iter().find(|entry| {
             let author = entry.body.author;
-            // A node whose record is old or lost says so by itself.
-            let by_itself = matches!(entry.body.event, Event::ValidatorResumed(_));
+            // A node whose record is old or lost says so by itself, and operators say what they begin anew with.
+            let by_itself = matches!(entry.body.event, Event::ValidatorResumed(_) | Event::ReGenesis(_));
             self.is_honest(author) && !by_itself && !seen.submitted.contains(&(author, entry.id()))
         });
         forged.map_or(Ok(()), |entry| Err(format!("node {} never made the entry {}", entry.body.author, entry.id())))
@@ -304,11 +341,12 @@ impl Watch {
             }
             let bytes = folder.read(&name).ok().flatten().unwrap_or_default();
             self.note(&format_args!("node {node} keeps evidence {name}"));
-            let file = EvidenceFile::from_bytes(&bytes);
-            let named = file
-                .map_err(|error| error.to_string())
-                .and_then(|file| file.verify(&self.consortium.id(), &[]).map_err(|error| error.to_string()))
-                .map(|(_, culprits)| culprits);
+            let re_genesis = self.seen().re_genesis;
+            let verified = |file: EvidenceFile| {
+                let of_first = file.verify(&self.consortium.id(), &[]);
+                of_first.or_else(|_| file.verify(&self.consortium.id(), re_genesis.as_slice()))
+            };
+            let named = EvidenceFile::from_bytes(&bytes).and_then(verified).map(|(_, culprits)| culprits);
             match named {
                 Ok(culprits) => {
                     for culprit in &culprits {
@@ -328,7 +366,7 @@ impl Watch {
 
     /// Whether more validators of an epoch lie than it bears: then it may fork, and evidence must say who did it.
     pub fn may_fork_in(&self, epoch: u64) -> bool {
-        self.seen().sets.get(&epoch).is_some_and(|set| self.is_overcome(set))
+        self.seen().sets.get(&epoch).is_some_and(|voters| self.is_overcome(&voters.set))
     }
 
     fn is_overcome(&self, set: &ValidatorSet) -> bool {
@@ -351,11 +389,16 @@ impl Watch {
     /// builds on that, and evidence of it may name others.
     pub fn is_explained(&self) -> bool {
         let seen = self.seen();
-        let Some((epoch, set)) = seen.forked.first().and_then(|epoch| Some((*epoch, seen.sets.get(epoch)?))) else {
+        let Some((epoch, voters)) = seen.forked.first().and_then(|epoch| Some((*epoch, seen.sets.get(epoch)?))) else {
             return true;
         };
-        let least = set.faults_max() + 1;
+        let least = voters.set.faults_max() + 1;
         seen.named.iter().any(|((_, of), named)| *of == epoch && named.len() >= least)
+    }
+
+    /// The highest final block that a node showed.
+    pub fn shown(&self, node: NodeId) -> u64 {
+        self.seen().highest.get(&node).copied().unwrap_or_default()
     }
 
     /// The highest final block that any node showed.
@@ -375,7 +418,7 @@ impl Watch {
             }
             let blocks: Vec<&Block> = seen.chain.values().map(|(block, _)| block).collect();
             proof::replay(&self.consortium, &blocks).err().or_else(|| {
-                let lost = |(id, place): (&Digest, &FinalEntry)| {
+                let lost = |(id, (place, _)): (&Digest, &(FinalEntry, NodeId))| {
                     let block = seen.chain.get(&place.height.get());
                     let is_there = block.is_some_and(|(block, _)| block.entries.iter().any(|entry| entry.id() == *id));
                     (!is_there).then(|| format!("entry {id} was acknowledged and is not in block {}", place.height))

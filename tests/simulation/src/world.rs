@@ -1,5 +1,7 @@
 //! One run: hosts, network and troubles of a plan, step by step, with the watch after every step.
 
+mod re_genesis;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -19,14 +21,14 @@ use ledger::{
     },
     testing,
 };
-use liar::{Liar, lie::Lie};
+use liar::Liar;
 use turmoil::Sim;
 use wallet::units::NodeId;
 
 use crate::{
     node::{LEDGER, Node, Role},
     panics,
-    plan::{Event, Plan, Restored},
+    plan::{Asked, Event, Plan, Restored},
     script::Script,
     watch::Watch,
     wire::host_name,
@@ -57,6 +59,8 @@ pub struct World<'a> {
     due: BTreeMap<(u64, u64), Action>,
     /// Processes that are down.
     down: BTreeSet<u32>,
+    /// Nodes that never start again.
+    lost: BTreeSet<u32>,
     /// Backups of disks.
     backups: BTreeMap<u32, Image>,
     /// Nodes whose disk was told to fail since their process started: its faults are then expected.
@@ -73,10 +77,10 @@ enum Action {
 }
 
 impl World<'_> {
-    /// The world of a seed, at its beginning. For `lies` see [`Plan::new`].
-    pub fn new(seed: u64, lies: &[Lie], verbose: bool) -> Self {
+    /// The world of a seed, at its beginning.
+    pub fn new(seed: u64, asked: &Asked, verbose: bool) -> Self {
         ledger::shell::simulated::begin(seed);
-        let plan = Plan::new(seed, lies);
+        let plan = Plan::new(seed, asked);
         let consortium = testing::consortium_with(plan.nodes, parameters(&plan));
         let watch = Watch::new(consortium.clone(), &plan, verbose);
         let clock_ms = Arc::new(AtomicU64::new(plan.start_ms));
@@ -113,19 +117,19 @@ impl World<'_> {
         }
         let begin = |(number, (at, event)): (u64, &(u64, Event))| ((*at, number), Action::Begin(event.clone()));
         let due = (0..).zip(&plan.events).map(begin).collect();
-        let (down, backups, troubled) = Default::default();
-        Self { sim, plan, nodes, watch, script, now_ms: 0, clock_ms, due, down, backups, troubled }
+        let (down, lost, backups, troubled) = Default::default();
+        Self { sim, plan, nodes, watch, script, now_ms: 0, clock_ms, due, down, lost, backups, troubled }
     }
 
     /// Runs to the end, or to the first thing that must not happen.
     pub fn run(mut self) -> Result<Arc<Watch>, String> {
-        let heal_ms = self.plan.heal_ms;
-        while self.now_ms < heal_ms {
-            self.step()?;
-        }
+        self.run_until(self.plan.heal_ms)?;
         self.heal();
         if self.plan.has_too_many_liars() {
             return self.run_with_too_many_liars();
+        }
+        if let Some(disaster) = self.plan.disaster.clone() {
+            self.begin_anew(&disaster)?;
         }
         let (from, goal) = (self.now_ms, self.goal());
         while !self.reached(&goal) {
@@ -161,6 +165,13 @@ impl World<'_> {
         Ok(self.watch)
     }
 
+    fn run_until(&mut self, ms: u64) -> Result<(), String> {
+        while self.now_ms < ms {
+            self.step()?;
+        }
+        Ok(())
+    }
+
     fn step(&mut self) -> Result<(), String> {
         while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= self.now_ms) {
             let action = entry.remove();
@@ -184,8 +195,12 @@ impl World<'_> {
         for node in self.nodes.clone() {
             let id = node.id.get();
             let lies = node.liar.is_some();
+            // What the lost still make final is in the lineage that was left.
+            let is_lost = || self.watch.is_lost(node.id);
             if let Some(replica) = node.replica().filter(|_| !lies) {
-                self.watch.look(node.id, &replica);
+                if !is_lost() {
+                    self.watch.look(node.id, &replica);
+                }
                 self.watch.look_at_evidence(node.id, &node.disk);
             }
             if self.down.contains(&id) {
@@ -276,18 +291,26 @@ impl World<'_> {
     }
 
     fn kill(&mut self, node: u32, why: &str, down_ms: u64) {
+        let down_ms = self.troubled.get(&node).copied().unwrap_or(down_ms);
+        if self.stop(node, why) {
+            self.later(down_ms, Action::Start(node));
+        }
+    }
+
+    /// Ends a process: whether it ran.
+    fn stop(&mut self, node: u32, why: &str) -> bool {
         if !self.down.insert(node) {
-            return;
+            return false;
         }
         self.watch.note(&format_args!("node {node} is down: {why}"));
-        let down_ms = self.troubled.remove(&node).unwrap_or(down_ms);
+        self.troubled.remove(&node);
         self.sim.crash(host_name(NodeId::new(node)));
         self.nodes[node as usize].stopped();
-        self.later(down_ms, Action::Start(node));
+        true
     }
 
     fn start(&mut self, node: u32) {
-        if self.down.remove(&node) {
+        if !self.lost.contains(&node) && self.down.remove(&node) {
             let host = &self.nodes[node as usize];
             host.disk.make_room();
             self.watch.restarted(host.id);
@@ -323,6 +346,7 @@ impl World<'_> {
     /// What every honest node must reach that votes at the end: a height, and acknowledgements of its client.
     fn goal(&self) -> (u64, BTreeMap<NodeId, u64>) {
         let mut honest = self.watch.honest();
+        honest.retain(|node| !self.watch.is_lost(*node));
         honest.retain(|node| self.script.as_ref().is_none_or(|script| script.validators.contains(node)));
         let clients = honest.iter().map(|node| (*node, self.watch.acknowledgements(*node) + 2));
         (self.watch.height() + 3, clients.collect())

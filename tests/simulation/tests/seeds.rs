@@ -13,6 +13,9 @@ use std::{
 /// Seeds of a run in which nothing else is asked for: always the same, so that a change is to blame for what fails.
 const SEEDS: u64 = 200;
 
+/// Of so many seeds one is run once more, with a re-genesis.
+const BEGINS_ANEW_EVERY: u64 = 5;
+
 /// What a run of the simulation said, and whether nothing went wrong.
 struct Outcome {
     ok: bool,
@@ -49,21 +52,32 @@ fn in_parallel<T: Send + Sync>(items: &[T], work: impl Fn(&T) + Sync) {
     });
 }
 
-#[test]
-fn whatever_the_seed_makes_happen_the_ledger_keeps_its_rules() {
-    let first = number("BATCHMIND_SEED", 1);
-    let seeds: Vec<u64> = (first..).take(number("BATCHMIND_SEEDS", SEEDS) as usize).collect();
-    println!("seeds {first} to {}", first + seeds.len() as u64 - 1);
+/// Runs the seeds that are asked for, each `every`th of them.
+fn run_seeds(every: u64, arguments: &[&str]) {
+    let (first, count) = (number("BATCHMIND_SEED", 1), number("BATCHMIND_SEEDS", SEEDS));
+    let seeds: Vec<u64> = (first..first + count).step_by(every as usize).collect();
+    println!("seeds {first} to {}, every {every}", first + count - 1);
     let failed = Mutex::new(Vec::new());
     in_parallel(&seeds, |seed| {
-        let outcome = simulate(*seed, &[]);
+        let outcome = simulate(*seed, arguments);
         if !outcome.ok {
-            println!("{}to repeat it: cargo run -p simulation -- {seed} --trace", outcome.said);
+            let arguments = arguments.join(" ");
+            println!("{}to repeat it: cargo run -p simulation -- {seed} {arguments} --trace", outcome.said);
             failed.lock().expect("nobody panics with it").push(*seed);
         }
     });
-    let failed = failed.into_inner().expect("nobody panics with it");
+    let failed = failed.into_inner().expect("nobody panicked with it");
     assert!(failed.is_empty(), "{} of {} seeds failed: {failed:?}", failed.len(), seeds.len());
+}
+
+#[test]
+fn whatever_the_seed_makes_happen_the_ledger_keeps_its_rules() {
+    run_seeds(1, &[]);
+}
+
+#[test]
+fn those_that_are_left_when_a_quorum_is_lost_begin_anew_and_the_ledger_keeps_its_rules() {
+    run_seeds(BEGINS_ANEW_EVERY, &["--re-genesis"]);
 }
 
 /// A planted bug with a run that finds it.

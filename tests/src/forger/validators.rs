@@ -85,7 +85,7 @@ impl Validators {
         let index = index.ok_or_else(|| NotTried(format!("no offer in {shown}")))?;
         let path = format!("/ledger/v1/entries?from={index}&count=1");
         let entries = self.first(|validator| validator.client.get::<Value>(&path)).await?;
-        let id = entries[0]["id"].as_str().unwrap_or_default();
+        let id = entries["entries"][0]["id"].as_str().unwrap_or_default();
         id.parse().map_err(|_| NotTried(format!("no id in {entries}")))
     }
 

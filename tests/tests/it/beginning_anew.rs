@@ -1,6 +1,7 @@
 //! Two of four operators are lost for good. The others go on by a re-genesis, from the command line.
 
 use std::{
+    fs,
     path::Path,
     process::{Command, Stdio},
 };
@@ -101,6 +102,11 @@ async fn begun_anew(cluster: &mut Cluster) -> String {
     let cluster = &*cluster;
     let config = |node: &str| text(&cluster.folder().join(format!("{node}.toml")));
     let file = |name: &str| text(&cluster.folder().join(name));
+    // With no node running and no key, as step 2 has it.
+    let archive = file("eu-1.archive");
+    let backed_up = succeeded(&["ledger", "backup", "--config", &config("eu-1"), "--out", &archive]);
+    let replayed = succeeded(&["audit", "replay", &archive, "--genesis", cluster.consortium()]);
+    assert_eq!((&replayed["verified"], &replayed["height"]), (&true.into(), &backed_up["height"]));
     let (draft, lost) = (file("anew.draft"), LOST.map(|operator| format!("operator={operator}")));
     let reason = "two sites burnt down";
     let drafted = succeeded(&[
@@ -143,6 +149,13 @@ async fn begun_anew(cluster: &mut Cluster) -> String {
         words.into_iter().map(str::to_owned).collect()
     };
     assert_eq!(words(&apply("eu-1", &[&signed[0]])), "N-177", "one signature is missing");
+    // The disk of one of them is replaced. Of what it held only the vote record is left.
+    let (ledger, before) = (cluster.folder().join("eu-2/ledger"), cluster.folder().join("eu-2/ledger.before"));
+    fs::rename(&ledger, &before).expect("the node is stopped");
+    assert_eq!(words(&apply("eu-2", &[&signed[0], &signed[1]])), "N-180", "there is no ledger");
+    succeeded(&["ledger", "restore", &archive, "--config", &config("eu-2")]);
+    assert_eq!(words(&apply("eu-2", &[&signed[0], &signed[1]])), "N-184", "there is no vote record");
+    fs::copy(before.join("votes"), ledger.join("votes")).expect("our own folders");
     for node in STAY {
         let command = apply(node, &[&signed[0], &signed[1]]);
         let applied = succeeded(&command.iter().map(String::as_str).collect::<Vec<_>>());
@@ -203,7 +216,7 @@ async fn proven(cluster: &Cluster, wallet: &str, name: &str) -> String {
     })
     .await;
     let file = cluster.folder().join(name);
-    std::fs::write(&file, bundle).expect("our own folder");
+    fs::write(&file, bundle).expect("our own folder");
     text(&file)
 }
 

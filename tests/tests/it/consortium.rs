@@ -147,7 +147,7 @@ impl Chain {
         while (chain.entries.len() as u64) < size {
             let from = chain.entries.len();
             let page = auditor.get(&format!("entries?from={from}&count=256")).await?;
-            let page = page.as_array().map(Vec::as_slice).unwrap_or_default();
+            let page = page["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
             if page.is_empty() {
                 return Err(StepFailed::new(format!("no entry {from} of {size}")));
             }

@@ -11,12 +11,15 @@ use std::{
 
 use genesis::{Document, OperatorId};
 use ledger::{
+    certificate::Certificate,
     event::Event,
-    governance::Action,
+    governance::{Action, Member},
+    re_genesis::ReGenesisFile,
     testing::{self, Chain},
+    vote::VoteKind,
 };
 use serde_json::Value;
-use wallet::{codec, identity::PublicKey};
+use wallet::{codec, digest::to_hex, identity::PublicKey};
 
 use crate::program::batchmind;
 
@@ -106,17 +109,20 @@ fn document(key: PublicKey) -> Document {
     document
 }
 
+/// A chain of that consortium, the first of whose operators has its key in the token and signed the document with it.
+fn chain(token: &Token) -> Chain {
+    fs::write(token.file("genesis.toml"), document(token.make("op-00")).to_toml()).expect("our own folder");
+    let with_key = ["--key", &Token::key("op-00"), "--passphrase-file", "@pin"];
+    token.succeeded(&[&["genesis", "sign", "@genesis.toml", "--operator", "op-00"], &with_key[..]].concat());
+    let text = fs::read_to_string(token.file("genesis.toml")).expect("just signed");
+    Chain::new(Arc::new(genesis::parse(&text).and_then(Document::verify).expect("signed by all four")))
+}
+
 #[test]
 fn a_document_and_a_ballot_that_a_token_signed_are_those_of_its_operator() {
     let token = Token::new();
-    let key = token.make("op-00");
+    let mut chain = chain(&token);
     let with_key = ["--key", &Token::key("op-00"), "--passphrase-file", "@pin"];
-    fs::write(token.file("genesis.toml"), document(key).to_toml()).expect("our own folder");
-    token.succeeded(&[&["genesis", "sign", "@genesis.toml", "--operator", "op-00"], &with_key[..]].concat());
-    let text = fs::read_to_string(token.file("genesis.toml")).expect("just signed");
-    let consortium = genesis::parse(&text).and_then(Document::verify).expect("signed by all four");
-
-    let mut chain = Chain::new(Arc::new(consortium));
     let cheaper = Action::SetParameter { name: "credit_per_ms".into(), from: 1, to: 2 };
     let terms = chain.terms(1, vec![cheaper]);
     let (digest, proposer) = (terms.digest(), testing::operator_key(1));
@@ -135,6 +141,45 @@ fn a_document_and_a_ballot_that_a_token_signed_are_those_of_its_operator() {
     let refused = chain.push(chain.governing(Event::BallotCast(forged)));
     assert!(refused.is_err(), "another operator's signature does not pass for the token's");
     chain.push(chain.governing(cast)).expect("the ledger takes the ballot");
+}
+
+#[test]
+fn a_re_genesis_is_signed_with_a_key_in_a_token_and_with_a_wrapped_one() {
+    let token = Token::new();
+    let mut chain = chain(&token);
+    chain.push(testing::Session::in_eu(&chain.consortium, 0).created()).expect("something is final");
+    let lost = vec![Member::Operator(testing::operator_id(3))];
+    let (block, executed) = chain.draft(1, chain.beginning(lost)).expect("the rules allow it");
+    let (view, height, digest) = (block.header.view, block.header.height, block.header.digest());
+    let unsigned = Certificate { kind: VoteKind::Finalize, view, height, block: digest, signatures: Vec::new() };
+    let draft = ReGenesisFile::new(chain.hand_over_by(&block, &executed, unsigned)).expect("a draft");
+    fs::write(token.file("anew.draft"), draft.to_bytes()).expect("our own folder");
+
+    let named = digest.to_string();
+    let sign = |file: &str, key: &str, out: &str, more: &[&str]| -> Vec<String> {
+        let words = ["ledger", "re-genesis", "sign", file, "--re-genesis", &named, "--key", key, "--out", out];
+        words.iter().chain(more).map(|word| (*word).to_owned()).collect()
+    };
+    let succeeded = |command: &[String]| token.succeeded(&command.iter().map(String::as_str).collect::<Vec<_>>());
+    let failed = |command: &[String]| token.failed(&command.iter().map(String::as_str).collect::<Vec<_>>());
+    let in_token = Token::key("op-00");
+    assert_eq!(failed(&sign("@anew.draft", &in_token, "@one", &[])), "N-556", "nobody says the PIN");
+    succeeded(&sign("@anew.draft", &in_token, "@one", &["--passphrase-file", "@pin"]));
+
+    let seed = to_hex(testing::operator_key(1).seed().as_ref()) + "\n";
+    let mut options = fs::OpenOptions::new();
+    let clear = options.write(true).create_new(true).mode(0o600).open(token.file("op-01.key"));
+    clear.expect("our own folder").write_all(seed.as_bytes()).expect("our own file");
+    token.succeeded(&["keys", "wrap", "@op-01.key", "--out", "@op-01.wrapped.key", "--passphrase-file", "@pin"]);
+    let wrapped = "@op-01.wrapped.key";
+    assert_eq!(failed(&sign("@one", wrapped, "@two", &["--passphrase-file", "@wrong-pin"])), "W-136");
+    succeeded(&sign("@one", wrapped, "@two", &["--passphrase-file", "@pin"]));
+
+    // Reading it verifies the signatures.
+    let signed =
+        ReGenesisFile::from_bytes(&fs::read(token.file("two")).expect("just written")).expect("as it was drafted");
+    let missing: Vec<&OperatorId> = signed.missing().map(|signatory| &signatory.operator).collect();
+    assert_eq!(missing, [&testing::operator_id(2)]);
 }
 
 #[test]

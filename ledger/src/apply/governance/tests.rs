@@ -1,3 +1,5 @@
+mod standing;
+
 use std::sync::Arc;
 
 use genesis::{Auditor, Document, Model, Owner, Parameters};
@@ -7,9 +9,10 @@ use wallet::{
 };
 
 use crate::{
+    apply::BlockContext,
     checks::Remembered,
-    event::{Event, MigrationOffered},
-    execute::{BlockInvalid, append, execute},
+    event::{Entry, Event, MigrationOffered},
+    execute::{BlockInvalid, Executed, append, execute},
     governance::{Action, KeyClaim, Member, OperatorBallot, PROPOSALS_MAX, ProposalMade, quorum},
     refusal::Refusal,
     state::{KeyStatus, Stage, Standing, State},
@@ -180,6 +183,37 @@ fn nobody_votes_or_proposes_without_the_key_of_an_operator_in_force() {
     chain.enact(vec![Action::Remove(operator(3))]).expect("valid");
     let proposal = chain.propose_actions(0, vec![cheaper()]).expect("valid");
     assert_eq!(chain.cast(3, proposal, true), unknown(3), "removed");
+}
+
+#[test]
+fn what_is_not_signed_by_its_author_yet_is_judged_as_if_it_were() {
+    let mut chain = chain();
+    let unsigned = |chain: &Chain, entry: &Entry| {
+        let Executed { height, time, log, name, .. } = &chain.tip;
+        let at = BlockContext {
+            name: *name,
+            height: height.next().expect("few blocks"),
+            time: *time,
+            log_index: log.next_index(),
+            is_re_genesis: false,
+        };
+        chain.tip.state.check_unsigned(&chain.consortium, entry.body.clone(), at, &Remembered::default())
+    };
+    let terms = chain.terms(0, vec![cheaper()]);
+    let made = |signature| Event::ProposalMade(Box::new(ProposalMade { terms: terms.clone(), signature }));
+    let (good, forged) =
+        (terms.clone().sign(&operator_key(0)).signature, terms.clone().sign(&operator_key(1)).signature);
+    let refused = Err(Refusal::OperatorSignature { operator: operator_id(0) });
+    assert_eq!(unsigned(&chain, &chain.governing(made(forged))), refused);
+    let entry = chain.governing(made(good));
+    assert_eq!(unsigned(&chain, &entry), Ok(()));
+    chain.push(entry.clone()).expect("valid");
+    assert_eq!(unsigned(&chain, &entry), Err(Refusal::Replayed { id: entry.id() }));
+    // Also what may be taken later, and what a suspended node would carry.
+    let (enacting, author) = (chain.enacting(terms.digest()), entry.body.author);
+    assert_eq!(unsigned(&chain, &enacting), Err(Refusal::ProposalNotPassed { found: 1, quorum: 3 }));
+    chain.enact(vec![Action::Suspend(Member::Node(author))]).expect("valid");
+    assert_eq!(unsigned(&chain, &enacting), Err(Refusal::AuthorSuspended { author }));
 }
 
 #[test]

@@ -230,7 +230,7 @@ fn the_encoding_of_hand_overs_is_pinned() {
     let (chain, session) = three_epochs();
     let bytes = built(&chain, &session, 3).to_bytes();
     let golden = wallet::digest::sha256("golden", &[&bytes]).to_string();
-    assert_eq!(golden, "9c4b167299740d6bf9587d70a0816641ad104a13d05fc93c87beb806845ddb29");
+    assert_eq!(golden, "3a9fc1acb03e90e67897510e85bf9c9565c8b7c53c82ca38c1910e27d66a0fe0");
     let HandOver { closing, proof, next, re_genesis } = &chain.hand_overs[0];
     let size = |bytes: Vec<u8>| bytes.len();
     let parts = [wallet::codec::encode(closing), wallet::codec::encode(proof), wallet::codec::encode(next)];

@@ -60,15 +60,39 @@ fn an_archive_ends_with_a_block_that_its_own_certificate_made_final() {
 #[test]
 fn the_archive_of_a_node_that_stopped_between_two_final_blocks_can_be_restored() {
     let folder = tempfile::tempdir().expect("tempdir");
-    let (store, log) = files(folder.path(), 2);
+    let running = files(folder.path(), 2);
     let consortium = consortium(4);
-    let end = end_of(&store, &log).expect("our own disk");
-    let backup = Backup { store, consortium: consortium.clone(), end, next: Piece::Head };
+    let refused = Backup::of_stopped(folder.path(), consortium.clone()).map(|backup| backup.blocks());
+    assert!(matches!(refused, Err(Fault::Rocks { .. })), "the node runs: {refused:?}");
+    drop(running);
+    let backup = Backup::of_stopped(folder.path(), consortium.clone()).expect("our own disk");
+    assert_eq!((backup.blocks(), backup.final_height().expect("our own disk").get()), (2, BLOCKS));
     let archive = backup.collect::<Result<Vec<_>, Fault>>().expect("our own disk").concat();
     let mut reader = crate::archive::ArchiveReader::open(&archive[..], &consortium.id()).expect("an archive");
-    let restored = crate::shell::restore::restore(&mut reader, &folder.path().join("ledger"), &[], |_| {});
+    let restored = crate::shell::restore::restore(&mut reader, folder.path().join("ledger"), &[], |_| {});
     let restored = restored.expect("a good archive");
     assert_eq!((restored.executed.height.get(), restored.raft_index, restored.is_place_proven), (2, 3, true));
+}
+
+#[test]
+fn where_no_ledger_is_there_is_none_to_back_up_and_none_is_made() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let refused = Backup::of_stopped(folder.path(), consortium(4)).map(|backup| backup.blocks());
+    assert!(matches!(refused, Err(Fault::Missing { store: "final", .. })), "{refused:?}");
+    assert!(folder.path().read_dir().expect("our own folder").next().is_none());
+}
+
+#[test]
+fn an_empty_folder_is_no_store_and_none_is_made_in_it() {
+    for empty in ["final", "log"] {
+        let folder = tempfile::tempdir().expect("tempdir");
+        drop(files(folder.path(), BLOCKS));
+        let path = folder.path().join(empty);
+        std::fs::remove_dir_all(&path).and_then(|()| std::fs::create_dir(&path)).expect("our own folder");
+        let refused = Backup::of_stopped(folder.path(), consortium(4)).map(|backup| backup.blocks());
+        assert!(matches!(&refused, Err(Fault::Missing { store, .. }) if *store == empty), "{refused:?}");
+        assert!(path.read_dir().expect("our own folder").next().is_none());
+    }
 }
 
 #[test]

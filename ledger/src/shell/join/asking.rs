@@ -4,7 +4,8 @@
 //! time, and nobody again who sent a wrong one or failed too often. An offer of which something turns out false only when
 //! all is there, or a state that nobody sends, is left for the next best one; without a state everything is executed.
 //! What came is kept in a folder beside the ledger's until all is there, so that a join that was killed goes on with it; it
-//! is checked again then, like what comes from a node.
+//! is checked again then, like what comes from a node. Where two nodes prove ledgers that contradict each other nothing is
+//! made: a quorum signed both, and which of them holds is for people to find out.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,7 +15,7 @@ use serde::Serialize;
 use wallet::{digest::Digest, identity::PublicKey, units::BlockHeight};
 
 use super::{
-    JoinFault, Joined, Joining,
+    Forked, JoinFault, Joined, Joining,
     fetch::{Fetched, Fetching},
     giver::{Giver, dropped, proven_offer},
     kept::Kept,
@@ -101,6 +102,7 @@ pub async fn join(
     if offering.is_empty() {
         return Err(JoinFault::NoOffer { reasons: reasons(&gone) });
     }
+    check_one_chain(&offering)?;
     let (mut bytes, mut sources, mut last_fault) = (0, BTreeSet::new(), None);
     // Each round without a ledger leaves fewer offers to believe, or fewer states to take. It costs little: all is kept.
     loop {
@@ -113,7 +115,7 @@ pub async fn join(
         let (place, whose) = (folder.clone(), consortium.clone());
         let joining = apart(move || Joining::begin(&place, whose, extent)).await??;
         let peers = offering.iter().map(|offering| (offering.giver.clone(), &offering.verified));
-        let fetching = Fetching::new(peers, state_at, kept.clone());
+        let fetching = Fetching::new(peers, &offer.tip, state_at, kept.clone());
         let (fetched, came) = fetching.all(joining, |now| told(Step::Came(bytes + now))).await?;
         bytes += came.bytes;
         sources.extend(came.givers);
@@ -173,6 +175,18 @@ struct Offering {
     verified: Verified,
     /// Whether it is taken at its word for what the last block is and where that stands. If not it still sends chunks.
     is_believed: bool,
+}
+
+/// Checks that no two offers contradict each other. A longer and a shorter one do not.
+fn check_one_chain(offering: &[Offering]) -> Result<(), JoinFault> {
+    let others = |at| offering.iter().skip(at + 1);
+    let pairs = offering.iter().enumerate().flat_map(|(at, one)| others(at).map(move |other| (one, other)));
+    let forked = |offering: &Offering, header| Box::new(Forked { url: offering.giver.url().to_owned(), header });
+    let fork = pairs.into_iter().find_map(|(one, other)| {
+        let [header, another] = one.verified.fork(&other.verified)?;
+        Some(JoinFault::Fork(forked(one, header), forked(other, another)))
+    });
+    fork.map_or(Ok(()), Err)
 }
 
 /// Whether a fault of one offer is a fault of another one, too.

@@ -9,12 +9,13 @@ use tokio::{
 use wallet::units::BlockHeight;
 
 use super::{
-    Dropped, JoinFault, Joining,
+    Dropped, Forked, JoinFault, Joining,
     asking::apart,
     giver::{Giver, GiverFault, dropped},
     kept::Kept,
 };
 use crate::{
+    block::Header,
     shell::fault::Fault,
     snapshot::{Checked, ChunkInvalid, ChunkPath, Extent, Verified, Wanted},
 };
@@ -57,7 +58,9 @@ pub(super) struct Fetching {
 struct Peer {
     giver: Arc<dyn Giver>,
     /// Up to there it proved that it has blocks.
-    height: BlockHeight,
+    tip: Header,
+    /// Whether that is known to be a block of the chain that is fetched.
+    is_of_chain: bool,
     has_state: bool,
     in_flight: usize,
     failures: u32,
@@ -84,7 +87,7 @@ impl Peer {
     fn lacks(&mut self, path: ChunkPath, now: Instant) -> bool {
         match path {
             ChunkPath::State { .. } => self.has_state = false,
-            ChunkPath::Headers { last, .. } | ChunkPath::Blocks { last, .. } if last > self.height => {
+            ChunkPath::Headers { last, .. } | ChunkPath::Blocks { last, .. } if last > self.tip.height => {
                 let (times, until) = self.lacks.entry(path).or_insert((0, now));
                 *times += 1;
                 *until = now + pause(*times);
@@ -136,15 +139,18 @@ enum Landed {
 }
 
 impl Fetching {
-    /// Asks these nodes, which made those offers. Some say that they have the state of height `state_at`.
+    /// Asks these nodes, which made those offers, for the chain up to `tip`, which is one of theirs. Some say that they have
+    /// the state of height `state_at`.
     pub(super) fn new<'a>(
         givers: impl Iterator<Item = (Arc<dyn Giver>, &'a Verified)>,
+        tip: &Header,
         state_at: BlockHeight,
         kept: Kept,
     ) -> Self {
         let peer = |(giver, verified): (Arc<dyn Giver>, &Verified)| Peer {
             giver,
-            height: verified.offer().tip.height,
+            tip: verified.offer().tip.clone(),
+            is_of_chain: verified.offer().tip == *tip,
             has_state: verified.has_state(state_at),
             in_flight: 0,
             failures: 0,
@@ -187,6 +193,10 @@ impl Fetching {
             match self.judge(peer, &wanted, landed) {
                 Some(checked) => {
                     told(self.came.bytes);
+                    if let Some(fork) = self.fork(&checked.headers) {
+                        joining.give_up();
+                        return Ok((Fetched::Refused(fork), self.came));
+                    }
                     let (back, taken) = apart(move || {
                         let taken = joining.take(checked);
                         (joining, taken)
@@ -241,6 +251,9 @@ impl Fetching {
                 self.came.bytes += bytes;
                 return Some(checked);
             }
+            // It may have a block above what it proved, of another chain that a quorum signed: that is no lie of it, and the
+            // headers will show it.
+            Landed::Wrong(_) if !peer.is_of_chain && peer.lacks(path, now) => None,
             Landed::Wrong(invalid) => Some((true, format!("{path}: {invalid}"))),
             Landed::NotHere if peer.lacks(path, now) => None,
             Landed::NotHere => peer.fails(now).then(|| (false, format!("{path}: it says that it has none"))),
@@ -250,6 +263,21 @@ impl Fetching {
             && std::mem::take(&mut peer.is_asked)
         {
             self.came.dropped.push(dropped(&peer.giver, lied, reason));
+        }
+        None
+    }
+
+    /// Notes which nodes are of one chain with these headers of it, or what a node proved that cannot be.
+    fn fork(&mut self, headers: &[Header]) -> Option<JoinFault> {
+        let on_chain = self.peers.iter().find(|peer| peer.is_of_chain)?.giver.url().to_owned();
+        for peer in &mut self.peers {
+            let Some(header) = headers.iter().find(|header| header.height == peer.tip.height) else { continue };
+            if header.contradicts(&peer.tip) {
+                let forked =
+                    |url: &str, header: &Header| Box::new(Forked { url: url.to_owned(), header: header.clone() });
+                return Some(JoinFault::Fork(forked(&on_chain, header), forked(peer.giver.url(), &peer.tip)));
+            }
+            peer.is_of_chain |= *header == peer.tip;
         }
         None
     }

@@ -1,4 +1,4 @@
-use std::{fs, io::ErrorKind};
+use std::{fs, io::ErrorKind, path::Path};
 
 use genesis::Consortium;
 
@@ -133,7 +133,7 @@ fn a_restore_that_cannot_write_says_why() {
     torn.pop();
     let unfinished = parent.path().join("ledger.restoring");
     let mut reader = ArchiveReader::open(&torn[..], &consortium.id()).expect("it begins well");
-    let found = restore(&mut reader, &parent.path().join("ledger"), &[], |_| {
+    let found = restore(&mut reader, parent.path().join("ledger"), &[], |_| {
         fs::remove_dir_all(&unfinished).expect("it is being filled");
     });
     assert!(matches!(found, Err(RestoreFault::Archive(ArchiveInvalid::Torn { .. }))), "{found:?}");

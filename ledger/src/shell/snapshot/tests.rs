@@ -1,3 +1,5 @@
+mod forks;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use genesis::Consortium;

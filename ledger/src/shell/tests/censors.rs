@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use genesis::Parameters;
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
@@ -113,24 +114,25 @@ async fn a_leader_that_leaves_out_one_author_while_blocks_go_on_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_whose_blocks_come_late_to_one_follower_after_the_other_is_replaced_too() {
-    let cluster = Cluster::start(4).await;
+    // With longer terms, because the delays of this scene alone take most of the usual one.
+    let cluster = Cluster::start_with(4, Parameters { leader_timeout_ms: 3_000, ..Parameters::default() }).await;
     cluster.finalize(0, 1).await;
     cluster.settle().await;
     let censor = cluster.leader().await;
     let (victim, term) = ((censor + 1) % 4, term_of(&cluster, censor));
     leave_out(&cluster, censor, victim);
     // Its blocks are as old as may be, almost, and every third one comes to a follower when it is older than that.
-    cluster.set_back(censor, 1_700);
+    cluster.set_back(censor, 1_400);
     let followers: Vec<NodeId> = (0..4).filter(|node| *node != censor).map(NodeId::new).collect();
     cluster.board.delay(move |from, to, request| {
         let PeerRequest::Append { rpc, .. } = request else { return Duration::ZERO };
         let late = |index: u64| followers[usize::try_from(index % 3).expect("small")] == to;
         let is_late = rpc.entries.last().is_some_and(|last| late(last.log_id.index));
-        if is_late && from == NodeId::new(censor) { Duration::from_millis(450) } else { Duration::ZERO }
+        if is_late && from == NodeId::new(censor) { Duration::from_millis(750) } else { Duration::ZERO }
     });
     let accusations = Accusations::watch(&cluster);
     let (stop, going) = keep_going(&cluster, censor, Duration::from_millis(600));
-    let oldest = || cluster.replica(censor).state().time.get() + 1_650 < SystemClock.now().get();
+    let oldest = || cluster.replica(censor).state().time.get() + 1_350 < SystemClock.now().get();
     until("its blocks are old", oldest).await;
     assert!(term_of(&cluster, victim) == term && !accusations.were_heard(), "nobody waits for anything");
     cluster.finalize(victim, 2).await;

@@ -51,6 +51,20 @@ async fn damage_that_a_reader_meets_stops_the_replica_as_a_failed_write_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_met_damage_does_not_start_before_its_operator_has_seen_to_it() {
+    let (cluster, replica) = damaged().await;
+    replica.store().entry(LogIndex::ZERO).expect_err("damaged");
+    drop(replica);
+    cluster.close(0).await;
+    for _ in 0..2 {
+        let refused = cluster.open(0).await.err();
+        assert!(matches!(&refused, Some(Fault::MetDamage { .. })), "{refused:?}");
+    }
+    std::fs::remove_file(cluster.dir(0).join("damaged")).expect("it says what was found");
+    cluster.open(0).await.expect("its operator has seen to it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_is_gone_stops_the_replica_as_damage_does() {
     let cluster = Cluster::start(1).await;
     cluster.finalize(0, 1).await;

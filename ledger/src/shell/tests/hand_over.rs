@@ -11,7 +11,7 @@ use std::{
 
 use genesis::Parameters;
 use openraft::EntryPayload;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use wallet::{
     digest::Digest,
     units::{NodeId, Timestamp},
@@ -27,7 +27,9 @@ use crate::{
     block::View,
     event::{Entry, EntryBody, Event},
     evidence::{Evidence, EvidenceFile, Promise, entries_digest},
-    governance::{Action, KeyClaim, Member, OperatorBallot, ProposalEnacted, ProposalTerms, Rotation, quorum},
+    governance::{
+        Action, KeyClaim, Member, OperatorBallot, PROPOSALS_MAX, ProposalEnacted, ProposalTerms, Rotation, quorum,
+    },
     hand_over::{CARRIERS_MAX, ValidatorSets},
     shell::{
         adoption::first_epoch,
@@ -84,16 +86,16 @@ impl Cluster {
         self.enact(number, proposal).await;
     }
 
+    /// What the first operator may propose at node 0.
+    fn terms(&self, number: u8, action: Action) -> ProposalTerms {
+        let electorate = self.replica(0).state().state.governance().expect("founded").electorate;
+        let (consortium, operator) = (self.consortium.id(), operator_id(0));
+        ProposalTerms { consortium, electorate, operator, nonce: [number; 16], actions: vec![action] }
+    }
+
     /// Proposes and approves a change at node 0.
     async fn pass(&self, number: u8, action: Action) -> Digest {
-        let state = self.replica(0).state().state.clone();
-        let terms = ProposalTerms {
-            consortium: self.consortium.id(),
-            electorate: state.governance().expect("founded").electorate,
-            operator: operator_id(0),
-            nonce: [number; 16],
-            actions: vec![action],
-        };
+        let terms = self.terms(number, action);
         let proposal = terms.digest();
         let made = Event::ProposalMade(Box::new(terms.sign(&operator_key(0))));
         self.make_final(self.governing(16 * number, made)).await;
@@ -118,6 +120,30 @@ impl Cluster {
     pub(super) async fn all_reach(&self, epoch: u64) {
         until("the next epoch", || self.epochs().iter().all(|found| *found == epoch)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_says_beyond_its_measure_is_dropped_by_all_who_send_it() {
+    let cluster = Cluster::start(4).await;
+    cluster.finalize(0, 1).await;
+    let (replica, one_more) = (cluster.replica(0), u8::try_from(PROPOSALS_MAX + 1).expect("few"));
+    // Nothing becomes final, so each of them alone may still be taken.
+    cluster.board.filter(|_, _, _| false);
+    let proposed = (0..one_more).map(|number| {
+        let made = cluster.terms(number, suspend(3)).sign(&operator_key(0));
+        let entry = cluster.governing(number, Event::ProposalMade(Box::new(made)));
+        replica.submit(entry).expect("the state takes it").id
+    });
+    let proposed: Vec<_> = proposed.collect();
+    cluster.board.heal();
+    let mut refused = Vec::new();
+    for id in &proposed {
+        let settled = timeout(Duration::from_secs(60), replica.wait_final(*id)).await.expect("it is not kept for ever");
+        refused.extend(settled.err().map(|error| error.to_string()));
+    }
+    assert_eq!(refused, ["operator op-00 has 8 open proposals already"]);
+    let holds_any = |node: u32| proposed.iter().any(|id| cluster.replica(node).shared.outbox.holds(id));
+    until("nobody sends them on", || !(0..4).any(holds_any)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -259,15 +285,24 @@ async fn a_closing_block_that_a_carrier_made_final_is_shown_blamed_archived_and_
     let proposal = cluster.pass(1, suspend(4)).await;
     cluster.settle().await;
     cluster.board.isolate(node(3));
-    // Nobody hears that anybody finalizes the block of this height.
-    let closing = cluster.replica(0).state().height.next().expect("small");
-    cluster.board.lie(move |_, _, request| {
-        let PeerRequest::Votes(words) = request else { return };
-        let is_of_it = |word: &Word| match word {
-            Word::Vote(vote) => vote.statement.kind == VoteKind::Finalize && vote.statement.height == closing,
-            Word::Nullify { .. } => false,
-        };
-        words.retain(|word| !is_of_it(word));
+    // Nobody hears that anybody finalizes the block that ends the epoch, wherever in the log it comes to stand.
+    let closed = AtomicU64::new(u64::MAX);
+    cluster.board.lie(move |_, _, request| match request {
+        PeerRequest::Append { rpc, .. } => {
+            let enacts = |entry: &Entry| matches!(entry.body.event, Event::ProposalEnacted(_));
+            let mut blocks = rpc.entries.iter().filter_map(|entry| block_of(entry.clone()));
+            if let Some(block) = blocks.rfind(|block| block.entries.iter().any(enacts)) {
+                closed.store(block.header.height.get(), Ordering::Relaxed);
+            }
+        }
+        PeerRequest::Votes(words) => words.retain(|word| match word {
+            Word::Vote(vote) => {
+                vote.statement.kind != VoteKind::Finalize
+                    || vote.statement.height.get() != closed.load(Ordering::Relaxed)
+            }
+            Word::Nullify { .. } => true,
+        }),
+        _ => {}
     });
     cluster.enact(1, proposal).await;
     cluster.finalize(0, 2).await;
@@ -277,6 +312,7 @@ async fn a_closing_block_that_a_carrier_made_final_is_shown_blamed_archived_and_
     cluster.finalize(3, 2).await;
     cluster.settle().await;
     let hand_over = |of: u32| cluster.replica(of).store().hand_overs(1).expect("reads").remove(0);
+    let closing = hand_over(0).closing.height;
     for of in 0..OPERATORS {
         assert_eq!(hand_over(of).closing.height, closing);
         assert!(!hand_over(of).proof.carriers.is_empty(), "node {of} was shown the carriers");

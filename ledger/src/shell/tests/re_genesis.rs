@@ -2,10 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use wallet::{
-    digest::Digest,
-    units::{BlockHeight, NodeId},
-};
+use wallet::{digest::Digest, units::NodeId};
 
 use super::{
     backup::archive,
@@ -14,7 +11,7 @@ use super::{
     watch_commits,
 };
 use crate::{
-    archive::{self, ArchiveReader},
+    archive::ArchiveReader,
     block::View,
     certificate::Certificate,
     execute::Executed,
@@ -24,10 +21,15 @@ use crate::{
     re_genesis::{ReGenesisFile, ReGenesisInvalid},
     refusal::Refusal,
     shell::{
+        backup::Backup,
+        cause::Cause,
         clock::{Clock as _, SystemClock},
+        fault::Fault,
         files::Files,
         final_store::FinalStore,
+        lineage::Lineage,
         log_store::LogStore,
+        metrics::Custody,
         re_genesis::{Order, ReGenesisFault, Record, apply, check, draft},
         restore::{RestoreFault, restore},
         vote_record::{VoteFile, Votes},
@@ -87,17 +89,10 @@ async fn halted(finals: u64) -> Cluster {
     cluster
 }
 
-/// The archive of a stopped node, as `ledger backup` would write it.
+/// The archive of a stopped node, as `ledger backup` writes it.
 fn archive_of_stopped(cluster: &Cluster, node: u32) -> Vec<u8> {
-    let (store, tip) = FinalStore::open(cluster.dir(node).join("final"), &cluster.consortium).expect("a good disk");
-    let mut bytes = archive::head(&cluster.consortium);
-    for height in 1..=tip.executed.height.get() {
-        let block = store.block(BlockHeight::new(height)).expect("a good disk").expect("final");
-        bytes.extend(archive::block(block));
-    }
-    let (height, raft_index) = (tip.executed.height, tip.log_id.expect("final").index);
-    bytes.extend(archive::end(archive::End { height, raft_index }));
-    bytes
+    let backup = Backup::of_stopped(cluster.dir(node), cluster.consortium.clone()).expect("a good disk");
+    backup.collect::<Result<Vec<_>, Fault>>().expect("a good disk").concat()
 }
 
 /// What the last final block of a stopped node proves, to who was told of each re-genesis.
@@ -207,7 +202,14 @@ async fn a_node_that_was_not_told_stays_in_its_lineage_and_neither_disturbs_the_
         let replica = cluster.replica(node);
         assert_eq!(replica.state().state.lineage(), 1);
         assert!(replica.metrics().fault.is_none(), "it goes on waiting");
+        let lineage = Lineage { number: 2, re_genesis: file.digest() };
+        until("it says what the others began", || replica.metrics().left_for == Some(lineage)).await;
+        assert!(replica.metrics().causes().contains(&Cause::LineageLeft));
+        let asks = matches!(replica.metrics().custody, Custody::Asking(answered) if !answered.contains(&NodeId::ZERO));
+        assert!(asks, "whoever began anew does not know what this node signed before");
     }
+    until("they know where the others are", || cluster.replica(0).metrics().peer_lineages.len() == 3).await;
+    assert_eq!(cluster.replica(0).metrics().left_for, None, "who stays behind is no reason to wait");
     assert_eq!(cluster.replica(1).state().state.lineage(), 2);
     no_evidence(&cluster, 4);
 }

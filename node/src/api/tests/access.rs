@@ -14,7 +14,7 @@ async fn a_node_with_a_certificate_speaks_tls_alone() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let files = tls::tests::self_signed(folder.path(), "tls");
     let table = "[tls]\ncertificate-file = \"tls.pem\"\nkey-file = \"tls.key\"\n";
-    write_files(folder.path(), "https://127.0.0.1:9", "127.0.0.1:0", table);
+    write_files(folder.path(), "https://127.0.0.1:9", "127.0.0.1:0", table, &[AUDITOR]);
     let config = ValidConfig::load(&folder.path().join("node.toml")).expect("a valid configuration");
     let node = RunningNode::start(config).await.expect("it starts");
     let address = node.api_address();

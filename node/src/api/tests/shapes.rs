@@ -18,7 +18,7 @@ async fn every_answer_has_the_shape_that_the_openapi_document_gives_it() {
     let described: Value = alone.get("/openapi.json", None).await.json().await.expect("JSON");
     let document = serde_json::from_value(described).expect("an OpenAPI document");
     let entries: Value = alone.get("/ledger/v1/entries", Some(AUDITOR)).await.json().await.expect("JSON");
-    let id = entries[0]["id"].as_str().expect("an id").to_owned();
+    let id = entries["entries"][0]["id"].as_str().expect("an id").to_owned();
     let evidence = alone.folder.path().join("data/ledger/evidence");
     fs::create_dir_all(&evidence).expect("our own folder");
     fs::write(evidence.join("fork-9"), b"no file of ours").expect("our own folder");
@@ -32,6 +32,8 @@ async fn every_answer_has_the_shape_that_the_openapi_document_gives_it() {
         ("/ledger/v1/wallets", "?from=0&count=3".to_owned(), AUDITOR),
         ("/ledger/v1/wallets/{address}", wallet.clone(), AUDITOR),
         ("/ledger/v1/credits", String::new(), AUDITOR),
+        ("/ledger/v1/credits/awards", "?from=0&count=2".to_owned(), AUDITOR),
+        ("/ledger/v1/re-geneses", String::new(), AUDITOR),
         ("/ledger/v1/operators", String::new(), AUDITOR),
         ("/ledger/v1/decisions", String::new(), AUDITOR),
         ("/ledger/v1/evidence", String::new(), AUDITOR),

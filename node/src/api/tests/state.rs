@@ -33,7 +33,7 @@ async fn each_record_of_the_state_is_proven_and_so_is_each_absence() {
         (answer, header, StateProof { siblings, terminal })
     };
     let entries: Value = alone.get("/ledger/v1/entries", Some(AUDITOR)).await.json().await.expect("JSON");
-    let entry = entries[0]["id"].as_str().expect("an id").to_owned();
+    let entry = entries["entries"][0]["id"].as_str().expect("an id").to_owned();
     let of = |hex: &str| hex.parse::<Digest>().expect("a hash");
     let wallet_key = StateKey::Wallet(WalletAddress(of(&wallet)));
     for (path, key) in [

@@ -106,7 +106,8 @@ impl Filled {
             };
             let (Telling::Creation(entry) | Telling::Later(entry)) = telling;
             let (height, log_index) = (BlockHeight::new(1 + index / 256), LogIndex::new(index));
-            let at = BlockContext { height, time: Timestamp::new(index), log_index, is_re_genesis: false };
+            let (name, time) = (consortium.id(), Timestamp::new(index));
+            let at = BlockContext { name, height, time, log_index, is_re_genesis: false };
             state.apply(consortium, &entry, at).map_err(wrong)?;
             if let Some(leaf) = leaves.get_mut(usize::try_from(index).unwrap_or(usize::MAX)) {
                 *leaf = entry.leaf_hash();

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::time::{ClockId, clock_gettime};
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
@@ -13,7 +12,7 @@ use super::{
     member::Member,
     orders::{Load, Loaded},
 };
-use crate::bench::sessions::Chance;
+use crate::bench::{sessions::Chance, side::cpu_us_now};
 
 /// So many submissions a second are signed ahead for each client; what a load needs beyond that it signs as it goes.
 const SUBMISSIONS_PER_S: u64 = 200;
@@ -79,12 +78,6 @@ pub(super) async fn run(member: &Member, author: &Arc<Author>, load: Load, seed:
         blocks: member.height() - blocks,
         entries: member.entries() - entries,
     }
-}
-
-/// Processor time of this process so far.
-fn cpu_us_now() -> u64 {
-    let spent = clock_gettime(ClockId::ProcessCPUTime);
-    u64::try_from(spent.tv_sec * 1_000_000 + spent.tv_nsec / 1_000).unwrap_or_default()
 }
 
 #[derive(Clone)]

@@ -23,6 +23,7 @@ use wallet::{
 };
 
 use super::{ordering::Ordering, shim::Shim};
+pub(super) use crate::bench::wrong;
 use crate::{
     api::{auth::Keys, snapshot},
     bench::BenchFault,
@@ -91,10 +92,6 @@ pub(super) async fn hand_out(replica: &Replica, consortium: &Arc<Consortium>) ->
     let interface = snapshot::alone(replica.clone(), keys);
     tokio::spawn(async move { axum::serve(listener, interface).await });
     Ok(url)
-}
-
-pub(super) fn wrong(fault: impl std::fmt::Display) -> BenchFault {
-    BenchFault::Wrong(fault.to_string())
 }
 
 impl Member {

@@ -107,7 +107,7 @@ impl Prepared {
         let consortium = Arc::new(document.verify().map_err(wrong)?);
         let archive = folder.join("archive");
         let prepared = Self::write(&archive, &consortium, &keys, &folder.join("data"))?;
-        restore(&mut open(&archive, &consortium)?, &folder.join("data").join("ledger"), &[], |_| {}).map_err(wrong)?;
+        restore(&mut open(&archive, &consortium)?, folder.join("data").join("ledger"), &[], |_| {}).map_err(wrong)?;
         fs::remove_file(archive)?;
         Ok(prepared)
     }

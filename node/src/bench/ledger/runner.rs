@@ -1,12 +1,6 @@
 //! The process of one validator of the bench: it does what it is told on standard input and answers on standard output.
 
-use std::{
-    fs,
-    io::{self, BufRead as _, BufReader, Write as _, stdin, stdout},
-    path::PathBuf,
-    sync::Arc,
-    thread,
-};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use genesis::Consortium;
 use ledger::{block::Block, execute::Executed};
@@ -26,7 +20,13 @@ use super::{
     orders::{Order, Word},
     shim::Shim,
 };
-use crate::{bench::BenchFault, node_keys::NodeKeys};
+use crate::{
+    bench::{
+        BenchFault,
+        side::{orders, say},
+    },
+    node_keys::NodeKeys,
+};
 
 /// What the process is told at its start.
 #[derive(Clone, Debug, clap::Args)]
@@ -149,23 +149,4 @@ async fn tell_blocks(member: Member) {
         }
         said = height;
     }
-}
-
-fn orders() -> mpsc::UnboundedReceiver<Order> {
-    let (sender, orders) = mpsc::unbounded_channel();
-    thread::spawn(move || {
-        let lines = BufReader::new(stdin()).lines().map_while(Result::ok);
-        // Whoever speaks nonsense is not heard any further.
-        let orders = lines.map_while(|line| serde_json::from_str(&line).ok());
-        orders.into_iter().try_for_each(|order| sender.send(order))
-    });
-    orders
-}
-
-fn say(word: &Word) -> io::Result<()> {
-    let mut line = serde_json::to_vec(word).map_err(io::Error::other)?;
-    line.push(b'\n');
-    let mut out = stdout().lock();
-    out.write_all(&line)?;
-    out.flush()
 }

@@ -1,11 +1,10 @@
-use clap::Parser as _;
 use ledger::governance::Member;
 use wallet::{
     identity::{PublicKey, SecretKey, context},
     units::NodeId,
 };
 
-use super::{super::CommandLine, *};
+use super::*;
 use crate::keys;
 
 /// A folder with a genesis document and the keys behind it.
@@ -48,9 +47,7 @@ impl Folder {
     }
 
     async fn run(&self, arguments: &[&str]) -> Result<Output, Failure> {
-        let arguments = arguments.iter().map(|argument| argument.replace('@', &self.file("")));
-        let words = ["batchmind".to_owned()].into_iter().chain(arguments);
-        CommandLine::try_parse_from(words).expect("it parses").command.run().await
+        super::super::run(arguments.iter().map(|argument| argument.replace('@', &self.file("")))).await
     }
 
     /// Signs a proposal of `action` without a node.

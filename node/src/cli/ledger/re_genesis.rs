@@ -31,8 +31,8 @@ use wallet::{
 };
 
 use self::shown::{Shown, operators};
-use super::super::{Failure, Output, fields::Fields, governance::member_of};
-use crate::{config::LedgerConfig, keys, session::context::random};
+use super::super::{Failure, Output, fields::Fields, governance::member_of, key::KeyArguments};
+use crate::{config::LedgerConfig, session::context::random};
 
 /// A machine that signs knows no consortium's parameters, and its clock is right to within this, in ms.
 const AHEAD_MS_MAX: u64 = 60_000;
@@ -80,9 +80,8 @@ pub(in crate::cli) enum Command {
         /// The digest of what you mean to sign: read `show`, and compare it with the other operators.
         #[arg(long = "re-genesis", value_name = "HASH")]
         named: Digest,
-        /// The operator's key file.
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
+        #[command(flatten)]
+        key: KeyArguments,
         /// The signed file, which must not exist.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -150,7 +149,7 @@ fn checked(path: &Path, config: &LedgerConfig) -> Result<Output, Failure> {
     Ok(Output::new(&Shown::of(&file, None)))
 }
 
-fn signed(file: &Path, named: Digest, key: &Path, out: &Path) -> Result<Output, Failure> {
+fn signed(file: &Path, named: Digest, key: &KeyArguments, out: &Path) -> Result<Output, Failure> {
     let mut signed = read(file)?;
     let (time, clock) = (signed.header().time, now());
     if time.get() > clock.get().saturating_add(AHEAD_MS_MAX) {
@@ -160,7 +159,10 @@ fn signed(file: &Path, named: Digest, key: &Path, out: &Path) -> Result<Output, 
         let title = format!("the file is the re-genesis {}, not {named}", signed.digest());
         return Err(Failure::new("N-175", title, file.display()));
     }
-    signed.sign(&keys::read(key)?).map_err(|invalid| Failure::new("N-176", invalid, key.display()))?;
+    signed.sign(key.open()?.as_ref()).map_err(|invalid| match invalid {
+        FileInvalid::NotSigned(refusal) => refusal.into(),
+        invalid => Failure::new("N-176", invalid, file.display()),
+    })?;
     write(out, &signed)?;
     Ok(Output::new(&Shown::of(&signed, Some(out))))
 }

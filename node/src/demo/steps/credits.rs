@@ -20,13 +20,12 @@ pub async fn run(cluster: &Cluster, figures: &mut Figures) -> Result<(), StepFai
         .await?;
     ensure(output.status.success(), String::from_utf8_lossy(&output.stderr))?;
     let rederived: Value = serde_json::from_slice(&output.stdout)?;
-    let (mut paid, mut measured) = (0, 0);
     for account in rederived["accounts"].as_array().into_iter().flatten() {
         figures.say(&format!("   {}: {} credits", account["node"], account["balance"]));
-        paid += account["lots"].as_array().map_or(0, Vec::len);
-        measured +=
-            account["unpaid"].as_array().into_iter().flatten().filter(|hop| hop["reason"] != "NoBaseline").count();
     }
+    let paid = rederived["paid"].as_u64().unwrap_or_default();
+    let unpaid = rederived["unpaid"].as_object().into_iter().flatten().filter(|(reason, _)| *reason != "NoBaseline");
+    let measured: u64 = unpaid.filter_map(|(_, hops)| hops.as_u64()).sum();
     figures.say(&format!(
         "   {} entries give the same {} hops: {paid} faster and paid, {measured} measured and not",
         rederived["entries"], rederived["awards"]

@@ -48,6 +48,8 @@ async fn a_node_that_was_let_in_reads_what_it_joins_with_and_nothing_else() {
     assert_eq!(ask(&testbed, 0, PATH, &offer()).await, (200, None));
     let chunk = format!("{PATH}/headers/1-1");
     assert_eq!(ask(&testbed, 0, &chunk, &signed(&testbed, 0, &chunk, now()).to_string()).await, (200, None));
+    let nodes = format!("{PATH}/nodes/0");
+    assert_eq!(ask(&testbed, 0, &nodes, &signed(&testbed, 0, &nodes, now()).to_string()).await, (200, None));
     for path in ["/ledger/v1/status", "/ledger/v1/archive", "/ledger/v1/entries", "/v1/models"] {
         let header = signed(&testbed, 0, path, now()).to_string();
         assert_eq!(ask(&testbed, 0, path, &header).await, refused(401, "N-501"), "{path}");

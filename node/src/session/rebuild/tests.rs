@@ -17,7 +17,7 @@ use super::{
         command::{CommandReply, SessionCommand},
         context::random,
         continuation::Inherited,
-        disk::{SessionDir, SessionsDir},
+        disk::{HolderKeys, SessionDir, SessionsDir},
         request::{ResumeSecret, Sampling},
         tests::request,
     },

@@ -236,7 +236,7 @@ fn certificates(all: &mut Vectors) {
         let certificate = &mut b.hand_overs[0].proof.certificate;
         certificate.block = other.digest();
         for (node, signature) in &mut certificate.signatures {
-            *signature = sign(&other, &operator_key(node.get()));
+            *signature = sign(&other, &operator_key(node.get())).expect("a key in memory signs");
         }
     });
     let block =
@@ -300,7 +300,7 @@ fn sign_again(hand_over: &mut HandOver) {
     let (header, certificate) = (&hand_over.closing, &mut hand_over.proof.certificate);
     (certificate.view, certificate.height, certificate.block) = (header.view, header.height, header.digest());
     for (node, signature) in &mut certificate.signatures {
-        *signature = sign(header, &operator_key(node.get()));
+        *signature = sign(header, &operator_key(node.get())).expect("a key in memory signs");
     }
 }
 

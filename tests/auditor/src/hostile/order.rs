@@ -141,7 +141,7 @@ fn strangers(all: &mut Vectors) {
             let (head, epoch, decision) = (Digest::ZERO, KeyEpoch::ZERO, Digest([1; 32]));
             Event::BatchEvicted(BatchEvicted { wallet, head, epoch, decision })
         }),
-        ("a resumption", |_| Event::ValidatorResumed(ValidatorResumed { nonce: [1; 16] })),
+        ("a resumption", |_| Event::ValidatorResumed(ValidatorResumed { name: Digest([2; 32]), nonce: [1; 16] })),
         ("a proposal", |_| Event::ProposalMade(Box::new(every_action()))),
         ("a ballot", |_| {
             let operator = operator_id(0);

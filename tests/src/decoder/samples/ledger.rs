@@ -15,6 +15,7 @@ use ledger::{
     hand_over::{ClosingProof, HandOver},
     re_genesis::ReGenesisFile,
     shell::{
+        lineage::Lineage,
         log_store::Link,
         raft::RaftEntry,
         terms::{Candidacy, Proof},
@@ -251,11 +252,14 @@ pub(crate) fn ledger_replies() -> Vec<Vec<u8>> {
         PeerReply::Submit(SubmitReply::NotLeader(Some(NodeId::new(1)))),
         PeerReply::Submit(SubmitReply::Queued(Some(Given { term: 2, through: 3, signature: grant(1).signature }))),
         PeerReply::Certificates(certificates),
-        PeerReply::Statements(Statements {
-            votes: vec![vote(VoteKind::Finalize)],
-            nullifies: vec![nullify(2)],
-            grants: vec![grant(1)],
-        }),
+        PeerReply::Statements {
+            held: Statements {
+                votes: vec![vote(VoteKind::Finalize)],
+                nullifies: vec![nullify(2)],
+                grants: vec![grant(1)],
+            },
+            lineage: Lineage { number: 2, re_genesis: Digest([7; 32]) },
+        },
         PeerReply::LogEntries {
             entries: vec![RaftEntry {
                 log_id: log_id(2),

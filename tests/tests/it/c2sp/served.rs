@@ -103,7 +103,7 @@ async fn what_a_running_node_serves_is_a_log_to_them() {
         assert_eq!(prove_tree(size, old, &reader).expect("its tiles are enough"), path);
 
         let entries = auditor.get(&format!("entries?from={place}&count=1")).await.expect("entries");
-        let id = entries[0]["id"].as_str().expect("an id");
+        let id = entries["entries"][0]["id"].as_str().expect("an id");
         let file = auditor.bytes(&format!("entries/{id}/tlog-proof")).await.expect("a file");
         let file = String::from_utf8(file).expect("a text");
         assert_eq!(check_proof_file(&file, &cosigners, leaf), (place, 1));

@@ -74,7 +74,7 @@ async fn resumptions(storm: &Storm, node: &str) -> usize {
     let (mut from, mut found) = (0, 0);
     loop {
         let page = auditor.get(&format!("entries?from={from}")).await.expect("it answers");
-        let page = page.as_array().map(Vec::as_slice).unwrap_or_default();
+        let page = page["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
         if page.is_empty() {
             return found;
         }
