@@ -29,7 +29,7 @@ pub struct TailDigests {
     pub page: Digest,
     /// The continuation.
     pub continuation: Digest,
-    /// The token ids.
+    /// All that stands in the journal.
     pub journal: Digest,
     /// The batch record, C1 to C5.
     pub record: Digest,

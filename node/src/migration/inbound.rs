@@ -16,7 +16,6 @@ use ledger::{
 use tokio::time::Instant;
 use wallet::{
     chain::{ChainKey, PageHashKey},
-    codec,
     content::ContentChain,
     digest::Digest,
     handoff::{Input, Mode, Phase},
@@ -332,9 +331,9 @@ impl Actor {
         verify(&inbound.pages, &tail, opened, &inbound.offer_content()?, &ticket)?;
         let kv = bound(&inbound.pages);
         let record = self.context.replica.state().state.wallet(self.wallet).ok_or(MoveRefusal::OfferUnknown)?;
-        let Arrived { received, journal: entries, tokens } =
+        let Arrived { received, journal, tokens } =
             Arrived::read(&tail, &ticket, &record, (kv, &opened.secrets.page_hash_key))?;
-        let Received { inherited, start, journal } = received;
+        let start = &received.start;
         if !self.session.tokens().may_begin_at(TokenPosition::new(start.prompt_tokens.get())) {
             return Err(unverified("its prompt is another than that of what was shown here"));
         }
@@ -372,14 +371,8 @@ impl Actor {
         let (kept_keys, kept_handover) = (keys.clone(), handover.clone());
         let durable = tokio::task::spawn_blocking(move || {
             dir.save_handover(&kept_handover)?;
-            let held = Held::take_over(&dir, &kept_keys, start, entries, inherited, &model)?;
-            if held.journal().bound().map_err(DiskFault::from)? != journal {
-                return Err(unverified("the journal is not that of the continuation"));
-            }
-            if held.journal().finished().is_some() {
-                return Err(unverified("the session has ended"));
-            }
-            held.may_go_on()?;
+            let held = Held::take_over(&dir, &kept_keys, received, journal, &model)?;
+            held.may_begin()?;
             dir.save_keys(&kept_keys)?;
             Ok::<_, Refusal>(held)
         });
@@ -460,7 +453,7 @@ impl Arrived {
         let malformed = |reason: String| Refusal::from(MoveRefusal::Unverified { reason });
         let WalletRecord { address, epoch, holder_key, policy, .. } = *wallet;
         let source = Source { wallet: address, epoch, holder_key, policy };
-        let journal: Vec<Entry> = codec::decode(&tail.journal).map_err(|error| malformed(error.to_string()))?;
+        let journal = intake::journal(&tail.journal)?;
         let tokens: Vec<u32> = journal.iter().flat_map(Entry::tokens).copied().collect();
         let beside = Beside { tokens: &tokens, key, kv, tail: tail_of(&tail.page, kv) };
         let received = receive(&tail.continuation, &source, &beside)?;
@@ -471,9 +464,6 @@ impl Arrived {
         }
         if ticket.ticket.next_token.get() as usize != tokens.len() {
             return Err(malformed("ticket and tokens disagree on the position".to_owned()));
-        }
-        if received.start.prompt_tokens.get() as usize > tokens.len() {
-            return Err(malformed("the prompt is longer than all tokens".to_owned()));
         }
         Ok(Self { received, journal, tokens })
     }

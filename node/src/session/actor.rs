@@ -18,7 +18,6 @@ use wallet::{
 use super::{
     Message, PeerAsk, Session, SessionCommand, Sessions, Terms,
     context::{NodeContext, now, random},
-    continuation::Inherited,
     disk::{HolderKeys, HolderSeed, SessionDir},
     evidence::Evidence,
     held::Held,
@@ -156,7 +155,7 @@ impl Actor {
         let mut actor = Self::new(sessions, wallet, handoff);
         actor.sequence = Some(sequence);
         actor.dir.save_keys(&keys)?;
-        let held = Held::begin(&actor.dir, &keys, start, &prompt, Inherited::default(), context.engine.model())?;
+        let held = Held::begin(&actor.dir, &keys, start, &prompt, context.engine.model())?;
         actor.held = Some(held);
         actor.hold(keys);
         actor.submit_creation();
