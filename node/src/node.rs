@@ -14,7 +14,7 @@ use ledger::shell::{
 use scheduler::{decision::LogHead, thresholds::Thresholds};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{Semaphore, watch},
     task::AbortHandle,
 };
 use wallet::{codec, digest::Digest, units::NodeId};
@@ -42,7 +42,7 @@ use crate::{
     schedule::{self, Schedule},
     session::{
         PeerAsk, Sessions,
-        context::{NodeContext, Patience, random},
+        context::{COUNTS_AT_ONCE, NodeContext, Patience, random},
         disk::{DiskFault, SessionsDir},
         line::Line,
         refusal::Refusal,
@@ -181,6 +181,7 @@ impl RunningNode {
             token_streams: Arc::new(StreamPeers::new(network.clone())),
             exports: streams.clone(),
             line: Line::default(),
+            counts: Semaphore::new(COUNTS_AT_ONCE),
             links: links.clone(),
             disk: SessionsDir::open(&config.data_dir, &config.keys)?,
             keys: config.keys,

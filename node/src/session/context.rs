@@ -11,7 +11,7 @@ use ledger::{
     shell::replica::Replica,
 };
 use scheduler::decision::LogHead;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use wallet::{
     identity::{RegionId, SecretKey},
     units::{NodeId, Timestamp},
@@ -56,6 +56,8 @@ pub struct NodeContext {
     pub exports: StreamExports,
     /// The sessions that wait for room in the engine.
     pub line: Line,
+    /// Turns of parked sessions whose pages are looked at. Each reads all that it has on the disk.
+    pub counts: Semaphore,
     /// What is measured about the ways there.
     pub links: Links,
     /// Where sessions are kept.
@@ -69,6 +71,9 @@ pub struct NodeContext {
     /// How long things may take.
     pub patience: Patience,
 }
+
+/// Parked sessions whose pages are looked at at once: a node that starts finds all of them.
+pub const COUNTS_AT_ONCE: usize = 4;
 
 /// How long a node waits before it gives something up.
 #[derive(Clone, Copy, Debug)]

@@ -158,7 +158,9 @@ impl Actor {
         if !self.suspended {
             return;
         }
-        let stream = self.context.engine.stream();
+        let (context, stream) = (self.context.clone(), self.context.engine.stream());
+        // Nobody closes it.
+        let _turn = context.counts.acquire().await;
         let counted = self.on_disk(move |held, dir, keys| {
             held.count_pages(dir, keys, &stream);
             Ok(())

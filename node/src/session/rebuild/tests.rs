@@ -15,7 +15,7 @@ use super::{
     super::{
         Session,
         command::{CommandReply, SessionCommand},
-        context::random,
+        context::{COUNTS_AT_ONCE, random},
         disk::{HolderKeys, SessionDir, SessionsDir},
         request::{ResumeSecret, Sampling},
         tests::request,
@@ -315,6 +315,25 @@ async fn pages_of_tokens_that_the_journal_has_lost_are_not_given_to_the_engine()
         pace: Duration::ZERO,
     };
     context.engine.start(arrival, true).await.expect("the engine takes them");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_few_parked_sessions_are_looked_at_at_once() {
+    let (_testbed, mut actor) = begin_among(&["eu"], 256, control(48).0, 1000).await;
+    take(&mut actor, 1).await;
+    actor.suspend(false).await.expect("it decodes");
+    let pages = actor.held.as_ref().expect("it is held").content.pages();
+    assert!(pages > 0, "those of the prompt");
+    let context = actor.context.clone();
+    let at_once = context.counts.available_permits();
+    assert_eq!(at_once, COUNTS_AT_ONCE);
+    let others = context.counts.acquire_many(at_once as u32).await.expect("nobody closes it");
+    assert!(futures::poll!(Box::pin(actor.count_parked_pages())).is_pending());
+    assert!(actor.held.is_some(), "what is looked at is with the disk's thread");
+    drop(others);
+    actor.count_parked_pages().await;
+    assert_eq!(actor.held.as_ref().expect("it is held").content.pages(), pages);
+    assert_eq!(context.counts.available_permits(), at_once);
 }
 
 /// Takes in what an engine chose.
