@@ -70,7 +70,7 @@ async fn until(session: &Session, is_so: impl Fn(&SessionView) -> bool) {
 async fn begin(testbed: &Testbed, tokens: u32, pace_ms: u32) -> Client {
     let client = testbed.create(0, &["eu"], &control(tokens).0, pace_ms).await;
     testbed.until_created(0, &client).await;
-    ids(testbed.follow(0, &client, 0), PROMPT, 2).await;
+    drop(ids(testbed.follow(0, &client, 0), PROMPT, 2).await);
     client
 }
 
