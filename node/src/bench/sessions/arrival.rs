@@ -43,7 +43,7 @@ struct Way {
 
 impl Arrival {
     /// Brings the session that stands at `from`, held in `epoch`, to `to`. It may be repeated after it was cut off. The way
-    /// between the places breaks after `pages` pages.
+    /// between the places breaks after so many `steps`: entries of the journal, pages, and what is written at `to`.
     ///
     /// # Errors
     /// What is wrong with the session, or keeps it from moving; [`StreamFault::PeerGone`] if the way broke.
@@ -52,7 +52,7 @@ impl Arrival {
         model: &Arc<Model>,
         (from, epoch): (&Path, u32),
         to: &Path,
-        pages: u64,
+        steps: u64,
     ) -> Result<Self, SessionFault> {
         let (dir, stream) = (plan.dir(from)?, model.stream_descriptor());
         let keys = dir.load_keys()?.filter(|keys| keys.epoch.get() == epoch);
@@ -65,7 +65,7 @@ impl Arrival {
         let tail = source.parked_tail(&dir, &keys, &stream, full);
         let signed = source.sign(&keys, dir.wallet(), Stand::Ready, &tail)?.signed;
 
-        let mut way = Way { left: pages };
+        let mut way = Way { left: steps };
         let journal = way.journal(&source)?;
         let pages = way.pages(&source, |index, payload| {
             Page::new(&stream, PageIndex::new(index), stream.block, payload, Some(&keys.page_hash))
