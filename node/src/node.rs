@@ -14,7 +14,7 @@ use ledger::shell::{
 use scheduler::{decision::LogHead, thresholds::Thresholds};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{Semaphore, watch},
     task::AbortHandle,
 };
 use wallet::{codec, digest::Digest, units::NodeId};
@@ -42,8 +42,9 @@ use crate::{
     schedule::{self, Schedule},
     session::{
         PeerAsk, Sessions,
-        context::{NodeContext, Patience, random},
+        context::{COUNTS_AT_ONCE, NodeContext, Patience, random},
         disk::{DiskFault, SessionsDir},
+        line::Line,
         refusal::Refusal,
     },
 };
@@ -177,7 +178,10 @@ impl RunningNode {
             engine,
             link: (seams.link)(link),
             streams: (seams.streams)(stream_link.clone()),
+            token_streams: Arc::new(StreamPeers::new(network.clone())),
             exports: streams.clone(),
+            line: Line::default(),
+            counts: Semaphore::new(COUNTS_AT_ONCE),
             links: links.clone(),
             disk: SessionsDir::open(&config.data_dir, &config.keys)?,
             keys: config.keys,

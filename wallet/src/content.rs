@@ -29,8 +29,8 @@ pub struct TailDigests {
     pub page: Digest,
     /// The continuation.
     pub continuation: Digest,
-    /// The token ids.
-    pub tokens: Digest,
+    /// All that stands in the journal.
+    pub journal: Digest,
     /// The batch record, C1 to C5.
     pub record: Digest,
 }
@@ -57,11 +57,11 @@ impl ContentChain {
         blake3(PAGES_DOMAIN, Some(self.key.expose()), &[&self.pages.to_le_bytes(), self.last.as_bytes()])
     }
 
-    /// What a ticket commits to: pages, tail, continuation, tokens and record.
+    /// What a ticket commits to: pages, tail, continuation, journal and record.
     pub fn root(&self, tail: &TailDigests) -> Digest {
-        let TailDigests { page, continuation, tokens, record } = tail;
+        let TailDigests { page, continuation, journal, record } = tail;
         let pages = &self.pages_root();
-        let parts = [pages, page, continuation, tokens, record].map(|digest| digest.as_bytes().as_slice());
+        let parts = [pages, page, continuation, journal, record].map(|digest| digest.as_bytes().as_slice());
         blake3(TAIL_DOMAIN, Some(self.key.expose()), &parts)
     }
 
@@ -73,12 +73,12 @@ impl ContentChain {
 
 impl TailDigests {
     /// Of the four parts as they travel.
-    pub fn of(key: &PageHashKey, page: &[u8], continuation: &[u8], tokens: &[u8], record: &[u8]) -> Self {
+    pub fn of(key: &PageHashKey, page: &[u8], continuation: &[u8], journal: &[u8], record: &[u8]) -> Self {
         let part = |name: &[u8], bytes: &[u8]| blake3(PART_DOMAIN, Some(key.expose()), &[name, bytes]);
         Self {
             page: part(b"page", page),
             continuation: part(b"continuation", continuation),
-            tokens: part(b"tokens", tokens),
+            journal: part(b"journal", journal),
             record: part(b"record", record),
         }
     }
@@ -107,8 +107,9 @@ mod tests {
     #[test]
     fn every_part_of_the_tail_is_committed_in_its_place() {
         let (key, chain) = (PageHashKey::from_bytes([1; 32]), chain(1, &[2]));
-        let root =
-            |page, continuation, tokens, record| chain.root(&TailDigests::of(&key, page, continuation, tokens, record));
+        let root = |page, continuation, journal, record| {
+            chain.root(&TailDigests::of(&key, page, continuation, journal, record))
+        };
         let base = root(b"a", b"b", b"c", b"d");
         let others = [
             root(b"x", b"b", b"c", b"d"),

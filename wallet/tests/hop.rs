@@ -133,7 +133,7 @@ fn source_side() -> Hop {
     let mut tail = TailContents {
         page: page(PAGES, 5).as_bytes().to_vec(),
         continuation: b"continuation".to_vec(),
-        tokens: b"tokens".to_vec(),
+        journal: b"journal".to_vec(),
         record: b"record".to_vec(),
         root: Digest::ZERO,
         blind: Blind::from_bytes([9; 32]),

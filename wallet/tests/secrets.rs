@@ -52,7 +52,7 @@ fn tail() -> TailContents {
     TailContents {
         page: SECRET.to_vec(),
         continuation: SECRET.to_vec(),
-        tokens: SECRET.to_vec(),
+        journal: SECRET.to_vec(),
         record: SECRET.to_vec(),
         root: Digest(SECRET),
         blind: Blind::from_bytes(SECRET),

@@ -36,7 +36,7 @@ pub use body::{BODY_BYTES_MAX, Body, Bound, DecodeBody, Tail, Terms, journal_des
 pub use decode::{Chosen, DecodeProgram};
 pub use effect::{Class, Effect, EffectId, EffectResult, Failure, Op, Outcome};
 pub use head::{ContinuationHead, Flags, Form, SCHEMA, Status};
-pub use journal::{Divergence, Entry, Journal, PROMPT_CHUNK_TOKENS, Record, Recorded, Resolution};
+pub use journal::{Divergence, Entry, JOURNAL_BYTES_MAX, Journal, PROMPT_CHUNK_TOKENS, Record, Recorded, Resolution};
 pub use migrate::Beside;
 pub use program::{Advanced, Interpreter, Program, Step, Wake, advance, perform};
 pub use refusal::ContinuationRefusal;

@@ -16,7 +16,7 @@ use super::{Descriptor, Integrity, RingOptions, RingStream, Stream, StreamWriter
 
 pub use case::{see, within};
 pub use laws::*;
-pub use model::model;
+pub use model::{model, seeds};
 
 /// What must fit a stream at once. The suite asks for at most 64 pages of 4 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

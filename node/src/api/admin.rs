@@ -188,13 +188,15 @@ async fn verify_decisions(State(api): State<Api>) -> Answer {
 }
 
 async fn engine(State(api): State<Api>) -> Json<Value> {
-    let stats = api.sessions.context().engine.stats().await;
+    let context = api.sessions.context();
+    let stats = context.engine.stats().await;
     Json(json!({
         "blocks_total": stats.blocks_total,
         "blocks_used": stats.blocks_used,
         "blocks_cached": stats.blocks_cached,
         "running": stats.running,
         "waiting": stats.waiting,
+        "sessions_waiting_for_room": context.line.len(),
         "prefill_tokens_per_s": stats.prefill_tokens_per_s,
         "median_step_us": stats.median_step,
     }))

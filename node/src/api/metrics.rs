@@ -32,6 +32,8 @@ pub struct Gauges {
     pub sessions_serving: u64,
     /// Sessions that stand because of an effect in doubt.
     pub sessions_in_doubt: u64,
+    /// Sessions that wait for room in the engine.
+    pub sessions_waiting_for_room: u64,
     /// Blocks of the engine's pool.
     pub blocks_total: u64,
     /// Blocks that sequences hold.
@@ -95,6 +97,8 @@ impl Metrics {
         gauge("sessions_serving", "Sessions that this node serves", gauges.sessions_serving);
         let in_doubt = "Sessions that stand until somebody decides about an effect in doubt";
         gauge("sessions_in_doubt", in_doubt, gauges.sessions_in_doubt);
+        let waiting = "Sessions that wait for room in the engine";
+        gauge("sessions_waiting_for_room", waiting, gauges.sessions_waiting_for_room);
         gauge("kv_blocks", "Blocks of the engine's pool", gauges.blocks_total);
         gauge("kv_blocks_used", "Blocks that sequences hold", gauges.blocks_used);
         gauge("kv_blocks_cached", "Blocks that only the prefix cache holds", gauges.blocks_cached);
@@ -132,6 +136,7 @@ mod tests {
             "batchmind_ledger_is_leader 1",
             "batchmind_kv_blocks_used 0",
             "batchmind_sessions_in_doubt 0",
+            "batchmind_sessions_waiting_for_room 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");
         }

@@ -384,6 +384,7 @@ impl Api {
             is_leader: ledger.leader == Some(context.me),
             sessions_serving: serving as u64,
             sessions_in_doubt: in_doubt as u64,
+            sessions_waiting_for_room: context.line.len() as u64,
             blocks_total: u64::from(stats.blocks_total),
             blocks_used: u64::from(stats.blocks_used),
             blocks_cached: u64::from(stats.blocks_cached),

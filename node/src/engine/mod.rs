@@ -156,6 +156,14 @@ impl EngineHandle {
         self.model.config().positions_max - 1
     }
 
+    /// Blocks that an engine of this model gives to a session.
+    pub fn blocks_needed(&self, prompt: TokenCount, sampling: &gpu::SamplingParams) -> u32 {
+        let context = u32::try_from(self.model.config().positions_max).unwrap_or(u32::MAX);
+        let most = prompt.get().saturating_add(sampling.max_tokens.get()).min(context);
+        // The last token never gets keys and values.
+        most.saturating_sub(1).div_ceil(u32::from(self.stream().block))
+    }
+
     /// Median duration of the steps that chose a token; none before the first.
     pub fn median_step(&self) -> Option<Micros> {
         self.connection.median_step()
@@ -179,7 +187,8 @@ impl EngineHandle {
         }
     }
 
-    /// Takes a session in. It runs at once, or stands until it is resumed.
+    /// Takes a session in. It runs at once, or stands until it is resumed. Pages that do not fit are a cache miss: then it
+    /// is taken in without any.
     ///
     /// # Errors
     /// [`EngineRefusal`].
@@ -187,10 +196,26 @@ impl EngineHandle {
         let Arrival { tokens, prompt_tokens, sampling, mut pages, tail, salt, pace } = arrival;
         let session = Session { tokens, prompt: prompt_tokens, sampling, salt: salt.0 };
         self.connection.know(&salt);
-        let sequence = self.connection.open_line();
         let tail_rows = tail.as_ref().map_or(0, |tail| tail.rows);
         pages.extend(tail.map(|tail| tail.payload));
         let pace = Micros::new(u64::try_from(pace.as_micros()).unwrap_or(u64::MAX));
+        match self.try_start(session.clone(), (pages, tail_rows), pace, standing).await {
+            Err(refusal) if refusal.rule() == Some(gpu::Retry::Resend) => {
+                tracing::warn!(code = refusal.code(), %refusal, "the engine does not take these pages");
+                self.try_start(session, (Vec::new(), 0), pace, standing).await
+            }
+            started => started,
+        }
+    }
+
+    async fn try_start(
+        &self,
+        session: Session,
+        (pages, tail_rows): (Vec<Vec<u8>>, u8),
+        pace: Micros,
+        standing: bool,
+    ) -> Result<(Sequence, Started), EngineRefusal> {
+        let sequence = self.connection.open_line();
         let request = Request::Start { sequence: sequence.id, session: Box::new(session), tail_rows, pace, standing };
         match self.connection.call(request, pages).await {
             Ok((Reply::Started(started), _)) => Ok((sequence, started)),
@@ -301,6 +326,11 @@ impl EngineRefusal {
             Some(retry) => matches!(retry, gpu::Retry::Later | gpu::Retry::Resend),
             None => matches!(self, Self::Stopped),
         }
+    }
+
+    /// Whether it only says that other sessions have the blocks now.
+    pub fn lacks_room(&self) -> bool {
+        self.code() == gpu::Refusal::PoolExhausted { needed: 0, available: 0 }.code()
     }
 
     /// Whether this engine will never do it, and another one may.

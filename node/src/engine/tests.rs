@@ -1,13 +1,17 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use wallet::{digest::Digest, units::NodeId};
+use wallet::{
+    digest::Digest,
+    units::{NodeId, TokenCount},
+};
 
 use crate::{
     config::EnginePlace,
-    engine::elsewhere::OpenEngine,
+    engine::{Arrival, EngineHandle, Placement, elsewhere::OpenEngine},
     node::Seams,
     peer::{PeerFault, SessionRequest},
-    testbed::{Testbed, control, ids, ids_to_end, prompt},
+    session::request::PrefixSalt,
+    testbed::{Testbed, control, ids, ids_to_end, model_dir, prompt},
 };
 
 /// Three nodes, of which the first has its engine at the second.
@@ -26,7 +30,7 @@ async fn until_engine(testbed: &Testbed, node: u32, lost: bool) {
     let engine = &testbed.node(node).sessions().context().engine;
     let turned = async {
         while engine.is_lost() != lost {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(crate::testbed::PATIENCE, turned).await.expect("the engine comes or goes");
@@ -60,4 +64,25 @@ async fn a_node_that_is_not_listed_gets_no_engine() {
     let Err(PeerFault::Refused(refused)) = answer else { panic!("{answer:?}") };
     assert_eq!((refused.code.as_str(), refused.retry), ("N-221", false));
     assert!(context.engine.is_lost());
+}
+
+#[tokio::test]
+async fn a_session_whose_pages_do_not_fit_is_taken_in_without_them() {
+    let model = Arc::new(gpu::Model::load(&model_dir()).expect("the tiny model"));
+    let options = gpu::EngineOptions { block_count: 32, prefill_chunk_tokens: 16, idle_blocks_max: 0 };
+    let engine = EngineHandle::open(model, options, Placement::InProcess).expect("it starts");
+    let (sampling, expected) = control(8);
+    let arrival = Arrival {
+        tokens: prompt(),
+        prompt_tokens: TokenCount::new(prompt().len() as u32),
+        sampling: sampling.to_engine().expect("valid"),
+        pages: vec![vec![7; 3]],
+        tail: None,
+        salt: PrefixSalt([1; 32]),
+        pace: Duration::ZERO,
+    };
+    let (mut sequence, started) = engine.start(arrival, false).await.expect("a cache miss");
+    assert_eq!(started.computed, TokenCount::ZERO);
+    let first = sequence.events.recv().await.expect("it decodes");
+    assert_eq!(first.token, expected[0]);
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     engine::monotonic_ns,
     peer::SessionReply,
-    session::{actor::Actor, context::random, continuation::Stand, refusal::Refusal},
+    session::{actor::Actor, context::random, continuation::Stand, disk::DiskFault, refusal::Refusal},
 };
 
 impl Actor {
@@ -78,11 +78,13 @@ impl Actor {
             // One that is parked, or waits for room in the engine, gives what is on its disk.
             None => {
                 let (full, stream) = (held.content.pages(), self.context.engine.stream());
-                let tail = held.parked_tail(&self.dir, keys, &stream, full);
+                let read = self.on_disk(move |held, dir, keys| Ok(held.parked_tail(dir, keys, &stream, full)));
+                let tail = read.await?;
                 (u32::try_from(full).unwrap_or(u32::MAX), tail)
             }
         };
         // What was parked has no step that the gap could be measured from.
+        let held = self.held.as_ref().ok_or(Refusal::Unknown)?;
         let (next_token, last_step_end_ns) = (held.next(), held.last_step_end_ns().filter(|_| parked.is_some()));
         if let Some(outbound) = &mut self.outbound {
             outbound.full = full;
@@ -129,6 +131,7 @@ impl Actor {
         next_token: TokenPosition,
     ) -> Result<(SignedTicket, Envelope), Refusal> {
         let record = self.record().await.ok_or(Refusal::Unknown)?;
+        let entries = self.on_disk(|held, _, _| Ok(held.journal().entries().map_err(DiskFault::from)?)).await?;
         let (Some(outbound), Some(held), Some(keys)) = (&mut self.outbound, &self.held, &self.keys) else {
             return Err(MoveRefusal::OfferUnknown.into());
         };
@@ -138,7 +141,7 @@ impl Actor {
         let mut tail = TailContents {
             continuation: held.sign(keys, self.wallet, Stand::Ready, &page)?.signed.as_bytes().to_vec(),
             page: page.to_vec(),
-            tokens: wallet::codec::encode(held.tokens()),
+            journal: wallet::codec::encode(&entries),
             record: record.encode(),
             root: Digest::ZERO,
             blind: Blind::from_bytes(random()),

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gpu::{
-    continuation::{Beside, Bound},
+    continuation::{Beside, Bound, Entry},
     stream::Accumulator,
 };
 use ledger::{
@@ -16,7 +16,6 @@ use ledger::{
 use tokio::time::Instant;
 use wallet::{
     chain::{ChainKey, PageHashKey},
-    codec,
     content::ContentChain,
     digest::Digest,
     handoff::{Input, Mode, Phase},
@@ -108,7 +107,8 @@ pub(crate) async fn may_reserve(sessions: &Sessions, from: NodeId, reserve: &Res
         .filter_map(|session| session.view().hop)
         .filter(|hop| hop.inbound)
         .fold(0, |sum: u32, hop| sum.saturating_add(hop.blocks));
-    let free = stats.blocks_total.saturating_sub(stats.blocks_used).saturating_sub(promised);
+    let taken = stats.blocks_used.saturating_add(promised).saturating_add(context.line.left_free(stats.blocks_total));
+    let free = stats.blocks_total.saturating_sub(taken);
     if free < reserve.blocks {
         return Err(MoveRefusal::NoRoom { free, needed: reserve.blocks });
     }
@@ -331,8 +331,9 @@ impl Actor {
         verify(&inbound.pages, &tail, opened, &inbound.offer_content()?, &ticket)?;
         let kv = bound(&inbound.pages);
         let record = self.context.replica.state().state.wallet(self.wallet).ok_or(MoveRefusal::OfferUnknown)?;
-        let Arrived { received, tokens } = Arrived::read(&tail, &ticket, &record, (kv, &opened.secrets.page_hash_key))?;
-        let Received { inherited, start, journal } = received;
+        let Arrived { received, journal, tokens } =
+            Arrived::read(&tail, &ticket, &record, (kv, &opened.secrets.page_hash_key))?;
+        let start = &received.start;
         if !self.session.tokens().may_begin_at(TokenPosition::new(start.prompt_tokens.get())) {
             return Err(unverified("its prompt is another than that of what was shown here"));
         }
@@ -357,7 +358,7 @@ impl Actor {
             return Err(MoveRefusal::ModelDiffers.into());
         }
         let arrival = Arrival {
-            tokens: tokens.clone(),
+            tokens,
             prompt_tokens: start.prompt_tokens,
             sampling: start.sampling.clone(),
             pages: inbound.pages.iter().map(payload).collect(),
@@ -370,10 +371,8 @@ impl Actor {
         let (kept_keys, kept_handover) = (keys.clone(), handover.clone());
         let durable = tokio::task::spawn_blocking(move || {
             dir.save_handover(&kept_handover)?;
-            let held = Held::begin(&dir, &kept_keys, start, &tokens, inherited, &model)?;
-            if held.journal().bound().map_err(DiskFault::from)? != journal {
-                return Err(unverified("the tokens are not those of the continuation"));
-            }
+            let held = Held::take_over(&dir, &kept_keys, received, journal, &model)?;
+            held.may_begin()?;
             dir.save_keys(&kept_keys)?;
             Ok::<_, Refusal>(held)
         });
@@ -437,6 +436,9 @@ impl Actor {
 /// The parts of a tail, read.
 struct Arrived {
     received: Received,
+    /// All that stands in the source's journal.
+    journal: Vec<Entry>,
+    /// The tokens in it.
     tokens: Vec<u32>,
 }
 
@@ -451,7 +453,8 @@ impl Arrived {
         let malformed = |reason: String| Refusal::from(MoveRefusal::Unverified { reason });
         let WalletRecord { address, epoch, holder_key, policy, .. } = *wallet;
         let source = Source { wallet: address, epoch, holder_key, policy };
-        let tokens: Vec<u32> = codec::decode(&tail.tokens).map_err(|error| malformed(error.to_string()))?;
+        let journal = intake::journal(&tail.journal)?;
+        let tokens: Vec<u32> = journal.iter().flat_map(Entry::tokens).copied().collect();
         let beside = Beside { tokens: &tokens, key, kv, tail: tail_of(&tail.page, kv) };
         let received = receive(&tail.continuation, &source, &beside)?;
         let record =
@@ -462,10 +465,7 @@ impl Arrived {
         if ticket.ticket.next_token.get() as usize != tokens.len() {
             return Err(malformed("ticket and tokens disagree on the position".to_owned()));
         }
-        if received.start.prompt_tokens.get() as usize > tokens.len() {
-            return Err(malformed("the prompt is longer than all tokens".to_owned()));
-        }
-        Ok(Self { received, tokens })
+        Ok(Self { received, journal, tokens })
     }
 }
 

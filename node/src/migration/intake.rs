@@ -1,6 +1,9 @@
 //! Sealed pages at the receiver: out of the hop stream, onto the disk, and opened once the envelope is here.
 
-use gpu::stream::{Cursor, Draft, Expect, Next, Page as StreamPage, Stream as _, StreamFault, StreamWriter as _, Wake};
+use gpu::{
+    continuation::{Entry, JOURNAL_BYTES_MAX},
+    stream::{Cursor, Draft, Expect, Next, Page as StreamPage, Stream as _, StreamFault, StreamWriter as _, Wake},
+};
 use wallet::{
     page::{PageHead, StreamDescriptor},
     units::PageIndex,
@@ -210,9 +213,19 @@ pub(super) fn fits(handover: &Handover, blocks: u32) -> Result<(), Refusal> {
     Err(MoveRefusal::TooMuch { reason: "more pages are full than blocks were reserved" }.into())
 }
 
+/// The journal in a tail. What its entries are worth is for whoever writes them down to find out.
+pub(super) fn journal(bytes: &[u8]) -> Result<Vec<Entry>, MoveRefusal> {
+    // How many there are stands before them.
+    if bytes.len() > size_of::<u64>() + JOURNAL_BYTES_MAX {
+        return Err(MoveRefusal::TooMuch { reason: "the journal is larger than one can be" });
+    }
+    wallet::codec::decode(bytes).map_err(|error| MoveRefusal::Unverified { reason: error.to_string() })
+}
+
 #[cfg(test)]
 mod tests {
-    use wallet::{digest::Digest, page::Dtype};
+    use gpu::{FinishReason, continuation::Record};
+    use wallet::{codec, digest::Digest, page::Dtype};
 
     use super::*;
 
@@ -247,5 +260,16 @@ mod tests {
         assert_eq!(code(0, 1, |_| {}), refused, "a page that is too long");
         assert_eq!(code(0, 0, |head| head.encrypted = false), refused, "another head");
         assert_eq!(code(0, 0, |head| head.first = 1), refused, "another head");
+    }
+
+    #[test]
+    fn a_journal_is_read_up_to_the_size_that_one_can_have() {
+        // The smallest entries there are.
+        let of = |count| codec::encode(&vec![Entry::Record(Record::Finished(FinishReason::EndToken)); count]);
+        let most = JOURNAL_BYTES_MAX / 12;
+        let code = |bytes: &[u8]| journal(bytes).map(|entries| entries.len()).map_err(|refusal| refusal.code());
+        assert_eq!(code(&of(most)), Ok(most));
+        assert_eq!(code(&of(most + 1)), Err("N-312"));
+        assert_eq!(code(&of(3)[1..]), Err("N-310"));
     }
 }

@@ -65,7 +65,7 @@ pub struct Handover {
     pub full: u32,
     /// Its root.
     pub root: Digest,
-    /// Tail page, continuation, tokens and record, sealed.
+    /// Tail page, continuation, journal and record, sealed.
     pub tail: Envelope,
     /// The source's figures of the move so far.
     pub figures: SourceFigures,

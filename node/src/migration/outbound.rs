@@ -157,7 +157,6 @@ impl Actor {
         }
         let view = self.handoff.view();
         let epoch = view.epoch.next().filter(|_| self.is_holder()).ok_or(Refusal::CreationNotFinal)?;
-        let most = held.start.prompt_tokens.get().saturating_add(held.start.sampling.max_tokens.get());
         let reserve = Reserve {
             wallet: self.wallet,
             head: view.head,
@@ -165,7 +164,7 @@ impl Actor {
             model: held.start.model,
             numerics: held.start.numerics,
             tokens: TokenCount::new(held.next().get()),
-            blocks: most.div_ceil(u32::from(self.context.engine.stream().block)),
+            blocks: self.context.engine.blocks_needed(held.start.prompt_tokens, &held.start.sampling),
         };
         let report = MoveReport {
             wallet: self.wallet,

@@ -55,14 +55,14 @@ impl Actor {
         let stream = self.context.engine.stream();
         loop {
             let behind = self.pages_behind();
-            let (Some(held), Some(writer)) = (&self.held, self.hop_writer()) else { return Ok(()) };
+            let (Some(_), Some(writer)) = (&self.held, self.hop_writer()) else { return Ok(()) };
             if behind == 0 {
                 return Ok(());
             }
             let (next, count_max) = (writer.next(), behind.min(writer.room()));
             let payloads = match &self.sequence {
                 Some(sequence) => self.context.engine.pages(sequence.id, next, count_max).await?.0,
-                None => held.payloads(next, count_max)?,
+                None => self.on_disk(move |held, _, _| held.payloads(next, count_max)).await?,
             };
             let offered = self.outbound.as_mut().and_then(|outbound| outbound.hop.as_mut());
             let (Some(offered), Some(keys)) = (offered, &self.keys) else { return Ok(()) };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use gpu::continuation::{Effect, Journal, Op};
+use gpu::continuation::{Effect, EffectId, Journal, Op, Resolution};
 use wallet::{
     digest::Digest,
     handoff::Change,
@@ -260,7 +260,7 @@ async fn a_session_with_an_effect_in_doubt_stands_and_is_neither_resumed_nor_mov
 }
 
 /// Leaves a call of a tool in the journal of a session at node 0, which is stopped, without what came of it.
-fn intend_a_tool(testbed: &mut Testbed, client: &Client) {
+fn intend_a_tool(testbed: &mut Testbed, client: &Client) -> EffectId {
     let config = testbed.config(0);
     let dir = SessionsDir::open(&config.data_dir, &config.keys).expect("it is there").session(client.reply.wallet);
     let keys = dir.load_keys().expect("readable").expect("it was held there");
@@ -269,6 +269,29 @@ fn intend_a_tool(testbed: &mut Testbed, client: &Client) {
     let call = Op::Tool { idempotent: false };
     let effect = Effect::new(&client.reply.wallet.0, journal.seq(), call, Vec::new()).expect("within bounds");
     journal.intend(&effect).expect("writable");
+    effect.id
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_moves_with_all_that_stands_in_its_journal() {
+    let (sampling, expected) = control(50);
+    let mut testbed = Testbed::start(&["eu", "eu"]).await;
+    let client = testbed.create(0, &["eu"], &sampling, PACE_MS).await;
+    testbed.until_created(0, &client).await;
+    let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 9).await;
+    drop(stream);
+    testbed.stop_node(0).await;
+    let effect = intend_a_tool(&mut testbed, &client);
+    testbed.start_node(0, Seams::default()).await;
+    let session = testbed.session(0, &client);
+    let mut views = session.watch();
+    let stands = views.wait_for(|view| view.mode == SessionMode::Suspended);
+    tokio::time::timeout(PATIENCE, stands).await.expect("its touch becomes final").expect("the session runs");
+    session.command(SessionCommand::Resolve { effect, how: Resolution::Abort }).await.expect("it is in doubt");
+    // A call and a decision stand between its tokens now.
+    testbed.migrate(0, &client, 1).await.expect("nothing is in doubt");
+    seen.extend(ids_to_end(testbed.follow(1, &client, PROMPT + 9), PROMPT + 9).await);
+    assert_eq!(seen, expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,7 @@ use super::{Handler, IN_FLIGHT_MAX, NetworkFault, PeerNetwork, slots::Slots, str
 /// and pages always leave room for the ledger.
 pub const SESSION_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX * 3 / 8;
 
-const _: () = assert!(SESSION_IN_FLIGHT_MAX + STREAM_IN_FLIGHT_MAX < IN_FLIGHT_MAX, "there is room for the ledger");
+const _: () = assert!(SESSION_IN_FLIGHT_MAX + 2 * STREAM_IN_FLIGHT_MAX < IN_FLIGHT_MAX, "there is room for the ledger");
 
 /// A request between nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]

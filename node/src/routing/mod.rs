@@ -196,10 +196,12 @@ impl Shared {
 
     async fn own_load(&self) -> LoadReport {
         let stats = self.node.engine.stats().await;
+        let waited_for = self.node.line.left_free(stats.blocks_total);
         LoadReport {
             serves: BTreeSet::from([self.node.engine.served()]),
             blocks_total: stats.blocks_total,
-            blocks_free: stats.blocks_total.saturating_sub(stats.blocks_used),
+            // What is left to those that wait is nothing that another could have.
+            blocks_free: stats.blocks_total.saturating_sub(stats.blocks_used.saturating_add(waited_for)),
             queue: queue(&stats),
             prefill_tokens_per_s: stats.prefill_tokens_per_s,
         }

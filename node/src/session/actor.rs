@@ -18,11 +18,11 @@ use wallet::{
 use super::{
     Message, PeerAsk, Session, SessionCommand, Sessions, Terms,
     context::{NodeContext, now, random},
-    continuation::Inherited,
     disk::{HolderKeys, HolderSeed, SessionDir},
     evidence::Evidence,
     held::Held,
     ledger::Submissions,
+    line::Place,
     rebuild::Again,
     refusal::Refusal,
     request::{GenerateReply, GenerateRequest},
@@ -76,6 +76,8 @@ pub(crate) struct Actor {
     pub(crate) failed: Option<String>,
     /// Evidence that was met here: what the file beside the session has.
     pub(super) divergences: Vec<Divergence>,
+    /// Its place in the line of those that wait for room in the engine.
+    pub(super) place: Option<Place>,
     /// When it is brought back into the engine.
     pub(super) again: Again,
     effects: VecDeque<Effect>,
@@ -143,14 +145,17 @@ impl Actor {
             pace: Duration::from_millis(u64::from(pace_ms)),
             salt: keys.prefix_salt.clone(),
         };
+        let blocks = context.engine.blocks_needed(prompt_tokens, &sampling);
+        let entering = context.line.may_come_new(wallet, blocks, &context.engine).await?;
         let (sequence, started) = context.engine.start(arrival, false).await?;
+        drop(entering);
         terms.cached_tokens = started.cached;
         let start = SessionStart { prompt_tokens, sampling, model, numerics, terms };
         let handoff = Handoff::create(context.me, wallet, context.boot_nonce, now());
         let mut actor = Self::new(sessions, wallet, handoff);
         actor.sequence = Some(sequence);
         actor.dir.save_keys(&keys)?;
-        let held = Held::begin(&actor.dir, &keys, start, &prompt, Inherited::default(), context.engine.model())?;
+        let held = Held::begin(&actor.dir, &keys, start, &prompt, context.engine.model())?;
         actor.held = Some(held);
         actor.hold(keys);
         actor.submit_creation();
@@ -181,6 +186,7 @@ impl Actor {
             median_step: None,
             pace_ms: 0,
             hop: None,
+            waits_for_room: None,
             failed: None,
             in_doubt: Vec::new(),
             diverged: None,
@@ -215,6 +221,7 @@ impl Actor {
             recomputed: None,
             failed: None,
             divergences: Vec::new(),
+            place: None,
             again: Again::default(),
             effects: VecDeque::new(),
             facts: context.feed.subscribe(wallet),
@@ -465,6 +472,7 @@ impl Actor {
     }
 
     pub(super) fn publish(&mut self) {
+        self.leave_line_if_settled();
         let handoff = self.handoff.view();
         let mode = match self.handoff.mode() {
             _ if self.inbound.is_some() && self.handoff.mode() == Mode::Idle => SessionMode::Receiving,
@@ -495,6 +503,7 @@ impl Actor {
             median_step: self.context.engine.median_step(),
             hop,
             recomputed_tokens: self.recomputed,
+            waits_for_room: self.place.as_ref().map(Place::view),
             failed: self.failed.clone(),
             diverged: (!self.divergences.is_empty())
                 .then(|| DivergedView { count: self.divergences.len(), file: self.dir.divergences_file() }),

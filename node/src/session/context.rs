@@ -11,13 +11,13 @@ use ledger::{
     shell::replica::Replica,
 };
 use scheduler::decision::LogHead;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use wallet::{
     identity::{RegionId, SecretKey},
     units::{NodeId, Timestamp},
 };
 
-use super::disk::SessionsDir;
+use super::{disk::SessionsDir, line::Line};
 use crate::{
     engine::EngineHandle,
     governance::OnTheirWay,
@@ -49,8 +49,15 @@ pub struct NodeContext {
     pub link: Arc<dyn SessionLink>,
     /// The way to the other nodes' streams.
     pub streams: Arc<dyn StreamLink>,
+    /// The same for the tokens of sessions that this node relays, with slots of its own: clients that wait for their next
+    /// token take nothing from a move.
+    pub token_streams: Arc<dyn StreamLink>,
     /// The streams that this node offers.
     pub exports: StreamExports,
+    /// The sessions that wait for room in the engine.
+    pub line: Line,
+    /// Turns of parked sessions whose pages are looked at. Each reads all that it has on the disk.
+    pub counts: Semaphore,
     /// What is measured about the ways there.
     pub links: Links,
     /// Where sessions are kept.
@@ -64,6 +71,9 @@ pub struct NodeContext {
     /// How long things may take.
     pub patience: Patience,
 }
+
+/// Parked sessions whose pages are looked at at once: a node that starts finds all of them.
+pub const COUNTS_AT_ONCE: usize = 4;
 
 /// How long a node waits before it gives something up.
 #[derive(Clone, Copy, Debug)]

@@ -139,6 +139,23 @@ impl Held {
         if self.inherited().pinned { Err(ContinuationRefusal::Pinned) } else { Ok(()) }
     }
 
+    /// Whether a session that was taken over goes on by itself: [`Self::may_go_on`], it has not ended, and no effect is open
+    /// that its program will not ask for again.
+    ///
+    /// # Errors
+    /// Those of [`Self::may_go_on`]; [`MoveRefusal::Unverified`].
+    pub(crate) fn may_begin(&self) -> Result<(), Refusal> {
+        self.may_go_on()?;
+        if self.journal().finished().is_some() {
+            return Err(unverified("the session has ended"));
+        }
+        // Its journal could have no end.
+        if !self.journal().open_effects().is_empty() {
+            return Err(unverified("its program does not ask for an effect that was intended"));
+        }
+        Ok(())
+    }
+
     /// Whether the session is parked: the kept continuation says so, and nothing has happened since.
     pub(crate) fn is_parked(&self) -> bool {
         self.continuation()

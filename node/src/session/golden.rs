@@ -9,7 +9,6 @@ use gpu::{EngineOptions, Model, continuation::SCHEMA};
 use wallet::{codec, digest::Digest, grant::WalletAddress, identity::SecretKey, units::TokenCount};
 
 use super::{
-    continuation::Inherited,
     disk::{SessionDir, SessionsDir, tests::keys},
     held::Held,
     start::{SessionStart, SessionTerms},
@@ -146,7 +145,7 @@ async fn write_the_golden_folder() {
         },
     };
     dir.save_keys(&keys).expect("writable");
-    let mut held = Held::begin(&dir, &keys, start, &prompt(), Inherited::default(), engine.model()).expect("writable");
+    let mut held = Held::begin(&dir, &keys, start, &prompt(), engine.model()).expect("writable");
     let arrival = held.arrival(&dir, &keys, &engine.stream());
     let (mut sequence, _) = engine.start(arrival, false).await.expect("room");
     take(&mut held, &mut sequence, 20).await;

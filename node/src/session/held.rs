@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{
     context::now,
-    continuation::{self, Inherited, Kept, Stand, engine_tail},
+    continuation::{self, Inherited, Kept, Received, Stand, engine_tail, unverified},
     disk::{DiskFault, HolderKeys, SessionDir, stream_fault, stream_took},
     program::RunningProgram,
     refusal::Refusal,
@@ -62,48 +62,43 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// A holder that begins, with a new journal, which is durable when this returns. `tokens` are all that are known,
-    /// the prompt's first; `came` is of the continuation that came, the default if none did.
+    /// A holder that begins, with the prompt in a new journal, which is durable when this returns.
     pub(crate) fn begin(
         dir: &SessionDir,
         keys: &HolderKeys,
         start: SessionStart,
-        tokens: &[u32],
-        came: Inherited,
+        prompt: &[u32],
         model: &Arc<Model>,
     ) -> Result<Self, Refusal> {
-        let mut journal = open_journal(Arc::new(dir.create_journal(keys)?), keys)?;
-        // One journal at all holders: what was emitted elsewhere stands in it as it does there.
-        let (prompt, emitted) = tokens.split_at(tokens.len().min(start.prompt_tokens.get() as usize));
+        let mut journal = open_journal(dir.create_journal(keys)?, keys)?;
         journal.prompt(prompt).map_err(DiskFault::from)?;
-        for token in emitted {
-            journal.token(journal.seq(), *token).map_err(DiskFault::from)?;
-        }
-        Self::keep_first(dir, keys, Self { came, ..Self::new(dir, keys, start, journal, model)? })
+        Self::new(dir, (keys, keys.holder.key()), start, journal, model)?.keep_first(dir, keys)
     }
 
-    /// A holder that takes a session over, with all that stands in the journal of the one before. Durable when this returns.
+    /// A holder that takes over what it received, with `entries` as all that stands in the journal of the one before.
+    /// Durable when this returns.
+    ///
+    /// # Errors
+    /// Those of the folder; what is wrong with the journal.
     pub(crate) fn take_over(
         dir: &SessionDir,
         keys: &HolderKeys,
-        start: SessionStart,
+        received: Received,
         entries: Vec<Entry>,
-        came: Inherited,
         model: &Arc<Model>,
     ) -> Result<Self, Refusal> {
-        let stream = Arc::new(dir.create_journal(keys)?);
-        let mut journal = open_journal(stream.clone(), keys)?;
-        for entry in entries {
-            journal.adopt(entry).map_err(DiskFault::from)?;
+        let Received { inherited: came, start, journal: signed } = received;
+        let mut journal = open_journal(dir.create_journal(keys)?, keys)?;
+        journal.adopt(entries)?;
+        if journal.bound()? != signed {
+            return Err(unverified("the journal is not that of the continuation"));
         }
-        // What is intended in it and has no result was intended by another: it is in doubt.
-        let journal = open_journal(stream, keys)?;
-        Self::keep_first(dir, keys, Self { came, ..Self::new(dir, keys, start, journal, model)? })
+        Self { came, ..Self::new(dir, (keys, keys.holder.key()), start, journal, model)? }.keep_first(dir, keys)
     }
 
-    fn keep_first(dir: &SessionDir, keys: &HolderKeys, mut held: Self) -> Result<Self, Refusal> {
-        held.keep_continuation(dir, keys, Stand::Ready, &[])?;
-        Ok(held)
+    fn keep_first(mut self, dir: &SessionDir, keys: &HolderKeys) -> Result<Self, Refusal> {
+        self.keep_continuation(dir, keys, Stand::Ready, &[])?;
+        Ok(self)
     }
 
     /// A holder that finds its journal; none if it does not find all that it began with.
@@ -114,27 +109,27 @@ impl Held {
         let Some(bytes) = dir.load_continuation(keys)? else { return Ok(None) };
         let Some(stream) = dir.open_journal(keys)? else { return Ok(None) };
         let closed = stream.state().closed.then_some(FinishReason::Closed);
-        let journal = open_journal(Arc::new(stream), keys)?;
+        let journal = open_journal(stream, keys)?;
         let signer = keys.holder.key();
         let Some((start, kept)) = continuation::verify(bytes, keys, &signer.verifying_key(), &journal)? else {
             return Ok(None);
         };
         let finished = journal.finished().map(FinishReason::from).or(closed);
-        Ok(Some(Self { finished, kept: Some(kept), ..Self::new(dir, keys, start, journal, model)? }))
+        Ok(Some(Self { finished, kept: Some(kept), ..Self::new(dir, (keys, signer), start, journal, model)? }))
     }
 
     fn new(
         dir: &SessionDir,
-        keys: &HolderKeys,
+        (keys, signer): (&HolderKeys, SecretKey),
         start: SessionStart,
         journal: Journal,
         model: &Arc<Model>,
-    ) -> Result<Self, DiskFault> {
+    ) -> Result<Self, ContinuationRefusal> {
         Ok(Self {
             program: RunningProgram::begin(dir.wallet(), &start, &journal)?,
             finished: None,
             epoch: keys.epoch.get(),
-            signer: keys.holder.key(),
+            signer,
             kept: None,
             came: Inherited::default(),
             content: ContentChain::new(keys.page_hash.clone()),
@@ -465,8 +460,8 @@ impl Held {
     }
 }
 
-fn open_journal(stream: Arc<SegmentStream>, keys: &HolderKeys) -> Result<Journal, DiskFault> {
-    Ok(Journal::open(stream, keys.page_hash.clone(), keys.epoch.get())?)
+fn open_journal(stream: SegmentStream, keys: &HolderKeys) -> Result<Journal, DiskFault> {
+    Ok(Journal::open(Arc::new(stream), keys.page_hash.clone(), keys.epoch.get())?)
 }
 
 /// The page after those in `content`; none if there are no more.
@@ -488,3 +483,6 @@ fn read_page(
 fn journal_fault(fault: StreamFault) -> Refusal {
     DiskFault::Journal(fault.into()).into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ mod evidence;
 mod golden;
 pub(crate) mod held;
 mod ledger;
+pub mod line;
 mod parking;
 mod program;
 mod rebuild;
@@ -32,6 +33,7 @@ mod tests;
 pub mod token_stream;
 pub mod tokens;
 pub mod view;
+mod watched;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

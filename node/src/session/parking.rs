@@ -43,7 +43,7 @@ impl Actor {
     }
 
     /// Does what waits for the disk, off the runtime's own threads: other sessions decode meanwhile.
-    pub(super) async fn on_disk<W, T>(&mut self, work: W) -> Result<T, Refusal>
+    pub(crate) async fn on_disk<W, T>(&mut self, work: W) -> Result<T, Refusal>
     where
         W: FnOnce(&mut Held, &SessionDir, &HolderKeys) -> Result<T, Refusal> + Send + 'static,
         T: Send + 'static,
@@ -62,10 +62,11 @@ impl Actor {
 
     /// Goes on with a parked session.
     pub(super) async fn resume(&mut self) -> Result<(), Refusal> {
-        if !self.suspended {
-            return self.may_park();
-        }
         self.may_park()?;
+        if !self.suspended {
+            // One that waits for its turn tries at once.
+            return if self.sequence.is_none() { self.rebuild().await } else { Ok(()) };
+        }
         self.suspended = false;
         let rebuilt = self.rebuild().await;
         self.suspended = rebuilt.is_err();

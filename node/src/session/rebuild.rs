@@ -48,8 +48,24 @@ impl Actor {
         let is_open = self.keys.is_some() && self.held.as_ref().is_none_or(|held| held.finished.is_none());
         let is_out = self.sequence.is_none() && !self.suspended && self.outbound.is_none();
         let may = self.handoff.mode() == Mode::Serving && self.close.is_none() && !self.context.engine.is_lost();
-        if may && is_open && is_out && self.again.is_due() {
+        if may && is_open && is_out && (self.again.is_due() || self.is_called().await) {
             self.bring_back().await;
+        }
+    }
+
+    /// Whether it is the first that waits for room, and there is some.
+    async fn is_called(&self) -> bool {
+        match &self.place {
+            Some(place) => place.is_called(&self.context.engine).await,
+            None => false,
+        }
+    }
+
+    /// Gives up its place in the line once it waits for room no more.
+    pub(super) fn leave_line_if_settled(&mut self) {
+        let is_held = matches!(self.handoff.mode(), Mode::Serving | Mode::Frozen) && self.close.is_none();
+        if !is_held || self.suspended || self.sequence.is_some() {
+            self.place = None;
         }
     }
 
@@ -71,6 +87,9 @@ impl Actor {
             Ok(()) => self.failed = None,
             Err(refusal) if refusal.retry() => {
                 tracing::debug!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the session is rebuilt later");
+                if matches!(&refusal, Refusal::Engine(refusal) if refusal.lacks_room()) {
+                    self.wait_for_room();
+                }
                 self.again.later();
             }
             Err(refusal) if refusal.leaves_it_standing() => self.stand_aside(&refusal),
@@ -79,6 +98,14 @@ impl Actor {
                 self.give_up(CloseReason::Unrecoverable, &refusal);
             }
         }
+    }
+
+    /// Takes a place in the line of those that wait for room, unless it has one.
+    fn wait_for_room(&mut self) {
+        let (Some(held), None) = (&self.held, &self.place) else { return };
+        let blocks = self.context.engine.blocks_needed(held.start.prompt_tokens, &held.start.sampling);
+        tracing::info!(wallet = %self.wallet.0, blocks, "the session waits for room in the engine");
+        self.place = Some(self.context.line.join(self.wallet, blocks));
     }
 
     /// It does not go on by itself, and nothing is lost. It is suspended: who resumes it is told the same.
@@ -131,7 +158,9 @@ impl Actor {
         if !self.suspended {
             return;
         }
-        let stream = self.context.engine.stream();
+        let (context, stream) = (self.context.clone(), self.context.engine.stream());
+        // Nobody closes it.
+        let _turn = context.counts.acquire().await;
         let counted = self.on_disk(move |held, dir, keys| {
             held.count_pages(dir, keys, &stream);
             Ok(())
@@ -157,11 +186,16 @@ impl Actor {
             self.finish(Some(FinishReason::MaxTokens)).await;
             return Ok(());
         }
-        let stream = self.context.engine.stream();
+        let engine = self.context.engine.clone();
+        let blocks = engine.blocks_needed(start.prompt_tokens, &start.sampling);
+        // Before anything is read for it.
+        self.context.line.may_enter(self.wallet, blocks, &engine).await?;
+        let known = held.next().get();
+        let stream = engine.stream();
         let arrival = self.on_disk(move |held, dir, keys| Ok(held.arrival(dir, keys, &stream))).await?;
-        let known = u32::try_from(arrival.tokens.len()).unwrap_or(u32::MAX);
-        let (sequence, started) = self.context.engine.start(arrival, false).await?;
+        let (sequence, started) = engine.start(arrival, false).await?;
         self.sequence = Some(sequence);
+        self.place = None;
         self.note_recomputed(known, &started);
         if let Some(reason) = started.finish {
             self.finish(Some(reason)).await;

@@ -31,8 +31,7 @@ impl Actor {
         let bytes = |pages: u64| ByteCount::new(pages * page_bytes as u64);
         let reconstruction =
             stats.prefill_tokens_per_s.map(|rate| Micros::new(u64::from(rows) * 1_000_000 / u64::from(rate.max(1))));
-        let blocks =
-            held.start.prompt_tokens.get().saturating_add(held.start.sampling.max_tokens.get()).div_ceil(block);
+        let blocks = self.context.engine.blocks_needed(held.start.prompt_tokens, &held.start.sampling);
         let decisions = *self.context.decisions.borrow();
         let is_parked = self.sequence.is_none();
         let may_come_back = !self.suspended || held.is_parked_until_read() && self.session.tokens.is_awaited();

@@ -177,7 +177,7 @@ impl Follower {
             self.next = first;
         }
         let cursor = Cursor((self.next.get() - first.get()).into());
-        let (link, descriptor) = (self.context.streams.clone(), tokens::descriptor(self.wallet));
+        let (link, descriptor) = (self.context.token_streams.clone(), tokens::descriptor(self.wallet));
         let opened = RemoteStream::open(link, self.at, descriptor, cursor, OPTIONS);
         let stream = opened.map_err(|fault| fault.to_string())?;
         stream.connected().await.map_err(|fault| fault.to_string())?;

@@ -12,7 +12,7 @@ use crate::{
         actor::Actor,
         agent,
         context::random,
-        continuation::{Inherited, no_pages},
+        continuation::{Inherited, Received, no_pages},
         disk::{HolderKeys, SessionDir, SessionsDir},
         held::Held,
         request::{GenerateRequest, ResumeSecret, Sampling},
@@ -85,8 +85,7 @@ async fn a_session_begins_with_a_journal_that_survives_a_loss_of_power() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let sessions = SessionsDir::open(folder.path(), &context.keys).expect("writable");
     let elsewhere = sessions.session(client.reply.wallet);
-    let held = Held::begin(&elsewhere, &keys, start, &prompt(), Inherited::default(), context.engine.model())
-        .expect("writable");
+    let held = Held::begin(&elsewhere, &keys, start, &prompt(), context.engine.model()).expect("writable");
     let kept = held.continuation().expect("it is kept").body().expect("a session's");
     let Body::Decode(DecodeBody { journal, .. }) = kept else { panic!("the latest schema is written") };
     assert!(journal.to > 0, "it refers to the prompt");
@@ -101,6 +100,8 @@ async fn a_session_goes_on_and_away_as_the_head_of_its_continuation_allows() {
     let mut actor = Actor::create(testbed.node(0).sessions(), wallet, request).await.expect("it begins");
     let (context, keys) = (testbed.node(0).sessions().context(), actor.keys.clone().expect("it is held"));
     let start = kept_start(&actor.dir, &keys);
+    let held = actor.held.as_ref().expect("it is held");
+    let (journal, entries) = (held.journal().bound().expect("a root"), held.journal().entries().expect("readable"));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let elsewhere = SessionsDir::open(folder.path(), &context.keys).expect("writable").session(wallet);
     for (came, goes_on, moves) in [
@@ -109,8 +110,9 @@ async fn a_session_goes_on_and_away_as_the_head_of_its_continuation_allows() {
         (Inherited { deadline_us: 1_000, ..Inherited::default() }, Some("E-321"), "E-321"),
         (Inherited { deadline_us: u64::MAX, ..Inherited::default() }, None, "N-301"),
     ] {
-        let held =
-            Held::begin(&elsewhere, &keys, start.clone(), &prompt(), came, context.engine.model()).expect("writable");
+        let received = Received { inherited: came, start: start.clone(), journal };
+        let held = Held::take_over(&elsewhere, &keys, received, entries.clone(), context.engine.model());
+        let held = held.expect("the journal is its own");
         let head = *held.continuation().expect("it is kept").head();
         assert_eq!((head.flags.pinned, head.deadline_us), (came.pinned, came.deadline_us), "it is passed on");
         assert_eq!(held.may_go_on().err().map(|refusal| refusal.code()), goes_on);

@@ -2,19 +2,14 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use futures::stream::{self, Stream as Futures};
 use gpu::stream::{
-    Appended, Cursor, Descriptor, Draft, Expect, Next, RangeProof, RingOptions, RingStream, Stream, StreamFault,
-    StreamState, StreamWriter as _, Waiting, Wake,
+    Appended, Cursor, Draft, Expect, Next, RingOptions, RingStream, Stream as _, StreamFault, StreamWriter as _,
 };
 use wallet::{
-    digest::Digest,
     grant::WalletAddress,
     units::{NodeId, Timestamp, TokenPosition},
 };
@@ -22,6 +17,7 @@ use wallet::{
 use super::{
     context::now,
     tokens::{EmittedToken, End, StreamItem, descriptor},
+    watched::Watched,
 };
 use crate::{
     network::stream::{Readers, StreamExports, StreamOffer},
@@ -46,17 +42,6 @@ struct Life {
     /// As long as another node may read it.
     offer: Option<StreamOffer>,
 }
-
-/// A ring that knows whether somebody waits for its next page.
-struct Watched {
-    ring: Arc<RingStream>,
-    waiting: AtomicUsize,
-    /// When somebody last read or waited, in milliseconds since the Unix epoch.
-    read_at: AtomicU64,
-}
-
-/// Counts somebody who waits, also if the waiting is dropped.
-struct Waits<'a>(&'a Watched);
 
 impl TokenStream {
     /// An empty stream whose first token will stand at `first`.
@@ -96,7 +81,7 @@ impl TokenStream {
             life.go_on();
             let (draft, payload) = token.to_page();
             let at = u64::from(token.position.get()).checked_sub(life.first.into()).map(Expect::At);
-            let appended = at.map(|at| life.tokens.ring.append(0, at, &draft, &payload));
+            let appended = at.map(|at| life.tokens.ring().append(0, at, &draft, &payload));
             assert!(matches!(appended, Some(Ok(Appended::Ok(_)))), "each position is emitted once and in order");
         });
     }
@@ -110,7 +95,7 @@ impl TokenStream {
             life.end = end;
             if life.end.is_some() {
                 // It is of no epoch: the holder of record is alone to write it.
-                let _ = life.tokens.ring.close(0);
+                let _ = life.tokens.ring().close(0);
             }
         });
     }
@@ -189,7 +174,7 @@ impl TokenStream {
     #[cfg(test)]
     pub fn all(&self) -> Vec<EmittedToken> {
         let (_, tokens, _) = self.now();
-        let page = |at| match tokens.ring.next(Cursor(at)) {
+        let page = |at| match tokens.ring().next(Cursor(at)) {
             Ok(Next::Item(page, _)) => EmittedToken::of_page(&page),
             _ => None,
         };
@@ -235,7 +220,7 @@ impl Life {
         let ring = RingStream::new(before.descriptor().clone(), KEEP_ALL);
         for at in 0..before.state().tail {
             // One page at a time: a pipe would close the copy as well.
-            if let Ok(Next::Item(page, _)) = before.ring.next(Cursor(at)) {
+            if let Ok(Next::Item(page, _)) = before.ring().next(Cursor(at)) {
                 let _ = ring.append(0, Expect::At(at), &Draft::of(&page.head), &page.payload);
             }
         }
@@ -245,83 +230,13 @@ impl Life {
     }
 }
 
-impl Watched {
-    fn new(ring: Arc<RingStream>, read_at: Timestamp) -> Arc<Self> {
-        Arc::new(Self { ring, waiting: AtomicUsize::new(0), read_at: AtomicU64::new(read_at.get()) })
-    }
-
-    fn is_awaited(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
-    }
-
-    fn read_at(&self) -> Timestamp {
-        if self.is_awaited() { now() } else { Timestamp::new(self.read_at.load(Ordering::Relaxed)) }
-    }
-
-    fn note_reader(&self) {
-        self.read_at.store(now().get(), Ordering::Relaxed);
-    }
-}
-
-impl Stream for Watched {
-    fn descriptor(&self) -> &Descriptor {
-        self.ring.descriptor()
-    }
-
-    fn state(&self) -> StreamState {
-        self.ring.state()
-    }
-
-    fn next(&self, cursor: Cursor) -> Result<Next, StreamFault> {
-        self.note_reader();
-        self.ring.next(cursor)
-    }
-
-    fn root(&self, at: u64) -> Result<Digest, StreamFault> {
-        self.ring.root(at)
-    }
-
-    fn prove(&self, from: u64, to: u64) -> Result<RangeProof, StreamFault> {
-        self.ring.prove(from, to)
-    }
-
-    fn trim(&self, before: u64) -> Result<(), StreamFault> {
-        self.ring.trim(before)
-    }
-
-    fn wait(&self, wake: Wake) -> Waiting<'_> {
-        Box::pin(async move {
-            let _waits = Waits::begin(self);
-            self.ring.wait(wake).await;
-        })
-    }
-}
-
-impl<'a> Waits<'a> {
-    fn begin(on: &'a Watched) -> Self {
-        on.waiting.fetch_add(1, Ordering::Relaxed);
-        Self(on)
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.note_reader();
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures::StreamExt as _;
-    use gpu::stream::{
-        Integrity,
-        conformance::{self, Limits, Opened},
-    };
 
     use super::*;
 
-    const WALLET: WalletAddress = WalletAddress(Digest([1; 32]));
+    const WALLET: WalletAddress = WalletAddress(wallet::digest::Digest([1; 32]));
 
     fn token(position: u32) -> EmittedToken {
         EmittedToken { position: TokenPosition::new(position), id: position, text: format!("t{position}") }
@@ -353,19 +268,10 @@ mod tests {
     fn the_page_of_a_token_is_pinned() {
         let tokens = stream_at(5);
         tokens.push(&token(5));
-        let Ok(Next::Item(page, _)) = tokens.now().1.ring.next(Cursor(0)) else { panic!("it was pushed") };
+        let Ok(Next::Item(page, _)) = tokens.now().1.ring().next(Cursor(0)) else { panic!("it was pushed") };
         let hash = wallet::digest::sha256("golden", &[&page.head.encode(), &page.payload]).to_string();
         assert_eq!(&hash[..16], "a154171454f3ff4f");
         assert_eq!(EmittedToken::of_page(&page), Some(token(5)));
-    }
-
-    #[test]
-    fn the_laws_of_streams_hold_for_those_who_read_it() {
-        let mut open = |descriptor: &Descriptor, Limits { pages, payload_bytes }: Limits| {
-            let writer = RingStream::new(descriptor.clone(), RingOptions { pages, payload_bytes });
-            Opened { reader: Watched::new(writer.clone(), now()), writer, bounded: true, keep_alive: Box::new(()) }
-        };
-        conformance::all(&mut open, Integrity::Plain);
     }
 
     #[tokio::test]
@@ -394,7 +300,7 @@ mod tests {
         let mut reader = Box::pin(tokens.wait(TokenPosition::ZERO));
         assert!(futures::poll!(&mut reader).is_pending());
         assert!(tokens.is_awaited());
-        tokens.now().1.read_at.store(0, Ordering::Relaxed);
+        tokens.now().1.forget_readers();
         assert!(tokens.read_at() >= made_at, "it is read now");
         drop(reader);
         assert!(!tokens.is_awaited());

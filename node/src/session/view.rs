@@ -43,6 +43,9 @@ pub struct SessionView {
     pub pace_ms: u32,
     /// The move that is under way.
     pub hop: Option<HopView>,
+    /// Set while it waits for room in the engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for_room: Option<RoomView>,
     /// Why the session ended without its last token, or waits for the disk; a refusal's code and words.
     pub failed: Option<String>,
     /// Effects of which it is not known whether they happened. It stands until somebody has decided about each.
@@ -82,6 +85,15 @@ impl DoubtView {
         };
         Self { effect: effect.id, number: effect.seq, operation }
     }
+}
+
+/// A session that waits for room in the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct RoomView {
+    /// Blocks that it needs.
+    pub blocks: u32,
+    /// How many sessions have waited for longer.
+    pub ahead: usize,
 }
 
 /// A move that is under way.

@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, fmt::Debug};
 
 use genesis::Document;
 use gpu::{
-    continuation::{Body, ContinuationHead, DecodeBody, Record, SignedContinuation, v1},
+    continuation::{Body, ContinuationHead, DecodeBody, Entry as JournalEntry, Record, SignedContinuation, v1},
     dispatch::{Event, Request},
 };
 use ledger::{
@@ -124,6 +124,7 @@ pub static DECODERS: [Decoder; 50] = [
     Decoder { name: "key_generation", read: key_generation, samples: samples::gate::key_generation },
     Decoder { name: "continuation", read: continuation, samples: samples::batch::continuations },
     Decoder { name: "journal", read: canonical::<Record>, samples: samples::batch::journal_records },
+    Decoder { name: "moved_journal", read: canonical::<Vec<JournalEntry>>, samples: samples::batch::moved_journals },
     Decoder { name: "dispatch", read: dispatch, samples: samples::disk::messages },
     Decoder { name: "segment", read: segment, samples: samples::disk::segments },
     Decoder { name: "record", read: record, samples: samples::batch::records },

@@ -74,6 +74,23 @@ fn every_point_of_the_crash_matrix_leaves_each_token_and_each_effect_once() {
 }
 
 #[test]
+fn a_session_arrives_after_its_way_broke_at_every_step() {
+    let (name, mut trial) = ("the way breaks", Trial::new());
+    let arriving = Orders { place: 1, epoch: 1, from: Some((0, 0)), ..Orders::default() };
+    let mut old = trial.parks(&Orders { park_at: Some(3), ..Orders::default() }, name);
+    let there = trial.scene.place(1).join("sessions").join(trial.scene.plan.id().to_string());
+    // Four entries of the journal and two pages come; then what was taken over is written, and then its keys.
+    for steps in 0..8 {
+        let broke = trial.scene.run(&Orders { stop: Some(Stop::Arriving(steps)), ..arriving });
+        assert_eq!(broke.expect("it starts"), Heard::AtStop, "{name} after {steps}");
+        let written = ["journal", "keys"].map(|part| there.join(part).exists());
+        assert_eq!(written, [steps >= 6, steps >= 7], "{name} after {steps}");
+    }
+    trial.arrives(&arriving, &mut old, name);
+    assert_eq!(trial.scene.client.end(), Verdict::default(), "{name}");
+}
+
+#[test]
 fn sessions_survive_random_kills_of_their_processes() {
     let (seed, folder) = (seed(), tempfile::tempdir().expect("a folder"));
     let (binary, model_dir) = (program::batchmind(), program::model());

@@ -50,9 +50,9 @@ pub struct TailContents {
     /// The continuation, signed by the source.
     #[serde(with = "codec::bytes")]
     pub continuation: Vec<u8>,
-    /// The token ids of the whole session.
+    /// All that stands in the session's journal, its tokens among it.
     #[serde(with = "codec::bytes")]
-    pub tokens: Vec<u8>,
+    pub journal: Vec<u8>,
     /// The batch record, C1 to C5.
     #[serde(with = "codec::bytes")]
     pub record: Vec<u8>,
@@ -114,7 +114,7 @@ impl Envelope {
 impl TailContents {
     /// Digests of the parts that the content root covers.
     pub fn digests(&self, key: &PageHashKey) -> TailDigests {
-        TailDigests::of(key, &self.page, &self.continuation, &self.tokens, &self.record)
+        TailDigests::of(key, &self.page, &self.continuation, &self.journal, &self.record)
     }
 
     /// Checks tail and received pages against the ticket's commitment.
@@ -133,7 +133,7 @@ impl TailContents {
 
 impl Drop for TailContents {
     fn drop(&mut self) {
-        for part in [&mut self.page, &mut self.continuation, &mut self.tokens, &mut self.record] {
+        for part in [&mut self.page, &mut self.continuation, &mut self.journal, &mut self.record] {
             part.zeroize();
         }
     }

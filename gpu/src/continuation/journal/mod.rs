@@ -26,6 +26,9 @@ use replay::Replay;
 
 pub use record::{Entry, PROMPT_CHUNK_TOKENS, Record, Resolution};
 
+/// The most bytes of all records together, as [`Journal::entries`] travel: 16 for a generated token, 4 for one of the
+/// prompt. So every journal fits the one message in which a session leaves its holder.
+pub const JOURNAL_BYTES_MAX: usize = 8 << 20;
 /// How many divergences are kept. One is enough.
 const DIVERGENCES_MAX: usize = 16;
 
@@ -119,9 +122,9 @@ impl Journal {
         self.replay.completed.get(id).map_or(self.seq(), |position| position + 1)
     }
 
-    /// Whether an effect outside was intended, and nothing is known of what came of it.
-    pub fn is_open(&self, id: &EffectId) -> bool {
-        self.replay.open.iter().any(|effect| effect.id == *id)
+    /// Effects outside that were intended, and of which nothing is known of what came of them.
+    pub fn open_effects(&self) -> &[Effect] {
+        &self.replay.open
     }
 
     /// Effects outside of which it is not known whether they happened, and which cannot be done again. Nothing goes on
@@ -144,20 +147,25 @@ impl Journal {
         Ok(Bound { root: self.stream.root(to)?, to })
     }
 
-    /// All that stands in it, in order: with [`Self::adopt`] another holder's journal becomes the same.
+    /// All that stands in it, in order: with [`Self::adopt`] another holder's journal becomes the same. Tokens are in
+    /// memory already, so little is read.
     ///
     /// # Errors
     /// Those of the stream.
     pub fn entries(&self) -> Result<Vec<Entry>, ContinuationRefusal> {
-        (0..u64::from(self.seq())).map_while(|position| self.read(position).transpose()).collect()
+        let entry =
+            |seq: u32| self.replay.tokens_at(seq).map_or_else(|| self.read(seq.into()), |entry| Ok(Some(entry)));
+        (0..self.seq()).map_while(|seq| entry(seq).transpose()).collect()
     }
 
-    /// Records what stands next in the journal of the holder before.
+    /// Records all that stands in the journal of the holder before. What was intended there and has no result is in doubt.
     ///
     /// # Errors
-    /// See [`Self::token`]; [`ContinuationRefusal::RecordMalformed`] if it cannot stand there.
-    pub fn adopt(&mut self, entry: Entry) -> Result<Recorded, ContinuationRefusal> {
-        self.record(self.seq(), entry)
+    /// See [`Self::token`]; [`ContinuationRefusal::RecordMalformed`] at the first that cannot stand there.
+    pub fn adopt(&mut self, entries: Vec<Entry>) -> Result<(), ContinuationRefusal> {
+        entries.into_iter().try_for_each(|entry| self.record(self.seq(), entry).map(drop))?;
+        self.replay.doubt_open_intents();
+        Ok(())
     }
 
     /// Records the prompt, which comes before everything else.
@@ -204,7 +212,7 @@ impl Journal {
     pub fn complete(&mut self, effect: &Effect, outcome: &Outcome) -> Result<Recorded, ContinuationRefusal> {
         let position = match (effect.class(), self.replay.completed.get(&effect.id)) {
             (_, Some(position)) => *position,
-            (Class::External { .. }, None) if self.is_open(&effect.id) => self.seq(),
+            (Class::External { .. }, None) if self.replay.is_open(&effect.id) => self.seq(),
             (Class::External { .. }, None) => {
                 return Err(ContinuationRefusal::WakeUnexpected { reason: "an effect outside that was not intended" });
             }

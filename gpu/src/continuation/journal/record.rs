@@ -85,6 +85,15 @@ impl Record {
 }
 
 impl Entry {
+    /// The tokens in it.
+    pub fn tokens(&self) -> &[TokenId] {
+        match self {
+            Self::Prompt { tokens, .. } => tokens,
+            Self::Token { token, .. } => std::slice::from_ref(token),
+            Self::Record(_) => &[],
+        }
+    }
+
     /// The page.
     pub(super) fn encode(&self, key: &PageHashKey) -> Result<(Draft, Vec<u8>), ContinuationRefusal> {
         let payload: Vec<u8> = match self {

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use wallet::digest::Digest;
+use wallet::{codec, digest::Digest};
 
-use super::record::{Entry, PROMPT_CHUNK_TOKENS, Record};
+use super::{
+    JOURNAL_BYTES_MAX,
+    record::{Entry, PROMPT_CHUNK_TOKENS, Record},
+};
 use crate::{
     TokenId,
     continuation::{
@@ -31,6 +34,8 @@ pub struct Replay {
     pub in_doubt: Vec<Effect>,
     /// Numbers of the effects that chose the tokens after the prompt.
     numbers: Vec<u32>,
+    /// Bytes of all records, as they travel.
+    bytes: usize,
 }
 
 impl Replay {
@@ -46,7 +51,24 @@ impl Replay {
             open: Vec::new(),
             in_doubt: Vec::new(),
             numbers: Vec::new(),
+            bytes: 0,
         }
+    }
+
+    /// What stands at `seq`, if that is tokens.
+    pub fn tokens_at(&self, seq: u32) -> Option<Entry> {
+        let first = seq as usize * PROMPT_CHUNK_TOKENS;
+        if first < self.prompt {
+            let end = self.prompt.min(first + PROMPT_CHUNK_TOKENS);
+            return Some(Entry::Prompt { first: first as u64, tokens: self.tokens[first..end].to_vec() });
+        }
+        let at = self.prompt + self.numbers.binary_search(&seq).ok()?;
+        Some(Entry::Token { first: at as u64, token: self.tokens[at] })
+    }
+
+    /// Whether an effect outside was intended, and nothing is known of what came of it.
+    pub fn is_open(&self, id: &EffectId) -> bool {
+        self.open.iter().any(|effect| effect.id == *id)
     }
 
     /// The session's position of the token that the effect `seq` chose; one that no token has if it chose none.
@@ -66,8 +88,12 @@ impl Replay {
         let rule = |holds: bool, reason| if holds { Ok(()) } else { Err(malformed(reason)) };
         rule(self.finished.is_none(), "there are records after the end")?;
         rule(self.seq < u32::MAX, "there are too many records")?;
+        if self.bytes + codec::encoded_size(entry) > JOURNAL_BYTES_MAX {
+            return Err(ContinuationRefusal::JournalFull { reason: "a larger one could not leave its holder" });
+        }
         match entry {
-            Entry::Prompt { first, .. } => {
+            Entry::Prompt { first, tokens } => {
+                rule((1..=PROMPT_CHUNK_TOKENS).contains(&tokens.len()), "not as many tokens as it can have")?;
                 let chunks = u64::from(self.seq) * PROMPT_CHUNK_TOKENS as u64;
                 rule(*first == chunks && self.tokens.len() as u64 == chunks, "a prompt out of place")
             }
@@ -95,6 +121,7 @@ impl Replay {
     /// Takes in the next entry.
     pub fn take(&mut self, entry: Entry) -> Result<(), ContinuationRefusal> {
         self.admits(&entry)?;
+        self.bytes += codec::encoded_size(&entry);
         match entry {
             Entry::Prompt { tokens, .. } => {
                 self.tokens.extend(tokens);

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use wallet::digest::Digest;
+use wallet::{codec, digest::Digest};
 
 use super::*;
 use crate::{
@@ -204,9 +204,9 @@ fn an_effect_outside_is_intended_before_it_is_complete_and_durable_before_it_hap
     assert_eq!(stream.state().durable, 0);
     journal.intend(&mail(1)).expect("it goes on");
     assert_eq!(stream.state().durable, 2);
-    assert!(journal.is_open(&mail(1).id) && journal.in_doubt().is_empty());
+    assert!(journal.open_effects() == [mail(1)] && journal.in_doubt().is_empty());
     journal.complete(&mail(1), &Ok(Value::Nil)).expect("it goes on");
-    assert!(!journal.is_open(&mail(1).id));
+    assert!(journal.open_effects().is_empty());
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn an_idempotent_effect_is_never_in_doubt() {
     let payment = effect(1, Op::Tool { idempotent: true });
     journal.intend(&payment).expect("it goes on");
     let mut journal = open(&stream, 2);
-    assert!(journal.in_doubt().is_empty() && journal.is_open(&payment.id));
+    assert!(journal.in_doubt().is_empty() && journal.open_effects() == [payment.clone()]);
     assert_eq!(code(journal.resolve(&payment.id, Resolution::Abort)), "E-318");
     journal.complete(&payment, &Ok(Value::Nil)).expect("done again, under the same key");
 }
@@ -269,6 +269,80 @@ fn a_decision_is_recorded_and_stands() {
     third.resolve(&mail(1).id, Resolution::Retry).expect("in doubt");
     third.complete(&mail(1), &Ok(Value::Nil)).expect("done");
     assert!(open(&stream, 4).in_doubt().is_empty());
+}
+
+/// The journal of a later holder, which takes these over.
+fn adopted(entries: Vec<Entry>) -> (Arc<MemoryStream>, Result<Journal, ContinuationRefusal>) {
+    let stream = stream();
+    let mut journal = open(&stream, 2);
+    let adopted = journal.adopt(entries);
+    (stream, adopted.map(|()| journal))
+}
+
+#[test]
+fn a_journal_that_is_taken_over_is_the_same_and_reads_back() {
+    let source = full(&stream());
+    let (stream, journal) = adopted(source.entries().expect("readable"));
+    let journal = journal.expect("it is a journal");
+    assert_eq!(state(&journal), state(&source));
+    assert_eq!(journal.bound().expect("a root"), source.bound().expect("a root"));
+    assert_eq!(state(&open(&stream, 2)), state(&source));
+}
+
+#[test]
+fn what_was_intended_by_the_holder_before_is_in_doubt_at_the_next() {
+    for how in [None, Some(Resolution::Retry)] {
+        let stream = stream();
+        let mut source = open(&stream, 1);
+        source.prompt(&[1]).expect("it goes on");
+        source.intend(&mail(1)).expect("it goes on");
+        if let Some(how) = how {
+            source = open(&stream, 1);
+            source.resolve(&mail(1).id, how).expect("it is in doubt");
+        }
+        assert!(source.in_doubt().is_empty(), "it is about to be performed");
+        let journal = adopted(source.entries().expect("readable")).1.expect("it is a journal");
+        assert_eq!(journal.in_doubt(), [mail(1)]);
+    }
+}
+
+#[test]
+fn what_would_not_be_read_back_is_not_taken_over() {
+    let prompt = |tokens: usize| Entry::Prompt { first: 0, tokens: vec![7; tokens] };
+    let token = |first| Entry::Token { first, token: 7 };
+    for entries in [
+        vec![prompt(0)],
+        vec![prompt(PROMPT_CHUNK_TOKENS + 1)],
+        vec![token(0)],
+        vec![prompt(3), token(4)],
+        vec![prompt(3), prompt(3)],
+        vec![prompt(3), Entry::Record(Record::Finished(FinishReason::EndToken)), token(3)],
+        vec![prompt(3), Entry::Record(Record::Intent(mail(2)))],
+        vec![prompt(3), Entry::Record(Record::Intent(Effect { args: Vec::new(), ..mail(1) }))],
+    ] {
+        let refused = adopted(entries.clone()).1.map(|_| ());
+        assert!(matches!(code(refused), "E-311" | "E-316"), "{entries:?}");
+    }
+}
+
+#[test]
+fn a_journal_grows_no_larger_than_what_can_leave_its_holder() {
+    let stream = stream();
+    let mut journal = open(&stream, 1);
+    let entries = |journal: &Journal| codec::encoded_size(&journal.entries().expect("readable"));
+    let prompt = (JOURNAL_BYTES_MAX / (4 * PROMPT_CHUNK_TOKENS + 24)) * PROMPT_CHUNK_TOKENS;
+    journal.prompt(&vec![7; prompt]).expect("it fits");
+    let refused = loop {
+        match journal.token(journal.seq(), 7) {
+            Ok(_) => {}
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!(refused.code(), "E-315");
+    // The count of entries travels before them.
+    let size = entries(&journal) - 8;
+    assert!(size <= JOURNAL_BYTES_MAX && size + 16 > JOURNAL_BYTES_MAX, "{size}");
+    assert_eq!(state(&open(&stream, 1)), state(&journal), "nothing was lost");
 }
 
 #[test]

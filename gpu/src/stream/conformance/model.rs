@@ -8,6 +8,17 @@ use crate::stream::{Accumulator, Appended, Cursor, Expect, Integrity, Next, Rete
 
 const PAGES: usize = 12;
 
+/// Seeds for [`model`]: the first `count`, which are always the same, and one that is new each time. `BATCHMIND_SEED` says
+/// which; the model prints it.
+///
+/// # Panics
+/// If the system has no randomness.
+pub fn seeds(count: u64) -> impl Iterator<Item = u64> {
+    let given = std::env::var("BATCHMIND_SEED").ok().and_then(|seed| seed.parse().ok());
+    let new = given.unwrap_or_else(|| getrandom::u64().expect("the system has randomness"));
+    (0..count).chain([new])
+}
+
 /// `steps` random operations against a plain list. The seed is printed: with the same one, they are the same.
 pub fn model(open: &mut Open<'_>, integrity: Integrity, seed: u64, steps: usize) {
     println!("model: seed {seed}, {steps} steps, {integrity:?}");

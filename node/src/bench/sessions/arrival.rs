@@ -17,7 +17,7 @@ use crate::{
     engine::Arrival as ForEngine,
     migration::inbound::bound,
     session::{
-        continuation::{Received, Source, Stand, engine_tail, receive, tail_of},
+        continuation::{Source, Stand, engine_tail, receive, tail_of},
         disk::{HolderKeys, SessionDir},
         held::Held,
     },
@@ -35,14 +35,15 @@ pub struct Arrival {
     for_engine: ForEngine,
 }
 
-/// The way from one place to another. It breaks when no pages are left.
+/// The way from one place to another, on which everything that comes, and everything that is written there, is a step. It
+/// breaks when none is left.
 struct Way {
     left: u64,
 }
 
 impl Arrival {
     /// Brings the session that stands at `from`, held in `epoch`, to `to`. It may be repeated after it was cut off. The way
-    /// between the places breaks after `pages` pages.
+    /// between the places breaks after so many `steps`: entries of the journal, pages, and what is written at `to`.
     ///
     /// # Errors
     /// What is wrong with the session, or keeps it from moving; [`StreamFault::PeerGone`] if the way broke.
@@ -51,7 +52,7 @@ impl Arrival {
         model: &Arc<Model>,
         (from, epoch): (&Path, u32),
         to: &Path,
-        pages: u64,
+        steps: u64,
     ) -> Result<Self, SessionFault> {
         let (dir, stream) = (plan.dir(from)?, model.stream_descriptor());
         let keys = dir.load_keys()?.filter(|keys| keys.epoch.get() == epoch);
@@ -64,7 +65,7 @@ impl Arrival {
         let tail = source.parked_tail(&dir, &keys, &stream, full);
         let signed = source.sign(&keys, dir.wallet(), Stand::Ready, &tail)?.signed;
 
-        let mut way = Way { left: pages };
+        let mut way = Way { left: steps };
         let journal = way.journal(&source)?;
         let pages = way.pages(&source, |index, payload| {
             Page::new(&stream, PageIndex::new(index), stream.block, payload, Some(&keys.page_hash))
@@ -77,23 +78,22 @@ impl Arrival {
             holder_key: plan.keys(from, epoch).holder.key().public_key(),
             policy: keys.policy.commitment(),
         };
-        let Received { inherited, start, journal: signed_journal } = receive(signed.as_bytes(), &of_record, &beside)?;
+        let received = receive(signed.as_bytes(), &of_record, &beside)?;
 
         let (dir, keys) = (plan.dir(to)?, plan.keys(to, epoch + 1));
         let for_engine = ForEngine {
             tokens: source.tokens().to_vec(),
-            prompt_tokens: start.prompt_tokens,
-            sampling: start.sampling.clone(),
+            prompt_tokens: received.start.prompt_tokens,
+            sampling: received.start.sampling.clone(),
             pages: pages.iter().map(|page| page.payload().to_vec()).collect(),
             tail: engine_tail(&tail),
             salt: keys.prefix_salt.clone(),
             pace: Duration::ZERO,
         };
-        let held = Held::take_over(&dir, &keys, start, journal, inherited, model)?;
-        if held.journal().bound()? != signed_journal {
-            return Err(wrong("another journal than the one that was signed"));
-        }
+        let held = Held::take_over(&dir, &keys, received, journal, model)?;
+        way.pass()?;
         dir.save_keys(&keys)?;
+        way.pass()?;
         let (plan, model) = (plan.clone(), model.clone());
         Ok(Self { plan, model, source, place: (dir, keys), held, pages, for_engine })
     }

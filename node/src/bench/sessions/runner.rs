@@ -78,7 +78,7 @@ pub enum Decision {
 pub enum Stop {
     /// At a point of an effect: `POINT:token:INDEX` or `POINT:tool:INDEX`.
     At(Point, At),
-    /// When so many pages of a moving session have come: `arriving:PAGES`.
+    /// After so many steps of a session's way here: `arriving:STEPS`.
     Arriving(u64),
 }
 
@@ -137,9 +137,9 @@ fn open(args: &RunnerArgs, plan: &Plan, model: &Arc<Model>) -> Result<Option<Ses
     let (Some(from), Some(epoch)) = (&args.from, args.parked_in) else {
         return Session::open(plan, model, &args.place, args.epoch, args.shown).map(Some);
     };
-    let pages = if let Some(Stop::Arriving(pages)) = args.stop { pages } else { u64::MAX };
-    let arrival = match Arrival::bring(plan, model, (from, epoch), &args.place, pages) {
-        Err(SessionFault::Stream(StreamFault::PeerGone { .. })) if pages < u64::MAX => {
+    let steps = if let Some(Stop::Arriving(steps)) = args.stop { steps } else { u64::MAX };
+    let arrival = match Arrival::bring(plan, model, (from, epoch), &args.place, steps) {
+        Err(SessionFault::Stream(StreamFault::PeerGone { .. })) if steps < u64::MAX => {
             say("at arriving")?;
             wait_to_be_killed();
         }
@@ -206,10 +206,10 @@ impl FromStr for Stop {
         let parts: Vec<&str> = text.split(':').collect();
         let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
         match parts.as_slice() {
-            ["arriving", pages] => Ok(Self::Arriving(number(pages)?)),
+            ["arriving", steps] => Ok(Self::Arriving(number(steps)?)),
             [point, "token", index] => Ok(Self::At(Point::from_str(point, false)?, At::Token(number(index)? as u32))),
             [point, "tool", index] => Ok(Self::At(Point::from_str(point, false)?, At::Tool(number(index)? as usize))),
-            _ => Err("a stop is POINT:token:INDEX, POINT:tool:INDEX or arriving:PAGES".to_owned()),
+            _ => Err("a stop is POINT:token:INDEX, POINT:tool:INDEX or arriving:STEPS".to_owned()),
         }
     }
 }
@@ -221,7 +221,7 @@ impl std::fmt::Display for Stop {
         match self {
             Self::At(point, At::Token(index)) => write!(f, "{}:token:{index}", name(point)),
             Self::At(point, At::Tool(index)) => write!(f, "{}:tool:{index}", name(point)),
-            Self::Arriving(pages) => write!(f, "arriving:{pages}"),
+            Self::Arriving(steps) => write!(f, "arriving:{steps}"),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     engine::{Arrival, EngineEvent, Parked},
     session::{
-        continuation::{Inherited, Stand},
+        continuation::Stand,
         disk::{DiskFault, HolderKeys, SessionDir},
         held::Held,
         tokens::EmittedToken,
@@ -72,7 +72,7 @@ impl Session {
                 let keys = plan.keys(place, epoch);
                 dir.save_keys(&keys)?;
                 let start = plan.start(model);
-                let held = Held::begin(&dir, &keys, start, &plan.prompt, Inherited::default(), model)?;
+                let held = Held::begin(&dir, &keys, start, &plan.prompt, model)?;
                 (keys, held)
             }
             None => return Err(wrong("what is left in its folder is no session")),

@@ -165,8 +165,8 @@ impl<'a> Drive<'a> {
         drop(session);
         let target = (self.holder + 1 + self.chance.below(PLACES - 1)) % PLACES;
         if self.chance.percent(30) {
-            let pages = self.chance.below(60);
-            match self.bring(target, pages) {
+            let steps = self.chance.below(60);
+            match self.bring(target, steps) {
                 Err(SessionFault::Stream(StreamFault::PeerGone { .. })) => {
                     if self.chance.percent(50) {
                         // Nothing has happened: it goes on where it was, in the same epoch.
@@ -176,7 +176,7 @@ impl<'a> Drive<'a> {
                 }
                 Err(SessionFault::Continuation(ContinuationRefusal::InDoubt { .. })) if is_in_doubt => {}
                 Err(fault) => return Err(fault),
-                // It had no more pages than that.
+                // It had no more than that.
                 Ok(arrival) => drop(arrival),
             }
         }
@@ -245,9 +245,9 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
-    fn bring(&self, target: u64, pages: u64) -> Result<Arrival, SessionFault> {
+    fn bring(&self, target: u64, steps: u64) -> Result<Arrival, SessionFault> {
         let from = self.place(self.holder);
-        Arrival::bring(&self.plan, self.model, (&from, self.epoch), &self.place(target), pages)
+        Arrival::bring(&self.plan, self.model, (&from, self.epoch), &self.place(target), steps)
     }
 
     fn place(&self, place: u64) -> PathBuf {

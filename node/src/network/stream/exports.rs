@@ -45,8 +45,8 @@ pub struct StreamOffer {
 #[derive(Default)]
 struct Shared {
     offered: Mutex<HashMap<StreamId, Offered>>,
-    /// Requests of each node that are being answered.
-    busy: Mutex<BTreeMap<NodeId, usize>>,
+    /// Requests of each node that are being answered, apart by whether it is the stream's consumer.
+    busy: Mutex<BTreeMap<(NodeId, bool), usize>>,
 }
 
 #[derive(Clone)]
@@ -59,7 +59,7 @@ struct Offered {
 /// One of the requests that a node may have here.
 struct Turn<'a> {
     shared: &'a Shared,
-    of: NodeId,
+    of: (NodeId, bool),
 }
 
 impl Readers {
@@ -91,9 +91,10 @@ impl StreamExports {
     }
 
     async fn answer(&self, from: NodeId, request: StreamRequest) -> Result<StreamReply, StreamRefusal> {
-        let _turn = self.shared.turn(from).ok_or(StreamRefusal::Busy)?;
         let offered = self.shared.offered().get(&request.stream()).cloned();
         let offered = offered.filter(|offered| offered.readers.nodes.contains(&from)).ok_or(StreamRefusal::Unknown)?;
+        let is_consumer = offered.readers.consumer == Some(from);
+        let _turn = self.shared.turn((from, is_consumer)).ok_or(StreamRefusal::Busy)?;
         match request {
             StreamRequest::Pull(pull) => {
                 if let Some(below) = pull.trim_below {
@@ -227,7 +228,7 @@ impl Shared {
         self.offered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn turn(&self, of: NodeId) -> Option<Turn<'_>> {
+    fn turn(&self, of: (NodeId, bool)) -> Option<Turn<'_>> {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let count = busy.entry(of).or_default();
         if *count >= STREAM_IN_FLIGHT_MAX {

@@ -39,7 +39,7 @@ pub enum StreamLinkFault {
     },
 }
 
-/// Sends requests about streams over the peer network.
+/// Sends requests about streams over the peer network. Each has slots of its own, and its clones share them.
 #[derive(Clone, Debug)]
 pub struct StreamPeers {
     network: PeerNetwork,

@@ -23,9 +23,11 @@ pub use remote::{RemoteOptions, RemoteStream};
 
 use super::{IN_FLIGHT_MAX, REQUEST_TIMEOUT_MAX};
 
-/// Requests about streams that may wait for one peer, and as many that one peer may have waiting here. Together with
-/// those of sessions below [`IN_FLIGHT_MAX`], so that there is always room for the ledger.
-pub const STREAM_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX * 3 / 8;
+/// Requests about streams that may wait for one peer, and as many that one peer may have waiting here: so many about streams
+/// of which it is the consumer, as of a move or an engine's queue, and so many about others, as the tokens that its clients
+/// wait for. Those take nothing from a move. Together with those of sessions below [`IN_FLIGHT_MAX`], so that there is always
+/// room for the ledger.
+pub const STREAM_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX * 3 / 16;
 
 /// The longest that a pull may wait at the origin, in milliseconds.
 pub const WAIT_MS_MAX: u32 = 20_000;

@@ -541,6 +541,12 @@ async fn a_node_has_no_more_requests_at_once_than_it_may() {
     assert!(matches!(reply, StreamReply::Refused(StreamRefusal::Busy)), "{reply:?}");
     let mut other = Box::pin(ask(A));
     assert!(futures::poll!(&mut other).is_pending(), "the requests of one take nothing from another");
+    let own = ring(Descriptor { owner: Digest([8; 32]), ..descriptor(Integrity::Plain) }, 64);
+    let _own_offer = exports.offer(own.clone(), Readers::consumer(B)).expect("it has hashes");
+    let trim = StreamRequest::Trim(Trim { stream: own.descriptor().id(), below: 0 });
+    let trimmed = exports.handle(B, wallet::codec::encode(&trim)).await;
+    let trimmed = StreamReply::decode(Bytes::from(trimmed)).expect("an answer");
+    assert!(matches!(trimmed, StreamReply::Trimmed), "nor from its own of which it is the consumer: {trimmed:?}");
     append(&stream, 1);
     for waits in waiting {
         assert!(matches!(waits.await, StreamReply::Pulled(pulled) if pulled.pages.len() == 1));

@@ -15,8 +15,7 @@ use super::{
     super::{
         Session,
         command::{CommandReply, SessionCommand},
-        context::random,
-        continuation::Inherited,
+        context::{COUNTS_AT_ONCE, random},
         disk::{HolderKeys, SessionDir, SessionsDir},
         request::{ResumeSecret, Sampling},
         tests::request,
@@ -24,7 +23,7 @@ use super::{
     *,
 };
 use crate::{
-    engine::{Arrival, Sequence},
+    engine::{Arrival, EngineEvent, Sequence},
     testbed::{PATIENCE, Testbed, control, ids, ids_to_end, prompt},
 };
 
@@ -143,9 +142,9 @@ async fn a_session_that_is_too_large_for_the_engine_stands_and_can_be_moved_away
     let (keys, dir) = (actor.keys.clone().expect("it is held"), actor.dir.clone());
     let mut start = super::super::tests::kept_start(&dir, &keys);
     start.sampling = sampling.to_engine().expect("valid");
-    let tokens = [&prompt()[..], &expected[..20]].concat();
-    let held = Held::begin(&dir, &keys, start, &tokens, Inherited::default(), actor.context.engine.model());
-    actor.held = Some(held.expect("writable"));
+    let mut held = Held::begin(&dir, &keys, start, &prompt(), actor.context.engine.model()).expect("writable");
+    push(&mut held, &expected[..20]);
+    actor.held = Some(held);
     actor.serve().await;
     assert_eq!((actor.close, actor.suspended), (None, true), "it stands");
     assert!(actor.failed.as_ref().is_some_and(|failed| failed.contains("E-119")), "who looks is told");
@@ -299,9 +298,9 @@ async fn pages_of_tokens_that_the_journal_has_lost_are_not_given_to_the_engine()
     let folder = tempfile::tempdir().expect("a temporary folder");
     let sessions = SessionsDir::open(folder.path(), &context.keys).expect("writable");
     let elsewhere = sessions.session(client.reply.wallet);
-    let cut = [&prompt()[..], &expected[..17]].concat();
-    let mut held = Held::begin(&elsewhere, &keys, start.clone(), &cut, Inherited::default(), context.engine.model())
-        .expect("writable");
+    let mut held = Held::begin(&elsewhere, &keys, start.clone(), &prompt(), context.engine.model()).expect("writable");
+    push(&mut held, &expected[..17]);
+    let cut = held.tokens().to_vec();
     copy_pages(&testbed.session_dir(0, &client), folder.path(), &elsewhere, &keys, &context.engine.stream());
     let stream = context.engine.stream();
     let pages = held.surviving_pages(&elsewhere, &keys, &stream);
@@ -316,6 +315,34 @@ async fn pages_of_tokens_that_the_journal_has_lost_are_not_given_to_the_engine()
         pace: Duration::ZERO,
     };
     context.engine.start(arrival, true).await.expect("the engine takes them");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_few_parked_sessions_are_looked_at_at_once() {
+    let (_testbed, mut actor) = begin_among(&["eu"], 256, control(48).0, 1000).await;
+    take(&mut actor, 1).await;
+    actor.suspend(false).await.expect("it decodes");
+    let pages = actor.held.as_ref().expect("it is held").content.pages();
+    assert!(pages > 0, "those of the prompt");
+    let context = actor.context.clone();
+    let at_once = context.counts.available_permits();
+    assert_eq!(at_once, COUNTS_AT_ONCE);
+    let others = context.counts.acquire_many(at_once as u32).await.expect("nobody closes it");
+    assert!(futures::poll!(Box::pin(actor.count_parked_pages())).is_pending());
+    assert!(actor.held.is_some(), "what is looked at is with the disk's thread");
+    drop(others);
+    actor.count_parked_pages().await;
+    assert_eq!(actor.held.as_ref().expect("it is held").content.pages(), pages);
+    assert_eq!(context.counts.available_permits(), at_once);
+}
+
+/// Takes in what an engine chose.
+fn push(held: &mut Held, tokens: &[u32]) {
+    for token in tokens {
+        let event =
+            EngineEvent { position: held.next(), token: *token, finish: None, step_start_ns: 0, step_end_ns: 0 };
+        held.push(&event).expect("writable");
+    }
 }
 
 /// Copies a session's pages. They are more than four.

@@ -1,10 +1,16 @@
 //! Who may read a session's tokens at another node.
 
+use std::{sync::Arc, time::Duration};
+
+use futures::future::{self, BoxFuture};
+
 use crate::{
     network::stream::{
+        StreamLink, StreamLinkFault,
         message::{Pull, StreamReply, StreamRequest},
         refusal::StreamRefusal,
     },
+    node::Seams,
     peer::{PeerFault, SessionReply, SessionRequest, TokensReply, TokensRequest},
     session::{request::ResumeSecret, tokens},
     testbed::{PATIENCE, Testbed, control, ids, ids_to_end, prompt},
@@ -50,6 +56,25 @@ async fn only_a_node_that_shows_the_resume_secret_reads_the_tokens() {
         other => panic!("the secret was not taken: {other:?}"),
     }
     assert!(matches!(pull().await, StreamReply::Pulled(_)), "it is let in");
+    assert_eq!(ids_to_end(testbed.follow(1, &client, 0), prompt_tokens()).await, expected);
+}
+
+/// A way on which nothing gets through.
+struct Full;
+
+impl StreamLink for Full {
+    fn ask(&self, _: NodeId, _: StreamRequest, _: Duration) -> BoxFuture<'_, Result<StreamReply, StreamLinkFault>> {
+        Box::pin(future::pending())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_relayed_on_another_way_than_that_of_moves() {
+    let (sampling, expected) = control(24);
+    let mut testbed = Testbed::start(&["eu", "eu"]).await;
+    testbed.stop_node(1).await;
+    testbed.start_node(1, Seams { streams: Box::new(|_| Arc::new(Full)), ..Seams::default() }).await;
+    let client = testbed.create(0, &["eu"], &sampling, 0).await;
     assert_eq!(ids_to_end(testbed.follow(1, &client, 0), prompt_tokens()).await, expected);
 }
 

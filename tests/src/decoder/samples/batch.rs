@@ -3,7 +3,7 @@
 use gpu::{
     Millionths, SamplingParams, SessionSeed, StopStrings,
     continuation::{
-        Bound, Effect, EffectId, EffectResult, Flags, Op, Record, Resolution, Standing, Status, Tail, Value,
+        Bound, Effect, EffectId, EffectResult, Entry, Flags, Op, Record, Resolution, Standing, Status, Tail, Value,
         v1::{self, PageStreamRef, TokenStreamRef},
     },
 };
@@ -75,7 +75,7 @@ pub(crate) fn envelopes() -> Vec<Vec<u8>> {
     let tail = TailContents {
         page: pages().remove(1),
         continuation: vec![1, 2, 3],
-        tokens: vec![4; 28],
+        journal: moved_journals().remove(0),
         record: record().encode(),
         root: Digest([6; 32]),
         blind: Blind::from_bytes([7; 32]),
@@ -246,6 +246,13 @@ pub(crate) fn journal_records() -> Vec<Vec<u8>> {
     let resolved = Record::Resolved { id: effect.id, how: Resolution::Abort };
     let finished = Record::Finished(gpu::FinishReason::MaxTokens);
     [Record::Intent(effect), Record::Result(result), resolved, finished].iter().map(encode).collect()
+}
+
+pub(crate) fn moved_journals() -> Vec<Vec<u8>> {
+    let mut entries = vec![Entry::Prompt { first: 0, tokens: vec![5, 6, 7] }, Entry::Token { first: 3, token: 8 }];
+    let records = journal_records().into_iter().map(|bytes| wallet::codec::decode(&bytes).expect("a record"));
+    entries.extend(records.map(Entry::Record));
+    vec![encode(&entries), encode(&Vec::<Entry>::new())]
 }
 
 fn engine_sampling() -> SamplingParams {

@@ -36,7 +36,7 @@ fn random_operations_show_at_the_other_node_what_was_written() {
     let runtime = runtime();
     let rig = runtime.block_on(Rig::new());
     let mut open = |descriptor: &Descriptor, limits| open_between(&runtime, &rig, descriptor, limits);
-    for seed in 0..8 {
+    for seed in conformance::seeds(8) {
         let integrity = if seed % 2 == 0 { Integrity::Plain } else { Integrity::Keyed };
         conformance::model(&mut open, integrity, seed, 200);
     }
