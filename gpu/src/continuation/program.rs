@@ -110,7 +110,7 @@ pub fn perform(
 ) -> Result<Wake, ContinuationRefusal> {
     nothing_in_doubt(journal)?;
     let outcome = outcome(journal, interpreter, effect)?;
-    let next = journal.number_after(&effect.id);
+    let next = journal.number_after(effect);
     Ok(Wake::Done { result: EffectResult { id: effect.id, outcome }, next })
 }
 
@@ -126,7 +126,7 @@ fn outcome(
     interpreter: &mut dyn Interpreter,
     effect: &Effect,
 ) -> Result<Outcome, ContinuationRefusal> {
-    if let Some(outcome) = journal.outcome(&effect.id) {
+    if let Some(outcome) = journal.outcome(effect) {
         return Ok(outcome.clone());
     }
     match (effect.op, effect.class()) {

@@ -113,13 +113,19 @@ impl Journal {
     }
 
     /// What came of an effect. Not of those that yield tokens: these are [`Self::tokens`].
-    pub fn outcome(&self, id: &EffectId) -> Option<&Outcome> {
-        self.replay.outcomes.get(id)
+    pub fn outcome(&self, effect: &Effect) -> Option<&Outcome> {
+        self.completed(effect).and_then(|_| self.replay.outcomes.get(&effect.id))
     }
 
     /// The number of the effect that comes after one whose result is recorded: also when it is asked for again.
-    pub(super) fn number_after(&self, id: &EffectId) -> u32 {
-        self.replay.completed.get(id).map_or(self.seq(), |position| position + 1)
+    pub(super) fn number_after(&self, effect: &Effect) -> u32 {
+        self.completed(effect).map_or(self.seq(), |position| position + 1)
+    }
+
+    /// Where the result of an effect stands. One that stands before the effect's own number came before anybody could ask
+    /// for it: a holder before made it up, and nothing goes by it.
+    fn completed(&self, effect: &Effect) -> Option<u32> {
+        self.replay.completed.get(&effect.id).copied().filter(|position| *position >= effect.seq)
     }
 
     /// Effects outside that were intended, and of which nothing is known of what came of them.
@@ -210,8 +216,8 @@ impl Journal {
     /// # Errors
     /// See [`Self::token`].
     pub fn complete(&mut self, effect: &Effect, outcome: &Outcome) -> Result<Recorded, ContinuationRefusal> {
-        let position = match (effect.class(), self.replay.completed.get(&effect.id)) {
-            (_, Some(position)) => *position,
+        let position = match (effect.class(), self.completed(effect)) {
+            (_, Some(position)) => position,
             (Class::External { .. }, None) if self.replay.is_open(&effect.id) => self.seq(),
             (Class::External { .. }, None) => {
                 return Err(ContinuationRefusal::WakeUnexpected { reason: "an effect outside that was not intended" });

@@ -61,8 +61,8 @@ fn a_journal_reads_back_as_it_was_written() {
     let read = open(&stream, 1);
     assert_eq!(state(&read), state(&written));
     assert_eq!((read.seq(), read.prompt_tokens(), read.tokens().len()), (8, 3000, 3002));
-    assert_eq!(read.outcome(&mail(3).id), Some(&Ok(Value::Int(5))));
-    assert_eq!(read.outcome(&effect(5, Op::LedgerTx).id), Some(&Err(Failure(9))));
+    assert_eq!(read.outcome(&mail(3)), Some(&Ok(Value::Int(5))));
+    assert_eq!(read.outcome(&effect(5, Op::LedgerTx)), Some(&Err(Failure(9))));
     assert_eq!([3000, 3001].map(|at| read.chosen_by(at)), [Some(2), Some(6)]);
     assert_eq!(read.bound().expect("a root"), written.bound().expect("a root"));
 }
@@ -253,14 +253,14 @@ fn a_decision_is_recorded_and_stands() {
         journal.resolve(&mail(1).id, how).expect("it is in doubt");
         assert!(journal.in_doubt().is_empty());
         assert_eq!(stream.state().durable, 3);
-        (stream, journal.outcome(&mail(1).id).cloned())
+        (stream, journal.outcome(&mail(1)).cloned())
     };
     let (stream, outcome) = decide(Resolution::AssumeDone(Value::Int(4)));
     assert_eq!(outcome, Some(Ok(Value::Int(4))));
-    assert_eq!(open(&stream, 3).outcome(&mail(1).id), Some(&Ok(Value::Int(4))));
+    assert_eq!(open(&stream, 3).outcome(&mail(1)), Some(&Ok(Value::Int(4))));
     let (stream, outcome) = decide(Resolution::Abort);
     assert_eq!(outcome, Some(Err(Failure::ABORTED)));
-    assert_eq!(open(&stream, 3).outcome(&mail(1).id), Some(&Err(Failure::ABORTED)));
+    assert_eq!(open(&stream, 3).outcome(&mail(1)), Some(&Err(Failure::ABORTED)));
     let (stream, outcome) = decide(Resolution::Retry);
     assert_eq!(outcome, None);
     // Whoever was to try again may have done so.
@@ -323,6 +323,17 @@ fn what_would_not_be_read_back_is_not_taken_over() {
         let refused = adopted(entries.clone()).1.map(|_| ());
         assert!(matches!(code(refused), "E-311" | "E-316"), "{entries:?}");
     }
+}
+
+#[test]
+fn a_result_that_stands_before_its_effect_could_be_asked_for_is_none() {
+    let coming = effect(2, Op::Decode);
+    let planted = EffectResult { id: coming.id, outcome: Err(Failure(5)) };
+    let entries = vec![Entry::Prompt { first: 0, tokens: vec![7; 3] }, Entry::Record(Record::Result(planted))];
+    let mut journal = adopted(entries).1.expect("it is a journal");
+    assert_eq!((journal.seq(), journal.outcome(&coming)), (2, None));
+    journal.token(2, 70).expect("it goes on");
+    assert_eq!((journal.number_after(&coming), journal.outcome(&coming)), (3, None));
 }
 
 #[test]

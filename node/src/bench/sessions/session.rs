@@ -287,7 +287,7 @@ impl Session {
             return Ok(None);
         };
         let effect = self.plan.tool(index)?;
-        Ok(self.held.journal().outcome(&effect.id).is_none().then_some(index))
+        Ok(self.held.journal().outcome(&effect).is_none().then_some(index))
     }
 
     fn call_tool(&mut self, index: usize, world: &mut dyn World) -> Result<(), SessionFault> {
