@@ -11,7 +11,7 @@ use tokio::{
 use wallet::{
     chain::ChainKey,
     grant::WalletAddress,
-    handoff::{Change, Effect, Handoff, Input, Mode, Stopped},
+    handoff::{Change, Effect, Handoff, Input, Mode, Phase, Stopped},
     units::{BlockHeight, KeyEpoch, TokenCount, TokenPosition},
 };
 
@@ -485,7 +485,9 @@ impl Actor {
         };
         let holder = handoff.holder.map(|(holder, _)| holder);
         let is_elsewhere = mode == SessionMode::Over && holder.is_some_and(|holder| holder != self.context.me);
-        if mode == SessionMode::Over && self.session.terms.get().is_some() && self.session.tokens.ended().is_none() {
+        // Until its creation is final a session that was restarted is nobody's, and goes on once it is.
+        let is_over = mode == SessionMode::Over && handoff.phase != Phase::Absent;
+        if is_over && self.session.terms.get().is_some() && self.session.tokens.ended().is_none() {
             // Learnt after a restart: nothing stopped that had begun, and readers wait all the same.
             let closed = || End::Broken("the session was closed".to_owned());
             self.session.tokens.end(Some(holder.filter(|_| is_elsewhere).map_or_else(closed, End::Moved)));

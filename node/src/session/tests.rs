@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use wallet::{digest::Digest, identity::RegionId, tenant::TenantMaster, units::NodeId};
 
 use crate::{
+    node::Seams,
     session::{
         CommandReply, SessionCommand,
         actor::Actor,
@@ -19,7 +20,7 @@ use crate::{
         start::SessionStart,
         view::SessionMode,
     },
-    testbed::{Client, Testbed, control, ids_to_end, prompt},
+    testbed::{Client, PATIENCE, Testbed, control, ids, ids_to_end, prompt},
 };
 
 /// A request of a tenant whose policy allows the node's region.
@@ -90,6 +91,29 @@ async fn a_session_begins_with_a_journal_that_survives_a_loss_of_power() {
     let Body::Decode(DecodeBody { journal, .. }) = kept else { panic!("the latest schema is written") };
     assert!(journal.to > 0, "it refers to the prompt");
     assert_eq!(held.journal().stream().state().durable, journal.to);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_reads_a_session_that_restarted_waits_for_its_creation_to_become_final() {
+    let (sampling, expected) = control(48);
+    let mut testbed = Testbed::start(&["eu", "eu"]).await;
+    testbed.until_final().await;
+    // Without the other one nothing more becomes final.
+    testbed.stop_node(1).await;
+    let client = testbed.create(0, &["eu"], &sampling, 200).await;
+    let first = prompt().len() as u32;
+    let (mut seen, stream) = ids(testbed.follow(0, &client, 0), first, 3).await;
+    drop(stream);
+    testbed.stop_node(0).await;
+    testbed.start_node(0, Seams::default()).await;
+    let session = testbed.session(0, &client);
+    let mut views = session.watch();
+    let known = views.wait_for(|view| view.mode == SessionMode::Over && view.prompt_tokens.get() == first);
+    tokio::time::timeout(PATIENCE, known).await.expect("it is read from the disk").expect("the session runs");
+    assert_eq!(session.tokens().ended(), None, "it is not over");
+    testbed.start_node(1, Seams::default()).await;
+    seen.extend(ids_to_end(testbed.follow(0, &client, first + 3), first + 3).await);
+    assert_eq!(seen, expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
