@@ -114,6 +114,17 @@ async fn a_leader_that_leaves_out_one_author_while_blocks_go_on_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_whose_blocks_come_late_to_one_follower_after_the_other_is_replaced_too() {
+    const SCENES: usize = 5;
+    for _ in 0..SCENES {
+        if is_replaced_while_blocks_come_late().await {
+            return;
+        }
+    }
+    panic!("in each of {SCENES} scenes something happened before anybody waited");
+}
+
+/// False if a pause of the machine ended the term before the scene began.
+async fn is_replaced_while_blocks_come_late() -> bool {
     // With longer terms, because the delays of this scene alone take most of the usual one.
     let cluster = Cluster::start_with(4, Parameters { leader_timeout_ms: 3_000, ..Parameters::default() }).await;
     cluster.finalize(0, 1).await;
@@ -134,12 +145,16 @@ async fn a_leader_whose_blocks_come_late_to_one_follower_after_the_other_is_repl
     let (stop, going) = keep_going(&cluster, censor, Duration::from_millis(600));
     let oldest = || cluster.replica(censor).state().time.get() + 1_350 < SystemClock.now().get();
     until("its blocks are old", oldest).await;
-    assert!(term_of(&cluster, victim) == term && !accusations.were_heard(), "nobody waits for anything");
+    if term_of(&cluster, victim) != term || accusations.were_heard() {
+        stop.store(true, Ordering::Relaxed);
+        return false;
+    }
     cluster.finalize(victim, 2).await;
     assert!(term_of(&cluster, victim) > term && accusations.were_heard());
     cluster.board.be_honest();
     stop.store(true, Ordering::Relaxed);
     going.await.expect("it goes on under another leader");
+    true
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
