@@ -485,8 +485,7 @@ impl Actor {
         };
         let holder = handoff.holder.map(|(holder, _)| holder);
         let is_elsewhere = mode == SessionMode::Over && holder.is_some_and(|holder| holder != self.context.me);
-        // Until its creation is final a session that was restarted is nobody's, and goes on once it is.
-        let is_over = mode == SessionMode::Over && handoff.phase != Phase::Absent;
+        let is_over = mode == SessionMode::Over && !self.awaits_creation();
         if is_over && self.session.terms.get().is_some() && self.session.tokens.ended().is_none() {
             // Learnt after a restart: nothing stopped that had begun, and readers wait all the same.
             let closed = || End::Broken("the session was closed".to_owned());
@@ -523,10 +522,16 @@ impl Actor {
         }
     }
 
+    /// Until its creation is final a session that was restarted is nobody's, and goes on once it is.
+    fn awaits_creation(&self) -> bool {
+        let is_absent = self.handoff.view().phase == Phase::Absent;
+        is_absent && self.session.terms.get().is_some() && self.failed.is_none()
+    }
+
     /// Whether nothing will happen here any more and readers had their time.
     fn has_lingered(&mut self) -> bool {
         let idle = self.handoff.mode() == Mode::Idle && self.inbound.is_none() && self.outbound.is_none();
-        if !idle {
+        if !idle || self.awaits_creation() {
             self.over_at = None;
             return false;
         }

@@ -65,7 +65,8 @@ impl Actor {
         self.may_park()?;
         if !self.suspended {
             // One that waits for its turn tries at once.
-            return if self.sequence.is_none() { self.rebuild().await } else { Ok(()) };
+            let waits = self.sequence.is_none() && self.close.is_none() && !self.context.engine.is_lost();
+            return if waits { self.rebuild().await } else { Ok(()) };
         }
         self.suspended = false;
         let rebuilt = self.rebuild().await;

@@ -29,6 +29,8 @@ pub use record::{Entry, PROMPT_CHUNK_TOKENS, Record, Resolution};
 /// The most bytes of all records together, as [`Journal::entries`] travel: 16 for a generated token, 4 for one of the
 /// prompt. So every journal fits the one message in which a session leaves its holder.
 pub const JOURNAL_BYTES_MAX: usize = 8 << 20;
+/// Effects outside that are intended and have no result, at a time.
+const OPEN_MAX: usize = 1_024;
 /// How many divergences are kept. One is enough.
 const DIVERGENCES_MAX: usize = 16;
 
@@ -122,10 +124,12 @@ impl Journal {
         self.completed(effect).map_or(self.seq(), |position| position + 1)
     }
 
-    /// Where the result of an effect stands. One that stands before the effect's own number came before anybody could ask
-    /// for it: a holder before made it up, and nothing goes by it.
+    /// Where the result of an effect stands: of one outside after its intent, which has its number, and else at its number.
+    /// What stands elsewhere a holder before made up, and nothing goes by it.
     fn completed(&self, effect: &Effect) -> Option<u32> {
-        self.replay.completed.get(&effect.id).copied().filter(|position| *position >= effect.seq)
+        let position = *self.replay.completed.get(&effect.id)?;
+        let is_outside = matches!(effect.class(), Class::External { .. });
+        (if is_outside { position > effect.seq } else { position == effect.seq }).then_some(position)
     }
 
     /// Effects outside that were intended, and of which nothing is known of what came of them.

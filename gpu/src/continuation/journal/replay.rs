@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wallet::{codec, digest::Digest};
 
 use super::{
-    JOURNAL_BYTES_MAX,
+    JOURNAL_BYTES_MAX, OPEN_MAX,
     record::{Entry, PROMPT_CHUNK_TOKENS, Record},
 };
 use crate::{
@@ -104,7 +104,8 @@ impl Replay {
             Entry::Record(Record::Intent(effect)) => {
                 rule(effect.seq == self.seq, "an effect with the number of another")?;
                 rule(matches!(effect.class(), Class::External { .. }), "an intent of what is not outside")?;
-                rule(effect.belongs_to(&self.owner), "an effect of another continuation")
+                rule(effect.belongs_to(&self.owner), "an effect of another continuation")?;
+                rule(self.open.len() < OPEN_MAX, "too many effects that are open")
             }
             Entry::Record(Record::Result(result)) => {
                 rule(!self.outcomes.contains_key(&result.id), "a second result of an effect")

@@ -326,14 +326,30 @@ fn what_would_not_be_read_back_is_not_taken_over() {
 }
 
 #[test]
-fn a_result_that_stands_before_its_effect_could_be_asked_for_is_none() {
-    let coming = effect(2, Op::Decode);
-    let planted = EffectResult { id: coming.id, outcome: Err(Failure(5)) };
-    let entries = vec![Entry::Prompt { first: 0, tokens: vec![7; 3] }, Entry::Record(Record::Result(planted))];
-    let mut journal = adopted(entries).1.expect("it is a journal");
-    assert_eq!((journal.seq(), journal.outcome(&coming)), (2, None));
-    journal.token(2, 70).expect("it goes on");
-    assert_eq!((journal.number_after(&coming), journal.outcome(&coming)), (3, None));
+fn a_result_that_does_not_stand_where_its_effect_puts_it_is_none() {
+    // Of the prompt, which has none, and of a token to come.
+    for made_up in [effect(0, Op::Prefill), effect(2, Op::Decode)] {
+        let result = EffectResult { id: made_up.id, outcome: Err(Failure(5)) };
+        let entries = vec![Entry::Prompt { first: 0, tokens: vec![7; 3] }, Entry::Record(Record::Result(result))];
+        let mut journal = adopted(entries).1.expect("it is a journal");
+        assert_eq!((journal.seq(), journal.outcome(&made_up)), (2, None));
+        journal.token(2, 70).expect("it goes on");
+        assert_eq!((journal.number_after(&made_up), journal.outcome(&made_up)), (3, None));
+    }
+}
+
+#[test]
+fn no_more_effects_are_open_at_a_time_than_may_be() {
+    let mut journal = open(&stream(), 1);
+    journal.prompt(&[1]).expect("it goes on");
+    for _ in 0..OPEN_MAX {
+        journal.intend(&effect(journal.seq(), Op::Tool { idempotent: true })).expect("it goes on");
+    }
+    let refused = journal.intend(&effect(journal.seq(), Op::Tool { idempotent: true }));
+    assert_eq!(code(refused), "E-311");
+    let first = effect(1, Op::Tool { idempotent: true });
+    journal.complete(&first, &Ok(Value::Nil)).expect("it goes on");
+    journal.intend(&effect(journal.seq(), Op::Tool { idempotent: true })).expect("there is room again");
 }
 
 #[test]
