@@ -5,7 +5,7 @@ use wallet::units::NodeId;
 use super::*;
 use crate::{
     shell::store::Change,
-    testing::{Chain, every_record},
+    testing::{Chain, Session, every_record},
 };
 
 /// A folder with the final blocks of `chain`.
@@ -13,9 +13,8 @@ fn stored(chain: &Chain) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("tempdir");
     let (store, tip) = FinalStore::open(folder.path(), &chain.consortium).expect("opens");
     let mut before = tip.executed;
-    for (block, certificate) in &chain.blocks {
-        let executed = crate::execute::execute(&chain.consortium, &before, block).expect("valid");
-        let (block, certificate, carriers) = (block.clone(), certificate.clone(), Vec::new());
+    for FinalBlock { block, certificate, carriers } in chain.final_blocks() {
+        let executed = crate::execute::execute(&chain.consortium, &before, &block).expect("valid");
         let finalized = Final { certificate, carriers, block, executed, log_index: 0 };
         store.commit(&finalized, &before, RaftLogId::default()).expect("writes");
         before = finalized.executed;
@@ -100,7 +99,10 @@ fn what_lies_beyond_the_final_chain_is_merely_not_there() {
 
 #[test]
 fn epochs_that_were_proven_are_kept_until_another_has_ended() {
-    let (chain, _) = every_record();
+    let (mut chain, _) = every_record();
+    // Its last block closes an epoch: that has ended once another one follows.
+    let next = Session::in_eu(&chain.consortium, 1).anchored(1, 1, Digest([1; 32]));
+    chain.push(next).expect("valid");
     let folder = stored(&chain);
     let (store, tip) = FinalStore::open(folder.path(), &chain.consortium).expect("it is whole");
     let view = store.view(Arc::new(tip.executed)).expect("reads");
