@@ -1,10 +1,13 @@
 //! The log of a running node, fetched over HTTP as any C2SP client fetches one, and the proofs that the node makes itself.
 
-use ledger::event::{DecisionAnchored, EntryBody, Event};
+use std::{collections::BTreeSet, fs};
+
+use genesis::{Consortium, Document};
+use ledger::event::{EntryBody, Event, WalletCreated};
 use node::demo::client::Auditor;
 use serde_json::Value;
 use tokio::{runtime::Handle, task::block_in_place};
-use wallet::codec;
+use wallet::{codec, grant::WalletTerms, identity::RegionId, policy::JurisdictionPolicy, tenant::WalletSecret};
 
 use super::*;
 use crate::{consortium::until, growing};
@@ -55,17 +58,43 @@ fn hashes(path: &Value) -> Vec<Hash> {
     path.as_array().expect("a list").iter().map(hash).collect()
 }
 
+/// The key with which the node would hold the wallets.
+fn holder() -> SecretKey {
+    SecretKey::from_seed(&[2; 32])
+}
+
+/// The creation of a wallet in the region of the node. Any number of them may stand in a log.
+fn creation(members: &Consortium, number: u64) -> EntryBody {
+    let regions: BTreeSet<RegionId> = members.regions().iter().cloned().collect();
+    let policy = JurisdictionPolicy { allowed: regions.clone() };
+    let tree = policy.tree(&regions, &WalletSecret::from_bytes([1; 32])).expect("known regions");
+    let (tenant, nonce) = (SecretKey::from_seed(&[1; 32]), u128::from(number).to_be_bytes());
+    let terms = WalletTerms {
+        consortium: members.id(),
+        tenant_key: tenant.public_key(),
+        policy: tree.commitment(),
+        model: Digest([1; 32]),
+        numerics: Digest([2; 32]),
+        holder: NodeId::ZERO,
+        nonce,
+    };
+    let opening = tree.open(&members.nodes()[0].region).expect("it is allowed");
+    let event = WalletCreated { grant: terms.sign(&tenant), holder_key: holder().public_key(), opening };
+    EntryBody { consortium: members.id(), author: NodeId::ZERO, nonce, event: Event::WalletCreated(event) }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_running_node_serves_is_a_log_to_them() {
     let (mut cluster, _) = growing::alone().await;
     cluster.restart_all().await.expect("one node is enough");
-    let consortium: Digest = cluster.consortium().parse().expect("a hash");
+    let document = fs::read_to_string(cluster.genesis_path()).expect("our own file");
+    let members = genesis::parse(&document).and_then(Document::verify).expect("it is signed");
+    let consortium = members.id();
     let key = node::keys::read(&cluster.folder().join("eu-1.key")).expect("our own file");
     let auditor = cluster.auditor("eu-1");
-    for decisions in 1..=ENTRIES {
-        let event = Event::DecisionAnchored(DecisionAnchored { decisions, log_head: Digest([7; 32]) });
-        let body = EntryBody { consortium, author: NodeId::ZERO, nonce: [0; 16], event };
-        auditor.submit(codec::encode(&body.sign(&key, None))).await.expect("the rules allow it");
+    for number in 0..ENTRIES {
+        let entry = creation(&members, number).sign(&key, Some(&holder()));
+        auditor.submit(codec::encode(&entry)).await.expect("the rules allow it");
     }
 
     let cosigner = Cosigner::new(&verifier_key(&consortium, NodeId::ZERO, &key.public_key()));
