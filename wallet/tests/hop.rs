@@ -217,9 +217,9 @@ fn the_bytes_of_a_hop_are_pinned() {
     assert_eq!(hop.confirm_key.to_string(), "7f3bd44148db894b7004cb4b82d7908c0b9cc3f60b1a0bf91a088890268f1511");
     assert_eq!(pages.to_string(), "4ac455191410479fed4a7efce912d560aa60089491e1bc8222ba2b100d1cf45d");
     assert_eq!(hop.offer.hash().to_string(), "f51eb97081f7b44e2ad9afa06329ea0d81dec720438d52577546420cc3d19dc7");
-    assert_eq!(hop.tail.hash().to_string(), "adb1ca05399554f568ec567c5a6124d4eb17b4db529e9834c9a8cdb1f37caae0");
+    assert_eq!(hop.tail.hash().to_string(), "601ee88034d81a1a66e7892b870ea9c630ab59f0edb7a396ca0db1f02480ec8c");
     assert_eq!(
         hop.ticket.ticket.content.0.to_string(),
-        "d1faa7b0a7b2c35c4542ccc13bdff859cae3d9e29750a7b6caf63e6d22ef56eb"
+        "ec375b458f6c2058193332a39c0290aa1700d1e4f6b94d44d5a87aa04e64517c"
     );
 }
