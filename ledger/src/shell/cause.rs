@@ -105,6 +105,8 @@ impl Metrics {
         let ending = !finality.gave_up.is_empty();
         let waits = ending || finality.open.is_some() || self.raft_entries_not_final > 0 || self.entries_open > 0;
         let stands_still = waits && self.final_age > IN_FLIGHT;
+        // A node that does not vote cannot tell a leader that is late from one whose followers are all as it is.
+        let no_proposal = stands_still && !ending && finality.open.is_none() && self.custody == Trusted;
         match cause {
             Cause::Stopped => self.fault.is_some(),
             Cause::CustodyAsked => matches!(self.custody, Asking(_)),
@@ -123,8 +125,8 @@ impl Metrics {
             }
             Cause::BlockInvalid => !finality.invalid.is_empty(),
             Cause::TermEnding => stands_still && ending && finality.gave_up.len() < quorum,
-            Cause::NoLeader => stands_still && !ending && finality.open.is_none() && self.leader.is_none(),
-            Cause::LeaderIdle => stands_still && !ending && finality.open.is_none() && self.leader.is_some(),
+            Cause::NoLeader => no_proposal && self.leader.is_none(),
+            Cause::LeaderIdle => no_proposal && self.leader.is_some(),
             Cause::VotesMissing => {
                 stands_still && finality.open.as_ref().is_some_and(|open| open.finalized.len() < quorum)
             }
@@ -295,6 +297,8 @@ mod tests {
         assert_eq!(ending(3), NONE, "that is a quorum, and the next term begins");
         assert_eq!(found(|node| (node.raft_entries_not_final, node.leader) = (1, None)), [Cause::NoLeader]);
         assert_eq!(found(|node| node.raft_entries_not_final = 1), [Cause::LeaderIdle]);
+        let silent = |node: &mut Metrics| (node.raft_entries_not_final, node.custody) = (1, Silent("lost"));
+        assert_eq!(found(silent), [Cause::Silent], "it may be itself who ought to propose");
         assert_eq!(found(|node| node.finality.open = open(2)), [Cause::VotesMissing]);
         assert_eq!(found(|node| node.finality.open = open(3)), NONE);
         let closing = found(|node| (node.is_closing, node.finality.open) = (true, open(2)));

@@ -132,14 +132,14 @@ impl Shared {
             promise_due_blocks,
             pinned: self.pins.heights(),
             signatures_verified: self.checks.verified(),
-            stalled: self.stalled(&finality, raft_entries_not_final),
+            stalled: self.stalled(&finality, &observed.custody(), raft_entries_not_final),
             validators,
             finality,
             fault: self.alarm.raised(),
         }
     }
 
-    fn stalled(&self, finality: &Status, raft_entries_not_final: u64) -> Option<Stalled> {
+    fn stalled(&self, finality: &Status, custody: &Custody, raft_entries_not_final: u64) -> Option<Stalled> {
         let validators = self.validators();
         let quorum = validators.quorum();
         let silent = |voted: &[NodeId]| {
@@ -173,7 +173,16 @@ impl Shared {
             (format!("term {term} has no leader yet"), Vec::new())
         };
         let Status { patience_ms, failed_terms, .. } = finality;
-        let reason = format!("{what}; this term's time is up in {patience_ms} ms, after {failed_terms} that failed");
+        let mut reason =
+            format!("{what}; this term's time is up in {patience_ms} ms, after {failed_terms} that failed");
+        let mut missing = missing;
+        // Where as many as may lie are like this node, nothing else that is said here will ever change.
+        if matches!(custody, Custody::Silent(_) | Custody::Doubled) && validators.key(self.me).is_some() {
+            reason = format!("this node does not vote ({}); {reason}", custody.name());
+            if !missing.contains(&self.me) {
+                missing.insert(0, self.me);
+            }
+        }
         Some(Stalled { since: finality.since, reason, missing })
     }
 }

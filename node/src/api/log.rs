@@ -2,6 +2,8 @@
 //!
 //! What stands under this prefix is a log as C2SP's tlog-tiles describes it, for clients that know nothing of this ledger.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     extract::{Path, Query, State},
@@ -29,6 +31,7 @@ use super::{
     refusal::Refusal,
     tags::{Tag, unless_known},
 };
+use crate::checkpoint::Shown;
 
 /// The checkpoint changes at most once a second. Answers are for whoever has the key.
 const FRESH: HeaderValue = HeaderValue::from_static("private, max-age=1");
@@ -92,7 +95,7 @@ async fn inclusion(
     Query(Inclusion { index, size }): Query<Inclusion>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let size = size_of(&api, size)?;
+    let size = size_of(&api, size, index.saturating_add(1))?;
     let store = api.replica().store().clone();
     let proof = blocking(move || {
         let path = inclusion_path(&store, LogIndex::new(index), size)?;
@@ -115,7 +118,7 @@ async fn consistency(
     Query(Consistency { old, size }): Query<Consistency>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let size = size_of(&api, size)?;
+    let size = size_of(&api, size, old)?;
     let store = api.replica().store().clone();
     let proof = blocking(move || {
         let path = consistency_path(&store, old, size)?;
@@ -131,16 +134,17 @@ struct Since {
     old: u64,
 }
 
-/// The file that proves that the log only grew to the newest checkpoint.
+/// The file that proves that the log only grew to the newest checkpoint. Of no entries it is the beginning that a witness
+/// takes who knows nothing of the log.
 async fn consistency_proof(
     State(api): State<Api>,
     _: ByAuditor,
     Query(Since { old }): Query<Since>,
 ) -> Result<Response, Problem> {
-    let newest = api.checkpoints.newest().ok_or(Refusal::NoCheckpoint)?;
+    let newest = newest_over(&api, old)?;
     let store = api.replica().store().clone();
     let proof = blocking(move || {
-        let path = consistency_path(&store, old, newest.size())?;
+        let path = if old == 0 { Vec::new() } else { consistency_path(&store, old, newest.size())? };
         let hand_overs = store.hand_overs(newest.validators.epoch)?;
         let proof = ConsistencyProof::new(old, path, newest.note(), &hand_overs);
         Ok(proof.map_err(|large| Refusal::NotProvable { reason: large.to_string() })?.to_string())
@@ -169,8 +173,7 @@ async fn leaf(
 /// The file that proves one entry under the newest checkpoint.
 async fn tlog_proof(State(api): State<Api>, _: ByAuditor, Path(id): Path<Digest>) -> Result<Response, Problem> {
     let index = index_of(&api, id)?;
-    let newest = api.checkpoints.newest().filter(|newest| index.get() < newest.size());
-    let newest = newest.ok_or(Refusal::NoCheckpoint)?;
+    let newest = newest_over(&api, index.get() + 1)?;
     let store = api.replica().store().clone();
     let proof = blocking(move || {
         let path = inclusion_path(&store, index, newest.size())?;
@@ -204,12 +207,22 @@ fn consistency_path(store: &FinalStore, old: u64, size: u64) -> Result<Vec<Diges
     })?)
 }
 
-/// The size of the tree to prove in: the asked one if it is final, else that of the newest checkpoint.
-fn size_of(api: &Api, asked: Option<u64>) -> Result<u64, Refusal> {
-    let last = api.replica().state().log.size();
+/// The size of the tree to prove in: the asked one if it is final, else that of the newest checkpoint, which has to cover
+/// `needed` entries.
+fn size_of(api: &Api, asked: Option<u64>, needed: u64) -> Result<u64, Refusal> {
     match asked {
-        Some(size) if size <= last => Ok(size),
-        Some(_) => Err(Refusal::BeyondLog { size: last }),
-        None => Ok(api.checkpoints.newest().ok_or(Refusal::NoCheckpoint)?.size()),
+        Some(asked) => within_log(api, asked),
+        None => Ok(newest_over(api, needed)?.size()),
     }
+}
+
+/// The newest checkpoint, if it covers so many entries. Another node may have shown a later one: then it comes here, too.
+fn newest_over(api: &Api, needed: u64) -> Result<Arc<Shown>, Refusal> {
+    within_log(api, needed)?;
+    api.checkpoints.newest().filter(|newest| needed <= newest.size()).ok_or(Refusal::NoCheckpoint)
+}
+
+fn within_log(api: &Api, size: u64) -> Result<u64, Refusal> {
+    let last = api.replica().state().log.size();
+    if size <= last { Ok(size) } else { Err(Refusal::BeyondLog { size: last }) }
 }

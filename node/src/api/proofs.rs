@@ -114,6 +114,8 @@ impl From<NotProvable> for Problem {
                 tracing::error!(%fault, "the ledger cannot be read");
                 Refusal::Failed.into()
             }
+            // Another node may know more of the log already.
+            NotProvable::SinceUnknown { since, size } if since > size => Refusal::BeyondLog { size }.into(),
             NotProvable::SinceUnknown { .. } => Refusal::ParameterInvalid { name: "since", reason: words }.into(),
             NotProvable::NothingFinal => Refusal::NotReady { reason: words }.into(),
             _ => Refusal::NotProvable { reason: words }.into(),

@@ -116,7 +116,7 @@ refusals! {
         reason: String,
     }
     /// There is no such move to prove.
-    #[code("N-515", NOT_FOUND, retry = false)] #[error("there is nothing to prove: {reason}")]
+    #[code("N-515", NOT_FOUND, retry = true)] #[error("there is nothing to prove: {reason}")]
     NotProvable {
         /// Why.
         reason: String,

@@ -112,15 +112,10 @@ impl Shown {
 impl Checkpoints {
     /// Starts to cosign and to gather. Must run inside a tokio runtime.
     pub fn start(node: Arc<NodeContext>) -> Self {
-        let shared = Arc::new(Shared {
-            node,
-            own: Mutex::default(),
-            newest: watch::Sender::new(None),
-            shown: watch::Sender::new(None),
-        });
+        let (shared, newest) = Shared::new(node);
         let mut tasks = JoinSet::new();
         tasks.spawn(cosign_forever(shared.clone()));
-        tasks.spawn(gather_forever(shared.clone()));
+        tasks.spawn(gather_forever(shared.clone(), newest));
         Self { shared, tasks: Arc::new(Mutex::new(tasks)) }
     }
 
@@ -145,6 +140,14 @@ impl Checkpoints {
 }
 
 impl Shared {
+    /// What both tasks work on, and what is told of the trees from the first one on: on a quiet ledger that of the start is
+    /// the last one for long.
+    fn new(node: Arc<NodeContext>) -> (Arc<Self>, watch::Receiver<Option<Own>>) {
+        let (newest, told) = watch::channel(None);
+        let shared = Self { node, own: Mutex::default(), newest, shown: watch::Sender::new(None) };
+        (Arc::new(shared), told)
+    }
+
     /// Cosigns the tree, unless this node has cosigned it or a later one, or has no vote there.
     fn cosign(&self, Tree { header, validators, name }: Tree) {
         let mut own = lock(&self.own);
@@ -217,6 +220,10 @@ impl Shared {
 }
 
 async fn cosign_forever(shared: Arc<Shared>) {
+    // Of a ledger that was restored this node may have cosigned more before.
+    if shared.node.replica.recovered().wait_for(|recovered| *recovered).await.is_err() {
+        return;
+    }
     let mut tips = shared.node.replica.watch_state();
     let mut seen = None;
     loop {
@@ -246,8 +253,7 @@ async fn cosign_forever(shared: Arc<Shared>) {
     }
 }
 
-async fn gather_forever(shared: Arc<Shared>) {
-    let mut newest = shared.newest.subscribe();
+async fn gather_forever(shared: Arc<Shared>, mut newest: watch::Receiver<Option<Own>>) {
     while newest.changed().await.is_ok() {
         let own = newest.borrow_and_update().clone();
         if let Some(own) = own {

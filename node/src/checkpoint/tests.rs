@@ -123,6 +123,23 @@ async fn a_false_cosignature_counts_for_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tree_that_was_cosigned_before_anybody_gathers_is_shown_though_none_follows() {
+    let testbed = Testbed::start(&["eu"]).await;
+    let node = testbed.node(0);
+    shown(node, None).await;
+    let own = lock(&node.checkpoints().shared.own).back().expect("it is shown").clone();
+    let header = node.sessions().context().replica.store().header(BlockHeight::new(1)).expect("reads").expect("final");
+    let (shared, newest) = Shared::new(node.sessions().context().clone());
+    let mut told = shared.shown.subscribe();
+    let header = Header { log_size: own.checkpoint.size, log_root: own.checkpoint.root, ..header };
+    shared.cosign(Tree { header, validators: own.validators, name: own.name });
+    let gathering = tokio::spawn(gather_forever(shared, newest));
+    let told = tokio::time::timeout(PATIENCE, told.wait_for(Option::is_some)).await;
+    told.expect("it comes").expect("somebody gathers");
+    gathering.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_cosigns_no_tree_twice_none_that_is_smaller_and_keeps_few() {
     let testbed = Testbed::start(&["eu"]).await;
     let node = testbed.node(0);

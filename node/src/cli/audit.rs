@@ -51,9 +51,9 @@ pub(super) enum Command {
     Verify {
         /// The bundle.
         file: PathBuf,
-        /// Hash of the genesis document, which is the consortium's id: 64 hexadecimal digits.
-        #[arg(long, value_name = "HASH")]
-        genesis: Digest,
+        /// The genesis document that you trust: its hash of 64 hexadecimal digits, which is the consortium's id, or its file.
+        #[arg(long, value_name = "HASH|FILE")]
+        genesis: genesis::Genesis,
         #[command(flatten)]
         named: ReGeneses,
         /// The checkpoint that you kept: a signed note of C2SP.
@@ -193,14 +193,20 @@ impl Command {
     }
 }
 
-fn verify(file: &Path, genesis: &Digest, named: &[Digest], checkpoint: Option<&Path>) -> Result<Output, Failure> {
+fn verify(
+    file: &Path,
+    genesis: &genesis::Genesis,
+    named: &[Digest],
+    checkpoint: Option<&Path>,
+) -> Result<Output, Failure> {
+    let genesis = genesis.hash()?;
     let bytes = read(file, BUNDLE_BYTES_MAX)?;
     let checkpoint = checkpoint.map(|kept| read(kept, NOTE_BYTES_MAX)).transpose()?;
     let not_proven = |failure: bundle::Failure| {
         let title = format!("the bundle is not proven: {failure}");
         Failure { check: Some(failure.check.code()), ..Failure::new("N-151", title, file.display()) }
     };
-    let (report, cause) = judge(&bytes, genesis, named, checkpoint.as_deref(), |moved| {
+    let (report, cause) = judge(&bytes, &genesis, named, checkpoint.as_deref(), |moved| {
         Cause::of_move(&moved.decision, moved.wallet, moved.destination.0)
     })
     .map_err(not_proven)?;
@@ -234,7 +240,8 @@ impl fmt::Display for Worth<'_> {
         re_geneses.iter().try_for_each(|Begun { digest, lineage, height, signers, lost, reason, .. }| {
             let signers: Vec<_> = signers.iter().map(ToString::to_string).collect();
             write!(f, "\nre-genesis   {digest}: lineage {lineage} began at height {height}, ")?;
-            write!(f, "signed for nodes {}; lost: {}; reason: {reason:?}", signers.join(", "), lost.join(", "))
+            let lost = if lost.is_empty() { "nobody".to_owned() } else { lost.join(", ") };
+            write!(f, "signed for nodes {}; lost: {lost}; reason: {reason:?}", signers.join(", "))
         })
     }
 }
@@ -320,9 +327,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("move.bundle");
         std::fs::write(&file, b"not a bundle").expect("our own folder");
-        let failure = Command::Verify { file, genesis: Digest::ZERO, named: ReGeneses::default(), checkpoint: None }
-            .run()
-            .expect_err("not a bundle");
+        let failure = Command::Verify {
+            file,
+            genesis: genesis::Genesis::Hash(Digest::ZERO),
+            named: ReGeneses::default(),
+            checkpoint: None,
+        }
+        .run()
+        .expect_err("not a bundle");
         assert_eq!(failure.code, "N-151");
         assert!(failure.title.starts_with("the bundle is not proven: check version failed"), "{failure}");
         assert_eq!(failure.check, Some("version"));
@@ -380,7 +392,12 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_named() {
         let named = ReGeneses::default();
-        let command = Command::Verify { file: "no-such.bundle".into(), genesis: Digest::ZERO, named, checkpoint: None };
+        let command = Command::Verify {
+            file: "no-such.bundle".into(),
+            genesis: genesis::Genesis::Hash(Digest::ZERO),
+            named,
+            checkpoint: None,
+        };
         let failure = command.run().expect_err("no such file");
         assert_eq!((failure.code.as_str(), failure.detail.as_str()), ("N-150", "no-such.bundle"));
     }

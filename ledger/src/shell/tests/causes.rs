@@ -62,6 +62,30 @@ async fn a_node_that_lost_its_votes_says_that_it_is_silent_and_the_others_that_i
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_all_lost_their_votes_each_says_that_it_is_itself_who_does_not_vote() {
+    let cluster = Cluster::start(4).await;
+    cluster.finalize(0, 1).await;
+    cluster.settle().await;
+    for node in 0..4 {
+        cluster.close(node).await;
+    }
+    for node in 0..4 {
+        fs::remove_file(cluster.dir(node).join("votes")).expect("it had a record");
+        cluster.open(node).await.expect("it follows");
+    }
+    for node in 0..4 {
+        until("it says that it is silent", || holds(&cluster, node, Cause::Silent)).await;
+        until("it misses itself", || missing(&cluster, node).contains(&NodeId::new(node))).await;
+        let metrics = cluster.replica(node).metrics();
+        let reason = metrics.stalled.expect("it stands still").reason;
+        assert!(reason.starts_with("this node does not vote (silent)"), "{reason}");
+        for other in [Cause::LeaderIdle, Cause::NoLeader] {
+            assert!(!holds(&cluster, node, other), "{other:?}: it cannot know");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_gets_no_blocks_says_that_it_is_behind_and_whom_it_asks() {
     let cluster = Cluster::start(4).await;
     cluster.finalize(0, 1).await;

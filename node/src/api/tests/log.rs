@@ -100,18 +100,22 @@ async fn every_entry_is_proven_under_the_checkpoint_and_every_tree_to_grow() {
     let grown = file.verify(&earlier, &consortium, &[]).expect("it only grew");
     assert_eq!((grown.earlier.checkpoint.size, grown.later.checkpoint.size >= size), (size, true));
 
+    let file = alone.get("/ledger/v1/log/consistency-proof?old=0", Some(AUDITOR)).await;
+    let file = ConsistencyProof::parse(&file.bytes().await.expect("a body")).expect("what a witness is sent first");
+    assert_eq!((file.old, file.path.len()), (0, 0));
+
     let far = u64::MAX;
     for (path, code) in [
         (format!("log/inclusion?index={size}&size={size}"), (400, "N-505")),
         (format!("log/inclusion?index=0&size={far}"), (404, "N-522")),
-        (format!("log/inclusion?index={far}"), (400, "N-505")),
+        (format!("log/inclusion?index={far}"), (404, "N-522")),
         ("log/inclusion".to_owned(), (400, "N-509")),
         ("log/inclusion?index=-1".to_owned(), (400, "N-509")),
         (format!("log/consistency?old=0&size={size}"), (400, "N-505")),
         (format!("log/consistency?old={}&size={size}", size + 1), (400, "N-505")),
         (format!("log/consistency?old=1&size={far}"), (404, "N-522")),
-        ("log/consistency-proof?old=0".to_owned(), (400, "N-505")),
-        (format!("log/consistency-proof?old={far}"), (400, "N-505")),
+        (format!("log/consistency?old={far}"), (404, "N-522")),
+        (format!("log/consistency-proof?old={far}"), (404, "N-522")),
         ("log/consistency-proof".to_owned(), (400, "N-509")),
         (format!("entries/{}/tlog-proof", Digest::ZERO), (404, "N-515")),
         (format!("entries/{}/leaf", Digest::ZERO), (404, "N-515")),

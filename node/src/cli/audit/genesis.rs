@@ -29,7 +29,11 @@ impl Genesis {
     pub(super) fn hash(&self) -> Result<Digest, Failure> {
         match self {
             Self::Hash(hash) => Ok(*hash),
-            Self::File(file) => Ok(read(file)?.hash()),
+            Self::File(file) if file.exists() => Ok(read(file)?.hash()),
+            Self::File(text) => {
+                let title = "neither 64 lower-case hexadecimal digits nor a file that is there";
+                Err(Failure::new("N-150", title, text.display()))
+            }
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::fs;
 
 use super::{Office, refused};
-use crate::program::run;
 
 const NOBODY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -27,9 +26,8 @@ fn a_bundle_that_is_not_there_is_refused_by_name() {
 }
 
 #[test]
-fn a_genesis_hash_that_is_none_is_a_usage_error() {
-    let output = run(&["audit", "verify", "move.bundle", "--genesis", "c0ffee"]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("expected 64 hexadecimal digits"), "{said}");
+fn a_genesis_that_is_neither_a_hash_nor_a_file_is_refused_by_what_it_says() {
+    for genesis in ["c0ffee", &NOBODY.to_uppercase().replace('0', "A")] {
+        refused(&["audit", "verify", "move.bundle", "--genesis", genesis], "N-150", &["lower-case", genesis]);
+    }
 }
