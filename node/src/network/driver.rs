@@ -1,4 +1,5 @@
-//! The task that owns the libp2p swarm: sends requests, runs handlers, dials and dials again.
+//! The task that owns the libp2p swarm: dials and dials again, says by which connection a peer is reached, and lets the
+//! substreams that peers open be served.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -9,12 +10,11 @@ use std::{
 
 use futures::StreamExt as _;
 use libp2p::{
-    Multiaddr, PeerId, Swarm,
-    request_response::{self, Message, OutboundFailure, OutboundRequestId, ResponseChannel},
-    swarm::{SwarmEvent, dial_opts::DialOpts},
+    Multiaddr, PeerId, Stream, Swarm,
+    swarm::{ConnectionId, SwarmEvent, dial_opts::DialOpts},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
@@ -22,7 +22,10 @@ use wallet::{identity::SecretKey, units::NodeId};
 
 use super::{
     Handler, IN_FLIGHT_MAX, NetworkFault, Options, Peer, REQUEST_TIMEOUT_MAX,
-    swarm::{self, Behaviour, BehaviourEvent},
+    connection::{self, Asker, Connection, Heard},
+    routes::{Route, Routes},
+    substreams::{self, FromConnection, Opener},
+    swarm::{self, Behaviour, BehaviourEvent, SUBSTREAMS_MAX},
 };
 
 /// The wait before a broken connection is dialled again; doubles up to [`REDIAL_AFTER_MAX`].
@@ -33,15 +36,10 @@ const REDIAL_AFTER_MAX: Duration = Duration::from_secs(1);
 /// What the handles ask of the driver.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Send a request; the slot is held until libp2p is done with it.
-    Request {
-        to: NodeId,
-        body: Vec<u8>,
-        reply: oneshot::Sender<Result<Vec<u8>, NetworkFault>>,
-        slot: OwnedSemaphorePermit,
-    },
-    /// These are the peers.
-    Peers(Vec<Peer>),
+    /// These are the peers. Answered when it is so.
+    Peers(Vec<Peer>, oneshot::Sender<()>),
+    /// A request to this peer was not answered in the longest time there is.
+    Unanswered(NodeId),
     /// This is the key.
     SpeakAs(SecretKey),
     /// Say of whom a message came since.
@@ -56,23 +54,23 @@ struct Link {
     peer: PeerId,
     address: Multiaddr,
     state: LinkState,
+    /// The newest last.
+    connections: Vec<(ConnectionId, Arc<Connection>)>,
+    route: watch::Sender<Route>,
     redial_after: Duration,
-    heard_at: Instant,
+    /// When it was last connected to, or waiting began.
+    changed_at: Instant,
     /// A message came, which no connection brings that the peer refuses.
-    spoke_at: Option<Instant>,
+    heard: Arc<Heard>,
     handlers: Arc<Semaphore>,
+    substreams: Arc<Semaphore>,
 }
 
+#[derive(Clone, Copy)]
 enum LinkState {
     Connected,
     Dialling,
     Waiting { until: Instant },
-}
-
-struct Pending {
-    to: NodeId,
-    reply: oneshot::Sender<Result<Vec<u8>, NetworkFault>>,
-    _slot: OwnedSemaphorePermit,
 }
 
 pub(super) struct Driver<H> {
@@ -82,8 +80,8 @@ pub(super) struct Driver<H> {
     listen_again: Option<Instant>,
     links: BTreeMap<NodeId, Link>,
     nodes: HashMap<PeerId, NodeId>,
-    pending: HashMap<OutboundRequestId, Pending>,
-    answers: JoinSet<(ResponseChannel<Vec<u8>>, Vec<u8>)>,
+    routes: Arc<Routes>,
+    served: JoinSet<()>,
     handler: Arc<H>,
     inbox: mpsc::Receiver<Command>,
     connected: watch::Sender<BTreeSet<NodeId>>,
@@ -94,6 +92,7 @@ impl<H: Handler> Driver<H> {
     pub(super) async fn open(
         options: Options,
         handler: H,
+        routes: Arc<Routes>,
         inbox: mpsc::Receiver<Command>,
         connected: watch::Sender<BTreeSet<NodeId>>,
     ) -> Result<(Self, SocketAddr), NetworkFault> {
@@ -103,6 +102,7 @@ impl<H: Handler> Driver<H> {
             links.insert(peer.node, Link::to(peer, now)?);
         }
         let nodes: HashMap<_, _> = links.values().map(|link| (link.peer, link.node)).collect();
+        links.values().for_each(|link| routes.add(link.node, link.route.subscribe()));
         let mut swarm = swarm::build(&options.key, nodes.keys().copied());
         let opened = swarm::listen(&mut swarm, options.listen).await?;
         // Of an unspecified address the system names one interface after the other.
@@ -113,8 +113,8 @@ impl<H: Handler> Driver<H> {
             listen_again: None,
             links,
             nodes,
-            pending: HashMap::new(),
-            answers: JoinSet::new(),
+            routes,
+            served: JoinSet::new(),
             handler: Arc::new(handler),
             inbox,
             connected,
@@ -124,12 +124,22 @@ impl<H: Handler> Driver<H> {
 
     /// Runs until stopped or until no handle is left. What is in flight then ends with [`NetworkFault::Stopped`].
     pub(super) async fn run(mut self) {
+        self.until_stopped().await;
+        // Before the connections close, so that whoever waits on one knows why.
+        self.inbox.close();
+    }
+
+    async fn until_stopped(&mut self) {
         loop {
             let (redial_at, listen_again) = (self.redial_at(), self.listen_again);
             tokio::select! {
                 command = self.inbox.recv() => match command {
-                    Some(Command::Request { to, body, reply, slot }) => self.send(to, body, reply, slot),
-                    Some(Command::Peers(peers)) => self.set_peers(&peers),
+                    Some(Command::Peers(peers, reply)) => {
+                        self.set_peers(&peers);
+                        // The caller may have given up already.
+                        let _ = reply.send(());
+                    }
+                    Some(Command::Unanswered(by)) => self.drop_if_silent(by),
                     Some(Command::SpeakAs(key)) => self.speak_as(&key),
                     Some(Command::HeardSince(moment, reply)) => {
                         // The caller may have given up already.
@@ -138,36 +148,15 @@ impl<H: Handler> Driver<H> {
                     Some(Command::Stop) | None => return,
                 },
                 event = self.swarm.select_next_some() => self.on_event(event),
-                Some(answer) = self.answers.join_next() => match answer {
-                    // An error means that the peer has gone or waited long enough.
-                    Ok((channel, body)) => drop(self.swarm.behaviour_mut().requests.send_response(channel, body)),
-                    Err(error) => tracing::error!(%error, "a request's handler panicked"),
-                },
+                Some(served) = self.served.join_next() => {
+                    if let Err(error) = served {
+                        tracing::error!(%error, "a request's handler panicked");
+                    }
+                }
                 () = sleep_until(redial_at) => self.dial_due(),
                 () = sleep_until(listen_again.unwrap_or(redial_at)), if listen_again.is_some() => self.listen(),
             }
         }
-    }
-
-    fn send(
-        &mut self,
-        to: NodeId,
-        body: Vec<u8>,
-        reply: oneshot::Sender<Result<Vec<u8>, NetworkFault>>,
-        slot: OwnedSemaphorePermit,
-    ) {
-        let Some(link) = self.links.get(&to) else {
-            // It was a peer when the caller asked.
-            let _ = reply.send(Err(NetworkFault::NotAPeer { to }));
-            return;
-        };
-        if matches!(link.state, LinkState::Waiting { .. }) {
-            // The caller may have given up already.
-            let _ = reply.send(Err(NetworkFault::Unreachable { to }));
-            return;
-        }
-        let id = self.swarm.behaviour_mut().requests.send_request(&link.peer, body);
-        self.pending.insert(id, Pending { to, reply, _slot: slot });
     }
 
     /// Lets in and dials who is new or has another key or address; disconnects who is none any more.
@@ -189,6 +178,7 @@ impl<H: Handler> Driver<H> {
         for node in gone {
             let Some(link) = self.links.remove(&node) else { continue };
             self.nodes.remove(&link.peer);
+            self.routes.remove(node);
             self.swarm.behaviour_mut().node_keys.disallow_peer(link.peer);
             self.connected.send_if_modified(|nodes| nodes.remove(&node));
             tracing::info!(%node, "no longer a peer with that key and address");
@@ -198,6 +188,7 @@ impl<H: Handler> Driver<H> {
                 continue;
             }
             self.nodes.insert(link.peer, node);
+            self.routes.add(node, link.route.subscribe());
             self.swarm.behaviour_mut().node_keys.allow_peer(link.peer);
             self.links.insert(node, link);
         }
@@ -206,14 +197,11 @@ impl<H: Handler> Driver<H> {
     /// Another identity is another swarm.
     fn speak_as(&mut self, key: &SecretKey) {
         self.swarm = swarm::build(key, self.nodes.keys().copied());
-        for (_, Pending { to, reply, .. }) in self.pending.drain() {
-            // The caller may have given up already.
-            let _ = reply.send(Err(NetworkFault::Broken { to, reason: "this node takes up another key".to_owned() }));
-        }
-        let now = Instant::now();
         for link in self.links.values_mut() {
-            (link.state, link.redial_after) = (LinkState::Waiting { until: now }, REDIAL_AFTER_MIN);
-            link.spoke_at = None;
+            // What is in flight breaks with the connections of the old one.
+            link.connections.clear();
+            (link.redial_after, link.heard) = (REDIAL_AFTER_MIN, Arc::default());
+            link.turn(LinkState::Waiting { until: Instant::now() });
         }
         self.connected.send_replace(BTreeSet::new());
         tracing::info!(key = %key.public_key(), "speaking with another key");
@@ -232,30 +220,25 @@ impl<H: Handler> Driver<H> {
 
     /// The peers of whom a message came after `moment`.
     fn heard_since(&self, moment: Instant) -> BTreeSet<NodeId> {
-        let heard = self.links.values().filter(|link| link.spoke_at.is_some_and(|at| at > moment));
+        let heard = self.links.values().filter(|link| link.heard.at().is_some_and(|at| at > moment));
         heard.map(|link| link.node).collect()
-    }
-
-    fn finish(&mut self, id: OutboundRequestId, answer: impl FnOnce(NodeId) -> Result<Vec<u8>, NetworkFault>) {
-        if let Some(Pending { to, reply, .. }) = self.pending.remove(&id) {
-            // The caller may have given up already.
-            let _ = reply.send(answer(to));
-        }
     }
 
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::Behaviour(BehaviourEvent::Requests(event)) => self.on_request_event(event),
-            SwarmEvent::ConnectionEstablished { peer_id, .. } => {
-                let Some(link) = self.link_of(&peer_id) else { return };
-                link.state = LinkState::Connected;
-                link.heard_at = Instant::now();
-                let node = link.node;
-                self.connected.send_if_modified(|nodes| nodes.insert(node));
-                tracing::info!(%node, "peer connected");
+            SwarmEvent::Behaviour(BehaviourEvent::Substreams(substreams::Event { peer, connection, what })) => {
+                match what {
+                    FromConnection::Ready(opener) => self.take_up(&peer, connection, opener),
+                    FromConnection::Opened(stream) => self.serve(&peer, stream),
+                }
             }
-            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
                 let Some(link) = self.link_of(&peer_id) else { return };
+                link.connections.retain(|(id, _)| *id != connection_id);
+                if num_established > 0 {
+                    link.turn(link.state);
+                    return;
+                }
                 link.wait();
                 let node = link.node;
                 self.connected.send_if_modified(|nodes| nodes.remove(&node));
@@ -280,53 +263,38 @@ impl<H: Handler> Driver<H> {
         }
     }
 
-    fn on_request_event(&mut self, event: request_response::Event<Vec<u8>, Vec<u8>>) {
-        use request_response::Event;
-        match event {
-            Event::Message { peer, message, .. } => {
-                let Some(link) = self.link_of(&peer) else { return };
-                let now = Instant::now();
-                (link.heard_at, link.spoke_at, link.redial_after) = (now, Some(now), REDIAL_AFTER_MIN);
-                match message {
-                    Message::Request { request, channel, .. } => self.answer(peer, request, channel),
-                    Message::Response { request_id, response } => self.finish(request_id, |_| Ok(response)),
-                }
-            }
-            Event::OutboundFailure { peer, request_id, error, .. } => {
-                if matches!(error, OutboundFailure::Timeout) {
-                    self.drop_if_silent(peer);
-                }
-                self.finish(request_id, |to| Err(fault(to, error)));
-            }
-            Event::InboundFailure { peer, error, .. } => tracing::debug!(%peer, %error, "request not answered"),
-            Event::ResponseSent { .. } => {}
+    fn take_up(&mut self, peer: &PeerId, id: ConnectionId, opener: Opener) {
+        let Some(link) = self.link_of(peer) else { return };
+        link.connections.push((id, Arc::new(Connection::new(opener, Arc::clone(&link.heard)))));
+        link.changed_at = Instant::now();
+        link.turn(LinkState::Connected);
+        let node = link.node;
+        if self.connected.send_if_modified(|nodes| nodes.insert(node)) {
+            tracing::info!(%node, "peer connected");
         }
     }
 
-    /// Runs the handler beside everything else. A peer over its bound loses the stream, which it sees as broken.
-    fn answer(&mut self, peer: PeerId, body: Vec<u8>, channel: ResponseChannel<Vec<u8>>) {
-        let Some(link) = self.link_of(&peer) else { return };
-        let from = link.node;
-        let Ok(permit) = Arc::clone(&link.handlers).try_acquire_owned() else {
-            tracing::warn!(node = %from, "more than {IN_FLIGHT_MAX} requests at once; one dropped");
+    /// Beside everything else. A peer over its bound loses the substream, which it sees as broken.
+    fn serve(&mut self, peer: &PeerId, stream: Stream) {
+        let Some(link) = self.link_of(peer) else { return };
+        let Ok(place) = Arc::clone(&link.substreams).try_acquire_owned() else {
+            tracing::warn!(node = %link.node, "more than {SUBSTREAMS_MAX} substreams at once; one dropped");
             return;
         };
-        let handler = Arc::clone(&self.handler);
-        self.answers.spawn(async move {
-            let body = handler.handle(from, body).await;
-            drop(permit);
-            (channel, body)
-        });
+        let (handlers, heard) = (Arc::clone(&link.handlers), Arc::clone(&link.heard));
+        let asker = Asker { node: link.node, handlers, heard, place };
+        self.served.spawn(connection::serve(stream, asker, Arc::clone(&self.handler)));
     }
 
     /// A peer that left a request unanswered for the whole limit and said nothing else meanwhile is gone, whatever
     /// TCP believes.
-    fn drop_if_silent(&mut self, peer: PeerId) {
-        let Some(link) = self.link_of(&peer) else { return };
-        if link.heard_at.elapsed() >= REQUEST_TIMEOUT_MAX {
-            tracing::info!(node = %link.node, "peer silent; connection dropped");
+    fn drop_if_silent(&mut self, node: NodeId) {
+        let Some(link) = self.links.get(&node) else { return };
+        let heard_at = link.heard.at().map_or(link.changed_at, |at| at.max(link.changed_at));
+        if heard_at.elapsed() >= REQUEST_TIMEOUT_MAX {
+            tracing::info!(%node, "peer silent; connection dropped");
             // An error means that it is disconnected already.
-            let _ = self.swarm.disconnect_peer_id(peer);
+            let _ = self.swarm.disconnect_peer_id(link.peer);
         }
     }
 
@@ -347,7 +315,7 @@ impl<H: Handler> Driver<H> {
             // Not from the listening port: two nodes that dial each other at once would meet in one TCP connection
             // with two initiators.
             let dial = DialOpts::peer_id(link.peer).addresses(vec![link.address.clone()]).allocate_new_port().build();
-            link.state = LinkState::Dialling;
+            link.turn(LinkState::Dialling);
             if let Err(error) = self.swarm.dial(dial) {
                 tracing::debug!(node = %link.node, %error, "peer not dialled");
                 link.wait();
@@ -368,24 +336,34 @@ impl Link {
             peer: swarm::peer_id(peer.node, &peer.key)?,
             address: swarm::to_multiaddr(peer.address),
             state: LinkState::Waiting { until: now },
+            connections: Vec::new(),
+            route: watch::Sender::new(Route::Closed),
             redial_after: REDIAL_AFTER_MIN,
-            heard_at: now,
-            spoke_at: None,
+            changed_at: now,
+            heard: Arc::default(),
             handlers: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            substreams: Arc::new(Semaphore::new(SUBSTREAMS_MAX)),
         })
     }
 
-    /// Puts the next attempt off, twice as long each time.
-    fn wait(&mut self) {
-        self.state = LinkState::Waiting { until: Instant::now() + self.redial_after };
-        self.redial_after = (self.redial_after * 2).min(REDIAL_AFTER_MAX);
+    /// The link stands so from here on, and those who ask the peer are told.
+    fn turn(&mut self, state: LinkState) {
+        self.state = state;
+        self.route.send_replace(match (state, self.connections.last()) {
+            (LinkState::Connected, Some((_, connection))) => Route::Open(Arc::clone(connection)),
+            (LinkState::Dialling, _) => Route::Dialling,
+            (LinkState::Connected | LinkState::Waiting { .. }, _) => Route::Closed,
+        });
     }
-}
 
-fn fault(to: NodeId, error: OutboundFailure) -> NetworkFault {
-    match error {
-        OutboundFailure::DialFailure => NetworkFault::Unreachable { to },
-        OutboundFailure::Timeout => NetworkFault::Timeout { to, waited: REQUEST_TIMEOUT_MAX },
-        error => NetworkFault::Broken { to, reason: error.to_string() },
+    /// Puts the next attempt off, twice as long each time that nothing came from the peer since the last.
+    fn wait(&mut self) {
+        let now = Instant::now();
+        if self.heard.at().is_some_and(|at| at > self.changed_at) {
+            self.redial_after = REDIAL_AFTER_MIN;
+        }
+        self.changed_at = now;
+        self.turn(LinkState::Waiting { until: now + self.redial_after });
+        self.redial_after = (self.redial_after * 2).min(REDIAL_AFTER_MAX);
     }
 }

@@ -6,10 +6,7 @@
 use std::io;
 
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use libp2p::request_response::Codec;
 use wallet::codec::ENCODED_BYTES_MAX;
-
-use super::PROTOCOL;
 
 /// The largest body: the largest encoding, with room for the envelope's first byte.
 pub const BODY_BYTES_MAX: usize = ENCODED_BYTES_MAX + 1;
@@ -22,61 +19,31 @@ const _: () = assert!(BODY_BYTES_MAX <= u32::MAX as usize, "a length must fit th
 /// A body of up to so many bytes is written together with its length: each write is a packet, and copying is cheaper.
 const SMALL_BYTES_MAX: usize = 4 << 10;
 
-/// Reads and writes the frames of [`PROTOCOL`]; the same for requests and responses.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct FrameCodec;
-
-/// The one protocol name, as libp2p negotiates it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PeerProtocol;
-
-impl AsRef<str> for PeerProtocol {
-    fn as_ref(&self) -> &str {
-        PROTOCOL
-    }
+/// A whole body.
+///
+/// # Errors
+/// The stream broke or ended, or a length beyond [`BODY_BYTES_MAX`].
+pub(super) async fn read<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<Vec<u8>> {
+    let length = read_length(io).await?;
+    read_body(io, length).await
 }
 
-impl Codec for FrameCodec {
-    type Protocol = PeerProtocol;
-    type Request = Vec<u8>;
-    type Response = Vec<u8>;
-
-    async fn read_request<T>(&mut self, _: &PeerProtocol, io: &mut T) -> io::Result<Vec<u8>>
-    where
-        T: AsyncRead + Unpin + Send,
-    {
-        read(io).await
-    }
-
-    async fn read_response<T>(&mut self, _: &PeerProtocol, io: &mut T) -> io::Result<Vec<u8>>
-    where
-        T: AsyncRead + Unpin + Send,
-    {
-        read(io).await
-    }
-
-    async fn write_request<T>(&mut self, _: &PeerProtocol, io: &mut T, body: Vec<u8>) -> io::Result<()>
-    where
-        T: AsyncWrite + Unpin + Send,
-    {
-        write(io, &body).await
-    }
-
-    async fn write_response<T>(&mut self, _: &PeerProtocol, io: &mut T, body: Vec<u8>) -> io::Result<()>
-    where
-        T: AsyncWrite + Unpin + Send,
-    {
-        write(io, &body).await
-    }
-}
-
-async fn read<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<Vec<u8>> {
+/// The length of the body that follows.
+///
+/// # Errors
+/// As [`read`].
+pub(super) async fn read_length<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<usize> {
     let mut length = [0; 4];
     io.read_exact(&mut length).await?;
     let length = u32::from_le_bytes(length) as usize;
-    if length > BODY_BYTES_MAX {
-        return Err(too_large(length));
-    }
+    if length > BODY_BYTES_MAX { Err(too_large(length)) } else { Ok(length) }
+}
+
+/// The body, after its length was read.
+///
+/// # Errors
+/// As [`read`].
+pub(super) async fn read_body<T: AsyncRead + Unpin + Send>(io: &mut T, length: usize) -> io::Result<Vec<u8>> {
     // Not `read_to_end`: it clears all spare capacity again on every wake-up, which is quadratic in the body.
     let mut chunk = vec![0; length.min(CHUNK_BYTES)];
     let mut body = Vec::with_capacity(chunk.len());
@@ -92,17 +59,23 @@ async fn read<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<Vec<u8>> {
     Ok(body)
 }
 
-async fn write<T: AsyncWrite + Unpin + Send>(io: &mut T, body: &[u8]) -> io::Result<()> {
+/// Sends a body with its length before it.
+///
+/// # Errors
+/// The stream broke, or the body is larger than [`BODY_BYTES_MAX`]: then nothing was sent.
+pub(super) async fn write<T: AsyncWrite + Unpin + Send>(io: &mut T, body: &[u8]) -> io::Result<()> {
     let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= BODY_BYTES_MAX);
     let length = length.ok_or_else(|| too_large(body.len()))?;
     if body.len() > SMALL_BYTES_MAX {
         io.write_all(&length.to_le_bytes()).await?;
-        return io.write_all(body).await;
+        io.write_all(body).await?;
+        return io.flush().await;
     }
     let mut frame = Vec::with_capacity(4 + body.len());
     frame.extend_from_slice(&length.to_le_bytes());
     frame.extend_from_slice(body);
-    io.write_all(&frame).await
+    io.write_all(&frame).await?;
+    io.flush().await
 }
 
 fn too_large(count: usize) -> io::Error {

@@ -1,36 +1,41 @@
-//! The wire between operators: one request/response protocol over TCP, Noise and Yamux.
+//! The wire between operators: one protocol of requests and answers over TCP, Noise and Yamux.
 //!
 //! A node's libp2p identity is its node key, so Noise authenticates the peer and a request arrives with the [`NodeId`]
-//! of its sender. Any identity that is not the present key of a peer is refused. Each request has a Yamux stream of its own: a large
-//! response does not hold up a small one. Connections are kept and dialled again when they break; nothing is sent
+//! of its sender. Any identity that is not the present key of a peer is refused. Each request has a Yamux stream to itself until it is answered: a large
+//! answer does not hold up a small one. Connections are kept and dialled again when they break; nothing is sent
 //! twice, because only the caller knows what may be repeated.
 
+mod connection;
 mod driver;
 pub mod frame;
 mod gather;
 pub mod ledger_transport;
 pub mod message;
+mod routes;
 mod slots;
 pub mod stream;
+mod substreams;
 mod swarm;
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::Instant,
+    time::{Instant, timeout_at},
 };
 use wallet::{
     identity::{PublicKey, SecretKey},
     units::NodeId,
 };
 
+use connection::Connection;
 use driver::{Command, Driver};
 use frame::BODY_BYTES_MAX;
+use routes::{Route, Routes};
 use slots::Slots;
 
 /// The protocol's name, version included.
-pub const PROTOCOL: &str = "/batchmind/peer/3";
+pub const PROTOCOL: &str = "/batchmind/peer/4";
 
 /// Requests that may wait for an answer from one peer, and as many that one peer may have waiting here.
 pub const IN_FLIGHT_MAX: usize = 128;
@@ -152,7 +157,7 @@ impl NetworkFault {
 pub struct PeerNetwork {
     commands: mpsc::Sender<Command>,
     slots: Arc<Slots>,
-    peers: Arc<watch::Sender<BTreeSet<NodeId>>>,
+    routes: Arc<Routes>,
     connected: watch::Receiver<BTreeSet<NodeId>>,
     listen: SocketAddr,
 }
@@ -164,12 +169,12 @@ impl PeerNetwork {
     /// [`NetworkFault::KeyInvalid`] and [`NetworkFault::Listen`].
     pub async fn start<H: Handler>(options: Options, handler: H) -> Result<Self, NetworkFault> {
         let slots = Arc::new(Slots::new(IN_FLIGHT_MAX));
-        let peers = Arc::new(watch::Sender::new(options.peers.iter().map(|peer| peer.node).collect()));
+        let routes = Arc::new(Routes::default());
         let (commands, inbox) = mpsc::channel(IN_FLIGHT_MAX);
         let (connected_now, connected) = watch::channel(BTreeSet::new());
-        let (driver, listen) = Driver::open(options, handler, inbox, connected_now).await?;
+        let (driver, listen) = Driver::open(options, handler, Arc::clone(&routes), inbox, connected_now).await?;
         tokio::spawn(driver.run());
-        Ok(Self { commands, slots, peers, connected, listen })
+        Ok(Self { commands, slots, routes, connected, listen })
     }
 
     /// Sends `body` to a peer and waits for its answer, at most `timeout` and at most [`REQUEST_TIMEOUT_MAX`].
@@ -180,16 +185,43 @@ impl PeerNetwork {
         if body.len() > BODY_BYTES_MAX {
             return Err(NetworkFault::TooLarge { count: body.len() });
         }
-        self.check_peer(to)?;
-        let slots = self.slots.of(to);
-        let answer = async {
-            let slot = slots.acquire_owned().await.map_err(|_| NetworkFault::Stopped)?;
-            let (reply, answer) = oneshot::channel();
-            let command = Command::Request { to, body, reply, slot };
-            self.commands.send(command).await.map_err(|_| NetworkFault::Stopped)?;
-            answer.await.unwrap_or(Err(NetworkFault::Stopped))
-        };
-        tokio::time::timeout(timeout, answer).await.unwrap_or(Err(NetworkFault::Timeout { to, waited: timeout }))
+        if self.commands.is_closed() {
+            return Err(NetworkFault::Stopped);
+        }
+        let route = self.route_to(to)?;
+        let late = |_| NetworkFault::Timeout { to, waited: timeout };
+        let end = Instant::now() + timeout;
+        let slot = timeout_at(end, self.slots.of(to).acquire_owned()).await.map_err(late)?;
+        let slot = slot.map_err(|_| NetworkFault::Stopped)?;
+        let connection = timeout_at(end, routes::reach(route)).await.map_err(late)?;
+        let connection = connection.ok_or(NetworkFault::Unreachable { to })?;
+        let network = self.clone();
+        let mut exchange = Box::pin(async move {
+            let answer = network.exchange(to, &connection, &body).await;
+            drop(slot);
+            answer
+        });
+        match timeout_at(end, &mut exchange).await {
+            Ok(answer) => answer,
+            Err(elapsed) => {
+                // It holds its slot until the peer is done with it, and its substream is of use again then.
+                tokio::spawn(exchange);
+                Err(late(elapsed))
+            }
+        }
+    }
+
+    async fn exchange(&self, to: NodeId, connection: &Connection, body: &[u8]) -> Result<Vec<u8>, NetworkFault> {
+        match tokio::time::timeout(REQUEST_TIMEOUT_MAX, connection.exchange(body)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) if self.commands.is_closed() => Err(NetworkFault::Stopped),
+            Ok(Err(error)) => Err(NetworkFault::Broken { to, reason: error.to_string() }),
+            Err(_) => {
+                // An error means that the network has stopped.
+                let _ = self.commands.send(Command::Unanswered(to)).await;
+                Err(NetworkFault::Timeout { to, waited: REQUEST_TIMEOUT_MAX })
+            }
+        }
     }
 
     /// The peers with a connection, now and whenever that changes.
@@ -200,9 +232,10 @@ impl PeerNetwork {
     /// From here on these are the peers, with these keys and addresses. Who is none any more, or has another key, is
     /// disconnected and refused, and what is in flight to it breaks.
     pub async fn set_peers(&self, peers: Vec<Peer>) {
-        self.peers.send_replace(peers.iter().map(|peer| peer.node).collect());
+        let (reply, done) = oneshot::channel();
         // An error means that the network has stopped.
-        let _ = self.commands.send(Command::Peers(peers)).await;
+        let _ = self.commands.send(Command::Peers(peers, reply)).await;
+        let _ = done.await;
     }
 
     /// From here on this node speaks and listens as who has `key`: all connections are closed and made anew, and what is
@@ -222,7 +255,11 @@ impl PeerNetwork {
 
     /// Only peers can be asked.
     fn check_peer(&self, to: NodeId) -> Result<(), NetworkFault> {
-        if self.peers.borrow().contains(&to) { Ok(()) } else { Err(NetworkFault::NotAPeer { to }) }
+        self.route_to(to).map(drop)
+    }
+
+    fn route_to(&self, to: NodeId) -> Result<watch::Receiver<Route>, NetworkFault> {
+        self.routes.to(to).ok_or(NetworkFault::NotAPeer { to })
     }
 
     /// Where this node listens, with the port that port 0 became.

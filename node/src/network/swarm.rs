@@ -12,7 +12,6 @@ use libp2p::{
     identity,
     multiaddr::Protocol,
     noise,
-    request_response::{self, ProtocolSupport},
     swarm::{NetworkBehaviour, SwarmEvent},
     tcp,
 };
@@ -21,25 +20,21 @@ use wallet::{
     units::NodeId,
 };
 
-use super::{
-    IN_FLIGHT_MAX, NetworkFault, REQUEST_TIMEOUT_MAX,
-    frame::{FrameCodec, PeerProtocol},
-    gather::GatheringYamux,
-};
+use super::{IN_FLIGHT_MAX, NetworkFault, gather::GatheringYamux, substreams::Substreams};
 
 /// Both sides may dial at once, and a dead connection may linger beside its successor.
 const CONNECTIONS_PER_PEER_MAX: u32 = 4;
 /// Handshakes in progress, strangers' included.
 const HANDSHAKES_MAX: u32 = 64;
-/// Requests and answers on one connection. An answer's stream may close a moment after its slot was freed.
-const STREAMS_MAX: usize = 3 * IN_FLIGHT_MAX;
+/// Substreams that one peer may keep open here, on all of its connections: those of a connection that is dead may linger.
+pub(super) const SUBSTREAMS_MAX: usize = 3 * IN_FLIGHT_MAX;
 
 /// Who may connect, how often, and what is spoken.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     pub(super) node_keys: allow_block_list::Behaviour<allow_block_list::AllowedPeers>,
     limits: connection_limits::Behaviour,
-    pub(super) requests: request_response::Behaviour<FrameCodec>,
+    pub(super) substreams: Substreams,
 }
 
 /// The libp2p name of a node's key.
@@ -59,13 +54,8 @@ pub(super) fn build(key: &SecretKey, allowed: impl Iterator<Item = PeerId>) -> S
     let limits = connection_limits::ConnectionLimits::default()
         .with_max_pending_incoming(Some(HANDSHAKES_MAX))
         .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX));
-    let requests = request_response::Behaviour::new(
-        [(PeerProtocol, ProtocolSupport::Full)],
-        request_response::Config::default()
-            .with_request_timeout(REQUEST_TIMEOUT_MAX)
-            .with_max_concurrent_streams(STREAMS_MAX),
-    );
-    let behaviour = Behaviour { node_keys, limits: connection_limits::Behaviour::new(limits), requests };
+    let behaviour =
+        Behaviour { node_keys, limits: connection_limits::Behaviour::new(limits), substreams: Substreams::default() };
     SwarmBuilder::with_existing_identity(identity)
         .with_tokio()
         .with_tcp(tcp::Config::default(), noise::Config::new, GatheringYamux::default)
@@ -75,7 +65,7 @@ pub(super) fn build(key: &SecretKey, allowed: impl Iterator<Item = PeerId>) -> S
         .with_swarm_config(|config| {
             config
                 .with_idle_connection_timeout(Duration::from_secs(u64::MAX))
-                .with_max_negotiating_inbound_streams(STREAMS_MAX)
+                .with_max_negotiating_inbound_streams(SUBSTREAMS_MAX)
                 // There is one protocol, so a request need not wait for the peer to agree to it: a round trip less.
                 .with_substream_upgrade_protocol_override(upgrade::Version::V1Lazy)
         })

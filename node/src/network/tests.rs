@@ -258,6 +258,22 @@ async fn sixty_four_requests_at_once_each_get_their_own_answer() {
     futures::future::join_all(requests).await;
 }
 
+async fn connection(from: &PeerNetwork, to: NodeId) -> Arc<Connection> {
+    routes::reach(from.route_to(to).expect("a peer")).await.expect("connected")
+}
+
+#[tokio::test]
+async fn requests_one_after_the_other_share_a_substream_and_a_large_one_is_not_kept() {
+    let (a, _b) = pair(Echo::default(), Echo::default()).await;
+    let connection = connection(&a, B).await;
+    for body in [vec![1], Vec::new(), vec![2; 10_000]] {
+        a.request(B, body, PATIENCE).await.expect("b answers");
+        assert_eq!(connection.idle_count(), 1);
+    }
+    a.request(B, vec![3; 1 << 20], PATIENCE).await.expect("b answers");
+    assert_eq!(connection.idle_count(), 0);
+}
+
 /// Reports each request that it is given. Holds an empty one until told to go on; answers any other with as many bytes
 /// as its first byte says, in MiB.
 struct Gate {
@@ -303,6 +319,47 @@ async fn neither_a_slow_handler_nor_large_answers_hold_up_small_ones() {
     assert_eq!(slow.await.expect("no panic").expect("b answers"), b"");
     for request in large {
         assert_eq!(request.await.expect("no panic").expect("b answers").len(), 31 << 20);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_its_caller_gave_up_is_answered_and_its_substream_is_of_use_again() {
+    let (gate, mut entered, go_on) = gate();
+    let (a, _b) = pair(Echo::default(), gate).await;
+    let fault = a.request(B, Vec::new(), Duration::from_millis(10)).await.expect_err("the handler waits");
+    assert!(matches!(fault, NetworkFault::Timeout { .. }), "{fault}");
+    entered.recv().await.expect("it reaches the handler");
+    go_on.notify_one();
+    let connection = connection(&a, B).await;
+    while connection.idle_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(a.request(B, vec![0], PATIENCE).await.expect("b answers"), b"");
+    assert_eq!(connection.idle_count(), 1);
+}
+
+#[tokio::test]
+async fn requests_beyond_the_bound_of_a_peer_wait_for_those_before_them() {
+    let (gate, mut entered, go_on) = gate();
+    let (a, _b) = pair(Echo::default(), gate).await;
+    // Past the slots of a node that keeps its own bound.
+    let connection = connection(&a, B).await;
+    let asked: Vec<_> = (0..=IN_FLIGHT_MAX)
+        .map(|_| {
+            let connection = Arc::clone(&connection);
+            tokio::spawn(async move { connection.exchange(&[]).await })
+        })
+        .collect();
+    for _ in 0..IN_FLIGHT_MAX {
+        entered.recv().await.expect("as many as may reach the handler");
+    }
+    // Over the same connection, so it comes after the one that waits.
+    a.request(B, vec![0], Duration::from_millis(10)).await.expect_err("there is no room for it either");
+    assert!(entered.try_recv().is_err(), "one request more than may be handled at once was");
+    for _ in 0..asked.len() {
+        go_on.notify_one();
+        entered.recv().await;
+        tokio::task::yield_now().await;
     }
 }
 
