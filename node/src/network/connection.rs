@@ -15,9 +15,10 @@ use tokio::{
 };
 use wallet::units::NodeId;
 
-use super::{Handler, REQUEST_TIMEOUT_MAX, frame, substreams::Opener};
+use super::{Handler, REQUEST_TIMEOUT_MAX, frame, substreams::Opener, swarm::SUBSTREAMS_MAX};
 
-/// A substream that carried more in one exchange is not kept: Yamux has widened its window, and nothing narrows it again.
+/// A substream that carried more in one exchange is not kept: Yamux widens the window of one that is read fast, and nothing
+/// narrows it again.
 const KEPT_BYTES_MAX: usize = 256 << 10;
 
 /// When a message came last from a peer.
@@ -41,11 +42,23 @@ pub(super) struct Connection {
     opener: Opener,
     idle: Mutex<Vec<Stream>>,
     heard: Arc<Heard>,
+    /// For substreams that the peer opens.
+    places: Arc<Semaphore>,
 }
 
 impl Connection {
     pub(super) fn new(opener: Opener, heard: Arc<Heard>) -> Self {
-        Self { opener, idle: Mutex::default(), heard }
+        Self { opener, idle: Mutex::default(), heard, places: Arc::new(Semaphore::new(SUBSTREAMS_MAX)) }
+    }
+
+    /// A place for one more substream that the peer opened, if it has not too many.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// Gives up the substreams that wait for a request: there is a newer connection.
+    pub(super) fn close_idle(&self) {
+        lock(&self.idle).clear();
     }
 
     /// Sends `body` and waits for the answer. Whoever drops this future gives up its substream, too.
@@ -78,7 +91,7 @@ impl Connection {
 #[derive(Debug)]
 pub(super) struct Asker {
     pub(super) node: NodeId,
-    /// Requests that are read and handled at once, on all of its substreams.
+    /// Requests that are read and handled at once, on all of its substreams. Closed when it is no peer any more.
     pub(super) handlers: Arc<Semaphore>,
     pub(super) heard: Arc<Heard>,
     /// Its place among the substreams that it may keep open.
@@ -96,9 +109,12 @@ pub(super) async fn serve<H: Handler>(mut stream: Stream, asker: Asker, handler:
 async fn answer_each<H: Handler>(stream: &mut Stream, asker: &Asker, handler: &H) -> io::Result<()> {
     loop {
         let length = frame::read_length(stream).await?;
-        // Before the body is read: a peer beyond its bound waits, and holds no memory meanwhile.
+        // Before the body is read: a peer beyond its bound waits, and holds no more than what Yamux takes unasked.
         let Ok(_permit) = asker.handlers.acquire().await else { return Ok(()) };
         let body = timeout(REQUEST_TIMEOUT_MAX, frame::read_body(stream, length)).await??;
+        if asker.handlers.is_closed() {
+            return Ok(());
+        }
         asker.heard.now();
         let answer = handler.handle(asker.node, body).await;
         timeout(REQUEST_TIMEOUT_MAX, frame::write(stream, &answer)).await??;

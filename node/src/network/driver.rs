@@ -63,7 +63,6 @@ struct Link {
     /// A message came, which no connection brings that the peer refuses.
     heard: Arc<Heard>,
     handlers: Arc<Semaphore>,
-    substreams: Arc<Semaphore>,
 }
 
 #[derive(Clone, Copy)]
@@ -179,6 +178,7 @@ impl<H: Handler> Driver<H> {
             let Some(link) = self.links.remove(&node) else { continue };
             self.nodes.remove(&link.peer);
             self.routes.remove(node);
+            link.handlers.close();
             self.swarm.behaviour_mut().node_keys.disallow_peer(link.peer);
             self.connected.send_if_modified(|nodes| nodes.remove(&node));
             tracing::info!(%node, "no longer a peer with that key and address");
@@ -229,7 +229,7 @@ impl<H: Handler> Driver<H> {
             SwarmEvent::Behaviour(BehaviourEvent::Substreams(substreams::Event { peer, connection, what })) => {
                 match what {
                     FromConnection::Ready(opener) => self.take_up(&peer, connection, opener),
-                    FromConnection::Opened(stream) => self.serve(&peer, stream),
+                    FromConnection::Opened(stream) => self.serve(&peer, connection, stream),
                 }
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
@@ -265,6 +265,7 @@ impl<H: Handler> Driver<H> {
 
     fn take_up(&mut self, peer: &PeerId, id: ConnectionId, opener: Opener) {
         let Some(link) = self.link_of(peer) else { return };
+        link.connections.iter().for_each(|(_, older)| older.close_idle());
         link.connections.push((id, Arc::new(Connection::new(opener, Arc::clone(&link.heard)))));
         link.changed_at = Instant::now();
         link.turn(LinkState::Connected);
@@ -275,9 +276,10 @@ impl<H: Handler> Driver<H> {
     }
 
     /// Beside everything else. A peer over its bound loses the substream, which it sees as broken.
-    fn serve(&mut self, peer: &PeerId, stream: Stream) {
+    fn serve(&mut self, peer: &PeerId, id: ConnectionId, stream: Stream) {
         let Some(link) = self.link_of(peer) else { return };
-        let Ok(place) = Arc::clone(&link.substreams).try_acquire_owned() else {
+        let Some((_, connection)) = link.connections.iter().find(|(known, _)| *known == id) else { return };
+        let Some(place) = connection.place() else {
             tracing::warn!(node = %link.node, "more than {SUBSTREAMS_MAX} substreams at once; one dropped");
             return;
         };
@@ -342,7 +344,6 @@ impl Link {
             changed_at: now,
             heard: Arc::default(),
             handlers: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
-            substreams: Arc::new(Semaphore::new(SUBSTREAMS_MAX)),
         })
     }
 

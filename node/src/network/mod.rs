@@ -5,6 +5,7 @@
 //! answer does not hold up a small one. Connections are kept and dialled again when they break; nothing is sent
 //! twice, because only the caller knows what may be repeated.
 
+mod carried_through;
 mod connection;
 mod driver;
 pub mod frame;
@@ -28,6 +29,7 @@ use wallet::{
     units::NodeId,
 };
 
+use carried_through::CarriedThrough;
 use connection::Connection;
 use driver::{Command, Driver};
 use frame::BODY_BYTES_MAX;
@@ -195,33 +197,15 @@ impl PeerNetwork {
         let slot = slot.map_err(|_| NetworkFault::Stopped)?;
         let connection = timeout_at(end, routes::reach(route)).await.map_err(late)?;
         let connection = connection.ok_or(NetworkFault::Unreachable { to })?;
-        let network = self.clone();
-        let mut exchange = Box::pin(async move {
-            let answer = network.exchange(to, &connection, &body).await;
+        // No handle: a request that was given up does not keep the network running.
+        let commands = self.commands.downgrade();
+        let exchange = CarriedThrough::new(async move {
+            let answer = exchange(to, &connection, &body, &commands).await;
+            // The peer is done with it.
             drop(slot);
             answer
         });
-        match timeout_at(end, &mut exchange).await {
-            Ok(answer) => answer,
-            Err(elapsed) => {
-                // It holds its slot until the peer is done with it, and its substream is of use again then.
-                tokio::spawn(exchange);
-                Err(late(elapsed))
-            }
-        }
-    }
-
-    async fn exchange(&self, to: NodeId, connection: &Connection, body: &[u8]) -> Result<Vec<u8>, NetworkFault> {
-        match tokio::time::timeout(REQUEST_TIMEOUT_MAX, connection.exchange(body)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) if self.commands.is_closed() => Err(NetworkFault::Stopped),
-            Ok(Err(error)) => Err(NetworkFault::Broken { to, reason: error.to_string() }),
-            Err(_) => {
-                // An error means that the network has stopped.
-                let _ = self.commands.send(Command::Unanswered(to)).await;
-                Err(NetworkFault::Timeout { to, waited: REQUEST_TIMEOUT_MAX })
-            }
-        }
+        timeout_at(end, exchange).await.map_err(late)?
     }
 
     /// The peers with a connection, now and whenever that changes.
@@ -273,6 +257,29 @@ impl PeerNetwork {
         // An error means that the driver has ended already.
         let _ = self.commands.send(Command::Stop).await;
         self.commands.closed().await;
+    }
+}
+
+async fn exchange(
+    to: NodeId,
+    connection: &Connection,
+    body: &[u8],
+    commands: &mpsc::WeakSender<Command>,
+) -> Result<Vec<u8>, NetworkFault> {
+    let answer = tokio::time::timeout(REQUEST_TIMEOUT_MAX, connection.exchange(body)).await;
+    if let Ok(Ok(answer)) = answer {
+        return Ok(answer);
+    }
+    let Some(commands) = commands.upgrade().filter(|commands| !commands.is_closed()) else {
+        return Err(NetworkFault::Stopped);
+    };
+    match answer {
+        Ok(Err(error)) => Err(NetworkFault::Broken { to, reason: error.to_string() }),
+        _ => {
+            // An error means that the network has stopped.
+            let _ = commands.send(Command::Unanswered(to)).await;
+            Err(NetworkFault::Timeout { to, waited: REQUEST_TIMEOUT_MAX })
+        }
     }
 }
 

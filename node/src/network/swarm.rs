@@ -26,7 +26,8 @@ use super::{IN_FLIGHT_MAX, NetworkFault, gather::GatheringYamux, substreams::Sub
 const CONNECTIONS_PER_PEER_MAX: u32 = 4;
 /// Handshakes in progress, strangers' included.
 const HANDSHAKES_MAX: u32 = 64;
-/// Substreams that one peer may keep open here, on all of its connections: those of a connection that is dead may linger.
+/// Substreams that a peer may keep open here on one connection. A request may come on a new one a moment before the one that
+/// its caller gave up is closed.
 pub(super) const SUBSTREAMS_MAX: usize = 3 * IN_FLIGHT_MAX;
 
 /// Who may connect, how often, and what is spoken.

@@ -353,12 +353,31 @@ async fn requests_beyond_the_bound_of_a_peer_wait_for_those_before_them() {
     for _ in 0..IN_FLIGHT_MAX {
         entered.recv().await.expect("as many as may reach the handler");
     }
-    // Over the same connection, so it comes after the one that waits.
-    a.request(B, vec![0], Duration::from_millis(10)).await.expect_err("there is no room for it either");
     assert!(entered.try_recv().is_err(), "one request more than may be handled at once was");
-    for _ in 0..asked.len() {
-        go_on.notify_one();
-        entered.recv().await;
+    for asked in asked {
+        while !asked.is_finished() {
+            go_on.notify_one();
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(asked.await.expect("no panic").expect("answered in the end"), b"");
+    }
+    entered.recv().await.expect("it reached the handler, too");
+}
+
+#[tokio::test]
+async fn a_request_that_was_dropped_holds_its_slot_until_the_peer_is_done_with_it() {
+    let (gate, mut entered, go_on) = gate();
+    let (a, _b) = pair(Echo::default(), gate).await;
+    let slots = a.slots.of(B);
+    let mut asked = Box::pin(a.request(B, Vec::new(), PATIENCE));
+    tokio::select! {
+        _ = &mut asked => panic!("the handler waits"),
+        _ = entered.recv() => {}
+    }
+    drop(asked);
+    assert_eq!(slots.available_permits(), IN_FLIGHT_MAX - 1);
+    go_on.notify_one();
+    while slots.available_permits() < IN_FLIGHT_MAX {
         tokio::task::yield_now().await;
     }
 }
