@@ -502,66 +502,10 @@ def re_genesis_of(read):
     return event
 
 
-# ---- gate.md
-
-
-def scope_of(read):
-    """A gate's name in a path."""
-    return "global" if read.variant(2) == 0 else f"region/{read.name(16)}"
-
-
-def gate_id_of(read):
-    read.digest()
-    match read.variant(4):
-        case 0:
-            read.u32()
-        case 1:
-            read.name(16), read.u32()
-        case _:
-            read.digest()
-    read.u32()
-
-
-def gate_of(read):
-    gate_id_of(read)
-    read.list(read.u32), read.list(read.digest), read.optional(lambda: read.take(64))
-
-
-def contribution_of(read):
-    read.list(read.digest), read.take(32 + 32), gate_of(read)
-
-
-def package_of(read):
-    read.take(32 + 4 + 4 + 128 + 48), read.signature()
-
-
-def notice_of(read):
-    match read.variant(4):
-        case 0:
-            contribution_of(read)
-        case 1:
-            if read.variant(2) == 0:
-                read.list(read.u32)
-            else:
-                package_of(read), read.optional(lambda: read.take(100))
-        case 2:
-            package_of(read)
-        case 3:
-            read.digest()
-
-
-def gate_notice_of(read):
-    scope_of(read)
-    if read.variant(2) == 0:
-        read.digest(), gate_of(read)
-    else:
-        read.digest(), notice_of(read)
-    return {"wallet": None}
-
-
+# 17, GateNotice, stands in no proof.
 EVENTS = [created_of, offered_of, accepted_of, confirmed_of, aborted_of, touch_of, evidence_of(4 + 8 + 4),
           evidence_of(4 + 32 + 8 + 4), evidence_of(4 + 32), anchored_of, closed_of, resumed_of, proposal_of, ballot_of,
-          withdrawn_of, enacted_of, re_genesis_of, gate_notice_of]
+          withdrawn_of, enacted_of, re_genesis_of]
 
 
 # ---- ledger.md, the trees

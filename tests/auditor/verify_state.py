@@ -19,12 +19,43 @@ import sys
 
 from verify_bundle import (
     PARAMETERS, STANDINGS, STATUSES, Bundle, Failed, Genesis, H, HandOver, Header, Malformed, Proof, Reader, change_of,
-    check_foundation, contribution_of, digest, gate_id_of, gate_of, names_of, need, node_of, rotations_of, scope_of,
-    sha256, u32,
+    check_foundation, digest, names_of, need, node_of, rotations_of, sha256, u32,
 )
 
 KINDS = ["governance", "wallet", "prekey", "entry", "baseline", "award", "account", "anchor", "resumption", "validators",
          "parameters", "operator", "node", "key", "auditor", "proposal", "lineage", "gate"]
+
+
+# ---- gate.md
+
+
+def scope_of(read):
+    """A gate's name in a path."""
+    return "global" if read.variant(2) == 0 else f"region/{read.name(16)}"
+
+
+def gate_id_of(read):
+    read.digest()
+    match read.variant(4):
+        case 0:
+            read.u32()
+        case 1:
+            read.name(16), read.u32()
+        case _:
+            read.digest()
+    read.u32()
+
+
+def gate_of(read):
+    gate_id_of(read)
+    read.list(read.u32), read.list(read.digest), read.optional(lambda: read.take(64))
+
+
+def contribution_of(read):
+    read.list(read.digest), read.take(32 + 32), gate_of(read)
+
+
+# ---- state-proof.md
 
 
 class StateKey:
