@@ -69,17 +69,22 @@ D = -121665 * pow(121666, P - 2, P) % P
 SQRT_OF_MINUS_1 = pow(2, (P - 1) // 4, P)
 
 
+def sqrt_ratio(u, v):
+    """Whether u / v is a square modulo P, and then the even one of its roots; 0 if v is 0."""
+    root = u * pow(v, 3, P) * pow(u * pow(v, 7, P), (P - 5) // 8, P) % P
+    if v * root * root % P != u:
+        root = root * SQRT_OF_MINUS_1 % P
+    return v * root * root % P == u, P - root if root % 2 else root
+
+
 @functools.lru_cache(maxsize=100_000)
 def is_good_point(encoded):
     """Whether the bytes decode to a point of the curve whose order is not 1, 2, 4 or 8."""
     y = (int.from_bytes(encoded, "little") & (2**255 - 1)) % P
-    # x^2 = u / v; which of the two roots does not matter, because a point and its negative have one order.
-    u, v = (y * y - 1) % P, (D * y * y + 1) % P
-    x = u * pow(v, 3, P) * pow(u * pow(v, 7, P), (P - 5) // 8, P) % P
-    if v * x * x % P != u:
-        x = x * SQRT_OF_MINUS_1 % P
-        if v * x * x % P != u:
-            return False
+    # Which of the two roots does not matter, because a point and its negative have one order.
+    square, x = sqrt_ratio((y * y - 1) % P, (D * y * y + 1) % P)
+    if not square:
+        return False
     # Three doublings give the neutral element (0, 1) for the points of small order, and for no other.
     z = 1
     for _ in range(3):
