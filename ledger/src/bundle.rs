@@ -84,7 +84,8 @@ pub struct Bundle {
 pub struct PlacedEntry {
     /// The leaf's place.
     pub index: LogIndex,
-    /// The entry.
+    /// The entry. Never a gate's notice.
+    #[serde(deserialize_with = "crate::event::of_proof")]
     pub entry: Entry,
 }
 

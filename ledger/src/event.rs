@@ -6,7 +6,7 @@
 
 use std::{fmt, ops::Deref, sync::Arc};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use wallet::{
     codec,
     digest::{Digest, sha256},
@@ -157,6 +157,16 @@ impl Serialize for Entry {
 impl<'de> Deserialize<'de> for Entry {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         EntryParts::deserialize(from).map(Self::from)
+    }
+}
+
+/// Reads an entry of a proof. None is a gate's notice: these change no wallet and begin no lineage. So who verifies a proof
+/// needs none of the rules by which a notice decodes.
+pub(crate) fn of_proof<'de, D: Deserializer<'de>>(from: D) -> Result<Entry, D::Error> {
+    let entry = Entry::deserialize(from)?;
+    match entry.body.event {
+        Event::GateNotice(_) => Err(de::Error::custom("a gate's notice stands in no proof")),
+        _ => Ok(entry),
     }
 }
 

@@ -69,17 +69,22 @@ D = -121665 * pow(121666, P - 2, P) % P
 SQRT_OF_MINUS_1 = pow(2, (P - 1) // 4, P)
 
 
+def sqrt_ratio(u, v):
+    """Whether u / v is a square modulo P, and then the even one of its roots; 0 if v is 0."""
+    root = u * pow(v, 3, P) * pow(u * pow(v, 7, P), (P - 5) // 8, P) % P
+    if v * root * root % P != u:
+        root = root * SQRT_OF_MINUS_1 % P
+    return v * root * root % P == u, P - root if root % 2 else root
+
+
 @functools.lru_cache(maxsize=100_000)
 def is_good_point(encoded):
     """Whether the bytes decode to a point of the curve whose order is not 1, 2, 4 or 8."""
     y = (int.from_bytes(encoded, "little") & (2**255 - 1)) % P
-    # x^2 = u / v; which of the two roots does not matter, because a point and its negative have one order.
-    u, v = (y * y - 1) % P, (D * y * y + 1) % P
-    x = u * pow(v, 3, P) * pow(u * pow(v, 7, P), (P - 5) // 8, P) % P
-    if v * x * x % P != u:
-        x = x * SQRT_OF_MINUS_1 % P
-        if v * x * x % P != u:
-            return False
+    # Which of the two roots does not matter, because a point and its negative have one order.
+    square, x = sqrt_ratio((y * y - 1) % P, (D * y * y + 1) % P)
+    if not square:
+        return False
     # Three doublings give the neutral element (0, 1) for the points of small order, and for no other.
     z = 1
     for _ in range(3):
@@ -502,66 +507,10 @@ def re_genesis_of(read):
     return event
 
 
-# ---- gate.md
-
-
-def scope_of(read):
-    """A gate's name in a path."""
-    return "global" if read.variant(2) == 0 else f"region/{read.name(16)}"
-
-
-def gate_id_of(read):
-    read.digest()
-    match read.variant(4):
-        case 0:
-            read.u32()
-        case 1:
-            read.name(16), read.u32()
-        case _:
-            read.digest()
-    read.u32()
-
-
-def gate_of(read):
-    gate_id_of(read)
-    read.list(read.u32), read.list(read.digest), read.optional(lambda: read.take(64))
-
-
-def contribution_of(read):
-    read.list(read.digest), read.take(32 + 32), gate_of(read)
-
-
-def package_of(read):
-    read.take(32 + 4 + 4 + 128 + 48), read.signature()
-
-
-def notice_of(read):
-    match read.variant(4):
-        case 0:
-            contribution_of(read)
-        case 1:
-            if read.variant(2) == 0:
-                read.list(read.u32)
-            else:
-                package_of(read), read.optional(lambda: read.take(100))
-        case 2:
-            package_of(read)
-        case 3:
-            read.digest()
-
-
-def gate_notice_of(read):
-    scope_of(read)
-    if read.variant(2) == 0:
-        read.digest(), gate_of(read)
-    else:
-        read.digest(), notice_of(read)
-    return {"wallet": None}
-
-
+# 17, GateNotice, stands in no proof.
 EVENTS = [created_of, offered_of, accepted_of, confirmed_of, aborted_of, touch_of, evidence_of(4 + 8 + 4),
           evidence_of(4 + 32 + 8 + 4), evidence_of(4 + 32), anchored_of, closed_of, resumed_of, proposal_of, ballot_of,
-          withdrawn_of, enacted_of, re_genesis_of, gate_notice_of]
+          withdrawn_of, enacted_of, re_genesis_of]
 
 
 # ---- ledger.md, the trees

@@ -15,16 +15,197 @@ verify_bundle.py.
 """
 
 import argparse
+import functools
+import hashlib
 import sys
 
 from verify_bundle import (
-    PARAMETERS, STANDINGS, STATUSES, Bundle, Failed, Genesis, H, HandOver, Header, Malformed, Proof, Reader, change_of,
-    check_foundation, contribution_of, digest, gate_id_of, gate_of, names_of, need, node_of, rotations_of, scope_of,
-    sha256, u32,
+    D, L, P, PARAMETERS, SQRT_OF_MINUS_1, STANDINGS, STATUSES, ZERO, Bundle, Failed, Genesis, H, HandOver, Header,
+    Malformed, Proof, Reader, ascend, change_of, check_foundation, digest, names_of, need, node_of, rotations_of, sha256,
+    sqrt_ratio, u32, u64,
 )
 
 KINDS = ["governance", "wallet", "prekey", "entry", "baseline", "award", "account", "anchor", "resumption", "validators",
          "parameters", "operator", "node", "key", "auditor", "proposal", "lineage", "gate"]
+
+
+# ---- gate.md, "Group" and "Proof": ristretto255 of RFC 9496
+
+
+def even(number):
+    """The number modulo P or its negative: the one of them that is even."""
+    number %= P
+    return P - number if number % 2 else number
+
+
+IDENTITY = (0, 1, 1, 0)
+INVSQRT_A_MINUS_D = sqrt_ratio(1, (-1 - D) % P)[1]
+
+
+def add(one, other):
+    (x1, y1, z1, t1), (x2, y2, z2, t2) = one, other
+    a, b, c, d = (y1 - x1) * (y2 - x2), (y1 + x1) * (y2 + x2), 2 * t1 * t2 * D, 2 * z1 * z2
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % P, g * h % P, f * g % P, e * h % P
+
+
+def times(number, point):
+    total = IDENTITY
+    while number:
+        if number % 2:
+            total = add(total, point)
+        point, number = add(point, point), number // 2
+    return total
+
+
+@functools.lru_cache(maxsize=100_000)
+def point_of(encoded):
+    """The element of these bytes, which is not the identity."""
+    s = int.from_bytes(encoded, "little")
+    u1, u2 = (1 - s * s) % P, (1 + s * s) % P
+    v = (-D * u1 * u1 - u2 * u2) % P
+    square, inverse = sqrt_ratio(1, v * u2 * u2 % P)
+    x = even(2 * s * inverse * u2)
+    y = u1 * inverse * inverse * u2 * v % P
+    t = x * y % P
+    rule(0 < s < P and s % 2 == 0 and square and t % 2 == 0 and y != 0, "32 bytes are no element, or the identity")
+    return x, y, 1, t
+
+
+def bytes_of(point):
+    x, y, z, t = point
+    u1, u2 = (z + y) * (z - y) % P, x * y % P
+    inverse = sqrt_ratio(1, u1 * u2 * u2 % P)[1]
+    d1, d2 = inverse * u1 % P, inverse * u2 % P
+    z_inverse = d1 * d2 * t % P
+    if t * z_inverse % P % 2:
+        x, y, d2 = y * SQRT_OF_MINUS_1 % P, x * SQRT_OF_MINUS_1 % P, d1 * INVSQRT_A_MINUS_D % P
+    if x * z_inverse % P % 2:
+        y = -y
+    return even(d2 * (z - y)).to_bytes(32, "little")
+
+
+G = bytes.fromhex("e2f2ae0a6abc4e71a884a961c500515f58e30b6aa582dd8db6a65945e08d2d76")
+
+
+def number_of(read):
+    """A number modulo the order of the group."""
+    number = read.number(32)
+    rule(number < L, "a number is not below the order")
+    return number
+
+
+def is_possessed(key, context, proof):
+    """Whether who made the proof knows the number that makes the generator this key."""
+    challenge, response = proof
+    nonce = bytes_of(add(times(response, point_of(G)), times(L - challenge, point_of(key))))
+    parts = (b"batchmind/v1/wallet/gate/possession", context, u64(1), G, key, nonce)
+    hashed = hashlib.sha512(b"".join(u64(len(part)) + part for part in parts)).digest()
+    return challenge == int.from_bytes(hashed, "little") % L
+
+
+# ---- gate.md, "Gate" and "On the ledger"
+
+
+def rule(holds, words):
+    """That a record keeps a rule."""
+    need(holds, "state-proof", words)
+
+
+def scope_of(read):
+    """A gate's name in a path."""
+    return "global" if read.variant(2) == 0 else f"region/{read.name(16)}"
+
+
+class GateId:
+    def __init__(self, read):
+        start = read.at
+        read.digest()
+        self.kind, self.all = read.variant(4), 1
+        if self.kind == 1:
+            read.name(16)
+        if self.kind < 2:
+            self.all = read.u32()
+        else:
+            read.digest()
+        self.epoch = read.u32()
+        self.encoded = read.data[start : read.at]
+
+    def threshold(self, members):
+        """How many of so many members must release."""
+        count = self.all
+        least = [(count + max(count - 1, 0) // 3) // 2 + 1, count // 2 + 1, 1, 1][self.kind]
+        rule(least <= members <= min(count, 256), "a gate has too few members, or too many")
+        return least
+
+
+def gate_of(read):
+    """A gate that keeps no rule yet."""
+    id, members, polynomial = GateId(read), read.list(read.u32), read.list(read.digest)
+    return id, members, polynomial, read.optional(lambda: (number_of(read), number_of(read)))
+
+
+def check_coefficients(polynomial):
+    for coefficient in set(polynomial) - {ZERO}:
+        point_of(coefficient)
+
+
+def check_gate(id, members, polynomial, proof=None):
+    rule(ascend(members), "a gate's members are out of order")
+    rule(id.kind != 2 or members == [0], "a tenant's gate has another member")
+    rule(len(polynomial) == id.threshold(len(members)), "a polynomial has another degree than the threshold")
+    rule(polynomial[0] != ZERO, "a gate's key is the identity")
+    check_coefficients(polynomial)
+    rule((len(members) == 1) == (proof is not None), "a plain key, and no other, has a proof of possession")
+    if proof is not None:
+        context = id.encoded + u32(members[0])
+        rule(is_possessed(polynomial[0], context, proof), "a proof of possession does not hold")
+
+
+def contributed_of(read):
+    """Who contributed, and how many coefficients. The rest is looked at when a notice is about it."""
+    member, coefficients = read.u32(), len(read.list(read.digest))
+    read.digest(), number_of(read), gate_of(read)
+    return member, coefficients
+
+
+def check_transcript(read, epoch, known):
+    id, _, members, _ = GateId(read), read.digest(), read.list(read.u32), read.u32()
+    # Neither Done nor Failed: those are over.
+    keys, phase = read.list(read.digest), read.variant(4)
+    contributed, sums = read.list(lambda: contributed_of(read)), read.list(read.digest)
+    missing = read.list(lambda: ((read.u32(), read.u32()), read.truth()))
+    confirmed = read.list(read.u32)
+    made = id.kind < 2 and (id.all, id.epoch) == (len(known), epoch)
+    rule(made and len(known) >= 2, "the run makes another gate")
+    rule(ascend(members), "a run's members are out of order")
+    threshold = id.threshold(len(members))
+    fit = len(keys) == len(members) and set(zip(members, keys)) <= set(known)
+    rule(fit, "a run has members that could not be any")
+    pairs, authors = [pair for pair, _ in missing], [member for member, _ in contributed]
+    rule(ascend(authors) and ascend(pairs) and ascend(confirmed), "what members said is out of order")
+    named = {*authors, *confirmed, *(node for pair in pairs for node in pair)}
+    rule(named <= set(members), "somebody is named who is no member of the run")
+    rule(all(count == threshold for _, count in contributed), "a contribution has another degree than the run")
+    rule(len(sums) == (threshold if contributed else 0), "the sums have another degree than the run")
+    check_coefficients(sums)
+    whole = len(contributed) == len(members)
+    rule(whole == (phase > 0), "a run cannot be in this phase")
+    if whole:
+        check_gate(id, members, sums)
+
+
+def gate_record_of(read):
+    epoch, members = read.u32(), read.list(lambda: (read.u32(), read.digest()))
+    rule(epoch < 2**32 - 1, "no epoch can follow")
+    ordered = len(members) <= 64 and ascend([node for node, _ in members])
+    rule(ordered, "too many could be members, or they are out of order")
+    read.optional(lambda: check_gate(*gate_of(read)))
+    read.optional(lambda: (check_gate(*gate_of(read)), read.u64()))
+    read.optional(lambda: (check_transcript(read, epoch, members), read.optional(read.u64)))
+
+
+# ---- state-proof.md
 
 
 class StateKey:
@@ -77,28 +258,6 @@ def key_of(read):
     if read.truth():
         read.name(32) if read.variant(2) == 0 else read.u32()
     read.variant(STATUSES), read.digest(), read.u64()
-
-
-def phase_of(read):
-    if read.variant(6) == 5:
-        read.list(read.u32)
-
-
-# The fields of a gate's record, and not its rules: whether lists ascend, the phase is one that a record can have, and 32 bytes
-# are an element. The root is certified, so only a quorum of liars could make another.
-def transcript_of(read):
-    gate_id_of(read), read.digest(), read.list(read.u32), read.u32()
-    read.list(read.digest), phase_of(read)
-    read.list(lambda: (read.u32(), contribution_of(read))), read.list(read.digest)
-    read.list(lambda: (read.u32(), read.u32(), read.truth()))
-    read.list(read.u32)
-
-
-def gate_record_of(read):
-    read.u32(), read.list(lambda: (read.u32(), read.digest()))
-    read.optional(lambda: gate_of(read))
-    read.optional(lambda: (gate_of(read), read.u64()))
-    read.optional(lambda: (transcript_of(read), read.optional(read.u64)))
 
 
 RECORDS = {

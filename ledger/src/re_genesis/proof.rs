@@ -29,7 +29,8 @@ pub struct ReGenesisProof {
     pub proof: ClosingProof,
     /// The log up to there.
     pub log: LogTree,
-    /// The only entry.
+    /// The only entry. Never a gate's notice.
+    #[serde(deserialize_with = "crate::event::of_proof")]
     pub entry: Entry,
     /// Of each validator that stays, by join index: its record as it was then.
     pub nodes: Vec<ProvenRecord>,

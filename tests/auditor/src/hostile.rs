@@ -6,6 +6,7 @@ mod certified;
 mod epochs;
 mod file;
 mod handover;
+mod notices;
 mod order;
 mod reason;
 mod signed;
@@ -111,6 +112,7 @@ pub fn vectors() -> Vec<Vector> {
     signed::add(&mut all);
     handover::add(&mut all);
     order::add(&mut all);
+    notices::add(&mut all);
     reason::add(&mut all);
     state::add(&mut all);
     since::add(&mut all);

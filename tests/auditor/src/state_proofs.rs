@@ -19,6 +19,10 @@ use wallet::{
     units::{KeyEpoch, NodeId},
 };
 
+mod gates;
+
+pub use gates::{bits as bits_of_gates, kept as gates_that_keep_the_rules};
+
 use crate::hostile;
 
 /// A file, the hash and the key with which it is judged, and what a verifier must say of it.
@@ -57,6 +61,7 @@ pub fn hostile() -> Vec<Case> {
     absence(&mut all);
     places(&mut all);
     certified(&mut all);
+    gates::add(&mut all);
     all
 }
 
@@ -167,7 +172,7 @@ fn bytes(all: &mut Vec<Case>) {
     let tail = encode(&file.path).len() + encode(&file.end).len();
     let (key, end) = (good.len() - tail - encode(&file.key).len(), good.len() - encode(&file.end).len());
     for (name, at, byte) in [
-        ("a key of no kind", key, 16),
+        ("a key of no kind", key, 18),
         ("a key of a far kind", key + 3, 1),
         ("a path as long as numbers go", good.len() - tail + 7, 0xff),
         ("an end of no kind", end, 3),
@@ -196,7 +201,7 @@ fn presence(all: &mut Vec<Case>) {
             f.end = PathEnd::Other { key: near, value_hash };
         });
         lies(all, "hidden behind the leaf of another and its path", &file, |f| {
-            let other = built(chain, keys.iter().find(|other| *other != key).expect("sixteen"));
+            let other = built(chain, keys.iter().find(|other| *other != key).expect("eighteen"));
             let PathEnd::Record(value) = &other.end else { panic!("it is there") };
             f.path = other.path;
             f.end = PathEnd::Other { key: other.key.digest(), value_hash: Digest(Sha256::digest(value).into()) };
@@ -293,27 +298,32 @@ fn certified(all: &mut Vec<Case>) {
         let good = value(key);
         for (name, value) in [
             ("a record of another kind", value(next)),
-            ("a record of no kind", [&[16, 0, 0, 0], &good[4..]].concat()),
+            ("a record of no kind", [&[18, 0, 0, 0], &good[4..]].concat()),
             ("an empty record", Vec::new()),
             ("a kind and nothing else", good[..3].to_vec()),
             ("a record with a byte too many", [good.clone(), vec![0]].concat()),
             ("a record with a byte too few", good[..good.len() - 1].to_vec()),
         ] {
-            let others = (0..40_u8).map(|i| (Digest(Sha256::digest([i]).into()), vec![i]));
-            let tree: StateTree = others.chain([(key.digest(), value.clone())]).collect();
-            let mut block = chain.blocks[0].0.clone();
-            block.header.state_root = tree.root();
-            let certificate = certify(&block, 0..4);
-            let file = StateProofFile {
-                hand_overs: Vec::new(),
-                header: block.header,
-                certificate,
-                path: tree.prove(&key.digest()).siblings,
-                end: PathEnd::Record(value),
-                ..built(chain, key)
-            };
+            let file = made_final(chain, key, value);
             let name = format!("{key}, certified: {name}");
             all.push(Case { name, ..of(file, chain, Check::StateProof.code()) });
         }
+    }
+}
+
+/// A file in which a quorum of the first set made these bytes final under a key.
+fn made_final(chain: &Chain, key: &StateKey, value: Vec<u8>) -> StateProofFile {
+    let others = (0..40_u8).map(|i| (Digest(Sha256::digest([i]).into()), vec![i]));
+    let tree: StateTree = others.chain([(key.digest(), value.clone())]).collect();
+    let mut block = chain.blocks[0].0.clone();
+    block.header.state_root = tree.root();
+    let certificate = certify(&block, 0..4);
+    StateProofFile {
+        hand_overs: Vec::new(),
+        header: block.header,
+        certificate,
+        path: tree.prove(&key.digest()).siblings,
+        end: PathEnd::Record(value),
+        ..built(chain, key)
     }
 }

@@ -52,6 +52,25 @@ fn both_say_what_stands_under_a_key_of_each_kind_and_that_nothing_does() {
 }
 
 #[test]
+fn both_take_every_record_of_a_gate_that_keeps_the_rules() {
+    let wrong = wrong(&state_proofs::gates_that_keep_the_rules());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Of a gate in force, a run and a plain key. The record is made final anew, so its own rules decide.
+#[test]
+fn both_judge_a_gates_record_with_a_flipped_bit_alike() {
+    let drawn = Drawn::today();
+    let mut cases = state_proofs::bits_of_gates(|name, bit| drawn.has(name, bit));
+    for case in &mut cases {
+        case.expected = first(&case.bytes, case);
+    }
+    println!("{drawn}: {} bits of gates", cases.len());
+    let wrong = wrong(&cases);
+    assert!(wrong.is_empty(), "{drawn}, {} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+#[test]
 fn both_refuse_every_hostile_state_proof_at_the_check_that_it_breaks() {
     let cases = state_proofs::hostile();
     println!("{} hostile state proofs", cases.len());

@@ -146,7 +146,7 @@ pub(super) fn add(all: &mut Vectors) {
 
 impl Vectors {
     /// The bundle of two of four after a change; the re-genesis that it then holds is named.
-    fn anew(&mut self, name: &str, expected: Check, change: impl FnOnce(&mut Bundle)) {
+    pub(super) fn anew(&mut self, name: &str, expected: Check, change: impl FnOnce(&mut Bundle)) {
         let (chain, mut bundle) = ledger(4, 2);
         change(&mut bundle);
         let named = re_geneses(&bundle.hand_overs);
@@ -343,6 +343,11 @@ fn closings(all: &mut Vectors) {
     }
 }
 
+/// What leads to the re-genesis of a bundle that begins with one.
+pub(super) fn proof(bundle: &mut Bundle) -> &mut ReGenesisProof {
+    bundle.hand_overs[0].re_genesis.as_mut().expect("it began anew")
+}
+
 fn proofs(all: &mut Vectors) {
     all.anew("without what leads to it", Check::HandOvers, |b| b.hand_overs[0].re_genesis = None);
     let lies: Lies<ReGenesisProof, 17> = [
@@ -369,10 +374,10 @@ fn proofs(all: &mut Vectors) {
     ];
     for (name, lie) in lies {
         all.anew(&format!("with {name}"), Check::HandOvers, |b| {
-            lie(b.hand_overs[0].re_genesis.as_mut().expect("it began anew"));
+            lie(proof(b));
         });
     }
     all.anew("with records of what is no record", Check::HandOvers, |b| {
-        b.hand_overs[0].re_genesis.as_mut().expect("it began anew").nodes[0].record = vec![7; 40];
+        proof(b).nodes[0].record = vec![7; 40];
     });
 }

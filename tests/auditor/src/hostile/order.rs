@@ -4,16 +4,14 @@ use genesis::Auditor;
 use ledger::{
     bundle::Check,
     event::{
-        AbortReason, BaselineCommitted, BatchClosed, BatchEvicted, CloseReason, Event, GateNotice, GateWord,
-        KeyConfirmed, LatencyDelta, MigrationAborted, MigrationAccepted, ValidatorResumed,
+        AbortReason, BaselineCommitted, BatchClosed, BatchEvicted, CloseReason, Event, KeyConfirmed, LatencyDelta,
+        MigrationAborted, MigrationAccepted, ValidatorResumed,
     },
     governance::{Action, Member, OperatorBallot, ProposalEnacted, ProposalMade, ProposalWithdrawn},
-    state::GateScope,
     testing::{Chain, consortium, key, next_node_key, node_key, operator_id, operator_key},
 };
 use wallet::{
     digest::Digest,
-    gate::dkg::{Complaint, Notice},
     grant::WalletAddress,
     identity::SecretKey,
     ticket::{ContentCommitment, HandoffTicket},
@@ -126,7 +124,7 @@ fn every_action() -> ProposalMade {
 /// Entries that belong to no history.
 fn strangers(all: &mut Vectors) {
     type Make = fn(WalletAddress) -> Event;
-    let events: [(&str, Make); 10] = [
+    let events: [(&str, Make); 9] = [
         ("a closing", |wallet| {
             Event::BatchClosed(BatchClosed { wallet, head: Digest::ZERO, reason: CloseReason::Finished })
         }),
@@ -151,11 +149,6 @@ fn strangers(all: &mut Vectors) {
             Event::BallotCast(ballot.sign(&operator_key(0)))
         }),
         ("a withdrawal", |_| Event::ProposalWithdrawn(ProposalWithdrawn::sign(Digest([1; 32]), &operator_key(0)))),
-        ("a gate's notice", |_| {
-            let notice = Notice::Complained(Complaint::Missing { accused: [NodeId::ZERO].into() });
-            let word = GateWord::Run { run: Digest([1; 32]), notice };
-            Event::GateNotice(Box::new(GateNotice { scope: GateScope::Global, word }))
-        }),
         ("an enactment", |_| Event::ProposalEnacted(ProposalEnacted { proposal: Digest([1; 32]) })),
     ];
     for (name, make) in events {
