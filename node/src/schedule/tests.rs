@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use ledger::event::{BatchEvicted, DecisionAnchored, Event};
-use scheduler::{action::Action, rules::RuleId, thresholds::Thresholds};
+use scheduler::{action::Action, rules::RuleId, thresholds::Thresholds, tick::Scheduler};
 use wallet::units::{BlockHeight, NodeId, TokenCount};
 
-use super::{lock, samples};
+use super::{FILE, anchored, lock, log::DecisionFile, samples};
 use crate::{
     node::{RunningNode, Seams},
     session::{Session, command::SessionCommand, context::Patience, view::SessionMode},
@@ -128,6 +128,49 @@ async fn however_fast_decisions_come_no_more_than_256_stand_between_two_anchors(
     };
     tokio::time::timeout(PATIENCE, all).await.expect("the last one is anchored");
     assert!(anchors.windows(2).all(|pair| pair[1] - pair[0] <= 256), "{anchors:?}");
+}
+
+/// A folder that is an older copy, or a log that was lost: else two logs of one node would stand on the ledger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_lacks_the_last_anchor_is_not_anchored() {
+    let testbed = Testbed::start(&["eu"]).await;
+    let shared = &testbed.node(0).schedule().shared;
+    let mut scheduler = shared.scheduler.lock().await;
+    shared.store(&samples::command(&mut scheduler, 0)).await.expect("decisions can be stored");
+    let mut tips = shared.node.replica.watch_state();
+    let is_anchored = tips.wait_for(|tip| anchored(tip, NodeId::ZERO).length == 1);
+    drop(tokio::time::timeout(PATIENCE, is_anchored).await.expect("it is anchored").expect("the replica runs"));
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut other = DecisionFile::open(&folder.path().join(FILE)).expect("opens");
+    let mut others = Scheduler::new(Thresholds::default(), other.head());
+    (1..4).for_each(|i| other.append(&samples::command(&mut others, i)).expect("appends"));
+    *lock(&shared.log) = other;
+    shared.anchor(others.log_head(), 1);
+    assert_eq!(*lock(&shared.submitted), 1, "nothing was submitted");
+    assert_eq!(shared.settle(&mut scheduler).await.expect_err("the log lacks it").code(), "N-422");
+}
+
+/// What it anchored before may not be on its disk: the whole folder may be an older copy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_start_nothing_is_decided_before_a_block_is_final_that_was_made_since() {
+    let mut testbed = Testbed::start(&["eu", "us"]).await;
+    testbed.stop_node(1).await;
+    testbed.stop_node(0).await;
+    testbed.start_node(0, Seams::default()).await;
+    let may_decide = async |testbed: &Testbed| {
+        let shared = &testbed.node(0).schedule().shared;
+        shared.settle(&mut *shared.scheduler.lock().await).await.expect("the log is whole")
+    };
+    assert!(!may_decide(&testbed).await, "one of two makes nothing final");
+    testbed.start_node(1, Seams::default()).await;
+    tokio::time::timeout(PATIENCE, async {
+        while !may_decide(&testbed).await {
+            testbed.node(0).schedule().shared.wait_until_told().await;
+        }
+    })
+    .await
+    .expect("the two make the next block");
 }
 
 /// One tick; what it decided is done when this returns.
