@@ -48,6 +48,7 @@ use crate::{
 };
 
 use self::reach::Reach;
+pub use grounds::GivenUp;
 pub use nodes::nodes;
 
 const STORE: &str = "final";

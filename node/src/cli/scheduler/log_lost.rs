@@ -25,7 +25,7 @@ pub(super) fn run(config: &LedgerConfig) -> Result<Output, Failure> {
     }
     // Open until the end: the node does not start meanwhile.
     let (_store, tip) = FinalStore::open(store, &config.consortium).map_err(not_open)?;
-    let whose = "the ledger has no node with the key of this configuration";
+    let whose = "the ledger has no node with the key of this configuration: it may be older than the node or its key";
     let node = config.own_node(&tip.executed.state).ok_or_else(|| Failure::new("N-664", whose, folder.display()))?;
     let given_up = give_up(&log, anchored(&tip.executed, node));
     let given_up = given_up.map_err(|fault: LogFault| Failure::new(fault.code(), fault, log.display()))?;
