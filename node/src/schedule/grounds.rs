@@ -15,6 +15,7 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use ledger::{
+    archive::GROUNDS_BYTES_MAX,
     block::FinalBlock,
     bundle::{Grounds, anchored},
     shell::{fault::Fault, final_store::GivenUp},
@@ -31,7 +32,7 @@ use wallet::{
 use self::missing::{Missing, Unread, WANTED_MAX, Wanted};
 use super::{
     Shared, blocking, lock,
-    messages::{DECISIONS_MAX, GROUNDS_BYTES_MAX, GroundsReply, GroundsRequest},
+    messages::{DECISIONS_MAX, GroundsReply, GroundsRequest},
     refusal::Refusal,
 };
 use crate::peer::{PeerFault, SessionReply, SessionRequest};

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use ledger::{block::Block, event::Event};
+use ledger::block::Block;
 use tokio::time::Instant;
 use wallet::{
     digest::Digest,
@@ -205,11 +205,8 @@ impl Missing {
 fn named(block: &Block, now: Instant) -> impl Iterator<Item = Wanted> {
     let header = &block.header;
     block.entries.iter().filter_map(move |entry| {
-        let (decision, wallet) = match &entry.body.event {
-            Event::MigrationOffered(offer) => (offer.decision, offer.wallet),
-            Event::BatchEvicted(evicted) => (evicted.decision, evicted.wallet),
-            _ => return None,
-        };
+        let event = &entry.body.event;
+        let (decision, wallet) = (event.decision()?, event.wallet()?);
         let (by, height, time) = (entry.body.author, header.height, header.time);
         let (tries, denials, is_again, due) = (0, 0, false, now + AGAIN_AFTER_MIN);
         Some(Wanted { by, decision, wallet, height, time, tries, denials, is_again, due })

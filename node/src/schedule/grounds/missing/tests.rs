@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use ledger::{
-    event::{BatchEvicted, Entry},
+    event::{BatchEvicted, Entry, Event},
     testing::{Chain, Session, consortium},
 };
 
