@@ -1,9 +1,11 @@
-//! The archive: a final chain as one file, for backups and auditors. `docs/formats/archive.md` describes it.
+//! The archive: a final chain as one file, with the decisions that its entries name, for backups and auditors.
+//! `docs/formats/archive.md` describes it.
 //!
 //! It is written and read as a stream, so its size is bounded by no memory. The checksums find damage and say where; what
 //! the archive says is believed only after [`crate::replay`] checked it.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read},
     sync::Arc,
 };
@@ -13,10 +15,13 @@ use serde::{Deserialize, Serialize};
 use wallet::{
     codec::{self, DecodeError},
     digest::Digest,
-    units::BlockHeight,
+    units::{BlockHeight, NodeId},
 };
 
-use crate::block::FinalBlock;
+use crate::{
+    block::{Block, FinalBlock},
+    bundle::Grounds,
+};
 
 /// How an archive begins: its name and version.
 pub const MAGIC: &[u8; 20] = b"batchmind archive 1\n";
@@ -24,11 +29,14 @@ pub const MAGIC: &[u8; 20] = b"batchmind archive 1\n";
 /// A frame has at most this many bytes after its head: a full block, twice as many for what stands around it.
 pub const FRAME_BYTES_MAX: usize = 12 << 20;
 
+/// The most bytes of a decision that is kept, with what leads to its anchor.
+pub const GROUNDS_BYTES_MAX: usize = 64 << 10;
+
 /// The length and the CRC-32C in front of a frame, each a little-endian u32.
 const FRAME_HEAD_BYTES: usize = 8;
 
-/// What follows the magic: one `Genesis`, the blocks from height 1, one `End`. The order of the variants is part of the
-/// format.
+/// What follows the magic: one `Genesis`, the blocks from height 1, decisions that their entries name, one `End`. The order
+/// of the variants is part of the format.
 #[derive(Debug, Serialize, Deserialize)]
 enum Frame {
     /// The genesis document.
@@ -37,6 +45,8 @@ enum Frame {
     Block(Box<FinalBlock>),
     /// Nothing follows.
     End(End),
+    /// A decision of this node, ascending by node and hash.
+    Grounds(NodeId, Grounds),
 }
 
 /// The archive's last word.
@@ -56,6 +66,16 @@ pub fn head(consortium: &Consortium) -> Vec<u8> {
 /// The next block of an archive.
 pub fn block(block: FinalBlock) -> Vec<u8> {
     frame(&Frame::Block(Box::new(block)))
+}
+
+/// A decision of node `by` that an entry of the blocks names, ascending by node and hash.
+pub fn grounds(by: NodeId, grounds: Grounds) -> Vec<u8> {
+    frame(&Frame::Grounds(by, grounds))
+}
+
+/// The decisions that a block's entries name, by who made them.
+pub(crate) fn named(block: &Block) -> impl Iterator<Item = (NodeId, Digest)> {
+    block.entries.iter().filter_map(|entry| Some((entry.body.author, entry.body.event.decision()?)))
 }
 
 /// How an archive ends.
@@ -83,6 +103,12 @@ pub struct ArchiveReader<R> {
     offset: u64,
     consortium: Arc<Consortium>,
     height: BlockHeight,
+    /// What the entries of the blocks name.
+    named: BTreeSet<(NodeId, Digest)>,
+    /// What follows the blocks, with its place, if that was read and not yet looked at.
+    ahead: Option<(Frame, u64)>,
+    /// The last decision.
+    last: Option<(NodeId, Digest)>,
     end: Option<End>,
 }
 
@@ -113,7 +139,8 @@ impl<R: Read> ArchiveReader<R> {
             return Err(ArchiveInvalid::OutOfPlace { offset });
         };
         let consortium = Arc::new(Consortium::from_bytes(&document).map_err(ArchiveInvalid::Genesis)?);
-        Ok(Self { from, offset: next, consortium, height: BlockHeight::ZERO, end: None })
+        let (height, named) = (BlockHeight::ZERO, BTreeSet::new());
+        Ok(Self { from, offset: next, consortium, height, named, ahead: None, last: None, end: None })
     }
 
     /// Whose chain it is.
@@ -121,31 +148,73 @@ impl<R: Read> ArchiveReader<R> {
         &self.consortium
     }
 
-    /// The next block; none at the archive's end, which must then be the end of what is read from.
+    /// The next block; none where the decisions begin. Read these, too: the archive is whole where they end.
     ///
     /// # Errors
     /// [`ArchiveInvalid`] says what is wrong and where.
     pub fn next_block(&mut self) -> Result<Option<FinalBlock>, ArchiveInvalid> {
-        if self.end.is_some() {
-            return Ok(None);
-        }
-        let offset = self.offset;
-        let (frame, next) = read_frame(&mut self.from, offset)?;
-        self.offset = next;
-        match frame {
-            Frame::Block(block) if Some(block.block.header.height) == self.height.next() => {
+        match self.next_frame()? {
+            Some((Frame::Block(block), _)) if Some(block.block.header.height) == self.height.next() => {
                 self.height = block.block.header.height;
+                self.named.extend(named(&block.block));
                 Ok(Some(*block))
+            }
+            Some((Frame::Block(_) | Frame::Genesis(_), offset)) => Err(ArchiveInvalid::OutOfPlace { offset }),
+            ahead => {
+                self.ahead = ahead;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The next decision, and who made it: an entry of the blocks names it, and each comes once. None at the archive's end,
+    /// which must then be the end of what is read from. That its node anchored it is not checked here.
+    ///
+    /// # Errors
+    /// [`ArchiveInvalid`] says what is wrong and where.
+    pub fn next_grounds(&mut self) -> Result<Option<(NodeId, Grounds)>, ArchiveInvalid> {
+        let Some((frame, offset)) = self.next_frame()? else { return Ok(None) };
+        match frame {
+            Frame::Grounds(by, grounds) => {
+                let count = codec::encoded_size(&grounds);
+                if count > GROUNDS_BYTES_MAX {
+                    return Err(ArchiveInvalid::TooLarge { offset, count, max: GROUNDS_BYTES_MAX });
+                }
+                let this = (by, grounds.hash());
+                if !self.named.contains(&this) {
+                    return Err(ArchiveInvalid::NotNamed { offset });
+                }
+                if self.last.replace(this).is_some_and(|last| last >= this) {
+                    return Err(ArchiveInvalid::OutOfPlace { offset });
+                }
+                Ok(Some((by, grounds)))
             }
             Frame::End(end) if end.height == self.height => {
                 self.end = Some(end);
-                match self.from.read(&mut [0]).map_err(|source| ArchiveInvalid::Unreadable { offset: next, source })? {
+                let offset = self.offset;
+                match self.from.read(&mut [0]).map_err(|source| ArchiveInvalid::Unreadable { offset, source })? {
                     0 => Ok(None),
-                    _ => Err(ArchiveInvalid::Trailing { offset: next }),
+                    _ => Err(ArchiveInvalid::Trailing { offset }),
                 }
             }
             _ => Err(ArchiveInvalid::OutOfPlace { offset }),
         }
+    }
+
+    /// The next frame, and where it stands; none after the end.
+    fn next_frame(&mut self) -> Result<Option<(Frame, u64)>, ArchiveInvalid> {
+        if self.ahead.is_some() || self.end.is_some() {
+            return Ok(self.ahead.take());
+        }
+        let offset = self.offset;
+        let (frame, next) = read_frame(&mut self.from, offset)?;
+        self.offset = next;
+        Ok(Some((frame, offset)))
+    }
+
+    /// How many decisions the entries of the blocks name that were read so far.
+    pub fn named(&self) -> usize {
+        self.named.len()
     }
 
     /// What the archive said at its end, once that is read.
@@ -162,7 +231,7 @@ fn read_frame(from: &mut impl Read, offset: u64) -> Result<(Frame, u64), Archive
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
     let count = number(length) as usize;
     if count > FRAME_BYTES_MAX {
-        return Err(ArchiveInvalid::TooLarge { offset, count });
+        return Err(ArchiveInvalid::TooLarge { offset, count, max: FRAME_BYTES_MAX });
     }
     let mut body = vec![0; count];
     fill(from, &mut body, offset)?;
@@ -201,13 +270,15 @@ pub enum ArchiveInvalid {
         /// The frame's place.
         offset: u64,
     },
-    /// A frame longer than any may be.
-    #[error("the frame at byte {offset} has {count} bytes, more than {FRAME_BYTES_MAX}")]
+    /// A frame longer than any may be, or a decision larger than those that are kept.
+    #[error("the frame at byte {offset} has {count} bytes, more than {max}")]
     TooLarge {
         /// The frame's place.
         offset: u64,
         /// Its length.
         count: usize,
+        /// The bound.
+        max: usize,
     },
     /// The bytes are not those that were written.
     #[error("the frame at byte {offset} is damaged: its checksum does not match")]
@@ -223,7 +294,13 @@ pub enum ArchiveInvalid {
         /// What the decoder met.
         source: DecodeError,
     },
-    /// A frame that does not belong there: a height left out, or the wrong end.
+    /// A decision that is none of those that the node made which entries name.
+    #[error("no entry names the decision in the frame at byte {offset}")]
+    NotNamed {
+        /// The frame's place.
+        offset: u64,
+    },
+    /// A frame that does not belong there: a height left out, a decision before another that is less, or the wrong end.
     #[error("the frame at byte {offset} is out of place")]
     OutOfPlace {
         /// The frame's place.

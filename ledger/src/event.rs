@@ -247,6 +247,15 @@ impl Event {
         })
     }
 
+    /// The decision of its author that it names: why a session is moved, or was evicted. It is about the same wallet.
+    pub fn decision(&self) -> Option<Digest> {
+        match self {
+            Self::MigrationOffered(event) => Some(event.decision),
+            Self::BatchEvicted(event) => Some(event.decision),
+            _ => None,
+        }
+    }
+
     /// The head that the event expects and advances; none for evidence and for what is about a node.
     pub fn swaps_head(&self) -> Option<Digest> {
         match self {

@@ -1,7 +1,7 @@
 use wallet::digest::sha256;
 
 use super::*;
-use crate::testing::{Chain, Session, consortium};
+use crate::testing::{Chain, Session, consortium, decision};
 
 fn sample() -> (Vec<u8>, Vec<FinalBlock>, Digest) {
     let consortium = consortium(4);
@@ -22,12 +22,47 @@ fn written(consortium: &Consortium, blocks: &[FinalBlock]) -> Vec<u8> {
     [head(consortium)].into_iter().chain(frames).flatten().collect()
 }
 
+/// The decision that offers of the samples name.
+fn decided() -> Grounds {
+    Grounds { decision: decision(0, Digest::ZERO), later: Vec::new() }
+}
+
+/// An archive in which nodes 0 and 2 name a decision, with these decisions behind its blocks.
+fn with_decisions(decisions: &[(NodeId, Grounds)]) -> (Vec<u8>, Digest) {
+    let consortium = consortium(4);
+    let mut chain = Chain::new(consortium.clone());
+    for holder in [0, 2] {
+        let session = Session::in_eu(&consortium, holder);
+        chain.push(session.created()).expect("valid");
+        session.hop(&mut chain, 1, None).expect("valid");
+    }
+    let height = chain.tip.height;
+    let blocks = chain.final_blocks().into_iter().map(block);
+    let decisions = decisions.iter().cloned().map(|(by, decision)| grounds(by, decision));
+    let frames = [head(&consortium)].into_iter().chain(blocks).chain(decisions);
+    (frames.chain([end(End { height, raft_index: 17 })]).flatten().collect(), consortium.id())
+}
+
+/// Its decisions, and how many its entries name.
+fn decisions(bytes: &[u8], genesis: &Digest) -> Result<(Vec<(NodeId, Grounds)>, usize), ArchiveInvalid> {
+    let mut reader = ArchiveReader::open(bytes, genesis)?;
+    while reader.next_block()?.is_some() {}
+    let mut decisions = Vec::new();
+    while let Some(decision) = reader.next_grounds()? {
+        assert_eq!(reader.end(), None, "it is not read to its end");
+        decisions.push(decision);
+    }
+    assert!(reader.end().is_some());
+    Ok((decisions, reader.named()))
+}
+
 fn read(bytes: &[u8], genesis: &Digest) -> Result<(Vec<FinalBlock>, Option<End>), ArchiveInvalid> {
     let mut reader = ArchiveReader::open(bytes, genesis)?;
     let mut blocks = Vec::new();
     while let Some(block) = reader.next_block()? {
         blocks.push(block);
     }
+    assert_eq!(reader.next_grounds()?, None);
     Ok((blocks, reader.end()))
 }
 
@@ -48,20 +83,20 @@ fn an_archive_without_a_block_is_one() {
 
 #[test]
 fn every_archive_that_ends_too_early_is_torn() {
-    let (bytes, _, genesis) = sample();
+    let (bytes, genesis) = with_decisions(&[(NodeId::ZERO, decided())]);
     for length in 0..bytes.len() {
-        let found = read(&bytes[..length], &genesis).expect_err("cut");
+        let found = decisions(&bytes[..length], &genesis).expect_err("cut");
         assert!(matches!(found, ArchiveInvalid::Torn { .. }), "{length}: {found}");
     }
 }
 
 #[test]
 fn a_flipped_bit_in_any_byte_is_found() {
-    let (bytes, _, genesis) = sample();
+    let (bytes, genesis) = with_decisions(&[(NodeId::ZERO, decided())]);
     for byte in 0..bytes.len() {
         let mut changed = bytes.clone();
         changed[byte] ^= 1 << (byte % 8);
-        assert!(read(&changed, &genesis).is_err(), "byte {byte}");
+        assert!(decisions(&changed, &genesis).is_err(), "byte {byte}");
     }
 }
 
@@ -96,6 +131,41 @@ fn nothing_may_follow_the_end() {
 }
 
 #[test]
+fn decisions_that_entries_name_are_read_in_their_order_and_may_be_missing() {
+    let [first, second] = [0, 2].map(|by| (NodeId::new(by), decided()));
+    for some in [vec![], vec![first.clone()], vec![second.clone()], vec![first.clone(), second.clone()]] {
+        let (bytes, genesis) = with_decisions(&some);
+        assert_eq!(decisions(&bytes, &genesis).expect("an archive"), (some, 2));
+    }
+    for out_of_place in [[&second, &first], [&first, &first]] {
+        let (bytes, genesis) = with_decisions(&out_of_place.map(Clone::clone));
+        assert!(matches!(decisions(&bytes, &genesis), Err(ArchiveInvalid::OutOfPlace { .. })));
+    }
+}
+
+#[test]
+fn a_decision_that_no_entry_of_its_node_names_or_that_is_too_large_is_refused() {
+    let other = Grounds { decision: decision(1, Digest::ZERO), later: Vec::new() };
+    for unnamed in [(NodeId::new(0), other), (NodeId::new(1), decided())] {
+        let (bytes, genesis) = with_decisions(&[unnamed]);
+        assert!(matches!(decisions(&bytes, &genesis), Err(ArchiveInvalid::NotNamed { .. })));
+    }
+    let link = crate::bundle::Link { at: wallet::units::Timestamp::new(1), reason: Digest::ZERO };
+    let large = Grounds { later: vec![link; GROUNDS_BYTES_MAX / 40 + 1], ..decided() };
+    let (bytes, genesis) = with_decisions(&[(NodeId::ZERO, large)]);
+    let found = decisions(&bytes, &genesis);
+    assert!(matches!(found, Err(ArchiveInvalid::TooLarge { max: GROUNDS_BYTES_MAX, .. })), "{found:?}");
+}
+
+#[test]
+fn decisions_stand_behind_all_blocks() {
+    let (bytes, blocks, genesis) = sample();
+    let at = bytes.len() - block(blocks[3].clone()).len() - end(End { height: BlockHeight::ZERO, raft_index: 0 }).len();
+    let changed = [&bytes[..at], &grounds(NodeId::ZERO, decided()), &bytes[at..]].concat();
+    assert!(matches!(decisions(&changed, &genesis), Err(ArchiveInvalid::OutOfPlace { .. })));
+}
+
+#[test]
 fn an_archive_of_another_consortium_is_refused() {
     let (bytes, _, _) = sample();
     assert!(matches!(read(&bytes, &Digest([1; 32])), Err(ArchiveInvalid::OtherConsortium { .. })));
@@ -111,5 +181,9 @@ fn the_encoding_is_pinned() {
     assert_eq!(
         wallet::digest::to_hex(&end(End { height: BlockHeight::new(3), raft_index: 17 })),
         "1400000024adf00c0200000003000000000000001100000000000000"
+    );
+    assert_eq!(
+        wallet::digest::to_hex(&grounds(NodeId::new(2), decided())),
+        "5000000050ace59f030000000200000038000000000000000000000000000000008844709e010000000000000000000000000000000000000000000000000000000000000000000009090909090909090000000000000000"
     );
 }

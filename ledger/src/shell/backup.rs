@@ -1,9 +1,13 @@
-//! Backup: the final chain of a running or stopped node as an [archive](crate::archive).
+//! Backup: the final chain of a running or stopped node as an [archive](crate::archive), with the decisions that its entries
+//! name as far as the node keeps them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use genesis::Consortium;
-use wallet::units::BlockHeight;
+use wallet::{
+    digest::Digest,
+    units::{BlockHeight, NodeId},
+};
 
 use super::{
     disk::Disk,
@@ -27,12 +31,15 @@ pub struct Backup {
     consortium: Arc<Consortium>,
     end: End,
     next: Piece,
+    /// The decisions that the blocks so far name, and that were not written yet.
+    named: BTreeSet<(NodeId, Digest)>,
 }
 
 #[derive(Clone, Copy)]
 enum Piece {
     Head,
     Block(BlockHeight),
+    Grounds,
     Nothing,
 }
 
@@ -47,7 +54,7 @@ impl Replica {
         let consortium = self.shared.consortium.clone();
         let reader = store.clone();
         let end = blocking(move || end_of(&reader, &log)).await?;
-        Ok(Backup { store, consortium, end, next: Piece::Head })
+        Ok(Backup { store, consortium, end, next: Piece::Head, named: BTreeSet::new() })
     }
 }
 
@@ -100,7 +107,7 @@ impl Backup {
         }
         let (store, _) = FinalStore::open(folder.join("final"), &consortium)?;
         let end = end_of(&store, &LogStore::open(folder.join("log"))?)?;
-        Ok(Self { store, consortium, end, next: Piece::Head })
+        Ok(Self { store, consortium, end, next: Piece::Head, named: BTreeSet::new() })
     }
 
     /// Of how many blocks it is.
@@ -117,10 +124,31 @@ impl Backup {
         Ok(self.store.last()?.map_or(BlockHeight::ZERO, |(height, _)| height))
     }
 
-    fn piece(&self, height: BlockHeight) -> Result<Vec<u8>, Fault> {
-        let block = self.store.block(height)?;
-        let block = block.ok_or_else(|| Fault::Missing { store: "final", what: format!("block {height}") })?;
-        Ok(archive::block(block))
+    /// What follows, and what comes after it.
+    fn piece(&mut self) -> Result<Option<(Vec<u8>, Piece)>, Fault> {
+        let after = |height: BlockHeight| {
+            let next = height.next().filter(|next| *next <= self.end.height);
+            next.map_or(Piece::Grounds, Piece::Block)
+        };
+        Ok(match self.next {
+            Piece::Head => Some((archive::head(&self.consortium), after(BlockHeight::ZERO))),
+            Piece::Block(height) => {
+                let next = after(height);
+                let block = self.store.block(height)?;
+                let block = block.ok_or_else(|| Fault::Missing { store: "final", what: format!("block {height}") })?;
+                self.named.extend(archive::named(&block.block));
+                Some((archive::block(block), next))
+            }
+            Piece::Grounds => {
+                while let Some((by, decision)) = self.named.pop_first() {
+                    if let Some(grounds) = self.store.grounds(by, decision)? {
+                        return Ok(Some((archive::grounds(by, grounds), Piece::Grounds)));
+                    }
+                }
+                Some((archive::end(self.end), Piece::Nothing))
+            }
+            Piece::Nothing => None,
+        })
     }
 }
 
@@ -128,18 +156,10 @@ impl Iterator for Backup {
     type Item = Result<Vec<u8>, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (piece, last) = match self.next {
-            Piece::Head => (Ok(archive::head(&self.consortium)), BlockHeight::ZERO),
-            Piece::Block(height) if height <= self.end.height => (self.piece(height), height),
-            Piece::Block(_) => {
-                self.next = Piece::Nothing;
-                return Some(Ok(archive::end(self.end)));
-            }
-            Piece::Nothing => return None,
-        };
+        let piece = self.piece().transpose()?;
         // After a fault nothing follows, so that nobody takes the rest for an archive.
-        self.next = last.next().filter(|_| piece.is_ok()).map_or(Piece::Nothing, Piece::Block);
-        Some(piece)
+        self.next = piece.as_ref().map_or(Piece::Nothing, |(_, next)| *next);
+        Some(piece.map(|(bytes, _)| bytes))
     }
 }
 

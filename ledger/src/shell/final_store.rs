@@ -48,6 +48,7 @@ use crate::{
 };
 
 use self::reach::Reach;
+pub use grounds::GivenUp;
 pub use nodes::nodes;
 
 const STORE: &str = "final";
@@ -65,7 +66,7 @@ const WALLETS: &str = "wallets";
 const HAND_OVERS: &str = "hand_overs";
 /// Where the anchors of a node stand: its id and the index, no value.
 const ANCHORS: &str = "anchors";
-/// Decisions that entries name, by their hash. No header covers them, and no archive holds them.
+/// Decisions that entries name, by who made them and their hash. No header covers them; archives hold them.
 const GROUNDS: &str = "grounds";
 /// All of them.
 pub(super) const FAMILIES: [&str; 11] =

@@ -5,7 +5,9 @@
 
 use std::{
     io::{self, Read},
+    mem,
     path::PathBuf,
+    sync::Arc,
 };
 
 use genesis::Consortium;
@@ -22,11 +24,15 @@ use super::{
     unfinished::Unfinished,
 };
 use crate::{
-    archive::{ArchiveInvalid, ArchiveReader, End},
+    archive::{ArchiveInvalid, ArchiveReader, End, GROUNDS_BYTES_MAX},
     block::{Block, View},
+    bundle::{NotProvable, anchored},
     execute::Executed,
     replay::{Replay, ReplayInvalid, Signatures},
 };
+
+/// So many decisions are written together.
+const GROUNDS_AT_ONCE: usize = (1 << 20) / GROUNDS_BYTES_MAX;
 
 /// No raft log comes that far: ten thousand entries a second for fourteen million years.
 const RAFT_INDEX_MAX: u64 = 1 << 62;
@@ -41,10 +47,14 @@ pub struct Restored {
     /// Whether the last block's header proves that. If not, it is believed: with a wrong one the node finds no place in the
     /// others' log, and follows nobody.
     pub is_place_proven: bool,
+    /// How many decisions that entries name were in it, each with its anchor.
+    pub decisions: u64,
+    /// How many the entries name.
+    pub decisions_named: u64,
 }
 
 /// Makes a node's ledger folder from an archive: what is final, and a raft log that begins after it. The folder appears
-/// when all of it is on the disk. `named` are the re-geneses that may be in it; `progress` is told each height.
+/// when all of it is on the disk. Of the decisions it has those that their nodes anchored; the others it asks for later. `named` are the re-geneses that may be in it; `progress` is told each height.
 ///
 /// # Errors
 /// [`RestoreFault`]; there is no folder then. What ended in the midst leaves `FOLDER.restoring`, which the next try removes.
@@ -70,7 +80,7 @@ fn fill(
     let (store, tip) = FinalStore::open(folder.join("final"), &consortium)?;
     let replay = Replay::after(consortium.clone(), tip.executed, Signatures::Certified).naming(named);
     let executed = catch_up(&store, replay, || Ok::<_, RestoreFault>(archive.next_block()?), progress)?;
-    let height = executed.height;
+    let (height, decisions) = (executed.height, keep_decisions(archive, &store, &executed)?);
     let (Some(last), Some(End { raft_index, .. })) = (store.block(height)?, archive.end()) else {
         return Err(RestoreFault::Empty);
     };
@@ -80,7 +90,32 @@ fn fill(
     let place = place_of(&last.block, raft_index);
     LogStore::open(folder.join("log"))?.begin_after(place)?;
     store.make_final(height, place.log_id)?;
-    Ok(Restored { executed, raft_index, is_place_proven })
+    Ok(Restored { executed, raft_index, is_place_proven, decisions, decisions_named: archive.named() as u64 })
+}
+
+/// Keeps what leads to an anchor of its node: by that and the entry that names it, it is as good as the chain. How many.
+fn keep_decisions(
+    archive: &mut ArchiveReader<impl Read>,
+    store: &FinalStore,
+    executed: &Executed,
+) -> Result<u64, RestoreFault> {
+    let view = store.view(Arc::new(executed.clone()))?;
+    let (mut kept, mut some) = (0, Vec::new());
+    // A node that starts looks again for all that entries name, and finds these.
+    let keep = |some: Vec<_>| store.keep_grounds(&some, BlockHeight::ZERO);
+    while let Some((by, grounds)) = archive.next_grounds()? {
+        match anchored(&view, by, &grounds) {
+            Ok(grounds) => some.push((by, grounds)),
+            Err(NotProvable::NotAnchored(_)) => continue,
+            Err(unreadable) => return Err(RestoreFault::Decision(Box::new(unreadable))),
+        }
+        kept += 1;
+        if some.len() >= GROUNDS_AT_ONCE {
+            keep(mem::take(&mut some))?;
+        }
+    }
+    keep(some)?;
+    Ok(kept)
 }
 
 /// Whether a block's header proves that the block stands at `index` in the raft log. It names the hash of the log before
@@ -161,6 +196,9 @@ pub enum RestoreFault {
         /// Where that is said to stand.
         raft_index: u64,
     },
+    /// What was written cannot be read, as whoever holds a decision against its anchor does.
+    #[error("{0}")]
+    Decision(Box<NotProvable>),
     /// The disk.
     #[error("{0}")]
     Store(#[from] Fault),

@@ -128,12 +128,17 @@ pub(super) fn register(to: &mut Registry, ledger: &Metrics, decisions: &Collecti
     let counts = rules.map(|rule| (rule.to_owned(), ledger.held_back.get(rule).copied().unwrap_or(0)));
     shown.counts("held_back", "Messages that a rule held back", "rule", counts);
     let complete = decisions.complete_height.get();
-    shown.number("decisions_complete_height", "Up to there the decisions that entries name are here", complete);
+    let help = "Up to there the decisions that entries name are here, or were given up";
+    shown.number("decisions_complete_height", help, complete);
     // Nodes that left may have made some, too.
-    let mut missing: BTreeMap<NodeId, u64> = members().map(|node| (node, 0)).collect();
-    missing.extend(&decisions.missing);
-    let missing = missing.into_iter().map(|(node, count)| (node.to_string(), count));
+    let each = |counts: &BTreeMap<NodeId, u64>| {
+        let mut all: BTreeMap<NodeId, u64> = members().map(|node| (node, 0)).collect();
+        all.extend(counts);
+        all.into_iter().map(|(node, count)| (node.to_string(), count))
+    };
+    let (missing, given_up) = (each(&decisions.missing), each(&decisions.given_up));
     shown.number_each("decisions_missing", "Decisions of a node that are waited for", "node", missing);
+    shown.number_each("decisions_given_up", "Decisions of a node that nobody handed out for long", "node", given_up);
     shown.number("pinned_states", "States that are kept for nodes that join", ledger.pinned.len() as u64);
     let newest = ledger.pinned.last().map_or(0, |height| height.get());
     shown.number("pinned_height", "Height of the newest of them; 0 without one", newest);

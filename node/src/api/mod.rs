@@ -35,7 +35,7 @@ mod stall;
 mod state;
 mod tags;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use ::ledger::shell::{cause::Cause, lineage::Lineage, replica::Replica};
 use axum::{
@@ -348,10 +348,13 @@ impl Api {
         let others = others.map(|(node, Lineage { number, re_genesis })| {
             json!({"node": self.node_name(*node), "lineage": number, "re_genesis": re_genesis})
         });
-        let Collection { complete_height, missing } = self.schedule.collection();
-        let missing = missing.into_iter().filter(|(_, count)| *count > 0);
-        let missing = missing.map(|(node, count)| json!({"node": self.node_name(node), "count": count}));
-        let decisions = json!({"complete_height": complete_height, "missing": missing.collect::<Vec<_>>()});
+        let Collection { complete_height, missing, given_up } = self.schedule.collection();
+        let counts = |of: BTreeMap<NodeId, u64>| -> Vec<Value> {
+            let some = of.into_iter().filter(|(_, count)| *count > 0);
+            some.map(|(node, count)| json!({"node": self.node_name(node), "count": count})).collect()
+        };
+        let (missing, given_up) = (counts(missing), counts(given_up));
+        let decisions = json!({"complete_height": complete_height, "missing": missing, "given_up": given_up});
         json!({
             "consortium": context.consortium.id(),
             "node": self.node_name(context.me),

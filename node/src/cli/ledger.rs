@@ -33,7 +33,7 @@ pub(super) enum Command {
     /// Write everything that is final at a node to a file: at a running one over HTTP, or from the folder of a stopped one.
     ///
     /// The file is an archive: `batchmind audit replay` checks it, `batchmind ledger restore` makes a node's ledger of it.
-    /// It holds no keys, no sessions and no votes.
+    /// It also holds the decisions that entries name, as far as the node keeps them, and no keys, no sessions and no votes.
     Backup {
         #[command(flatten)]
         client: ClientArguments,
@@ -97,7 +97,7 @@ fn restore_into(archive: &Path, config: &LedgerConfig, named: &ReGeneses) -> Res
     let reader = ArchiveReader::open(BufReader::new(file), &config.consortium.id());
     let mut reader = reader.map_err(|invalid| refused(invalid.into()))?;
     let mut progress = Progress::new("blocks");
-    let Restored { executed, raft_index, is_place_proven } =
+    let Restored { executed, raft_index, is_place_proven, decisions, decisions_named } =
         restore(&mut reader, &folder, named.digests(), |height| progress.at(height.get())).map_err(refused)?;
     let (height, entries, state_root) = (executed.height, executed.log.size(), executed.state.root());
     let validators = executed.validators();
@@ -111,6 +111,8 @@ fn restore_into(archive: &Path, config: &LedgerConfig, named: &ReGeneses) -> Res
         state_root,
         raft_index,
         is_place_proven,
+        decisions,
+        decisions_named,
         needs_votes,
         has_decisions,
     }))
@@ -125,6 +127,10 @@ struct RestoredTo {
     raft_index: u64,
     /// Whether the last block's header proves the index.
     is_place_proven: bool,
+    /// How many decisions that entries name the archive holds, each with its anchor.
+    decisions: u64,
+    /// How many they name; the node asks the others for the rest.
+    decisions_named: u64,
     /// Whether the others are no quorum without this node, so that it can vote again only with the votes that it had.
     needs_votes: bool,
     /// Whether the node's decision log is there, which is in no archive.
@@ -133,11 +139,11 @@ struct RestoredTo {
 
 impl fmt::Display for RestoredTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { folder, height, entries, state_root, raft_index, is_place_proven, needs_votes, has_decisions } =
-            self;
+        let Self { folder, height, entries, state_root, raft_index, needs_votes, has_decisions, .. } = self;
         writeln!(f, "{}: restored up to height {height}, {entries} entries", folder.display())?;
+        writeln!(f, "decisions    {} of {} that entries name", self.decisions, self.decisions_named)?;
         write!(f, "state root   {state_root}")?;
-        if !is_place_proven {
+        if !self.is_place_proven {
             write!(
                 f,
                 "\nnote: that the last block has raft index {raft_index} is the archive's word alone. If the node does not\n\

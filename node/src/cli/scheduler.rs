@@ -25,9 +25,9 @@ pub(super) enum Command {
     },
     /// Your word that the decision log of a stopped node is lost or damaged: it goes on after what was anchored of it.
     ///
-    /// The old file is moved aside. Decisions that entries name stay provable where the ledger in the same folder, or other
-    /// nodes, keep them; those after the last anchor are gone. The ledger has to be there: restore it first. The node
-    /// decides again when a block is final that was made after its start.
+    /// The old file is moved aside, and what follows the anchor in it undamaged is taken over. Decisions that entries name
+    /// stay provable where the ledger in the same folder, or other nodes, keep them. The ledger has to be there: restore it
+    /// first. The node decides again when a block is final that was made after its start.
     LogLost {
         /// The node's configuration.
         #[arg(long, value_name = "FILE")]

@@ -32,12 +32,16 @@ impl Shared {
     }
 
     /// Submits `head` if at least so many decisions have no anchor, and none is on its way. The replica sends it until it is
-    /// final.
-    fn anchor(&self, head: LogHead, new_min: u64) {
+    /// final. A log without the last anchor is not signed: two of this node's anchors would contradict each other. The next
+    /// tick stops the node for it.
+    pub(super) fn anchor(&self, head: LogHead, new_min: u64) {
         let mut submitted = lock(&self.submitted);
-        let anchored = anchored(&self.node.replica.state(), self.node.me).length;
-        if head.length.saturating_sub(anchored.max(*submitted)) < new_min {
+        let anchored = anchored(&self.node.replica.state(), self.node.me);
+        if head.length.saturating_sub(anchored.length.max(*submitted)) < new_min {
             return;
+        }
+        if let Err(fault) = lock(&self.log).check_anchor(anchored) {
+            return tracing::error!(%fault, code = fault.code(), "the decision log is not anchored");
         }
         let event = Event::DecisionAnchored(DecisionAnchored { decisions: head.length, log_head: head.hash });
         match self.node.replica.submit(self.node.sign(event, None)) {

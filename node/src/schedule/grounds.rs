@@ -15,9 +15,10 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use ledger::{
+    archive::GROUNDS_BYTES_MAX,
     block::FinalBlock,
     bundle::{Grounds, anchored},
-    shell::fault::Fault,
+    shell::{fault::Fault, final_store::GivenUp},
 };
 use scheduler::decision::Decision;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -28,10 +29,10 @@ use wallet::{
     units::{BlockHeight, NodeId},
 };
 
-use self::missing::{Missing, Unread, Wanted};
+use self::missing::{Missing, Unread, WANTED_MAX, Wanted};
 use super::{
     Shared, blocking, lock,
-    messages::{DECISIONS_MAX, GROUNDS_BYTES_MAX, GroundsReply, GroundsRequest},
+    messages::{DECISIONS_MAX, GroundsReply, GroundsRequest},
     refusal::Refusal,
 };
 use crate::peer::{PeerFault, SessionReply, SessionRequest};
@@ -51,6 +52,8 @@ pub struct Collection {
     /// How many are waited for, by who made them. Of each node some 256 at most at a time: what it named above these is not
     /// counted yet.
     pub missing: BTreeMap<NodeId, u64>,
+    /// How many were given up, and did not come since: nobody handed them out for long enough.
+    pub given_up: BTreeMap<NodeId, u64>,
 }
 
 /// Collects the decisions of others, for as long as the node runs.
@@ -74,17 +77,24 @@ struct Collector {
     reading: FuturesUnordered<BoxFuture<'static, Again>>,
     /// Up to there it is written down that all is here or given up.
     collected: BlockHeight,
+    /// How many are written down as given up.
+    given_up: BTreeMap<NodeId, u64>,
 }
 
 impl Collector {
     async fn run(shared: Arc<Shared>) -> Result<(), Fault> {
         let replica = shared.node.replica.clone();
-        let collected = replica.store().grounds_collected()?;
+        let store = replica.store().clone();
+        let read = move || Ok::<_, Fault>((store.grounds_collected()?, store.grounds_given_up(WANTED_MAX)?));
+        let (collected, given_up_before) = blocking(read).await?;
         let Some(from) = collected.next() else { return Ok(()) };
         let mut blocks = std::pin::pin!(replica.subscribe(from));
-        let missing = Missing::after(collected);
-        let (asking, reading) = Default::default();
-        let mut collector = Self { shared, missing, asking, reading, collected };
+        let (asking, reading, given_up) = Default::default();
+        let mut collector = Self { shared, missing: Missing::after(collected), asking, reading, collected, given_up };
+        for (by, GivenUp { count, first }) in given_up_before {
+            collector.given_up.insert(by, count);
+            collector.missing.ask_again(by, &first, Instant::now());
+        }
         loop {
             collector.show();
             collector.read_again();
@@ -104,7 +114,8 @@ impl Collector {
     /// Says how far it is.
     fn show(&self) {
         let (complete_height, missing) = (self.missing.complete_to(), self.missing.waited_for());
-        *lock(&self.shared.collection) = Collection { complete_height, missing };
+        let given_up = self.given_up.clone();
+        *lock(&self.shared.collection) = Collection { complete_height, missing, given_up };
     }
 
     async fn read(&mut self, block: &FinalBlock) -> Result<(), Fault> {
@@ -147,17 +158,28 @@ impl Collector {
 
     async fn on_answer(&mut self, wanted: Wanted, answer: Result<Collected, Refusal>) -> Result<(), Fault> {
         let by = wanted.by;
-        let found = match answer.unwrap_or(Collected::Missing { is_denied: false }) {
+        match answer.unwrap_or(Collected::Missing { is_denied: false }) {
             Collected::Missing { is_denied } => {
-                self.missing.not_found(by, is_denied, self.shared.node.replica.state().time, Instant::now());
-                None
+                let time = self.shared.node.replica.state().time;
+                match self.missing.not_found(by, is_denied, time, Instant::now()) {
+                    Some(given_up) => self.give_up(given_up).await,
+                    None => self.keep(None).await,
+                }
             }
             Collected::Found(found) => {
                 self.missing.found(by);
-                found.map(|grounds| (by, grounds))
+                self.keep(found.map(|grounds| (by, grounds))).await
             }
-        };
-        self.keep(found).await
+        }
+    }
+
+    async fn give_up(&mut self, Wanted { by, decision, wallet, .. }: Wanted) -> Result<(), Fault> {
+        tracing::warn!(node = %by, %decision, "nobody hands out this decision: given up");
+        self.collected = self.missing.complete_to();
+        let (store, collected) = (self.shared.node.replica.store().clone(), self.collected);
+        let is_new = blocking(move || store.give_up_grounds(by, decision, wallet, collected)).await?;
+        *self.given_up.entry(by).or_default() += u64::from(is_new);
+        Ok(())
     }
 
     /// Writes down what was found, and now and then how far all is here.
@@ -168,8 +190,12 @@ impl Collector {
             return Ok(());
         }
         self.collected = collected;
-        let store = self.shared.node.replica.store().clone();
-        blocking(move || store.keep_grounds(found.as_slice(), collected)).await
+        let (store, by) = (self.shared.node.replica.store().clone(), found.as_ref().map(|(by, _)| *by));
+        let had_been_given_up = blocking(move || store.keep_grounds(found.as_slice(), collected)).await?;
+        if let Some(given_up) = by.and_then(|by| self.given_up.get_mut(&by)) {
+            *given_up = given_up.saturating_sub(had_been_given_up);
+        }
+        Ok(())
     }
 }
 

@@ -87,7 +87,11 @@ impl DecisionFile {
             by_hash: HashMap::new(),
             by_wallet: BTreeMap::new(),
         };
-        while let Some(encoded) = log.whole_record(&bytes)? {
+        let next = |log: &Self| {
+            let at = usize::try_from(log.end).unwrap_or(usize::MAX);
+            whole_record(&bytes, at).map_err(|reason| log.damaged(log.end, reason.into()))
+        };
+        while let Some(encoded) = next(&log)? {
             match codec::decode(encoded).ok().filter(|_: &LogHead| log.end == 0) {
                 Some(lost) => (log.lost, log.head, log.end) = (Some(lost), lost, (HEAD_BYTES + encoded.len()) as u64),
                 None => log.take_up(encoded)?,
@@ -244,21 +248,6 @@ impl DecisionFile {
         })
     }
 
-    /// The next record of `bytes` if it is there in full; none at the end or at a record that the end cuts short.
-    fn whole_record<'a>(&self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, LogFault> {
-        let rest = usize::try_from(self.end).ok().and_then(|end| bytes.get(end..)).unwrap_or_default();
-        let Some((head, rest)) = rest.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
-        let [length, sum, head_sum] = words(head);
-        if crc32c::crc32c(&head[..8]) != head_sum {
-            return Err(self.damaged(self.end, "the checksum of its head does not match".into()));
-        }
-        let Some(encoded) = rest.get(..length as usize) else { return Ok(None) };
-        if crc32c::crc32c(encoded) != sum {
-            return Err(self.damaged(self.end, "its checksum does not match".into()));
-        }
-        Ok(Some(encoded))
-    }
-
     /// Takes the next decision of the file into the log.
     fn take_up(&mut self, encoded: &[u8]) -> Result<(), LogFault> {
         let decision = Decision::decode(encoded).map_err(|error| self.damaged(self.end, error.to_string()))?;
@@ -292,6 +281,21 @@ impl DecisionFile {
     fn damaged(&self, at: u64, reason: String) -> LogFault {
         LogFault::Damaged { file: self.path.clone(), at, reason }
     }
+}
+
+/// What the record at that byte holds, if it is there in full; none at the end or of a record that the end cuts short.
+fn whole_record(bytes: &[u8], at: usize) -> Result<Option<&[u8]>, &'static str> {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let Some((head, rest)) = rest.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
+    let [length, sum, head_sum] = words(head);
+    if crc32c::crc32c(&head[..8]) != head_sum {
+        return Err("the checksum of its head does not match");
+    }
+    let Some(encoded) = rest.get(..length as usize) else { return Ok(None) };
+    if crc32c::crc32c(encoded) != sum {
+        return Err("its checksum does not match");
+    }
+    Ok(Some(encoded))
 }
 
 fn record(encoded: &[u8]) -> Vec<u8> {

@@ -7,9 +7,6 @@ use wallet::{digest::Digest, units::NodeId};
 /// A decision leads over fewer others than this to the end of a log. A node anchors twice as often.
 pub const DECISIONS_MAX: u32 = 512;
 
-/// The most bytes of a decision of another node that is kept, with what leads to its anchor.
-pub const GROUNDS_BYTES_MAX: usize = 64 << 10;
-
 /// Asks a node for a decision, its own or one that it kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroundsRequest {

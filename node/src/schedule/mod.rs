@@ -2,7 +2,8 @@
 //!
 //! A tick looks at measured values only, lets the rules speak, and stores each decision before it is carried out. The
 //! end of the decision log is anchored on the ledger soon after it grew, so that no operator can rewrite why a session
-//! moved.
+//! moved. After a start nothing is decided before the ledger has told what was anchored of the log; sessions are served
+//! where they are meanwhile.
 
 mod act;
 mod anchor;
@@ -63,6 +64,8 @@ pub(crate) const FILE: &str = "decisions";
 const DECISION_BYTES_MAX: usize = 2 << 20;
 /// How long a command waits for a wallet whose creation is not final yet; an election fits in.
 const CREATION_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a command waits after a start until this node may decide; an idle consortium makes a block each ten seconds.
+const START_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What the service needs.
 pub struct Parts {
@@ -246,6 +249,7 @@ impl Shared {
     }
 
     async fn command(self: &Arc<Self>, wallet: WalletAddress, action: Action) -> Result<CommandReply, Refusal> {
+        self.wait_until_told().await;
         self.wait_until_created(wallet).await;
         if action.destination() == Some(self.node.me) {
             return Err(scheduler::refusal::Refusal::NothingToDo.into());
@@ -253,7 +257,7 @@ impl Shared {
         let logged = {
             let mut scheduler = self.scheduler.lock().await;
             if !self.settle(&mut scheduler).await.inspect_err(|fault| self.fail(fault))? {
-                return Err(Refusal::LogToBegin);
+                return Err(Refusal::NotToldYet);
             }
             let view = View::take(self).await;
             let logged = scheduler.command(SystemClock.now(), &view.snapshot(), wallet, action)?;
@@ -267,22 +271,31 @@ impl Shared {
         acting.await.unwrap_or(Err(Refusal::Interrupted))
     }
 
-    /// Holds the log against what this node anchored, which it may learn only now: its folder may be an older copy. False as
-    /// long as the log is to begin after a lost one and no block is final here that was made after this start: anchors that
-    /// were on their way before may still come.
+    /// Holds the log against what this node anchored, which it may learn only now: its folder may be an older copy. False
+    /// until the ledger here has told: what is decided before would be lost with such a log.
     async fn settle(&self, scheduler: &mut Scheduler) -> Result<bool, LogFault> {
         let tip = self.node.replica.state();
-        let (anchor, is_told) = (anchored(&tip, self.node.me), tip.time >= self.started);
-        let settled = self.with_log(move |log| {
-            log.settle(anchor)?;
-            Ok::<_, LogFault>((log.head(), is_told || !log.is_to_begin()))
-        });
-        let (head, may_decide) = settled.await?;
+        let (anchor, is_told) = (anchored(&tip, self.node.me), self.is_told(&tip));
+        let settled = self.with_log(move |log| log.settle(anchor).map(|()| log.head()));
+        let head = settled.await?;
         if head != scheduler.log_head() {
             *scheduler = Scheduler::new(self.thresholds.clone(), head);
             self.node.decisions.send_replace(head);
         }
-        Ok(may_decide)
+        Ok(is_told)
+    }
+
+    /// Whether a block is final here that was made after this start: then this node has caught up with what it anchored
+    /// before, but for anchors that were still on their way.
+    fn is_told(&self, tip: &Executed) -> bool {
+        tip.time >= self.started
+    }
+
+    /// Nothing is decided before, by whoever commands it.
+    async fn wait_until_told(&self) {
+        let mut tips = self.node.replica.watch_state();
+        // Whatever the outcome, `settle` looks for itself.
+        let _ = timeout(START_PATIENCE, tips.wait_for(|tip| self.is_told(tip))).await;
     }
 
     /// Decoding begins before the creation is final, deciding does not: a command that comes in between waits.

@@ -22,9 +22,9 @@ pub enum Refusal {
     /// The ledger's files cannot be read; this node stops.
     #[error(transparent)]
     Ledger(#[from] Fault),
-    /// The log goes on after a lost one, and what was anchored last is not known yet.
-    #[error("the decision log is to begin after a lost one: no block is final here yet that was made after this start")]
-    LogToBegin,
+    /// What this node anchored of its log before this start is not known yet.
+    #[error("no block is final here yet that was made after this start: what this node decided before is not known")]
+    NotToldYet,
     /// The node is stopping.
     #[error("the node stopped before the action was done")]
     Interrupted,
@@ -46,7 +46,7 @@ impl Refusal {
             Self::Session(refusal) => refusal.code(),
             Self::Log(fault) => fault.code(),
             Self::Ledger(_) => "N-519",
-            Self::LogToBegin => "N-663",
+            Self::NotToldYet => "N-663",
             Self::Interrupted => "N-410",
             Self::SourceSilent { .. } => "N-411",
         }
@@ -58,7 +58,7 @@ impl Refusal {
             Self::Rule(refusal) => refusal.may_retry(),
             Self::Session(refusal) => refusal.retry(),
             Self::Log(_) | Self::Ledger(_) => false,
-            Self::LogToBegin | Self::Interrupted | Self::SourceSilent { .. } => true,
+            Self::NotToldYet | Self::Interrupted | Self::SourceSilent { .. } => true,
         }
     }
 }

@@ -1,13 +1,24 @@
 //! Ticks of a whole node.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use futures::StreamExt as _;
-use ledger::event::{BatchEvicted, DecisionAnchored, Event};
-use scheduler::{action::Action, rules::RuleId, thresholds::Thresholds};
-use wallet::units::{BlockHeight, NodeId, TokenCount};
+use ledger::{
+    archive::ArchiveReader,
+    event::{BatchEvicted, DecisionAnchored, Event},
+    shell::restore::restore,
+};
+use scheduler::{action::Action, decision::Decision, rules::RuleId, thresholds::Thresholds, tick::Scheduler};
+use wallet::{
+    digest::Digest,
+    units::{BlockHeight, NodeId, TokenCount},
+};
 
-use super::{lock, samples};
+use super::{
+    FILE, anchored, lock,
+    log::{DecisionFile, give_up},
+    samples,
+};
 use crate::{
     node::{RunningNode, Seams},
     session::{Session, command::SessionCommand, context::Patience, view::SessionMode},
@@ -128,6 +139,101 @@ async fn however_fast_decisions_come_no_more_than_256_stand_between_two_anchors(
     };
     tokio::time::timeout(PATIENCE, all).await.expect("the last one is anchored");
     assert!(anchors.windows(2).all(|pair| pair[1] - pair[0] <= 256), "{anchors:?}");
+}
+
+/// Nobody else keeps why it did.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consortium_of_one_that_lost_its_disk_says_from_its_archive_why_it_evicted() {
+    let mut testbed = Testbed::prepare(&["eu"]);
+    let patience = Patience { ttl: Duration::ZERO, ..Patience::default() };
+    testbed.start_node(0, Seams { patience, ..Seams::default() }).await;
+    testbed.until_final().await;
+    let client = testbed.create(0, &["eu"], &control(50).0, PACE_MS).await;
+    testbed.until_created(0, &client).await;
+    let reader = ids(testbed.follow(0, &client, 0), PROMPT, 9).await;
+    let suspend = SessionCommand::Suspend { until_read: false };
+    testbed.session(0, &client).command(suspend).await.expect("it serves");
+    tick(testbed.node(0)).await;
+    let decision = evicted(testbed.node(0), &client).await.decision;
+    let archive = tokio::time::timeout(PATIENCE, archive_with(testbed.node(0), decision)).await.expect("it is kept");
+
+    drop(reader);
+    testbed.stop_node(0).await;
+    let config = testbed.config(0);
+    let (lost, folder) = (config.data_dir.clone(), config.data_dir.with_extension("restored"));
+    config.data_dir = folder.clone();
+    let consortium = config.consortium.id();
+    let votes = fs::read(lost.join("ledger").join("votes")).expect("it voted");
+    fs::create_dir(&folder).expect("our own folder");
+    let mut reader = ArchiveReader::open(&archive[..], &consortium).expect("an archive");
+    let restored = restore(&mut reader, folder.join("ledger"), &[], |_| {}).expect("a good archive");
+    assert_eq!((restored.decisions, restored.decisions_named), (1, 1));
+    // Of one nobody else could let it return.
+    fs::write(folder.join("ledger").join("votes"), votes).expect("our own folder");
+    give_up(&folder.join(FILE), anchored(&restored.executed, NodeId::ZERO)).expect("our own folder");
+    testbed.start_node(0, Seams::default()).await;
+    let grounds = testbed.node(0).schedule().grounds(NodeId::ZERO, decision).await.expect("it came with the archive");
+    let told = Decision::decode(&grounds.decision).expect("a decision");
+    assert_eq!((told.hash(), told.wallet, told.chosen), (decision, client.reply.wallet, Action::Evict));
+}
+
+/// The archive of a node up to where it keeps this decision of its own.
+async fn archive_with(node: &RunningNode, decision: Digest) -> Vec<u8> {
+    let replica = &node.sessions().context().replica;
+    while replica.store().grounds(NodeId::ZERO, decision).expect("the disk is well").is_none() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let height = replica.state().height.get();
+    loop {
+        let backup = replica.backup().await.expect("it runs");
+        if backup.blocks() >= height {
+            return backup.collect::<Result<Vec<_>, _>>().expect("the disk is well").concat();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A folder that is an older copy, or a log that was lost: else two logs of one node would stand on the ledger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_lacks_the_last_anchor_is_not_anchored() {
+    let testbed = Testbed::start(&["eu"]).await;
+    let shared = &testbed.node(0).schedule().shared;
+    let mut scheduler = shared.scheduler.lock().await;
+    shared.store(&samples::command(&mut scheduler, 0)).await.expect("decisions can be stored");
+    let mut tips = shared.node.replica.watch_state();
+    let is_anchored = tips.wait_for(|tip| anchored(tip, NodeId::ZERO).length == 1);
+    drop(tokio::time::timeout(PATIENCE, is_anchored).await.expect("it is anchored").expect("the replica runs"));
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut other = DecisionFile::open(&folder.path().join(FILE)).expect("opens");
+    let mut others = Scheduler::new(Thresholds::default(), other.head());
+    (1..4).for_each(|i| other.append(&samples::command(&mut others, i)).expect("appends"));
+    *lock(&shared.log) = other;
+    shared.anchor(others.log_head(), 1);
+    assert_eq!(*lock(&shared.submitted), 1, "nothing was submitted");
+    assert_eq!(shared.settle(&mut scheduler).await.expect_err("the log lacks it").code(), "N-422");
+}
+
+/// What it anchored before may not be on its disk: the whole folder may be an older copy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_start_nothing_is_decided_before_a_block_is_final_that_was_made_since() {
+    let mut testbed = Testbed::start(&["eu", "us"]).await;
+    testbed.stop_node(1).await;
+    testbed.stop_node(0).await;
+    testbed.start_node(0, Seams::default()).await;
+    let may_decide = async |testbed: &Testbed| {
+        let shared = &testbed.node(0).schedule().shared;
+        shared.settle(&mut *shared.scheduler.lock().await).await.expect("the log is whole")
+    };
+    assert!(!may_decide(&testbed).await, "one of two makes nothing final");
+    testbed.start_node(1, Seams::default()).await;
+    tokio::time::timeout(PATIENCE, async {
+        while !may_decide(&testbed).await {
+            testbed.node(0).schedule().shared.wait_until_told().await;
+        }
+    })
+    .await
+    .expect("the two make the next block");
 }
 
 /// One tick; what it decided is done when this returns.

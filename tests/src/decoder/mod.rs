@@ -259,6 +259,13 @@ fn archive(bytes: &[u8]) -> bool {
             Err(_) => return false,
         }
     }
+    loop {
+        match reader.next_grounds() {
+            Ok(Some((by, grounds))) => again.extend(archive::grounds(by, grounds)),
+            Ok(None) => break,
+            Err(_) => return false,
+        }
+    }
     again.extend(archive::end(reader.end().expect("it was read to its end")));
     assert_eq!(again, bytes);
     true

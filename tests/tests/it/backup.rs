@@ -105,6 +105,7 @@ async fn a_node_whose_whole_disk_is_lost_decides_again_after_what_it_anchored() 
     assert_eq!(failed(&log_lost), "N-665", "there is no ledger to go on from");
     let restored = succeeded(&["ledger", "restore", text(&archive), "--config", text(&config)]);
     assert_eq!(restored["has_decisions"], false);
+    assert!(restored["decisions"].as_u64() >= Some(1), "the archive has what was decided: {restored}");
     assert_eq!(failed(&run), "N-422", "nothing is forgotten without a word of the operator");
     let given_up = succeeded(&log_lost);
     assert_eq!((&given_up["after"]["length"], &given_up["kept"]), (&1.into(), &Value::Null), "{given_up}");

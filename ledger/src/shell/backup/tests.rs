@@ -1,49 +1,122 @@
 use std::path::Path;
 
 use openraft::{CommittedLeaderId, EntryPayload};
+use wallet::units::KeyEpoch;
 
 use super::*;
 use crate::{
+    archive::ArchiveReader,
     block::{FinalBlock, View},
+    bundle::{self, Grounds},
+    event::Entry,
     execute::propose,
     finality::Final,
     shell::{
         log_store::Link,
         raft::{RaftEntry, RaftLogId, first_entry},
+        restore::restore,
     },
-    testing::{CREATED_MS, Chain, certify_as, consortium, evidence::anchor, signer},
+    testing::{CREATED_MS, Chain, Session, certify_as, consortium, decision, evidence::anchor, signer},
 };
 
 const BLOCKS: u64 = 3;
 
-/// The files of a node on which the blocks after `finalized` are final by a later one's certificate, which it has not yet.
-fn files(folder: &Path, finalized: u64) -> (FinalStore, LogStore) {
-    let consortium = consortium(4);
-    let (store, tip) = FinalStore::open(folder.join("final"), &consortium).expect("our own disk");
-    let log = LogStore::open(folder.join("log")).expect("our own disk");
-    let blank = RaftLogId::new(CommittedLeaderId::new(1, 0), 1);
-    log.append_first(first_entry(&consortium)).expect("our own disk");
-    log.append_proven(vec![RaftEntry { log_id: blank, payload: EntryPayload::Blank }]).expect("our own disk");
-    let mut chain = Chain::new(consortium.clone());
-    let mut before = tip.executed;
-    for number in 1..=BLOCKS {
+/// The files of a node that makes blocks alone.
+struct Files {
+    chain: Chain,
+    store: FinalStore,
+    log: LogStore,
+}
+
+impl Files {
+    fn begin(folder: &Path) -> Self {
+        let consortium = consortium(4);
+        let (store, _) = FinalStore::open(folder.join("final"), &consortium).expect("our own disk");
+        let log = LogStore::open(folder.join("log")).expect("our own disk");
+        let blank = RaftLogId::new(CommittedLeaderId::new(1, 0), 1);
+        log.append_first(first_entry(&consortium)).expect("our own disk");
+        log.append_proven(vec![RaftEntry { log_id: blank, payload: EntryPayload::Blank }]).expect("our own disk");
+        Self { chain: Chain::new(consortium), store, log }
+    }
+
+    /// Adds a block with this entry, final by a certificate of that kind or by a later one.
+    fn add(&mut self, entry: Entry, kind: VoteKind) {
+        let Self { chain, store, log } = self;
+        let number = chain.blocks.len() as u64 + 1;
         let after = log.last().map(|link: Link| link.chain).expect("not empty");
         let place = crate::execute::Place { after, ..chain.place(View { term: 1, number }) };
         let now = wallet::units::Timestamp::new(CREATED_MS + 100 * number);
-        let proposal = propose(&consortium, place, &signer(0), now, vec![anchor(&consortium, number)]);
+        let proposal = propose(&chain.consortium, place, &signer(0), now, vec![entry]);
+        assert!(proposal.refused.is_empty(), "{:?}", proposal.refused);
         let (block, executed) = (proposal.block, proposal.executed);
-        let kind = if number <= finalized { VoteKind::Finalize } else { VoteKind::Notarize };
         let certificate = certify_as(kind, &block, [1, 2, 3]);
         let log_id = place_of(&block, number + 1).log_id;
         log.append_proven(vec![RaftEntry { log_id, payload: EntryPayload::Normal(block.clone().into()) }])
             .expect("our own disk");
-        chain.tip = executed.clone();
+        let before = std::mem::replace(&mut chain.tip, executed.clone());
         chain.blocks.push((block.clone(), certificate.clone()));
         let finalized = Final { certificate, carriers: Vec::new(), block, executed, log_index: log_id.index };
         store.commit(&finalized, &before, log_id).expect("our own disk");
-        before = finalized.executed;
     }
-    (store, log)
+}
+
+/// The files of a node on which the blocks after `finalized` are final by a later one's certificate, which it has not yet.
+fn files(folder: &Path, finalized: u64) -> (FinalStore, LogStore) {
+    let mut files = Files::begin(folder);
+    for number in 1..=BLOCKS {
+        let kind = if number <= finalized { VoteKind::Finalize } else { VoteKind::Notarize };
+        let anchor = anchor(&files.chain.consortium, number);
+        files.add(anchor, kind);
+    }
+    (files.store, files.log)
+}
+
+/// A node alone, or all that burn at once: nobody else keeps why sessions moved.
+#[test]
+fn what_was_decided_is_in_an_archive_and_a_node_that_is_restored_from_it_makes_bundles() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let mut files = Files::begin(folder.path());
+    let consortium = files.chain.consortium.clone();
+    let (session, other) = (Session::in_eu(&consortium, 0), Session::in_eu(&consortium, 2));
+    let decided = Grounds { decision: decision(0, Digest::ZERO), later: Vec::new() };
+    for session in [&session, &other] {
+        files.add(session.created(), VoteKind::Finalize);
+        let wallet = session.record(&files.chain);
+        files.add(session.offered(&wallet, session.offer(&wallet, 1, 50)), VoteKind::Finalize);
+        files.add(session.accepted(&session.record(&files.chain), 1), VoteKind::Finalize);
+        let wallet = session.record(&files.chain);
+        files.add(session.confirmed(&wallet, session.ticket(&wallet)), VoteKind::Finalize);
+    }
+    files.add(session.anchored(0, 1, decided.hash()), VoteKind::Finalize);
+    let (by, stranger) = (NodeId::ZERO, Grounds { decision: decision(1, decided.hash()), later: Vec::new() });
+    // The second is not anchored, and the last is named by nobody.
+    let kept = [(by, decided.clone()), (NodeId::new(2), decided.clone()), (by, stranger)];
+    files.store.keep_grounds(&kept, files.chain.tip.height).expect("our own disk");
+    drop(files);
+
+    let backup = Backup::of_stopped(folder.path(), consortium.clone()).expect("our own disk");
+    let archive = backup.collect::<Result<Vec<_>, Fault>>().expect("our own disk").concat();
+    let mut reader = ArchiveReader::open(&archive[..], &consortium.id()).expect("an archive");
+    while reader.next_block().expect("whole").is_some() {}
+    assert_eq!(reader.next_grounds().expect("whole").as_ref(), Some(&kept[0]));
+    assert_eq!(reader.next_grounds().expect("whole").as_ref(), Some(&kept[1]));
+    assert_eq!(reader.next_grounds().expect("whole"), None);
+
+    let mut reader = ArchiveReader::open(&archive[..], &consortium.id()).expect("an archive");
+    let restored = restore(&mut reader, folder.path().join("ledger"), &[], |_| {}).expect("a good archive");
+    assert_eq!((restored.decisions, restored.decisions_named), (1, 2));
+    let (store, tip) = FinalStore::open(folder.path().join("ledger").join("final"), &consortium).expect("opens");
+    assert_eq!(store.grounds(NodeId::new(2), decided.hash()).expect("reads"), None, "its node may not stand by it");
+    assert_eq!(
+        store.grounds_collected().expect("reads"),
+        BlockHeight::ZERO,
+        "the others are asked for what is missing"
+    );
+    let found = store.grounds(by, decided.hash()).expect("reads").expect("it came with the archive");
+    let view = store.view(Arc::new(tip.executed)).expect("reads");
+    let made = bundle::build(&consortium, &view, session.address, KeyEpoch::new(1), &found, None).expect("provable");
+    let proven = bundle::verify(&made.to_bytes(), &consortium.id(), &[], None).expect("a good bundle");
+    assert_eq!(proven.moved.decision, decided.decision);
 }
 
 #[test]
@@ -68,8 +141,8 @@ fn the_archive_of_a_node_that_stopped_between_two_final_blocks_can_be_restored()
     let backup = Backup::of_stopped(folder.path(), consortium.clone()).expect("our own disk");
     assert_eq!((backup.blocks(), backup.final_height().expect("our own disk").get()), (2, BLOCKS));
     let archive = backup.collect::<Result<Vec<_>, Fault>>().expect("our own disk").concat();
-    let mut reader = crate::archive::ArchiveReader::open(&archive[..], &consortium.id()).expect("an archive");
-    let restored = crate::shell::restore::restore(&mut reader, folder.path().join("ledger"), &[], |_| {});
+    let mut reader = ArchiveReader::open(&archive[..], &consortium.id()).expect("an archive");
+    let restored = restore(&mut reader, folder.path().join("ledger"), &[], |_| {});
     let restored = restored.expect("a good archive");
     assert_eq!((restored.executed.height.get(), restored.raft_index, restored.is_place_proven), (2, 3, true));
 }

@@ -101,6 +101,7 @@ fn check(archive: &mut NamedTempFile, name: &Path) -> Result<BlockHeight, Failur
         while let Some(next) = reader.next_block()? {
             height = next.block.header.height;
         }
+        while reader.next_grounds()?.is_some() {}
         Ok(height)
     };
     read().map_err(|invalid: ArchiveInvalid| Failure::new("N-156", invalid, name.display()))

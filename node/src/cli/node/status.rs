@@ -21,6 +21,7 @@ pub(super) struct Status {
     final_height: BlockHeight,
     final_time_ms: Timestamp,
     voting: bool,
+    decisions: Decisions,
     waits_for: Vec<String>,
     stopped: Option<Stopped>,
     /// What is told in JSON alone.
@@ -33,6 +34,20 @@ struct Elsewhere {
     node: String,
     lineage: u32,
     re_genesis: Digest,
+}
+
+/// How far the decisions are here that entries name.
+#[derive(Debug, Deserialize, Serialize)]
+struct Decisions {
+    complete_height: BlockHeight,
+    missing: Vec<Counted>,
+    given_up: Vec<Counted>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Counted {
+    node: String,
+    count: u64,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -49,7 +64,14 @@ impl fmt::Display for Status {
         writeln!(f, "leader       {}", self.leader.as_deref().unwrap_or("none is known"))?;
         writeln!(f, "lineage      {lineage}")?;
         writeln!(f, "final        height {final_height}, of time {final_time_ms} ms")?;
-        write!(f, "voting       {}", if self.voting { "yes" } else { "no" })?;
+        writeln!(f, "voting       {}", if self.voting { "yes" } else { "no" })?;
+        let Decisions { complete_height, missing, given_up } = &self.decisions;
+        write!(f, "decisions    complete up to height {complete_height}")?;
+        for (what, of) in [("missing", missing), ("given up", given_up)] {
+            for Counted { node, count } in of {
+                write!(f, ", {count} of {node} {what}")?;
+            }
+        }
         if !self.waits_for.is_empty() {
             write!(f, "\nwaits for    {}", self.waits_for.join(", "))?;
         }
@@ -76,7 +98,7 @@ mod tests {
         let mut said = json!({
             "consortium": Digest([1; 32]), "node": "eu-1", "role": "follower", "term": 4, "leader": "eu-2", "lineage": 1,
             "other_lineages": [], "final_height": 7, "final_time_ms": 70, "log_size": 9, "voting": true, "waits_for": [],
-            "stopped": null, "sessions": 2,
+            "decisions": {"complete_height": 6, "missing": [], "given_up": []}, "stopped": null, "sessions": 2,
         });
         changed(&mut said);
         serde_json::from_value(said).expect("a status")
@@ -85,8 +107,19 @@ mod tests {
     #[test]
     fn a_node_that_goes_on_says_so_in_few_lines() {
         let told = status(|_| ()).to_string();
-        assert_eq!(told.lines().count(), 5, "{told}");
-        assert!(told.contains("final        height 7") && told.ends_with("voting       yes"), "{told}");
+        assert_eq!(told.lines().count(), 6, "{told}");
+        assert!(told.contains("final        height 7") && told.contains("voting       yes"), "{told}");
+        assert!(told.ends_with("decisions    complete up to height 6"), "{told}");
+    }
+
+    #[test]
+    fn what_is_missing_or_was_given_up_of_the_decisions_is_said_of_each_node() {
+        let told = status(|said| {
+            said["decisions"]["missing"] = json!([{"node": "us-1", "count": 3}]);
+            said["decisions"]["given_up"] = json!([{"node": "eu-2", "count": 1}, {"node": "us-1", "count": 2}]);
+        });
+        let line = "decisions    complete up to height 6, 3 of us-1 missing, 1 of eu-2 given up, 2 of us-1 given up";
+        assert!(told.to_string().ends_with(line), "{told}");
     }
 
     #[test]

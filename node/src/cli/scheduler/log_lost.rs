@@ -25,13 +25,13 @@ pub(super) fn run(config: &LedgerConfig) -> Result<Output, Failure> {
     }
     // Open until the end: the node does not start meanwhile.
     let (_store, tip) = FinalStore::open(store, &config.consortium).map_err(not_open)?;
-    let whose = "the ledger has no node with the key of this configuration";
+    let whose = "the ledger has no node with the key of this configuration: it may be older than the node or its key";
     let node = config.own_node(&tip.executed.state).ok_or_else(|| Failure::new("N-664", whose, folder.display()))?;
     let given_up = give_up(&log, anchored(&tip.executed, node));
     let given_up = given_up.map_err(|fault: LogFault| Failure::new(fault.code(), fault, log.display()))?;
     let whole = "the decision log is whole, and has what the ledger here says that this node anchored";
-    let GivenUp { after, kept } = given_up.ok_or_else(|| Failure::new("N-664", whole, log.display()))?;
-    Ok(Output::new(&LogLost { log, after, kept }))
+    let GivenUp { after, found, kept } = given_up.ok_or_else(|| Failure::new("N-664", whole, log.display()))?;
+    Ok(Output::new(&LogLost { log, after, found, kept }))
 }
 
 #[derive(Serialize)]
@@ -39,14 +39,19 @@ struct LogLost {
     log: PathBuf,
     /// The last decision of which the ledger here says that it was anchored.
     after: LogHead,
+    /// How many decisions after that were found in lost files, and are in the log again.
+    found: u64,
     /// The old file.
     kept: Option<PathBuf>,
 }
 
 impl fmt::Display for LogLost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { log, after: LogHead { length, hash }, kept } = self;
+        let Self { log, after: LogHead { length, hash }, found, kept } = self;
         write!(f, "{}: goes on after {length} decisions, the last {hash}", log.display())?;
+        if *found > 0 {
+            write!(f, ", with {found} that were found undamaged behind it")?;
+        }
         if let Some(kept) = kept {
             write!(f, "\nthe old file is kept as {}", kept.display())?;
         }

@@ -4,7 +4,7 @@
 //! is room, in turn with the others': so nothing is forgotten, the past of a node that joined is taken as fast as it is
 //! answered, and who names what nobody hands out does not delay what others made. It does hold the height up to which none
 //! is missing, which is one for all: after a restart the blocks above are read again, and what was given up there is asked
-//! for again.
+//! for again. What was given up below is asked for once more, and holds nothing.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use ledger::{block::Block, event::Event};
+use ledger::block::Block;
 use tokio::time::Instant;
 use wallet::{
     digest::Digest,
@@ -28,7 +28,7 @@ const AGAIN_AFTER_MAX: Duration = Duration::from_secs(300);
 const ASKED_FOR_MS: u64 = 24 * 60 * 60 * 1000;
 const DENIALS_MIN: u32 = 8;
 /// While so many decisions of one node are waited for, no further block is searched for what it named.
-const WANTED_MAX: usize = 256;
+pub(super) const WANTED_MAX: usize = 256;
 
 /// A decision that an entry names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub(super) struct Wanted {
     tries: u32,
     /// Tries that at least half of the others answered.
     denials: u32,
+    /// Whether it was given up before.
+    is_again: bool,
     due: Instant,
 }
 
@@ -64,6 +66,8 @@ pub(super) struct Missing {
 #[derive(Default)]
 struct OfOne {
     waiting: Vec<Wanted>,
+    /// What was given up before this start.
+    again: Vec<Wanted>,
     /// At most one is asked for at a time: a silent node holds up nobody else's.
     asked: Option<Wanted>,
     /// There was no room for what it named from this height on.
@@ -72,7 +76,15 @@ struct OfOne {
 
 impl OfOne {
     fn wanted(&self) -> impl Iterator<Item = &Wanted> {
-        self.waiting.iter().chain(&self.asked)
+        self.waiting.iter().chain(self.asked.as_ref().filter(|asked| !asked.is_again))
+    }
+
+    /// What is to be asked for now; what was given up comes last.
+    fn take_due(&mut self, now: Instant) -> Option<Wanted> {
+        [&mut self.waiting, &mut self.again].into_iter().find_map(|wanted| {
+            let at = wanted.iter().position(|wanted| wanted.due <= now)?;
+            Some(wanted.swap_remove(at))
+        })
     }
 }
 
@@ -80,6 +92,22 @@ impl Missing {
     /// Nothing is missing up to `read`.
     pub(super) fn after(read: BlockHeight) -> Self {
         Self { of: BTreeMap::new(), read, turn: NodeId::ZERO }
+    }
+
+    /// Takes up what was given up before this start, to be asked for once more. At most [`WANTED_MAX`] of a node.
+    pub(super) fn ask_again(&mut self, by: NodeId, given_up: &[(Digest, WalletAddress)], now: Instant) {
+        let again = given_up.iter().take(WANTED_MAX).map(|(decision, wallet)| Wanted {
+            by,
+            decision: *decision,
+            wallet: *wallet,
+            height: BlockHeight::ZERO,
+            time: Timestamp::new(0),
+            tries: 0,
+            denials: 0,
+            is_again: true,
+            due: now + AGAIN_AFTER_MIN,
+        });
+        self.of.entry(by).or_default().again.extend(again);
     }
 
     /// Takes up what the next block names.
@@ -124,15 +152,14 @@ impl Missing {
     /// When somebody is to be asked next.
     pub(super) fn due(&self) -> Option<Instant> {
         let free = self.of.values().filter(|of| of.asked.is_none());
-        free.flat_map(|of| &of.waiting).map(|wanted| wanted.due).min()
+        free.flat_map(|of| of.waiting.iter().chain(&of.again)).map(|wanted| wanted.due).min()
     }
 
     /// What is to be asked for now.
     pub(super) fn ask(&mut self, now: Instant) -> Vec<Wanted> {
         let free = self.of.values_mut().filter(|of| of.asked.is_none());
         free.filter_map(|of| {
-            let at = of.waiting.iter().position(|wanted| wanted.due <= now)?;
-            of.asked = Some(of.waiting.swap_remove(at));
+            of.asked = of.take_due(now);
             of.asked
         })
         .collect()
@@ -144,20 +171,21 @@ impl Missing {
     }
 
     /// What is asked for of this node did not come. It is asked for again, unless that was done for long: then it is given
-    /// up. `is_denied` if at least half of the others answered: where nobody could be reached, nobody said that it is gone.
-    /// `time` is the last block's.
-    pub(super) fn not_found(&mut self, by: NodeId, is_denied: bool, time: Timestamp, now: Instant) {
+    /// up, and returned. `is_denied` if at least half of the others answered: where nobody could be reached, nobody said that
+    /// it is gone. `time` is the last block's.
+    #[must_use]
+    pub(super) fn not_found(&mut self, by: NodeId, is_denied: bool, time: Timestamp, now: Instant) -> Option<Wanted> {
         let of = self.of.entry(by).or_default();
-        let Some(mut wanted) = of.asked.take() else { return };
+        let mut wanted = of.asked.take()?;
         wanted.tries = wanted.tries.saturating_add(1);
         wanted.denials = wanted.denials.saturating_add(is_denied.into());
-        if time.get().saturating_sub(wanted.time.get()) > ASKED_FOR_MS && wanted.denials >= DENIALS_MIN {
-            let decision = wanted.decision;
-            tracing::warn!(node = %by, %decision, "nobody hands out this decision: given up");
-            return;
+        let is_for_long = time.get().saturating_sub(wanted.time.get()) > ASKED_FOR_MS && wanted.denials >= DENIALS_MIN;
+        if is_for_long || wanted.is_again && is_denied {
+            return Some(wanted);
         }
         wanted.due = now + AGAIN_AFTER_MAX.min(AGAIN_AFTER_MIN * (1 << wanted.tries.min(7)));
-        of.waiting.push(wanted);
+        if wanted.is_again { &mut of.again } else { &mut of.waiting }.push(wanted);
+        None
     }
 
     /// How many are waited for, by who made them; of those who named none since the start nothing is said.
@@ -177,13 +205,11 @@ impl Missing {
 fn named(block: &Block, now: Instant) -> impl Iterator<Item = Wanted> {
     let header = &block.header;
     block.entries.iter().filter_map(move |entry| {
-        let (decision, wallet) = match &entry.body.event {
-            Event::MigrationOffered(offer) => (offer.decision, offer.wallet),
-            Event::BatchEvicted(evicted) => (evicted.decision, evicted.wallet),
-            _ => return None,
-        };
-        let (by, due) = (entry.body.author, now + AGAIN_AFTER_MIN);
-        Some(Wanted { by, decision, wallet, height: header.height, time: header.time, tries: 0, denials: 0, due })
+        let event = &entry.body.event;
+        let (decision, wallet) = (event.decision()?, event.wallet()?);
+        let (by, height, time) = (entry.body.author, header.height, header.time);
+        let (tries, denials, is_again, due) = (0, 0, false, now + AGAIN_AFTER_MIN);
+        Some(Wanted { by, decision, wallet, height, time, tries, denials, is_again, due })
     })
 }
 

@@ -43,6 +43,8 @@ pub(crate) const KEPT_AT: u64 = 3;
 /// A wallet that moved from node 0 to node 1, with everything around it on the ledger.
 struct Ledger {
     chain: Chain,
+    /// Why the wallet moved.
+    grounds: Grounds,
     bundle: Vec<u8>,
     /// The same move after the validators changed, and how they did.
     later: Vec<u8>,
@@ -92,7 +94,7 @@ static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
     chain.push(session.delta(&session.record(&chain), baseline_id, 4_000, 32)).expect("valid");
     chain.push(session.closed(&session.record(&chain))).expect("valid");
     govern(&mut chain);
-    Ledger { chain, bundle, later, hand_overs: changed.hand_overs, anew, re_genesis }
+    Ledger { chain, grounds, bundle, later, hand_overs: changed.hand_overs, anew, re_genesis }
 });
 
 /// Lets the consortium change in every way that leaves the validator set as it is, and proposes the other ways.
@@ -203,8 +205,10 @@ pub(crate) fn archives() -> Vec<Vec<u8>> {
         carriers: Vec::new(),
     });
     let end = archive::end(archive::End { height: chain.tip.height, raft_index: 9 });
-    let frames = [archive::head(&chain.consortium)].into_iter().chain(blocks.map(archive::block)).chain([end]);
-    vec![frames.flatten().collect()]
+    let chain: Vec<u8> =
+        [archive::head(&chain.consortium)].into_iter().chain(blocks.map(archive::block)).flatten().collect();
+    let decision = archive::grounds(NodeId::ZERO, LEDGER.grounds.clone());
+    vec![[chain.clone(), end.clone()].concat(), [chain, decision, end].concat()]
 }
 
 /// One file of each kind, and of each sort of fork.

@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use ledger::{
-    event::{BatchEvicted, Entry},
+    event::{BatchEvicted, Entry, Event},
     testing::{Chain, Session, consortium},
 };
 
@@ -82,19 +82,21 @@ impl Scene {
                     self.missing.found(wanted.by);
                     self.found.insert(wanted.decision);
                 } else {
-                    self.missing.not_found(wanted.by, true, self.time, self.now);
+                    let given_up = self.missing.not_found(wanted.by, true, self.time, self.now);
+                    assert_eq!(given_up, None, "not within a day");
                 }
                 self.nothing_missing_is_counted();
             }
         }
     }
 
-    /// The one thing that is missing is asked for, and does not come.
-    fn is_asked_for(&mut self, is_denied: bool) {
+    /// The one thing that is missing is asked for, and does not come. What is given up then.
+    fn is_asked_for(&mut self, is_denied: bool) -> Option<Digest> {
         self.now += AGAIN_AFTER_MAX;
         let asked = self.missing.ask(self.now);
         assert_eq!(asked.len(), 1, "it is asked for still");
-        self.missing.not_found(asked[0].by, is_denied, self.time, self.now);
+        let given_up = self.missing.not_found(asked[0].by, is_denied, self.time, self.now);
+        given_up.map(|given_up| given_up.decision)
     }
 
     /// Every decision at or below that height came, or was given up.
@@ -153,17 +155,16 @@ fn what_nobody_hands_out_is_given_up_after_a_day_and_so_many_answers() {
     }
     assert!(scene.missing.due().is_some(), "not within the day, however often");
     scene.time = Timestamp::new(scene.time.get() + ASKED_FOR_MS + 1);
-    scene.missing.ask(scene.now + AGAIN_AFTER_MAX);
-    scene.missing.not_found(LIAR, true, scene.time, scene.now);
+    assert_eq!(scene.is_asked_for(true), Some(decision(1)), "it is said");
     assert_eq!((scene.missing.due(), scene.missing.complete_to().get()), (None, 1));
     // Who reads the past has to ask more than once: when it starts, nobody is connected to it.
     let mut scene = Scene::new(1, &[SOURCE]);
     scene.time = Timestamp::new(scene.time.get() + ASKED_FOR_MS + 1);
     for denials in 1..DENIALS_MIN {
-        scene.is_asked_for(true);
+        assert_eq!(scene.is_asked_for(true), None);
         assert_eq!(scene.missing.complete_to(), BlockHeight::ZERO, "{denials}");
     }
-    scene.is_asked_for(true);
+    assert_eq!(scene.is_asked_for(true), Some(decision(1)));
     assert_eq!(scene.missing.complete_to().get(), 1);
 }
 
@@ -173,14 +174,41 @@ fn what_too_few_answered_is_never_given_up() {
     let mut scene = Scene::new(1, &[SOURCE]);
     scene.time = Timestamp::new(scene.time.get() + 30 * ASKED_FOR_MS);
     for _ in 0..1_000 {
-        scene.is_asked_for(false);
+        assert_eq!(scene.is_asked_for(false), None);
     }
     assert_eq!(scene.missing.complete_to(), BlockHeight::ZERO);
-    for _ in 0..DENIALS_MIN {
+    for denials in 1..=DENIALS_MIN {
         assert_eq!(scene.missing.complete_to(), BlockHeight::ZERO, "a try alone says nothing");
-        scene.is_asked_for(true);
+        assert_eq!(scene.is_asked_for(true).is_some(), denials == DENIALS_MIN);
     }
     assert_eq!((scene.missing.due(), scene.missing.complete_to().get()), (None, 1));
+}
+
+/// Who had it may have been down then, such as a node that was being replaced.
+#[test]
+fn what_was_given_up_is_asked_for_once_more_after_a_start_and_holds_nothing() {
+    let mut scene = Scene::new(0, &[]);
+    scene.missing = Missing::after(BlockHeight::new(7));
+    let given_up: Vec<_> = (0..2 * WANTED_MAX as u64).map(|at| (decision(at), WalletAddress(Digest::ZERO))).collect();
+    scene.missing.ask_again(SOURCE, &given_up, scene.now);
+    let nothing_is_held =
+        |scene: &Scene| (scene.missing.complete_to().get(), scene.missing.waited_for()) == (7, [(SOURCE, 0)].into());
+    assert_eq!(scene.missing.ask(scene.now), [], "the others are not connected yet");
+    for _ in 0..3 {
+        assert!(nothing_is_held(&scene));
+        assert_eq!(scene.is_asked_for(false), None, "too few answered");
+    }
+    for asked in 1..=WANTED_MAX {
+        assert!(scene.is_asked_for(true).is_some(), "{asked}");
+        assert!(nothing_is_held(&scene));
+    }
+    assert_eq!(scene.missing.due(), None, "each once");
+    // What is named now comes first.
+    scene.missing.ask_again(SOURCE, &given_up[..1], scene.now);
+    scene.missing.read(&block(8, &[SOURCE]), scene.now);
+    scene.now += AGAIN_AFTER_MAX;
+    let asked = scene.missing.ask(scene.now);
+    assert_eq!((asked[0].decision, scene.missing.complete_to().get()), (decision(8), 7));
 }
 
 #[test]

@@ -12,23 +12,60 @@ fn end(logged: &Logged) -> LogHead {
     LogHead { length: logged.decision.seq + 1, hash: logged.hash }
 }
 
-/// A log of five decisions, of which four are anchored, and one byte of the second is another.
-fn damaged() -> (tempfile::TempDir, Vec<Logged>, Vec<u8>) {
+/// A log of five decisions, each of whose records in `bad` has another byte in its body.
+fn damaged(bad: &[usize]) -> (tempfile::TempDir, Vec<Logged>, Vec<u8>) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (_, made) = logged(&path(&folder), 5);
+    let (log, made) = logged(&path(&folder), 5);
     let mut bytes = fs::read(path(&folder)).expect("readable");
-    let middle = bytes.len() / 3;
-    bytes[middle] ^= 1;
+    bad.iter().for_each(|bad| bytes[usize::try_from(log.records[*bad].at).expect("small") + HEAD_BYTES + 40] ^= 1);
     fs::write(path(&folder), &bytes).expect("our own file");
     (folder, made, bytes)
 }
 
+/// What follows `anchor` in the log that goes on after it.
+fn found(folder: &tempfile::TempDir, anchor: LogHead) -> Vec<Logged> {
+    let given_up = give_up(&path(folder), anchor).expect("our own folder").expect("it is lost");
+    let log = DecisionFile::open(&path(folder)).expect("opens");
+    log.check_anchor(anchor).expect("it begins there");
+    let found = log.decisions(None, 9).expect("reads");
+    assert_eq!((given_up.after, given_up.found), (anchor, found.len() as u64));
+    found
+}
+
+#[test]
+fn what_follows_the_anchor_undamaged_is_taken_over_from_the_lost_file() {
+    for anchored in [4, 3, 2] {
+        let (folder, made, _) = damaged(&[1]);
+        assert_eq!(found(&folder, end(&made[anchored - 1])), made[anchored..]);
+    }
+    // What follows a gap has nothing before it.
+    let (folder, made, _) = damaged(&[1, 3]);
+    assert_eq!(found(&folder, end(&made[1])), made[2..3]);
+    assert_eq!(found(&folder, end(&made[3])), made[4..], "a file that was moved aside earlier");
+}
+
+#[test]
+fn behind_a_record_without_length_the_next_one_is_found() {
+    let (folder, made, mut bytes) = damaged(&[]);
+    let second = HEAD_BYTES + made[0].decision.encode().len();
+    bytes[second] ^= 1;
+    fs::write(path(&folder), &bytes).expect("our own file");
+    assert_eq!(found(&folder, end(&made[2])), made[3..]);
+}
+
+#[test]
+fn a_word_that_was_interrupted_loses_nothing_when_it_is_said_again() {
+    let (folder, made, _) = damaged(&[1]);
+    move_aside(&path(&folder)).expect("our own folder");
+    assert_eq!(found(&folder, end(&made[3])), made[4..]);
+}
+
 #[test]
 fn a_log_that_was_given_up_goes_on_after_what_was_anchored_and_the_old_file_is_kept() {
-    let (folder, made, old) = damaged();
+    let (folder, made, old) = damaged(&[1, 4]);
     let anchor = end(&made[3]);
     let given_up = give_up(&path(&folder), anchor).expect("our own folder").expect("it is damaged");
-    assert_eq!(given_up.after, anchor);
+    assert_eq!((given_up.after, given_up.found), (anchor, 0));
     assert!(fs::read(given_up.kept.expect("the old file")).expect("readable") == old, "it is the old file");
 
     let mut log = DecisionFile::open(&path(&folder)).expect("opens");
@@ -63,7 +100,7 @@ fn a_log_that_is_to_begin_follows_the_anchors_until_something_is_decided() {
     let anchors: Vec<LogHead> = (1..4).map(|n| LogHead { length: n, hash: Digest([n as u8; 32]) }).collect();
     // The restored ledger is older than the first of them.
     let given_up = give_up(&path(&folder), LogHead::default()).expect("our own folder").expect("there is no log");
-    assert_eq!(given_up, GivenUp { after: LogHead::default(), kept: None });
+    assert_eq!(given_up, GivenUp { after: LogHead::default(), found: 0, kept: None });
     let mut log = DecisionFile::open(&path(&folder)).expect("opens");
     for anchor in &anchors[..2] {
         assert!(log.is_to_begin());
