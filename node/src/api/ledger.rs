@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use wallet::{
     codec,
     digest::Digest,
-    units::{BlockHeight, KeyEpoch, LogIndex},
+    units::{BlockHeight, KeyEpoch},
 };
 
 use super::{
@@ -186,15 +186,16 @@ async fn wallet(
 ) -> Answer {
     let final_log = FinalLog::of(&api);
     let record = final_log.executed.state.wallet(address).ok_or(Refusal::WalletUnknown)?;
-    let proofs = api.proofs.clone();
-    blocking(move || {
-        let size = final_log.executed.log.size();
-        let range = page.range(size);
-        let mut indices = proofs.wallet_entries(address)?.into_iter().filter(|index| range.contains(&index.get()));
+    let scan = move || {
+        let (store, executed) = (&final_log.store, &final_log.executed);
+        let size = executed.log.size();
+        // The one after them is where the next page begins.
+        let indices = store.wallet_entries(address, page.range(size), page.count() + 1, executed)?;
+        let next = indices.get(page.count()).map_or(size, |index| index.get());
         let mut history = Vec::new();
-        for index in indices.by_ref().take(page.count()) {
-            let Some(entry) = final_log.store.entry(index)? else { continue };
-            let place = final_log.executed.state.entry(entry.id());
+        for index in indices.into_iter().take(page.count()) {
+            let Some(entry) = store.entry(index)? else { continue };
+            let place = executed.state.entry(entry.id());
             history.push(json!({
                 "index": index,
                 "height": place.map(|place| place.height),
@@ -203,13 +204,12 @@ async fn wallet(
                 "kind": entry.body.event.name(),
             }));
         }
-        let next = indices.next().map_or(size, LogIndex::get);
         let mut body = paged("history", history, next, size);
         body["holder"] = json!(final_log.members.name(record.holder));
         body["record"] = json!(record);
         Ok(Json(body))
-    })
-    .await
+    };
+    api.asking.scan(scan).await
 }
 
 #[derive(Deserialize)]

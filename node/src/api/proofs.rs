@@ -4,17 +4,12 @@ use std::sync::Arc;
 
 use genesis::Consortium;
 use ledger::{
-    bundle::{Bundle, NotProvable, build},
-    event::Event,
-    shell::{fault::Fault, final_store::FinalStore, replica::Replica},
+    bundle::{Bundle, Hop, NotProvable},
+    shell::replica::Replica,
     state::StateKey,
     state_proof::{self, StateProofFile},
 };
-use wallet::{
-    digest::Digest,
-    grant::WalletAddress,
-    units::{KeyEpoch, LogIndex, NodeId},
-};
+use wallet::{grant::WalletAddress, units::KeyEpoch};
 
 use super::{asking::Asking, problem::Problem, refusal::Refusal};
 use crate::schedule::Schedule;
@@ -27,24 +22,10 @@ pub struct Proofs {
     turns: Asking,
 }
 
-/// Source and decision of a move.
-struct Offered {
-    source: NodeId,
-    decision: Digest,
-}
-
 impl Proofs {
     /// Proofs from the final chain of `replica`, each made when it is its turn.
     pub(super) fn new(replica: Replica, consortium: Arc<Consortium>, turns: Asking) -> Self {
         Self { replica, consortium, turns }
-    }
-
-    /// Where the entries about `wallet` stand, oldest first.
-    ///
-    /// # Errors
-    /// [`Fault`] of the disk.
-    pub fn wallet_entries(&self, wallet: WalletAddress) -> Result<Vec<LogIndex>, Fault> {
-        self.replica.store().wallet_entries(wallet, &self.replica.state())
     }
 
     /// The proof of the move by which `wallet` came to `epoch`, or of its last move; and that the log only grew `since` it
@@ -63,19 +44,17 @@ impl Proofs {
         let executed = self.replica.state();
         let record = executed.state.wallet(wallet).ok_or(Refusal::WalletUnknown)?;
         let epoch = epoch.unwrap_or(record.epoch);
-        let proofs = self.clone();
-        let offered = move || offered(proofs.replica.store(), &proofs.wallet_entries(wallet)?, epoch);
-        let offered = self.turns.scan(offered).await?;
-        let Some(Offered { source, decision }) = offered else {
-            return Err(Refusal::NotProvable { reason: format!("no move to epoch {epoch} is final") }.into());
-        };
-        let grounds = schedule.grounds(source, decision).await?;
-        let proofs = self.clone();
-        let built = self.turns.scan(move || {
-            let view = proofs.replica.store().view(executed)?;
-            Ok(build(&proofs.consortium, &view, wallet, epoch, &grounds, since)?)
+        let store = self.replica.store().clone();
+        let found = self.turns.scan(move || {
+            let view = store.view(executed)?;
+            let hop = Hop::find(&view, wallet, epoch)?;
+            Ok((view, hop))
         });
-        built.await
+        let (view, hop) = found.await?;
+        // Another node may have to be asked: the turn is over meanwhile.
+        let grounds = schedule.grounds(hop.source(), hop.decision()).await?;
+        let consortium = self.consortium.clone();
+        self.turns.scan(move || Ok(hop.prove(&consortium, &view, &grounds, since)?)).await
     }
 
     /// What the final state holds under `key`, or that it holds nothing, as a file.
@@ -87,22 +66,6 @@ impl Proofs {
         let build = move || Ok(state_proof::build(&proofs.consortium, &proofs.replica.store().view(executed)?, key)?);
         self.turns.scan(build).await
     }
-}
-
-/// Source and decision of the move to `epoch`, by the wallet's entries: its last offer before the confirm.
-fn offered(store: &FinalStore, entries: &[LogIndex], epoch: KeyEpoch) -> Result<Option<Offered>, Problem> {
-    let mut last = None;
-    for at in entries {
-        match store.entry(*at)?.as_ref().map(|entry| &entry.body.event) {
-            Some(Event::MigrationOffered(offer)) => last = Some(offer.decision),
-            Some(Event::KeyConfirmed(confirm)) if confirm.ticket.ticket.epoch == epoch => {
-                let source = confirm.ticket.ticket.source;
-                return Ok(last.map(|decision| Offered { source, decision }));
-            }
-            _ => {}
-        }
-    }
-    Ok(None)
 }
 
 impl From<NotProvable> for Problem {

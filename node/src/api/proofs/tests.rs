@@ -7,6 +7,7 @@ use ledger::{
     governance::{Action, Member},
 };
 use scheduler::{action::Action as Chosen, refusal::Refusal as Reason};
+use wallet::{digest::Digest, units::NodeId};
 
 use super::*;
 use crate::{
