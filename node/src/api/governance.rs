@@ -39,7 +39,7 @@ pub(super) fn admin_router() -> Router<Api> {
 }
 
 /// All that were ever made, in the order of the log, as they stand now.
-async fn proposals(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page>) -> Answer {
+async fn proposals(State(api): State<Api>, ByAuditor(auditor): ByAuditor, Query(page): Query<Page>) -> Answer {
     let final_log = FinalLog::of(&api);
     let scan = move || {
         let (made, next) = final_log.find(page, |event| match event {
@@ -50,7 +50,7 @@ async fn proposals(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page
         let proposals = made.into_iter().map(proposal).collect();
         Ok(Json(paged("proposals", proposals, next, final_log.executed.log.size())))
     };
-    api.asking.scan(scan).await
+    api.asking.scan(auditor, scan).await
 }
 
 async fn show_auditor(api: State<Api>, _: ByAuditor) -> Json<Value> {

@@ -168,19 +168,19 @@ async fn block(
 }
 
 /// All wallets, in the order of their beginnings.
-async fn wallets(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page>) -> Answer {
+async fn wallets(State(api): State<Api>, ByAuditor(auditor): ByAuditor, Query(page): Query<Page>) -> Answer {
     let final_log = FinalLog::of(&api);
     let scan = move || {
         let (wallets, next) = final_log.batches(page, |_| true)?;
         Ok(Json(paged("wallets", wallets, next, final_log.executed.log.size())))
     };
-    api.asking.scan(scan).await
+    api.asking.scan(auditor, scan).await
 }
 
 /// A wallet, and the entries about it in the page.
 async fn wallet(
     State(api): State<Api>,
-    _: ByAuditor,
+    ByAuditor(auditor): ByAuditor,
     Path(WalletPath(address)): Path<WalletPath>,
     Query(page): Query<Page>,
 ) -> Answer {
@@ -209,7 +209,7 @@ async fn wallet(
         body["record"] = json!(record);
         Ok(Json(body))
     };
-    api.asking.scan(scan).await
+    api.asking.scan(auditor, scan).await
 }
 
 #[derive(Deserialize)]
@@ -221,11 +221,11 @@ struct Which {
 
 async fn bundle(
     State(api): State<Api>,
-    _: ByAuditor,
+    ByAuditor(auditor): ByAuditor,
     Path(WalletPath(address)): Path<WalletPath>,
     Query(Which { epoch, since }): Query<Which>,
 ) -> Result<Response, Problem> {
-    let bundle = api.proofs.bundle(&api.schedule, address, epoch.map(KeyEpoch::new), since).await?;
+    let bundle = api.proofs.bundle(&api.schedule, auditor, address, epoch.map(KeyEpoch::new), since).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bundle.to_bytes()).into_response())
 }
 

@@ -53,7 +53,7 @@ async fn batches(
         let (batches, next) = final_log.batches(page, is_of)?;
         Ok(Json(paged("batches", batches, next, final_log.executed.log.size())))
     };
-    api.asking.scan(scan).await
+    api.asking.scan(reader.key(), scan).await
 }
 
 async fn batch(
@@ -71,7 +71,7 @@ async fn batch(
         body["places"] = record.rotations.iter().map(|rotation| final_log.place(rotation)).collect();
         Ok((body, Eviction::last(&final_log, wallet)?))
     };
-    let (mut body, eviction) = api.asking.scan(scan).await?;
+    let (mut body, eviction) = api.asking.scan(reader.key(), scan).await?;
     body["evicted"] = match eviction {
         Some(eviction) => {
             let why = api.asking.reason(eviction.decision, wallet, eviction.why(&api.schedule, wallet)).await;

@@ -9,12 +9,12 @@ use ledger::{
     state::StateKey,
     state_proof::{self, StateProofFile},
 };
-use wallet::{grant::WalletAddress, units::KeyEpoch};
+use wallet::{digest::Digest, grant::WalletAddress, units::KeyEpoch};
 
-use super::{asking::Asking, problem::Problem, refusal::Refusal};
+use super::{asking::Asking, problem::Problem, refusal::Refusal, turns::Turn};
 use crate::schedule::Schedule;
 
-/// Makes proofs, a few at a time. A clone is cheap.
+/// Makes proofs, a few at a time and one to a reader. A clone is cheap.
 #[derive(Clone)]
 pub struct Proofs {
     replica: Replica,
@@ -28,15 +28,16 @@ impl Proofs {
         Self { replica, consortium, turns }
     }
 
-    /// The proof of the move by which `wallet` came to `epoch`, or of its last move; and that the log only grew `since` it
+    /// For a reader with the key `of`: the proof of the move by which `wallet` came to `epoch`, or of its last move; and that the log only grew `since` it
     /// had so many entries, if that is asked.
     ///
     /// # Errors
     /// N-505 if the log never had so many entries, N-511 for an unknown wallet, N-515 if it did not move, N-514 while the decision is not anchored, N-411 if nobody
-    /// hands it out.
+    /// hands it out, N-671 if so many requests of that key are under way as may be.
     pub async fn bundle(
         &self,
         schedule: &Schedule,
+        of: Digest,
         wallet: WalletAddress,
         epoch: Option<KeyEpoch>,
         since: Option<u64>,
@@ -45,7 +46,7 @@ impl Proofs {
         let record = executed.state.wallet(wallet).ok_or(Refusal::WalletUnknown)?;
         let epoch = epoch.unwrap_or(record.epoch);
         let store = self.replica.store().clone();
-        let found = self.turns.scan(move || {
+        let found = self.turns.scan(of, move || {
             let view = store.view(executed)?;
             let hop = Hop::find(&view, wallet, epoch)?;
             Ok((view, hop))
@@ -54,17 +55,17 @@ impl Proofs {
         // Another node may have to be asked: the turn is over meanwhile.
         let grounds = schedule.grounds(hop.source(), hop.decision()).await?;
         let consortium = self.consortium.clone();
-        self.turns.scan(move || Ok(hop.prove(&consortium, &view, &grounds, since)?)).await
+        self.turns.scan(of, move || Ok(hop.prove(&consortium, &view, &grounds, since)?)).await
     }
 
     /// What the final state holds under `key`, or that it holds nothing, as a file.
     ///
     /// # Errors
     /// N-506 before the first block is final.
-    pub(super) async fn state(&self, key: StateKey) -> Result<StateProofFile, Problem> {
+    pub(super) async fn state(&self, turn: Turn, key: StateKey) -> Result<StateProofFile, Problem> {
         let (proofs, executed) = (self.clone(), self.replica.state());
         let build = move || Ok(state_proof::build(&proofs.consortium, &proofs.replica.store().view(executed)?, key)?);
-        self.turns.scan(build).await
+        turn.spend(build).await
     }
 }
 

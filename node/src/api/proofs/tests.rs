@@ -7,7 +7,7 @@ use ledger::{
     governance::{Action, Member},
 };
 use scheduler::{action::Action as Chosen, refusal::Refusal as Reason};
-use wallet::{digest::Digest, units::NodeId};
+use wallet::units::NodeId;
 
 use super::*;
 use crate::{
@@ -29,7 +29,9 @@ async fn bundle(testbed: &Testbed, node: u32, client: &Client, epoch: u32) -> Ve
     let proven = async {
         loop {
             tips.borrow_and_update();
-            let built = proofs.bundle(running.schedule(), client.reply.wallet, Some(KeyEpoch::new(epoch)), None).await;
+            let built = proofs
+                .bundle(running.schedule(), Digest::ZERO, client.reply.wallet, Some(KeyEpoch::new(epoch)), None)
+                .await;
             if let Ok(bundle) = built {
                 return bundle.to_bytes();
             }
