@@ -1,6 +1,6 @@
 //! `/ledger/v1/...`: what auditors and operators read from the final ledger, and the entries that they submit.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     Json, Router,
@@ -229,24 +229,26 @@ async fn bundle(
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bundle.to_bytes()).into_response())
 }
 
-async fn operators(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
+/// All that are or were: the rules of the ledger let no more be than one answer can hold (`MEMBERS_EVER_MAX`).
+async fn operators(State(api): State<Api>, ByAuditor(auditor): ByAuditor) -> Answer {
     let members = api.sessions.context().members();
-    let validators = members.validators();
-    let nodes_of = |operator: &OperatorId| -> Vec<Value> {
-        let nodes = members.nodes().filter(|(_, record)| record.node.operator == *operator);
-        nodes
-            .map(|(id, NodeRecord { node, standing, .. })| {
-                let Node { name, region, key, .. } = node;
-                let votes = validators.key(id).is_some();
-                json!({"id": id, "name": name, "region": region, "key": key, "validator": votes, "standing": standing})
-            })
-            .collect()
+    let scan = move || {
+        let (validators, mut nodes) = (members.validators(), BTreeMap::<OperatorId, Vec<Value>>::new());
+        for (id, NodeRecord { node, standing, .. }) in members.nodes() {
+            let Node { name, operator, region, key, .. } = node;
+            let votes = validators.key(id).is_some();
+            nodes.entry(operator).or_default().push(
+                json!({"id": id, "name": name, "region": region, "key": key, "validator": votes, "standing": standing}),
+            );
+        }
+        let operator = |OperatorRecord { operator, standing, .. }: OperatorRecord| {
+            let Operator { id, name, key } = operator;
+            let nodes = nodes.remove(&id).unwrap_or_default();
+            json!({"id": id, "name": name, "key": key, "standing": standing, "nodes": nodes})
+        };
+        Ok(Json(members.operators().map(operator).collect()))
     };
-    let operator = |OperatorRecord { operator, standing, .. }: OperatorRecord| {
-        let Operator { id, name, key } = operator;
-        json!({"id": id, "name": name, "key": key, "standing": standing, "nodes": nodes_of(&id)})
-    };
-    Json(members.operators().map(operator).collect())
+    api.asking.scan(auditor, scan).await
 }
 
 fn with_place(mut body: Value, FinalEntry { height, index }: FinalEntry) -> Value {
