@@ -133,6 +133,11 @@ mod tests {
         }
     }
 
+    /// Whether nobody of this key is let into the line now.
+    async fn is_full(turns: &Turns, number: u8) -> bool {
+        matches!(poll!(Box::pin(turns.wait(key(number)))), Poll::Ready(None))
+    }
+
     #[tokio::test]
     async fn a_key_has_one_turn_at_a_time_and_stands_in_nobody_else_s_way() {
         let turns = Turns::new(2, 64);
@@ -174,11 +179,11 @@ mod tests {
         let mut line = vec![turns.wait(key(1)).await];
         let patient = waiting(&turns, 1).await;
         let impatient = waiting(&turns, 1).await;
-        assert!(turns.wait(key(1)).await.is_none(), "a turn and two who wait");
+        assert!(is_full(&turns, 1).await, "a turn and two who wait");
         assert!(turns.wait(key(2)).await.is_some(), "another key has a line of its own");
         drop(impatient);
         let again = waiting(&turns, 1).await;
-        assert!(turns.wait(key(1)).await.is_none());
+        assert!(is_full(&turns, 1).await);
         line.clear();
         drop((patient, again));
         assert!(turns.lines().is_empty());
@@ -202,8 +207,10 @@ mod tests {
     async fn a_turn_lasts_as_long_as_its_work_although_nobody_waits_for_that() {
         let turns = Turns::new(1, 64);
         let (begin, begun) = std::sync::mpsc::channel::<()>();
+        let (beginning, began) = tokio::sync::oneshot::channel();
         let (done, ended) = tokio::sync::oneshot::channel::<()>();
         let work = turns.wait(key(1)).await.expect("a free one").spend(move || {
+            beginning.send(()).expect("it is waited for");
             begun.recv().expect("it is told to go on");
             drop(done);
             Ok(())
@@ -211,6 +218,7 @@ mod tests {
         let mut work = Box::pin(work);
         assert!(poll!(&mut work).is_pending());
         drop(work);
+        began.await.expect("it begins although nobody waits for its end");
         assert!(turns.take(key(2)).is_none(), "it goes on");
         begin.send(()).expect("it waits");
         ended.await.expect_err("nothing is sent");
