@@ -12,6 +12,7 @@ mod build;
 mod check;
 mod decisions;
 mod history;
+mod hop;
 mod members;
 mod since;
 mod verify;
@@ -24,6 +25,7 @@ pub use self::{
     build::{FinalView, NotProvable, Unreadable, anchored, build},
     check::{Check, Failure},
     decisions::{Grounds, Link, decision_hash},
+    hop::Hop,
     members::{MemberProof, Subject},
     since::Since,
     verify::{Anchored, Attestation, Begun, Move, Report, judge, verify},

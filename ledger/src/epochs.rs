@@ -27,8 +27,27 @@ impl Epochs {
     /// # Errors
     /// [`HandOverInvalid`] for the first of them that proves nothing.
     pub fn proven(consortium: &Consortium, hand_overs: &[HandOver], named: &[Digest]) -> Result<Self, HandOverInvalid> {
-        let sets = ValidatorSets::proven(consortium, hand_overs, named)?;
-        Ok(Self { sets, ends: hand_overs.iter().map(|hand_over| hand_over.closing.ends_at()).collect() })
+        let mut epochs = Self::genesis(consortium);
+        epochs.extend(hand_overs, named)?;
+        Ok(epochs)
+    }
+
+    /// The first epoch, which has not ended.
+    pub fn genesis(consortium: &Consortium) -> Self {
+        Self { sets: ValidatorSets::genesis(consortium), ends: Vec::new() }
+    }
+
+    /// Adds what `hand_overs` prove, which follow those before, by the re-geneses that are `named`.
+    ///
+    /// # Errors
+    /// [`HandOverInvalid`] for the first of them that proves nothing; those before it are added.
+    pub fn extend(&mut self, hand_overs: &[HandOver], named: &[Digest]) -> Result<(), HandOverInvalid> {
+        self.sets.name_also(named);
+        for hand_over in hand_overs {
+            self.sets.take(hand_over)?;
+            self.ends.push(hand_over.closing.ends_at());
+        }
+        Ok(())
     }
 
     /// How many epochs ended.

@@ -149,6 +149,11 @@ impl ValidatorSets {
         self
     }
 
+    /// From now on it takes these re-geneses, too.
+    pub(crate) fn name_also(&mut self, re_geneses: &[Digest]) {
+        self.named.extend_from_slice(re_geneses);
+    }
+
     /// The re-geneses that it takes.
     pub fn named(&self) -> &[Digest] {
         &self.named

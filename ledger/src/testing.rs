@@ -216,7 +216,15 @@ impl Chain {
     /// # Errors
     /// What the rules say against it; the chain has not grown then.
     pub fn push(&mut self, entry: Entry) -> Result<(), Refusal> {
-        let proposal = self.propose(vec![entry]);
+        self.push_all(vec![entry])
+    }
+
+    /// Makes entries final in one block.
+    ///
+    /// # Errors
+    /// What the rules say against the first that is refused; the chain has not grown then.
+    pub fn push_all(&mut self, entries: Vec<Entry>) -> Result<(), Refusal> {
+        let proposal = self.propose(entries);
         if let Some((_, refusal)) = proposal.refused.into_iter().next() {
             return Err(refusal);
         }

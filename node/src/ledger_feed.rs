@@ -238,7 +238,7 @@ impl Wallet {
     }
 }
 
-/// The entries about a wallet among the first `size`, by their index.
+/// The entries that swapped a wallet's head among the first `size`, by their index. The rest would not be kept.
 fn history(store: &FinalStore, executed: &Executed, wallet: WalletAddress, size: u64) -> Result<Vec<Placed>, Fault> {
     let placed = |at: LogIndex| {
         let missing = || Fault::Missing { store: "final", what: format!("entry {at} of wallet {}", wallet.0) };
@@ -246,8 +246,7 @@ fn history(store: &FinalStore, executed: &Executed, wallet: WalletAddress, size:
         let time = executed.state.entry(entry.id()).ok_or_else(missing)?.time;
         Ok(Placed { entry, at, time })
     };
-    let listed = store.wallet_entries(wallet, executed)?;
-    listed.into_iter().filter(|at| at.get() < size).map(placed).collect()
+    store.head_swaps(wallet, 0..size, executed)?.into_iter().map(placed).collect()
 }
 
 impl FinalFact {

@@ -7,12 +7,11 @@ use wallet::{
     codec,
     digest::Digest,
     grant::WalletAddress,
-    prekey::ExchangeKey,
     units::{KeyEpoch, LogIndex, NodeId},
 };
 
 use super::{
-    BUNDLE_BYTES_MAX, Bundle, Failure, Grounds, MemberProof, PlacedEntry, Since, Subject, VERSION, check::Check,
+    BUNDLE_BYTES_MAX, Bundle, Failure, Grounds, Hop, MemberProof, PlacedEntry, Since, Subject, VERSION, check::Check,
     decisions::LogEnd, verify::verify_in,
 };
 use crate::{
@@ -52,12 +51,15 @@ pub trait FinalView {
     /// [`Unreadable`] where it is damaged.
     fn entry(&self, index: LogIndex) -> Result<Option<Entry>, Unreadable>;
 
-    /// Where the entries about `wallet` stand, ascending. A node with an index answers without reading the log.
+    /// Where the entries stand that swapped the head of `wallet`, ascending, up to `last`. There may be any number of others
+    /// about it: a node with an index answers without looking at them.
     ///
     /// # Errors
     /// [`Unreadable`] where index or log is damaged.
-    fn wallet_entries(&self, wallet: WalletAddress) -> Result<Vec<LogIndex>, Unreadable> {
-        matching(self, |entry| entry.body.event.wallet() == Some(wallet))
+    fn head_swaps(&self, wallet: WalletAddress, last: LogIndex) -> Result<Vec<LogIndex>, Unreadable> {
+        let swaps = |event: &Event| event.wallet() == Some(wallet) && event.swaps_head().is_some();
+        let all = matching(self, |entry| swaps(&entry.body.event))?;
+        Ok(all.into_iter().take_while(|index| *index <= last).collect())
     }
 
     /// Where the first anchor of `node` stands at or after `from`. There may be millions: a node with an index answers without
@@ -134,9 +136,7 @@ pub enum NotProvable {
     NotVerifiable(#[from] Failure),
 }
 
-/// The bundle of the hop by which `wallet` came to `epoch`. `grounds` is the source's decision that the offer names, with
-/// those after it as far as they are known; the bundle leads up to the first that is anchored. With `since` it proves that
-/// the log only grew since it had so many entries.
+/// The bundle of the hop by which `wallet` came to `epoch`: [`Hop::find`] and [`Hop::prove`].
 ///
 /// # Errors
 /// [`NotProvable`] if something is missing.
@@ -148,54 +148,59 @@ pub fn build(
     grounds: &Grounds,
     since: Option<u64>,
 ) -> Result<Bundle, NotProvable> {
-    let (header, certificate) = view.tip().ok_or(NotProvable::WalletUnknown(wallet))?;
-    let record = view.state().record(StateKey::Wallet(wallet)).ok_or(NotProvable::WalletUnknown(wallet))?;
-    let mut entries = history(view, wallet, epoch)?;
-    let Some(Event::KeyConfirmed(confirm)) = entries.last().map(|placed| &placed.entry.body.event) else {
-        return Err(NotProvable::HopUnknown(epoch));
-    };
-    let source = confirm.ticket.ticket.source;
-    let prekey_path = prekey(&entries).map(|key| view.state().prove(StateKey::Prekey(key)).siblings);
-    let (anchor, Grounds { decision, later }) = anchor(view, source, grounds)?;
-    entries.push(anchor);
-    entries.sort_by_key(|placed| placed.index);
-    let places: Vec<LogIndex> = entries.iter().map(|placed| placed.index).collect();
-    let last = places.last().copied().unwrap_or_default();
-    let inclusion = view.inclusion(&places)?.ok_or(NotProvable::EntryMissing(last))?;
-    let (epochs, members) = members_of(consortium, view, &entries)?;
-    let bundle = Bundle {
-        version: VERSION,
-        lineage: epochs.sets().lineage(),
-        consortium: consortium.to_bytes(),
-        hand_overs: view.hand_overs().to_vec(),
-        header: header.clone(),
-        certificate: certificate.clone(),
-        carriers: view.carriers().to_vec(),
-        members,
-        entries,
-        inclusion,
-        decision,
-        later,
-        record: codec::encode(&record),
-        record_path: view.state().prove(StateKey::Wallet(wallet)).siblings,
-        prekey_path: prekey_path.unwrap_or_default(),
-        since: since.map(|size| grown(view, header, size)).transpose()?,
-    };
-    let bytes = codec::encoded_size(&bundle);
-    if bytes > BUNDLE_BYTES_MAX {
-        return Err(NotProvable::TooLarge { bytes });
-    }
-    // The hand-overs were verified above, and their signatures cost most.
-    verify_in(&bundle, consortium, epochs, None)?;
-    Ok(bundle)
+    Hop::find(view, wallet, epoch)?.prove(consortium, view, grounds, since)
 }
 
-/// What the last offer spent.
-fn prekey(entries: &[PlacedEntry]) -> Option<ExchangeKey> {
-    entries.iter().rev().find_map(|placed| match &placed.entry.body.event {
-        Event::MigrationOffered(offer) => Some(offer.prekey.key),
-        _ => None,
-    })
+impl Hop {
+    /// The bundle, from the view in which it was found. `grounds` is the source's decision that the offer names, with those
+    /// after it as far as they are known; the bundle leads up to the first that is anchored. With `since` it proves that
+    /// the log only grew since it had so many entries.
+    ///
+    /// # Errors
+    /// [`NotProvable`] if something is missing.
+    pub fn prove(
+        self,
+        consortium: &Consortium,
+        view: &(impl FinalView + ?Sized),
+        grounds: &Grounds,
+        since: Option<u64>,
+    ) -> Result<Bundle, NotProvable> {
+        let Self { wallet, mut entries, source, prekey, .. } = self;
+        let (header, certificate) = view.tip().ok_or(NotProvable::NothingFinal)?;
+        let record = view.state().record(StateKey::Wallet(wallet)).ok_or(NotProvable::WalletUnknown(wallet))?;
+        let (anchor, Grounds { decision, later }) = anchor(view, source, grounds)?;
+        entries.push(anchor);
+        entries.sort_by_key(|placed| placed.index);
+        let places: Vec<LogIndex> = entries.iter().map(|placed| placed.index).collect();
+        let last = places.last().copied().unwrap_or_default();
+        let inclusion = view.inclusion(&places)?.ok_or(NotProvable::EntryMissing(last))?;
+        let (epochs, members) = members_of(consortium, view, &entries)?;
+        let bundle = Bundle {
+            version: VERSION,
+            lineage: epochs.sets().lineage(),
+            consortium: consortium.to_bytes(),
+            hand_overs: view.hand_overs().to_vec(),
+            header: header.clone(),
+            certificate: certificate.clone(),
+            carriers: view.carriers().to_vec(),
+            members,
+            entries,
+            inclusion,
+            decision,
+            later,
+            record: codec::encode(&record),
+            record_path: view.state().prove(StateKey::Wallet(wallet)).siblings,
+            prekey_path: view.state().prove(StateKey::Prekey(prekey)).siblings,
+            since: since.map(|size| grown(view, header, size)).transpose()?,
+        };
+        let bytes = codec::encoded_size(&bundle);
+        if bytes > BUNDLE_BYTES_MAX {
+            return Err(NotProvable::TooLarge { bytes });
+        }
+        // The hand-overs were verified above, and their signatures cost most.
+        verify_in(&bundle, consortium, epochs, None)?;
+        Ok(bundle)
+    }
 }
 
 /// That the log only grew since it had `size` entries.
@@ -238,28 +243,6 @@ fn members(consortium: &Consortium, state: &State, epochs: &Epochs, entries: &[P
         Some(MemberProof { subject, record, path: state.prove(subject.state_key()).siblings })
     };
     subjects.into_iter().filter_map(proof).collect()
-}
-
-/// The entries that advanced the wallet's head up to the confirm of `epoch`.
-fn history(
-    view: &(impl FinalView + ?Sized),
-    wallet: WalletAddress,
-    epoch: KeyEpoch,
-) -> Result<Vec<PlacedEntry>, NotProvable> {
-    let mut history = Vec::new();
-    for index in view.wallet_entries(wallet)? {
-        let entry = view.entry(index)?.ok_or(NotProvable::EntryMissing(index))?;
-        if entry.body.event.swaps_head().is_none() {
-            continue;
-        }
-        let asked = matches!(&entry.body.event,
-            Event::KeyConfirmed(confirm) if confirm.ticket.ticket.epoch == epoch);
-        history.push(PlacedEntry { index, entry });
-        if asked {
-            return Ok(history);
-        }
-    }
-    Err(NotProvable::HopUnknown(epoch))
 }
 
 /// `grounds` up to the first anchor of `by` that covers it.

@@ -5,17 +5,18 @@ mod import;
 mod nodes;
 mod reach;
 mod tiles;
+mod view;
+mod wallets;
 
 use std::{
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use genesis::{Consortium, ValidatorSet};
 use serde::{Deserialize, Serialize};
 use wallet::{
     digest::Digest,
-    grant::WalletAddress,
     identity::Signature,
     units::{BlockHeight, LogIndex, NodeId},
 };
@@ -29,27 +30,21 @@ use super::{
 };
 use crate::{
     block::{Block, FinalBlock, Header},
-    bundle::{FinalView, Unreadable},
     certificate::{Certificate, Nullification},
-    epochs::Epochs,
     event::{Entry, Event},
     execute::Executed,
     finality::Final,
-    hand_over::{ClosingProof, HandOver, HandOverInvalid, closed_by, re_geneses},
+    hand_over::{ClosingProof, HandOver, closed_by},
     planted::planted,
     re_genesis::ReGenesisProof,
     state::State,
-    tree::{
-        log::LogTree,
-        several,
-        state::StateTree,
-        tiles::{Tiles as _, grown_since},
-    },
+    tree::{log::LogTree, state::StateTree, tiles::Tiles as _},
 };
 
-use self::reach::Reach;
+use self::{reach::Reach, view::PastEpochs};
 pub use grounds::GivenUp;
 pub use nodes::nodes;
+pub use view::StoredView;
 
 const STORE: &str = "final";
 const HEADERS: &str = "headers";
@@ -60,8 +55,8 @@ const LEAVES: &str = "leaves";
 const TILES: &str = "tiles";
 const STATE: &str = "state";
 const META: &str = "meta";
-/// Where the entries about a wallet stand: its address and the index, no value.
-const WALLETS: &str = "wallets";
+/// Where the entries about a wallet stand: its address, what they are and the index, no value.
+const BY_WALLET: &str = "by_wallet";
 /// How each epoch ended, by its number.
 const HAND_OVERS: &str = "hand_overs";
 /// Where the anchors of a node stand: its id and the index, no value.
@@ -70,7 +65,7 @@ const ANCHORS: &str = "anchors";
 const GROUNDS: &str = "grounds";
 /// All of them.
 pub(super) const FAMILIES: [&str; 11] =
-    [HEADERS, CERTIFICATES, ENTRIES, LEAVES, TILES, STATE, META, WALLETS, ANCHORS, HAND_OVERS, GROUNDS];
+    [HEADERS, CERTIFICATES, ENTRIES, LEAVES, TILES, STATE, META, BY_WALLET, ANCHORS, HAND_OVERS, GROUNDS];
 const POINTER: &[u8] = b"pointer";
 
 /// The final chain. Cheap to clone; all clones are one store.
@@ -81,8 +76,8 @@ pub struct FinalStore {
     consortium: Digest,
     /// What must be there.
     reach: Arc<Reach>,
-    /// What the hand-overs here prove, as far as somebody asked.
-    epochs: Arc<Mutex<Option<Epochs>>>,
+    /// How epochs ended, as far as somebody asked.
+    past: Arc<Mutex<PastEpochs>>,
 }
 
 /// Where a node goes on after a start.
@@ -146,7 +141,7 @@ impl FinalStore {
     /// [`Fault::OtherConsortium`] if it is the wrong folder.
     pub fn open(dir: impl Into<Disk>, consortium: &Consortium) -> Result<(Self, Tip), Fault> {
         let rows = Arc::new(Store::open(&dir.into(), STORE, &FAMILIES)?);
-        let store = Self { rows, consortium: consortium.id(), reach: Arc::default(), epochs: Arc::default() };
+        let store = Self { rows, consortium: consortium.id(), reach: Arc::default(), past: Arc::default() };
         let tip = store.load(consortium)?;
         store.reach.raise(&tip.executed);
         Ok((store, tip))
@@ -230,9 +225,7 @@ impl FinalStore {
             leaves.push(leaf);
             batch.put_bytes(ENTRIES, &number_key(index), entry.bytes());
             batch.put_bytes(LEAVES, &number_key(index), leaf.as_bytes());
-            if let Some(wallet) = entry.body.event.wallet() {
-                batch.put_bytes(WALLETS, &indexed(wallet.0.as_bytes(), index), &[]);
-            }
+            wallets::put(batch, entry, index);
             if matches!(entry.body.event, Event::DecisionAnchored(_)) {
                 batch.put_bytes(ANCHORS, &indexed(&node_key(entry.body.author), index), &[]);
             }
@@ -296,15 +289,6 @@ impl FinalStore {
         self.present(found, self.reach.has_ended(epoch), || format!("the end of epoch {epoch}"))
     }
 
-    /// How the epochs before `epoch` ended, from genesis on.
-    ///
-    /// # Errors
-    /// [`Fault`] if one is missing or damaged.
-    pub fn hand_overs(&self, epoch: u64) -> Result<Vec<HandOver>, Fault> {
-        let ended = |epoch| self.hand_over(epoch)?.ok_or_else(|| missing(format!("the end of epoch {epoch}")));
-        (0..epoch).map(ended).collect()
-    }
-
     /// The entry at a place of the log.
     ///
     /// # Errors
@@ -327,24 +311,6 @@ impl FinalStore {
             .collect()
     }
 
-    /// Where the entries about `wallet` stand in the log up to `tip`, a final state of this store, ascending.
-    ///
-    /// # Errors
-    /// [`Fault`] if the index is damaged, or lacks an entry that the wallet's record names.
-    pub fn wallet_entries(&self, wallet: WalletAddress, tip: &Executed) -> Result<Vec<LogIndex>, Fault> {
-        let listed = self.indices(WALLETS, wallet.0.as_bytes(), 0..tip.log.size(), usize::MAX)?;
-        if let Some(record) = tip.state.wallet(wallet) {
-            let named = record.rotations.iter().map(|rotation| rotation.entry);
-            let named = named.chain(record.offer().map(|offer| offer.entry));
-            for entry in named.chain(record.boot.as_ref().map(|boot| boot.entry)) {
-                if let Some(place) = place_of(tip, entry).filter(|place| listed.binary_search(place).is_err()) {
-                    return self.rows.missing(format!("entry {place} in an index"));
-                }
-            }
-        }
-        Ok(listed)
-    }
-
     /// Where the first anchor of `node` stands in the log from `from` up to `tip`, a final state of this store.
     ///
     /// # Errors
@@ -363,18 +329,6 @@ impl FinalStore {
         Ok(self.rows.get::<Pointer>(META, POINTER)?.map(|pointer| (pointer.height, pointer.log_id)))
     }
 
-    /// What proof bundles are built from: the final chain up to `executed`, a final state of this store.
-    ///
-    /// # Errors
-    /// [`Fault`] if something up to there is missing or damaged.
-    pub fn view(&self, executed: Arc<Executed>) -> Result<StoredView, Fault> {
-        let height = executed.height;
-        let header = self.header(height)?;
-        let hand_overs = header.as_ref().map_or(Ok(Vec::new()), |header| self.hand_overs(header.epochs_ended()))?;
-        let proof = header.as_ref().map_or(Ok(None), |header| self.proof(header))?;
-        Ok(StoredView { store: self.clone(), executed, tip: header.zip(proof), hand_overs })
-    }
-
     /// The first `count_max` indices of a range that `family` lists under `topic`, ascending.
     fn indices(
         &self,
@@ -385,8 +339,7 @@ impl FinalStore {
     ) -> Result<Vec<LogIndex>, Fault> {
         let mut indices = Vec::new();
         self.rows.scan(family, &indexed(topic, start), Some(&indexed(topic, end)), |key, _| {
-            let index = key.split_last_chunk::<8>().map(|(_, index)| LogIndex::new(u64::from_be_bytes(*index)));
-            indices.push(index.ok_or_else(|| Fault::damaged(STORE, family, key, "not an index"))?);
+            indices.push(index_of(family, key)?);
             Ok(if indices.len() < count_max { Scan::More } else { Scan::Stop })
         })?;
         Ok(indices)
@@ -459,69 +412,6 @@ impl FinalStore {
     }
 }
 
-/// The final chain up to one height, for building proof bundles.
-pub struct StoredView {
-    store: FinalStore,
-    executed: Arc<Executed>,
-    tip: Option<(Header, ClosingProof)>,
-    hand_overs: Vec<HandOver>,
-}
-
-impl FinalView for StoredView {
-    fn tip(&self) -> Option<(&Header, &Certificate)> {
-        self.tip.as_ref().map(|(header, proof)| (header, &proof.certificate))
-    }
-
-    fn carriers(&self) -> &[Header] {
-        self.tip.as_ref().map_or(&[], |(_, proof)| &proof.carriers)
-    }
-
-    fn hand_overs(&self) -> &[HandOver] {
-        &self.hand_overs
-    }
-
-    fn state(&self) -> &State {
-        &self.executed.state
-    }
-
-    fn inclusion(&self, places: &[LogIndex]) -> Result<Option<Vec<Digest>>, Unreadable> {
-        Ok(several::prove(&self.store, self.executed.log.size(), places)?)
-    }
-
-    fn grown_since(&self, size: u64) -> Result<Option<(Digest, Vec<Digest>)>, Unreadable> {
-        Ok(grown_since(&self.store, size, self.executed.log.size())?)
-    }
-
-    fn entry(&self, index: LogIndex) -> Result<Option<Entry>, Unreadable> {
-        Ok(self.store.entry(index)?)
-    }
-
-    fn wallet_entries(&self, wallet: WalletAddress) -> Result<Vec<LogIndex>, Unreadable> {
-        Ok(self.store.wallet_entries(wallet, &self.executed)?)
-    }
-
-    fn anchor_from(&self, node: NodeId, from: LogIndex) -> Result<Option<LogIndex>, Unreadable> {
-        Ok(self.store.anchor_from(node, from, &self.executed)?)
-    }
-
-    fn epochs(&self, consortium: &Consortium) -> Result<Epochs, HandOverInvalid> {
-        let mut kept = self.store.epochs.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*kept {
-            Some(epochs) if epochs.ended() == self.hand_overs.len() => Ok(epochs.clone()),
-            _ => {
-                let epochs = Epochs::proven(consortium, &self.hand_overs, &re_geneses(&self.hand_overs))?;
-                Ok(kept.insert(epochs).clone())
-            }
-        }
-    }
-}
-
-impl From<Fault> for Unreadable {
-    fn from(fault: Fault) -> Self {
-        Self(fault.to_string())
-    }
-}
-
 /// Where a final entry stands.
 fn place_of(tip: &Executed, entry: Digest) -> Option<LogIndex> {
     tip.state.entry(entry).map(|record| record.log_index)
@@ -533,6 +423,12 @@ fn node_key(node: NodeId) -> [u8; 4] {
 
 fn indexed(topic: &[u8], index: u64) -> Vec<u8> {
     [topic, &number_key(index)].concat()
+}
+
+/// The index in such a key.
+fn index_of(family: &'static str, key: &[u8]) -> Result<LogIndex, Fault> {
+    let index = key.split_last_chunk::<8>().map(|(_, index)| LogIndex::new(u64::from_be_bytes(*index)));
+    index.ok_or_else(|| Fault::damaged(STORE, family, key, "not an index"))
 }
 
 fn missing(what: String) -> Fault {

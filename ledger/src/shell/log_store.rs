@@ -52,7 +52,7 @@ impl LogStore {
     pub fn open(dir: impl Into<Disk>) -> Result<Self, Fault> {
         let store = Store::open(&dir.into(), STORE, &[ENTRIES, META])?;
         let purged: Option<Link> = store.get(META, PURGED)?;
-        let last = match store.last(ENTRIES)? {
+        let last = match store.last(ENTRIES, &[], None)? {
             Some((key, value)) => {
                 let stored = decode(&key, &value)?;
                 Some(Link { log_id: stored.entry.log_id, chain: stored.chain })

@@ -22,6 +22,8 @@ pub struct MemoryDisk(Mutex<Inner>);
 struct Inner {
     image: Image,
     writes: u64,
+    /// Of rows of databases.
+    reads: u64,
     plan: Option<(u64, Trouble)>,
     /// Set when the process died at a write: until it starts again nothing more reaches the disk.
     dead: bool,
@@ -37,6 +39,22 @@ pub struct Image {
 }
 
 type Values = BTreeMap<Vec<u8>, Vec<u8>>;
+
+impl Image {
+    /// The rows of a database with `from <= key < to`.
+    fn rows(
+        &self,
+        folder: &Path,
+        family: &'static str,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> impl DoubleEndedIterator<Item = (&Vec<u8>, &Vec<u8>)> {
+        let values = self.stores.get(folder).and_then(|store| store.get(family));
+        let values = values.filter(|_| to.is_none_or(|to| from < to));
+        let range = (Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded));
+        values.into_iter().flat_map(move |values| values.range::<[u8], _>(range))
+    }
+}
 
 /// What goes wrong at a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +99,11 @@ impl MemoryDisk {
     /// How many writes were asked for.
     pub fn writes(&self) -> u64 {
         self.inner().writes
+    }
+
+    /// How many rows of databases were asked for or shown.
+    pub fn reads(&self) -> u64 {
+        self.inner().reads
     }
 
     /// A backup.
@@ -205,8 +228,9 @@ pub(super) struct MemoryStore {
 
 impl MemoryStore {
     pub(super) fn get<T>(&self, family: &'static str, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        let inner = self.disk.inner();
-        inner.image.stores.get(&self.folder)?.get(family)?.get(key).map(|value| read(value))
+        let Inner { image, reads, .. } = &mut *self.disk.inner();
+        *reads += 1;
+        image.stores.get(&self.folder)?.get(family)?.get(key).map(|value| read(value))
     }
 
     pub(super) fn scan(
@@ -216,14 +240,9 @@ impl MemoryStore {
         to: Option<&[u8]>,
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<Scan, Fault>,
     ) -> Result<(), Fault> {
-        if to.is_some_and(|to| to <= from) {
-            return Ok(());
-        }
-        let inner = self.disk.inner();
-        let values = inner.image.stores.get(&self.folder).and_then(|store| store.get(family));
-        let Some(values) = values else { return Ok(()) };
-        let range = (Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded));
-        for (key, value) in values.range::<[u8], _>(range) {
+        let Inner { image, reads, .. } = &mut *self.disk.inner();
+        for (key, value) in image.rows(&self.folder, family, from, to) {
+            *reads += 1;
             if let Scan::Stop = visit(key, value)? {
                 break;
             }
@@ -231,9 +250,10 @@ impl MemoryStore {
         Ok(())
     }
 
-    pub(super) fn last(&self, family: &'static str) -> Option<KeyValue> {
-        let inner = self.disk.inner();
-        let (key, value) = inner.image.stores.get(&self.folder)?.get(family)?.last_key_value()?;
+    pub(super) fn last(&self, family: &'static str, from: &[u8], to: Option<&[u8]>) -> Option<KeyValue> {
+        let Inner { image, reads, .. } = &mut *self.disk.inner();
+        *reads += 1;
+        let (key, value) = image.rows(&self.folder, family, from, to).next_back()?;
         Some((key.clone(), value.clone()))
     }
 

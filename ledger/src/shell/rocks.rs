@@ -87,9 +87,15 @@ impl Rocks {
         Ok(())
     }
 
-    /// The last key and value of a family.
-    pub(super) fn last(&self, family: &'static str) -> Result<Option<KeyValue>, Fault> {
-        let Some(pair) = self.db.iterator_cf(self.family(family), IteratorMode::End).next() else { return Ok(None) };
+    /// The last key and value of a family with `from <= key < to`.
+    pub(super) fn last(&self, family: &'static str, from: &[u8], to: Option<&[u8]>) -> Result<Option<KeyValue>, Fault> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(from.to_vec());
+        if let Some(to) = to {
+            options.set_iterate_upper_bound(to.to_vec());
+        }
+        let mut backwards = self.db.iterator_cf_opt(self.family(family), options, IteratorMode::End);
+        let Some(pair) = backwards.next() else { return Ok(None) };
         let (key, value) = pair.map_err(|source| self.rocks(source))?;
         Ok(Some((key.to_vec(), value.to_vec())))
     }

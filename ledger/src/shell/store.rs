@@ -142,12 +142,12 @@ impl Store {
         })
     }
 
-    /// The last key and value of a family.
-    pub(crate) fn last(&self, family: &'static str) -> Result<Option<KeyValue>, Fault> {
+    /// The last key and value of a family with `from <= key < to`.
+    pub(crate) fn last(&self, family: &'static str, from: &[u8], to: Option<&[u8]>) -> Result<Option<KeyValue>, Fault> {
         let pair = match &self.backend {
-            Backend::Rocks(rocks) => rocks.last(family),
+            Backend::Rocks(rocks) => rocks.last(family, from, to),
             #[cfg(any(test, feature = "testing"))]
-            Backend::Memory(memory) => Ok(memory.last(family)),
+            Backend::Memory(memory) => Ok(memory.last(family, from, to)),
         };
         let Some((key, value)) = self.noted(pair)? else { return Ok(None) };
         let value = self.noted(self.unseal(family, &key, &value))?.to_vec();
@@ -257,7 +257,7 @@ mod tests {
         |store| store.get::<u64>("values", b"b").is_err(),
         |store| store.get_bytes("values", b"b").is_err(),
         |store| store.scan("values", b"a", None, |_, _| Ok(Scan::More)).is_err(),
-        |store| store.last("values").is_err(),
+        |store| store.last("values", b"a", None).is_err(),
     ];
 
     #[test]

@@ -1,10 +1,6 @@
 //! `/ledger/v1/archive`: everything that is final, as one file for backups and auditors.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::io;
 
 use axum::{
     Router,
@@ -17,9 +13,8 @@ use axum::{
 use bytes::Bytes;
 use futures::stream::{self, Stream};
 use ledger::shell::{backup::Backup, fault::Fault};
-use wallet::digest::Digest;
 
-use super::{Api, auth::ByAuditor, problem::Problem, refusal::Refusal};
+use super::{Api, auth::ByAuditor, problem::Problem, refusal::Refusal, turns::Turns};
 
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
@@ -29,34 +24,9 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Archives that are sent at a time: each reads the whole ledger from the disk.
 const ARCHIVES_MAX: usize = 8;
 
-/// Turns to send an archive, one at a time to an auditor: whoever reads slowly keeps its own turn. Clones share them.
-#[derive(Clone, Default)]
-pub(super) struct Turns(Arc<Mutex<BTreeSet<Digest>>>);
-
-/// One, for as long as it is there.
-struct Turn {
-    turns: Turns,
-    auditor: Digest,
-}
-
-impl Turns {
-    fn take(&self, auditor: Digest) -> Result<Turn, Refusal> {
-        let mut taken = self.taken();
-        if taken.len() >= ARCHIVES_MAX || !taken.insert(auditor) {
-            return Err(Refusal::ArchivesBusy);
-        }
-        Ok(Turn { turns: self.clone(), auditor })
-    }
-
-    fn taken(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.turns.taken().remove(&self.auditor);
-    }
+/// Turns to send an archive, one at a time to an auditor: whoever reads slowly keeps its own turn.
+pub(super) fn turns() -> Turns {
+    Turns::new(ARCHIVES_MAX, 1)
 }
 
 /// The archive's path.
@@ -65,7 +35,7 @@ pub(super) fn router() -> Router<Api> {
 }
 
 async fn archive(State(api): State<Api>, ByAuditor(auditor): ByAuditor) -> Result<Response, Problem> {
-    let turn = api.archives.take(auditor)?;
+    let turn = api.archives.take(auditor).ok_or(Refusal::ArchivesBusy)?;
     let backup = api.replica().backup().await?;
     let all = pieces(backup, chunk, turn);
     Ok(([(header::CONTENT_TYPE, BYTES)], Body::from_stream(all)).into_response())
@@ -102,6 +72,7 @@ fn chunk(mut backup: Backup) -> Result<Chunk<Backup>, Fault> {
 #[cfg(test)]
 mod tests {
     use futures::StreamExt as _;
+    use wallet::digest::Digest;
 
     use super::*;
 
@@ -109,14 +80,14 @@ mod tests {
 
     #[test]
     fn an_auditor_gets_one_archive_at_a_time_and_all_together_no_more_than_so_many() {
-        let turns = Turns::default();
+        let turns = turns();
         let auditor = |number: usize| Digest([number as u8; 32]);
         let mut taken = vec![turns.take(auditor(0)).expect("a turn is free")];
-        assert_eq!(turns.take(auditor(0)).err().expect("it has one").code(), "N-554");
+        assert!(turns.take(auditor(0)).is_none(), "it has one");
         taken.extend((1..ARCHIVES_MAX).map(|number| turns.clone().take(auditor(number)).expect("a turn is free")));
-        assert_eq!(turns.take(auditor(ARCHIVES_MAX)).err().expect("none is free").code(), "N-554");
+        assert!(turns.take(auditor(ARCHIVES_MAX)).is_none(), "none is free");
         taken.remove(0);
-        assert!(turns.take(auditor(0)).is_ok());
+        assert!(turns.take(auditor(0)).is_some());
     }
 
     /// Counts down.
@@ -129,14 +100,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_archive_holds_its_turn_until_all_of_it_is_sent_or_its_reader_is_gone() {
-        let turns = Turns::default();
+        let turns = turns();
         let sent: Vec<_> = pieces(3, counted, turns.take(AUDITOR).expect("a turn is free")).collect().await;
         assert_eq!(sent.into_iter().map(|piece| piece.expect("it reads")[0]).collect::<Vec<_>>(), [3, 2, 1]);
         let mut sent = Box::pin(pieces(3, counted, turns.take(AUDITOR).expect("it was given back")));
         assert!(sent.next().await.is_some_and(|piece| piece.is_ok()));
-        assert!(turns.take(AUDITOR).is_err(), "it is being sent");
+        assert!(turns.take(AUDITOR).is_none(), "it is being sent");
         drop(sent);
-        assert!(turns.take(AUDITOR).is_ok(), "nobody reads it any more");
+        assert!(turns.take(AUDITOR).is_some(), "nobody reads it any more");
     }
 
     #[tokio::test]

@@ -9,10 +9,17 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use wallet::{digest::Digest, grant::WalletAddress};
 
-use super::{problem::Problem, proofs::blocking, refusal::Refusal};
+use super::{
+    problem::Problem,
+    refusal::Refusal,
+    turns::{Turn, Turns},
+};
 
-/// Looks through the log, and proofs from it, at a time.
+/// Looks through the log, and proofs from it, at a time: for readers, and for nodes, which shall not wait for these.
 const SCANS_MAX: usize = 4;
+const NODES_SCANS_MAX: usize = 2;
+/// How many of them a key may have under way, of which one is done at a time.
+const LINE_MAX: usize = 64;
 
 /// Questions to other nodes at a time. They go over the links on which the ledger agrees.
 const QUESTIONS_MAX: usize = 2;
@@ -26,31 +33,37 @@ const KEPT_BYTES_MAX: usize = 16 << 10;
 pub(super) struct Asking(Arc<Shared>);
 
 struct Shared {
-    scans: Arc<Semaphore>,
+    scans: Turns,
+    of_nodes: Turns,
     questions: Semaphore,
     known: Mutex<BTreeMap<(Digest, WalletAddress), Value>>,
 }
 
 impl Default for Asking {
     fn default() -> Self {
-        let (scans, questions) = (Arc::new(Semaphore::new(SCANS_MAX)), Semaphore::new(QUESTIONS_MAX));
-        Self(Arc::new(Shared { scans, questions, known: Mutex::default() }))
+        let (scans, of_nodes) = (Turns::new(SCANS_MAX, LINE_MAX), Turns::new(NODES_SCANS_MAX, LINE_MAX));
+        Self(Arc::new(Shared { scans, of_nodes, questions: Semaphore::new(QUESTIONS_MAX), known: Mutex::default() }))
     }
 }
 
 impl Asking {
-    /// Reads from the disk, once it is its turn.
+    /// Reads from the disk for a reader with this key, once it is its turn.
     pub(super) async fn scan<T: Send + 'static>(
         &self,
+        key: Digest,
         work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let turn = self.0.scans.clone().acquire_owned().await.map_err(|_| Refusal::Failed)?;
-        // The turn lasts as long as the work, which goes on if whoever asked has left.
-        blocking(move || {
-            let _turn = turn;
-            work()
-        })
-        .await
+        self.turn(key).await?.spend(work).await
+    }
+
+    /// The next turn of a reader with this key.
+    pub(super) async fn turn(&self, key: Digest) -> Result<Turn, Refusal> {
+        self.0.scans.wait(key).await.ok_or(Refusal::LineFull { count_max: LINE_MAX })
+    }
+
+    /// The next turn of a node with this key.
+    pub(super) async fn turn_of_node(&self, key: Digest) -> Result<Turn, Refusal> {
+        self.0.of_nodes.wait(key).await.ok_or(Refusal::LineFull { count_max: LINE_MAX })
     }
 
     /// The reason that stands in a decision about a wallet. It never changes, so it is asked for once. None if nobody
@@ -81,13 +94,7 @@ impl Asking {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        future::{pending, ready},
-        sync::{
-            Condvar,
-            atomic::{AtomicUsize, Ordering},
-        },
-    };
+    use std::future::{pending, ready};
 
     use futures::poll;
     use serde_json::json;
@@ -138,28 +145,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_more_looks_through_the_log_are_under_way_than_there_may_be() {
-        let (asking, running) = (Asking::default(), Arc::new((Mutex::new(0), Condvar::new())));
-        let most = Arc::new(AtomicUsize::new(0));
-        let scan = || {
-            let (running, most) = (running.clone(), most.clone());
-            asking.scan(move || {
-                let (count, changed) = &*running;
-                let mut count = count.lock().expect("nobody panicked");
-                *count += 1;
-                most.fetch_max(*count, Ordering::SeqCst);
-                changed.notify_all();
-                // Each waits for as many as there may be, so that they are under way at the same time.
-                while *count % SCANS_MAX != 0 && most.load(Ordering::SeqCst) < SCANS_MAX {
-                    count = changed.wait(count).expect("nobody panicked");
-                }
-                drop(count);
-                std::thread::yield_now();
-                *running.0.lock().expect("nobody panicked") -= 1;
-                Ok(())
-            })
-        };
-        futures::future::join_all((0..SCANS_MAX * 8).map(|_| scan())).await;
-        assert_eq!(most.load(Ordering::SeqCst), SCANS_MAX);
+    async fn a_reader_with_a_full_line_is_refused_and_neither_others_nor_nodes_wait_for_it() {
+        let (asking, [reader, other]) = (Asking::default(), [Digest([1; 32]), Digest([2; 32])]);
+        let _busy = asking.turn(reader).await.expect("the first");
+        let mut line = Vec::new();
+        for _ in 1..LINE_MAX {
+            let mut waiting = Box::pin(asking.turn(reader));
+            assert!(poll!(&mut waiting).is_pending());
+            line.push(waiting);
+        }
+        assert_eq!(asking.turn(reader).await.err().map(|refusal| refusal.code()), Some("N-671"));
+        assert!(poll!(Box::pin(asking.turn(other))).is_ready());
+        let _all: Vec<_> = (3..3 + SCANS_MAX as u8).map(|key| asking.0.scans.take(Digest([key; 32]))).collect();
+        assert!(poll!(Box::pin(asking.turn(other))).is_pending(), "all readers' turns are taken");
+        assert!(poll!(Box::pin(asking.turn_of_node(reader))).is_ready());
     }
 }

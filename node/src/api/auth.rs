@@ -46,23 +46,30 @@ pub struct ByTenant(pub Arc<Tenant>);
 /// A request with an auditor's key, which has this hash.
 pub struct ByAuditor(pub Digest);
 
-/// A request that a node of the ledger signed.
-pub struct ByNode;
+/// A request that a node of the ledger signed, with this key.
+pub struct ByNode(pub Digest);
 
 /// A request about models: with an auditor's key, or with that of the owner of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByOwner {
-    /// An auditor, who reads about all models.
-    OfAll,
+    /// An auditor, who has the key of this hash and reads about all models.
+    OfAll(Digest),
     /// Who has the key of this hash, and reads about the models for which the genesis document names it.
     Of(Digest),
 }
 
 impl ByOwner {
+    /// The hash of the key.
+    pub const fn key(self) -> Digest {
+        match self {
+            Self::OfAll(key) | Self::Of(key) => key,
+        }
+    }
+
     /// Whether the request may be told about `model`.
     pub fn reads(&self, model: &Model) -> bool {
         match self {
-            Self::OfAll => true,
+            Self::OfAll(_) => true,
             Self::Of(key_hash) => model.owner.as_ref().is_some_and(|owner| owner.key_hash == *key_hash),
         }
     }
@@ -173,8 +180,8 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Keys::from_ref(state).node(&parts.headers, &parts.uri)?;
-        Ok(Self)
+        let key = Keys::from_ref(state).node(&parts.headers, &parts.uri)?;
+        Ok(Self(Digest(key.0)))
     }
 }
 
@@ -188,7 +195,7 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let (keys, key) = (Keys::from_ref(state), key_hash(&parts.headers)?);
         match (keys.is_auditor(&key), keys.is_owner(&key)) {
-            (true, _) => Ok(Self::OfAll),
+            (true, _) => Ok(Self::OfAll(key)),
             (false, true) => Ok(Self::Of(key)),
             (false, false) => Err(keys.refusal(&key, "a model's owner")),
         }

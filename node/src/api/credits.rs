@@ -26,7 +26,7 @@ pub(super) fn router() -> Router<Api> {
 }
 
 /// What counts now: a record of the state for each node, which stays small.
-async fn accounts(State(api): State<Api>, _: ByAuditor) -> Answer {
+async fn accounts(State(api): State<Api>, ByAuditor(auditor): ByAuditor) -> Answer {
     let final_log = FinalLog::of(&api);
     let scan = move || {
         let (state, height) = (&final_log.executed.state, final_log.executed.height);
@@ -34,7 +34,7 @@ async fn accounts(State(api): State<Api>, _: ByAuditor) -> Answer {
         let accounts: Vec<Value> = final_log.members.nodes().map(shown).collect();
         Ok(Json(json!({"accounts": accounts, "height": height})))
     };
-    api.asking.scan(scan).await
+    api.asking.scan(auditor, scan).await
 }
 
 fn account(node: &str, account: &Account, height: BlockHeight) -> Value {
@@ -43,7 +43,7 @@ fn account(node: &str, account: &Account, height: BlockHeight) -> Value {
 }
 
 /// What all hops ever earned, or why nothing, each where the entry stands that settled it.
-async fn awards(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page>) -> Answer {
+async fn awards(State(api): State<Api>, ByAuditor(auditor): ByAuditor, Query(page): Query<Page>) -> Answer {
     let final_log = FinalLog::of(&api);
     let scan = move || {
         let (hops, next) = final_log.find(page, |event| match event {
@@ -61,7 +61,7 @@ async fn awards(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page>) 
         });
         Ok(Json(paged("awards", awards.collect(), next, final_log.executed.log.size())))
     };
-    api.asking.scan(scan).await
+    api.asking.scan(auditor, scan).await
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use axum::{
     response::Response,
     routing::get,
 };
-use ledger::{event::Event, governance::quorum};
+use ledger::{event::Event, execute::Executed, governance::quorum};
 use serde_json::{Value, json};
 use wallet::digest::Digest;
 
@@ -22,6 +22,7 @@ use super::{
     limits::SignedBody,
     paging::{Page, page as paged},
     problem::Problem,
+    proofs::blocking,
     refusal::Refusal,
 };
 use crate::governance;
@@ -35,11 +36,11 @@ pub(super) fn router() -> Router<Api> {
 
 /// The operator's own.
 pub(super) fn admin_router() -> Router<Api> {
-    Router::new().route("/admin/v1/governance", get(show).post(submit))
+    Router::new().route("/admin/v1/governance", get(show_operator).post(submit))
 }
 
 /// All that were ever made, in the order of the log, as they stand now.
-async fn proposals(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page>) -> Answer {
+async fn proposals(State(api): State<Api>, ByAuditor(auditor): ByAuditor, Query(page): Query<Page>) -> Answer {
     let final_log = FinalLog::of(&api);
     let scan = move || {
         let (made, next) = final_log.find(page, |event| match event {
@@ -50,17 +51,25 @@ async fn proposals(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page
         let proposals = made.into_iter().map(proposal).collect();
         Ok(Json(paged("proposals", proposals, next, final_log.executed.log.size())))
     };
-    api.asking.scan(scan).await
+    api.asking.scan(auditor, scan).await
 }
 
-async fn show_auditor(api: State<Api>, _: ByAuditor) -> Json<Value> {
-    show(api).await
+async fn show_auditor(State(api): State<Api>, ByAuditor(auditor): ByAuditor) -> Answer {
+    let executed = api.replica().state();
+    api.asking.scan(auditor, move || Ok(Json(shown(&executed)))).await
+}
+
+/// For the operator, who waits for no auditor.
+async fn show_operator(State(api): State<Api>) -> Answer {
+    let executed = api.replica().state();
+    blocking(move || Ok(Json(shown(&executed)))).await
 }
 
 /// As the last final block leaves it. A proposal's stage says what its ballots made of it; that it expired or was
 /// superseded follows from its times and its electorate.
-async fn show(State(api): State<Api>) -> Json<Value> {
-    let executed = api.replica().state();
+///
+/// The rules let no more take part, and be granted a key, than one answer can hold (`MEMBERS_EVER_MAX`).
+fn shown(executed: &Executed) -> Value {
     let state = &executed.state;
     let operators: Vec<_> = state.operators().collect();
     let listed = operators.iter().flat_map(|record| &record.proposals);
@@ -71,7 +80,7 @@ async fn show(State(api): State<Api>) -> Json<Value> {
     let record = state.governance();
     let granted = record.iter().flat_map(|record| &record.auditors);
     let auditors: Vec<_> = granted.filter_map(|key_hash| state.auditor(*key_hash)).collect();
-    Json(json!({
+    json!({
         "height": executed.height,
         "time": executed.time,
         "epoch": state.epoch(),
@@ -83,7 +92,7 @@ async fn show(State(api): State<Api>) -> Json<Value> {
         "auditors": auditors,
         "parameters": state.parameters(),
         "proposals": proposals,
-    }))
+    })
 }
 
 /// Puts what an operator signed on the ledger, or enacts what passed, with an entry of this node. Its rules say whether it

@@ -1,6 +1,6 @@
 //! `/ledger/v1/...`: what auditors and operators read from the final ledger, and the entries that they submit.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     Json, Router,
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use wallet::{
     codec,
     digest::Digest,
-    units::{BlockHeight, KeyEpoch, LogIndex},
+    units::{BlockHeight, KeyEpoch},
 };
 
 use super::{
@@ -168,33 +168,34 @@ async fn block(
 }
 
 /// All wallets, in the order of their beginnings.
-async fn wallets(State(api): State<Api>, _: ByAuditor, Query(page): Query<Page>) -> Answer {
+async fn wallets(State(api): State<Api>, ByAuditor(auditor): ByAuditor, Query(page): Query<Page>) -> Answer {
     let final_log = FinalLog::of(&api);
     let scan = move || {
         let (wallets, next) = final_log.batches(page, |_| true)?;
         Ok(Json(paged("wallets", wallets, next, final_log.executed.log.size())))
     };
-    api.asking.scan(scan).await
+    api.asking.scan(auditor, scan).await
 }
 
 /// A wallet, and the entries about it in the page.
 async fn wallet(
     State(api): State<Api>,
-    _: ByAuditor,
+    ByAuditor(auditor): ByAuditor,
     Path(WalletPath(address)): Path<WalletPath>,
     Query(page): Query<Page>,
 ) -> Answer {
     let final_log = FinalLog::of(&api);
     let record = final_log.executed.state.wallet(address).ok_or(Refusal::WalletUnknown)?;
-    let proofs = api.proofs.clone();
-    blocking(move || {
-        let size = final_log.executed.log.size();
-        let range = page.range(size);
-        let mut indices = proofs.wallet_entries(address)?.into_iter().filter(|index| range.contains(&index.get()));
+    let scan = move || {
+        let (store, executed) = (&final_log.store, &final_log.executed);
+        let size = executed.log.size();
+        // The one after them is where the next page begins.
+        let indices = store.wallet_entries(address, page.range(size), page.count() + 1, executed)?;
+        let next = indices.get(page.count()).map_or(size, |index| index.get());
         let mut history = Vec::new();
-        for index in indices.by_ref().take(page.count()) {
-            let Some(entry) = final_log.store.entry(index)? else { continue };
-            let place = final_log.executed.state.entry(entry.id());
+        for index in indices.into_iter().take(page.count()) {
+            let Some(entry) = store.entry(index)? else { continue };
+            let place = executed.state.entry(entry.id());
             history.push(json!({
                 "index": index,
                 "height": place.map(|place| place.height),
@@ -203,13 +204,12 @@ async fn wallet(
                 "kind": entry.body.event.name(),
             }));
         }
-        let next = indices.next().map_or(size, LogIndex::get);
         let mut body = paged("history", history, next, size);
         body["holder"] = json!(final_log.members.name(record.holder));
         body["record"] = json!(record);
         Ok(Json(body))
-    })
-    .await
+    };
+    api.asking.scan(auditor, scan).await
 }
 
 #[derive(Deserialize)]
@@ -221,32 +221,34 @@ struct Which {
 
 async fn bundle(
     State(api): State<Api>,
-    _: ByAuditor,
+    ByAuditor(auditor): ByAuditor,
     Path(WalletPath(address)): Path<WalletPath>,
     Query(Which { epoch, since }): Query<Which>,
 ) -> Result<Response, Problem> {
-    let bundle = api.proofs.bundle(&api.schedule, address, epoch.map(KeyEpoch::new), since).await?;
+    let bundle = api.proofs.bundle(&api.schedule, auditor, address, epoch.map(KeyEpoch::new), since).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bundle.to_bytes()).into_response())
 }
 
-async fn operators(State(api): State<Api>, _: ByAuditor) -> Json<Value> {
+/// All that are or were: the rules of the ledger let no more be than one answer can hold (`MEMBERS_EVER_MAX`).
+async fn operators(State(api): State<Api>, ByAuditor(auditor): ByAuditor) -> Answer {
     let members = api.sessions.context().members();
-    let validators = members.validators();
-    let nodes_of = |operator: &OperatorId| -> Vec<Value> {
-        let nodes = members.nodes().filter(|(_, record)| record.node.operator == *operator);
-        nodes
-            .map(|(id, NodeRecord { node, standing, .. })| {
-                let Node { name, region, key, .. } = node;
-                let votes = validators.key(id).is_some();
-                json!({"id": id, "name": name, "region": region, "key": key, "validator": votes, "standing": standing})
-            })
-            .collect()
+    let scan = move || {
+        let (validators, mut nodes) = (members.validators(), BTreeMap::<OperatorId, Vec<Value>>::new());
+        for (id, NodeRecord { node, standing, .. }) in members.nodes() {
+            let Node { name, operator, region, key, .. } = node;
+            let votes = validators.key(id).is_some();
+            nodes.entry(operator).or_default().push(
+                json!({"id": id, "name": name, "region": region, "key": key, "validator": votes, "standing": standing}),
+            );
+        }
+        let operator = |OperatorRecord { operator, standing, .. }: OperatorRecord| {
+            let Operator { id, name, key } = operator;
+            let nodes = nodes.remove(&id).unwrap_or_default();
+            json!({"id": id, "name": name, "key": key, "standing": standing, "nodes": nodes})
+        };
+        Ok(Json(members.operators().map(operator).collect()))
     };
-    let operator = |OperatorRecord { operator, standing, .. }: OperatorRecord| {
-        let Operator { id, name, key } = operator;
-        json!({"id": id, "name": name, "key": key, "standing": standing, "nodes": nodes_of(&id)})
-    };
-    Json(members.operators().map(operator).collect())
+    api.asking.scan(auditor, scan).await
 }
 
 fn with_place(mut body: Value, FinalEntry { height, index }: FinalEntry) -> Value {

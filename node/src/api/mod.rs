@@ -34,6 +34,7 @@ pub(crate) mod snapshot;
 mod stall;
 mod state;
 mod tags;
+mod turns;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -76,6 +77,7 @@ use problem::Problem;
 use proofs::Proofs;
 use rate::Shares;
 use refusal::Refusal;
+use turns::Turns;
 
 /// The admin socket in the node's folder.
 pub(crate) const SOCKET: &str = "admin.sock";
@@ -163,7 +165,7 @@ struct Api {
     keys: Keys,
     shares: Shares,
     asking: Asking,
-    archives: archive::Turns,
+    archives: Turns,
     metrics: Metrics,
     model_name: Arc<str>,
 }
@@ -188,7 +190,7 @@ pub async fn serve(parts: Parts) -> Result<Serving, ServeFault> {
         keys: Keys::new(tenants, context.replica.clone(), context.consortium.clone(), own_api(&context)),
         shares: Shares::new(&limits),
         asking,
-        archives: archive::Turns::default(),
+        archives: archive::turns(),
         metrics: Metrics::default(),
         model_name: model_name.into(),
         sessions,

@@ -19,7 +19,6 @@ use super::{
     paging::{Page, page as paged},
     path::WalletPath,
     problem::Problem,
-    proofs::Proofs,
     refusal::Refusal,
 };
 use crate::schedule::Schedule;
@@ -54,7 +53,7 @@ async fn batches(
         let (batches, next) = final_log.batches(page, is_of)?;
         Ok(Json(paged("batches", batches, next, final_log.executed.log.size())))
     };
-    api.asking.scan(scan).await
+    api.asking.scan(reader.key(), scan).await
 }
 
 async fn batch(
@@ -63,16 +62,16 @@ async fn batch(
     Path((model, WalletPath(wallet))): Path<(Digest, WalletPath)>,
 ) -> Answer {
     may_read(&api, reader, model)?;
-    let (final_log, proofs) = (FinalLog::of(&api), api.proofs.clone());
+    let final_log = FinalLog::of(&api);
     // A batch of another model is none for this owner.
     let record = final_log.executed.state.wallet(wallet).filter(|record| record.model == model);
     let record = record.ok_or(Refusal::WalletUnknown)?;
     let scan = move || {
         let mut body = final_log.shown(&record);
         body["places"] = record.rotations.iter().map(|rotation| final_log.place(rotation)).collect();
-        Ok((body, Eviction::last(&final_log, &proofs, wallet)?))
+        Ok((body, Eviction::last(&final_log, wallet)?))
     };
-    let (mut body, eviction) = api.asking.scan(scan).await?;
+    let (mut body, eviction) = api.asking.scan(reader.key(), scan).await?;
     body["evicted"] = match eviction {
         Some(eviction) => {
             let why = api.asking.reason(eviction.decision, wallet, eviction.why(&api.schedule, wallet)).await;
@@ -98,23 +97,20 @@ struct Eviction {
 
 impl Eviction {
     /// The last one of a wallet.
-    fn last(log: &FinalLog, proofs: &Proofs, wallet: WalletAddress) -> Result<Option<Self>, Problem> {
-        for index in proofs.wallet_entries(wallet)?.into_iter().rev() {
-            let Some(entry) = log.store.entry(index)? else { continue };
-            if let Event::BatchEvicted(evicted) = &entry.body.event {
-                let (by, decision) = (entry.body.author, evicted.decision);
-                let place = log.executed.state.entry(entry.id());
-                let said = json!({
-                    "index": index,
-                    "height": place.map(|place| place.height),
-                    "time_ms": place.map(|place| place.time),
-                    "node": log.members.name(by),
-                    "decision": decision,
-                });
-                return Ok(Some(Self { said, by, decision }));
-            }
-        }
-        Ok(None)
+    fn last(log: &FinalLog, wallet: WalletAddress) -> Result<Option<Self>, Problem> {
+        let Some(index) = log.store.last_eviction(wallet, &log.executed)? else { return Ok(None) };
+        let Some(entry) = log.store.entry(index)? else { return Ok(None) };
+        let Event::BatchEvicted(evicted) = &entry.body.event else { return Ok(None) };
+        let (by, decision) = (entry.body.author, evicted.decision);
+        let place = log.executed.state.entry(entry.id());
+        let said = json!({
+            "index": index,
+            "height": place.map(|place| place.height),
+            "time_ms": place.map(|place| place.time),
+            "node": log.members.name(by),
+            "decision": decision,
+        });
+        Ok(Some(Self { said, by, decision }))
     }
 
     /// The reason, which stands in the decision; none if nobody hands that out now.

@@ -4,33 +4,22 @@ use std::sync::Arc;
 
 use genesis::Consortium;
 use ledger::{
-    bundle::{Bundle, NotProvable, build},
-    event::Event,
-    shell::{fault::Fault, final_store::FinalStore, replica::Replica},
+    bundle::{Bundle, Hop, NotProvable},
+    shell::replica::Replica,
     state::StateKey,
     state_proof::{self, StateProofFile},
 };
-use wallet::{
-    digest::Digest,
-    grant::WalletAddress,
-    units::{KeyEpoch, LogIndex, NodeId},
-};
+use wallet::{digest::Digest, grant::WalletAddress, units::KeyEpoch};
 
-use super::{asking::Asking, problem::Problem, refusal::Refusal};
+use super::{asking::Asking, problem::Problem, refusal::Refusal, turns::Turn};
 use crate::schedule::Schedule;
 
-/// Makes proofs, a few at a time. A clone is cheap.
+/// Makes proofs, a few at a time and one to a reader. A clone is cheap.
 #[derive(Clone)]
 pub struct Proofs {
     replica: Replica,
     consortium: Arc<Consortium>,
     turns: Asking,
-}
-
-/// Source and decision of a move.
-struct Offered {
-    source: NodeId,
-    decision: Digest,
 }
 
 impl Proofs {
@@ -39,23 +28,16 @@ impl Proofs {
         Self { replica, consortium, turns }
     }
 
-    /// Where the entries about `wallet` stand, oldest first.
-    ///
-    /// # Errors
-    /// [`Fault`] of the disk.
-    pub fn wallet_entries(&self, wallet: WalletAddress) -> Result<Vec<LogIndex>, Fault> {
-        self.replica.store().wallet_entries(wallet, &self.replica.state())
-    }
-
-    /// The proof of the move by which `wallet` came to `epoch`, or of its last move; and that the log only grew `since` it
+    /// For a reader with the key `of`: the proof of the move by which `wallet` came to `epoch`, or of its last move; and that the log only grew `since` it
     /// had so many entries, if that is asked.
     ///
     /// # Errors
     /// N-505 if the log never had so many entries, N-511 for an unknown wallet, N-515 if it did not move, N-514 while the decision is not anchored, N-411 if nobody
-    /// hands it out.
+    /// hands it out, N-671 if so many requests of that key are under way as may be.
     pub async fn bundle(
         &self,
         schedule: &Schedule,
+        of: Digest,
         wallet: WalletAddress,
         epoch: Option<KeyEpoch>,
         since: Option<u64>,
@@ -63,46 +45,28 @@ impl Proofs {
         let executed = self.replica.state();
         let record = executed.state.wallet(wallet).ok_or(Refusal::WalletUnknown)?;
         let epoch = epoch.unwrap_or(record.epoch);
-        let proofs = self.clone();
-        let offered = move || offered(proofs.replica.store(), &proofs.wallet_entries(wallet)?, epoch);
-        let offered = self.turns.scan(offered).await?;
-        let Some(Offered { source, decision }) = offered else {
-            return Err(Refusal::NotProvable { reason: format!("no move to epoch {epoch} is final") }.into());
-        };
-        let grounds = schedule.grounds(source, decision).await?;
-        let proofs = self.clone();
-        let built = self.turns.scan(move || {
-            let view = proofs.replica.store().view(executed)?;
-            Ok(build(&proofs.consortium, &view, wallet, epoch, &grounds, since)?)
+        let store = self.replica.store().clone();
+        let found = self.turns.scan(of, move || {
+            let view = store.view(executed)?;
+            let hop = Hop::find(&view, wallet, epoch)?;
+            Ok((view, hop))
         });
-        built.await
+        let (view, hop) = found.await?;
+        // Another node may have to be asked: the turn is over meanwhile.
+        let grounds = schedule.grounds(hop.source(), hop.decision()).await?;
+        let consortium = self.consortium.clone();
+        self.turns.scan(of, move || Ok(hop.prove(&consortium, &view, &grounds, since)?)).await
     }
 
     /// What the final state holds under `key`, or that it holds nothing, as a file.
     ///
     /// # Errors
     /// N-506 before the first block is final.
-    pub(super) async fn state(&self, key: StateKey) -> Result<StateProofFile, Problem> {
+    pub(super) async fn state(&self, turn: Turn, key: StateKey) -> Result<StateProofFile, Problem> {
         let (proofs, executed) = (self.clone(), self.replica.state());
         let build = move || Ok(state_proof::build(&proofs.consortium, &proofs.replica.store().view(executed)?, key)?);
-        self.turns.scan(build).await
+        turn.spend(build).await
     }
-}
-
-/// Source and decision of the move to `epoch`, by the wallet's entries: its last offer before the confirm.
-fn offered(store: &FinalStore, entries: &[LogIndex], epoch: KeyEpoch) -> Result<Option<Offered>, Problem> {
-    let mut last = None;
-    for at in entries {
-        match store.entry(*at)?.as_ref().map(|entry| &entry.body.event) {
-            Some(Event::MigrationOffered(offer)) => last = Some(offer.decision),
-            Some(Event::KeyConfirmed(confirm)) if confirm.ticket.ticket.epoch == epoch => {
-                let source = confirm.ticket.ticket.source;
-                return Ok(last.map(|decision| Offered { source, decision }));
-            }
-            _ => {}
-        }
-    }
-    Ok(None)
 }
 
 impl From<NotProvable> for Problem {

@@ -24,20 +24,20 @@ pub(super) fn router() -> Router<Api> {
     Router::new().route("/ledger/v1/re-geneses", get(list)).route("/ledger/v1/re-geneses/{digest}", get(certificate))
 }
 
-async fn list(State(api): State<Api>, _: ByAuditor) -> Answer {
+async fn list(State(api): State<Api>, ByAuditor(auditor): ByAuditor) -> Answer {
     let reading = api.clone();
-    api.asking.scan(move || Ok(Json(taken(&reading)?.iter().map(described).collect()))).await
+    api.asking.scan(auditor, move || Ok(Json(taken(&reading)?.iter().map(described).collect()))).await
 }
 
 /// The certificate as a file: what its operators signed, with all their signatures.
 async fn certificate(
     State(api): State<Api>,
-    _: ByAuditor,
+    ByAuditor(auditor): ByAuditor,
     Path(digest): Path<Digest>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let reading = api.clone();
-    let file = api.asking.scan(move || {
+    let file = api.asking.scan(auditor, move || {
         let file = taken(&reading)?.into_iter().find(|file| file.digest() == digest);
         file.ok_or_else(|| Refusal::PathUnknown.into())
     });

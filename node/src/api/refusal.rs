@@ -214,6 +214,13 @@ refusals! {
     #[code("N-554", SERVICE_UNAVAILABLE, retry = true)]
     #[error("this node is sending you an archive, or as many to others as it may")]
     ArchivesBusy
+    /// A key has as many requests for what costs much under way as it may.
+    #[code("N-671", TOO_MANY_REQUESTS, retry = true)]
+    #[error("{count_max} requests of this key are under way, and no more may be: they are answered one at a time")]
+    LineFull {
+        /// How many there may be.
+        count_max: usize,
+    }
     /// This node has as many statements of operators on their way as it may.
     #[code("N-661", SERVICE_UNAVAILABLE, retry = true)]
     #[error("as many statements of operators as may be are on their way from this node")]

@@ -28,19 +28,25 @@ pub(super) fn router() -> Router<Api> {
     Router::new().route("/ledger/v1/state/{*key}", get(answer)).route("/ledger/v1/snapshot/nodes/{id}", get(node))
 }
 
-async fn node(State(api): State<Api>, _: ByNode, Path(id): Path<u32>) -> Result<Response, Problem> {
-    let file = api.proofs.state(StateKey::Node(NodeId::new(id))).await?;
+async fn node(State(api): State<Api>, ByNode(key): ByNode, Path(id): Path<u32>) -> Result<Response, Problem> {
+    let turn = api.asking.turn_of_node(key).await?;
+    let file = api.proofs.state(turn, StateKey::Node(NodeId::new(id))).await?;
     Ok(([(header::CONTENT_TYPE, BYTES)], file.to_bytes()).into_response())
 }
 
 /// The JSON for a key, or its file where the path goes on with `/proof`. No key is called as another and `/proof`.
-async fn answer(State(api): State<Api>, _: ByAuditor, Path(path): Path<String>) -> Result<Response, Problem> {
+async fn answer(
+    State(api): State<Api>,
+    ByAuditor(auditor): ByAuditor,
+    Path(path): Path<String>,
+) -> Result<Response, Problem> {
     let invalid = || Refusal::PlaceInvalid { name: "state", reason: format!("{path:?} names no record") };
     if let Ok(key) = path.parse() {
         return Ok(prove(api, key).await.into_response());
     }
     let key = path.strip_suffix("/proof").and_then(|path| path.parse().ok()).ok_or_else(invalid)?;
-    Ok(([(header::CONTENT_TYPE, BYTES)], api.proofs.state(key).await?.to_bytes()).into_response())
+    let file = api.proofs.state(api.asking.turn(auditor).await?, key).await?;
+    Ok(([(header::CONTENT_TYPE, BYTES)], file.to_bytes()).into_response())
 }
 
 /// Proofs are of the newest final state alone: it keeps no older ones.

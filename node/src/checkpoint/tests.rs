@@ -183,7 +183,7 @@ async fn after_a_hand_over_the_next_validators_cosign_and_a_suspended_node_shows
     testbed.until(0, |members| members.validators().epoch == 1).await;
     let client = testbed.create(0, &["eu"], &control(1).0, 0).await;
     testbed.until_created(0, &client).await;
-    let index = store.wallet_entries(client.reply.wallet, &context.replica.state()).expect("reads")[0];
+    let index = store.head_swaps(client.reply.wallet, 0..u64::MAX, &context.replica.state()).expect("reads")[0];
     for node in [0, 3] {
         let shown = shown(testbed.node(node), Some(index.get())).await;
         assert_eq!((shown.validators.epoch, shown.validators.members.len()), (1, 3), "node {node}");

@@ -1,25 +1,36 @@
 //! A row that is gone is not taken for one that never was.
 
-use wallet::units::NodeId;
+use wallet::{grant::WalletAddress, units::NodeId};
 
 use super::*;
 use crate::{
+    bundle::FinalView as _,
     shell::store::Change,
-    testing::{Chain, Session, every_record},
+    testing::{Chain, every_record},
 };
+
+mod view;
+mod wallets;
 
 /// A folder with the final blocks of `chain`.
 fn stored(chain: &Chain) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("tempdir");
-    let (store, tip) = FinalStore::open(folder.path(), &chain.consortium).expect("opens");
-    let mut before = tip.executed;
+    committed(folder.path(), chain);
+    folder
+}
+
+/// A store on `disk` with the final blocks of `chain`, and the state after each of them.
+fn committed(disk: impl Into<Disk>, chain: &Chain) -> (FinalStore, Vec<Arc<Executed>>) {
+    let (store, tip) = FinalStore::open(disk, &chain.consortium).expect("opens");
+    let (mut before, mut states) = (tip.executed, Vec::new());
     for FinalBlock { block, certificate, carriers } in chain.final_blocks() {
         let executed = crate::execute::execute(&chain.consortium, &before, &block).expect("valid");
         let finalized = Final { certificate, carriers, block, executed, log_index: 0 };
         store.commit(&finalized, &before, RaftLogId::default()).expect("writes");
         before = finalized.executed;
+        states.push(Arc::new(before.clone()));
     }
-    folder
+    (store, states)
 }
 
 /// A row, and who asks for it.
@@ -41,7 +52,7 @@ fn a_row_of_the_final_chain_that_is_gone_raises_the_alarm_in_each_family() {
     let (chain, _) = every_record();
     let folder = stored(&chain);
     let one = number_key(1).to_vec();
-    let cases: [(&str, Option<Vec<u8>>, Ask); 9] = [
+    let cases: [(&str, Option<Vec<u8>>, Ask); 10] = [
         (HEADERS, Some(one.clone()), |store, _| store.header(BlockHeight::new(1)).map(drop)),
         (HEADERS, Some(one.clone()), |store, _| store.block(BlockHeight::new(1)).map(drop)),
         (CERTIFICATES, Some(one.clone()), |store, _| store.certificate(BlockHeight::new(1)).map(drop)),
@@ -49,9 +60,13 @@ fn a_row_of_the_final_chain_that_is_gone_raises_the_alarm_in_each_family() {
         (ENTRIES, Some(one.clone()), |store, _| store.entry_bytes(0..3).map(drop)),
         (LEAVES, Some(one), |store, _| store.hashes(0, 0..3).map(drop)),
         (HAND_OVERS, Some(number_key(0).to_vec()), |store, _| store.hand_over(0).map(drop)),
-        (WALLETS, None, |store, tip| {
+        (BY_WALLET, None, |store, tip| {
             let address = tip.state.wallets().next().expect("one wallet").address;
-            store.wallet_entries(address, tip).map(drop)
+            store.head_swaps(address, 0..u64::MAX, tip).map(drop)
+        }),
+        (BY_WALLET, None, |store, tip| {
+            let address = tip.state.wallets().next().expect("one wallet").address;
+            store.wallet_entries(address, 0..u64::MAX, 2, tip).map(drop)
         }),
         (ANCHORS, None, |store, tip| store.anchor_from(NodeId::ZERO, LogIndex::ZERO, tip).map(drop)),
     ];
@@ -93,26 +108,8 @@ fn what_lies_beyond_the_final_chain_is_merely_not_there() {
     let view = store.view(Arc::new(tip.executed)).expect("reads");
     assert_eq!(view.anchor_from(NodeId::new(3), LogIndex::ZERO), Ok(None));
     assert_eq!(view.anchor_from(NodeId::ZERO, LogIndex::new(size)), Ok(None));
-    assert_eq!(view.wallet_entries(WalletAddress(Digest([9; 32]))), Ok(Vec::new()));
+    assert_eq!(view.head_swaps(WalletAddress(Digest([9; 32])), LogIndex::new(u64::MAX)), Ok(Vec::new()));
     assert!(alarm.raised().is_none());
-}
-
-#[test]
-fn epochs_that_were_proven_are_kept_until_another_has_ended() {
-    let (mut chain, _) = every_record();
-    // Its last block closes an epoch: that has ended once another one follows.
-    let next = Session::in_eu(&chain.consortium, 1).anchored(1, 1, Digest([1; 32]));
-    chain.push(next).expect("valid");
-    let folder = stored(&chain);
-    let (store, tip) = FinalStore::open(folder.path(), &chain.consortium).expect("it is whole");
-    let view = store.view(Arc::new(tip.executed)).expect("reads");
-    let proven = Epochs::proven(&chain.consortium, view.hand_overs(), &[]).expect("they follow each other");
-    assert!(proven.ended() > 0);
-    // Of when no epoch had ended.
-    *store.epochs.lock().expect("nobody panics") = Epochs::proven(&chain.consortium, &[], &[]).ok();
-    assert_eq!(view.epochs(&chain.consortium).as_ref(), Ok(&proven));
-    assert_eq!(store.epochs.lock().expect("nobody panics").as_ref(), Some(&proven));
-    assert_eq!(view.epochs(&chain.consortium), Ok(proven));
 }
 
 #[test]

@@ -136,6 +136,8 @@ async fn an_owner_is_told_at_any_node_why_a_batch_was_evicted() {
     assert_described(&parsed(), "/ledger/v1/models/{model}/batches/{wallet}", &evicted);
     let evicted = &evicted["evicted"];
     assert_eq!((&evicted["node"], &evicted["decision"]), (&json!("node-0"), &json!(decided[0].hash)));
+    let (_, decisions) = get(&testbed, 0, AUDITOR, "ledger/v1/decisions").await;
+    assert_described(&parsed(), "/ledger/v1/decisions", &decisions);
     let why = reason(decided[0].hash, wallet, &decided[0]);
     assert_eq!(evicted["why"], json!(why), "the other node asked the one that decided");
     // Neither another decision nor one about another batch is a reason, and the load of other nodes is made by others.

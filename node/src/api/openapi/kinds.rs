@@ -12,14 +12,26 @@ use ledger::{
     vote::VoteKind,
 };
 use openapiv3::{OpenAPI, ReferenceOr, SchemaKind, Type};
+use scheduler::{
+    action::Action as BatchAction,
+    decision::{Decision, Logged},
+    refusal::Refusal as Refused,
+    rules::RuleId,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use wallet::gate::{
-    GateKind,
-    dkg::{self, Complaint, Notice},
+use wallet::{
+    digest::Digest,
+    gate::{
+        GateKind,
+        dkg::{self, Complaint, Notice},
+    },
+    grant::WalletAddress,
+    units::{NodeId, Timestamp},
 };
 
 use super::shape::{is, named, parsed};
+use crate::api::admin;
 
 /// The names of an enum's variants, as the decoder lists them to whom sends another.
 fn variants<T: DeserializeOwned>() -> BTreeSet<String> {
@@ -138,7 +150,34 @@ fn the_document_names_every_kind_and_no_other() {
     }
 }
 
-/// So the two tests above can fail, at each place of each kind.
+/// A decision as auditors and owners see it, with options of both forms.
+#[test]
+fn a_decision_with_any_action_and_any_rule_is_as_the_document_describes_it() {
+    let document = parsed();
+    assert_eq!(described(&document, "Rule"), variants::<RuleId>());
+    assert_eq!(described(&document, "BatchAction"), variants::<BatchAction>());
+    let actions = [BatchAction::Suspend, BatchAction::Migrate { to: NodeId::new(3) }];
+    let decision = Decision {
+        seq: 7,
+        at: Timestamp::new(8),
+        previous: Digest::ZERO,
+        wallet: WalletAddress(Digest([1; 32])),
+        rules_version: 2,
+        rule: RuleId::R12,
+        inputs: [("batch.idle_us".to_owned(), -1)].into(),
+        chosen: BatchAction::Evict,
+        refused: actions.map(|action| (action, Refused::LoadStale)).to_vec(),
+    };
+    let shown = admin::decision(&Logged { hash: decision.hash(), decision });
+    assert_eq!(is(&document, "Decision", &shown), Ok(()));
+    for changed in [json!({"inputs": {"batch.idle_us": "1"}}), json!({"chosen": "nothing"}), json!({"more": 1})] {
+        let mut other = shown.clone();
+        other.as_object_mut().expect("an object").extend(changed.as_object().expect("an object").clone());
+        assert!(is(&document, "Decision", &other).is_err(), "{changed}");
+    }
+}
+
+/// So the tests of entries and records can fail, at each place of each kind.
 #[test]
 fn a_field_that_is_missing_or_new_or_of_another_kind_is_found_in_every_entry_and_record() {
     let document = parsed();

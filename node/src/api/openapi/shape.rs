@@ -68,9 +68,14 @@ fn object_fits(document: &OpenAPI, object: &ObjectType, value: &Value, at: &str)
     if matches!(object.additional_properties, Some(AdditionalProperties::Any(true))) {
         return Ok(());
     }
+    let of_any_name = match &object.additional_properties {
+        Some(AdditionalProperties::Schema(schema)) => Some(schema.as_ref().clone()),
+        _ => None,
+    };
     found.iter().try_for_each(|(name, value)| {
-        let property = object.properties.get(name).ok_or_else(|| format!("{at}: {name} is not described"))?;
-        fits(document, &property.clone().unbox(), value, &format!("{at}.{name}"))
+        let property = object.properties.get(name).map(|property| property.clone().unbox());
+        let property = property.or(of_any_name.clone()).ok_or_else(|| format!("{at}: {name} is not described"))?;
+        fits(document, &property, value, &format!("{at}.{name}"))
     })
 }
 
@@ -97,7 +102,8 @@ fn text_fits(text: &StringType, value: &Value) -> bool {
 }
 
 fn number_fits(number: &IntegerType, value: &Value) -> bool {
-    let Some(found) = value.as_u64().map(i128::from) else { return false };
+    let found = value.as_u64().map(i128::from).or(value.as_i64().map(i128::from));
+    let Some(found) = found else { return false };
     let least = number.minimum.map_or(i128::MIN, i128::from);
     (least..=number.maximum.map_or(i128::MAX, i128::from)).contains(&found)
 }

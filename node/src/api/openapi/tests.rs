@@ -34,7 +34,9 @@ fn operations(document: &OpenAPI) -> impl Iterator<Item = (&str, &Operation)> {
 
 #[test]
 fn every_public_path_is_described_and_nothing_else() {
-    let described: BTreeSet<String> = parsed().paths.paths.keys().cloned().collect();
+    let mut described: BTreeSet<String> = parsed().paths.paths.keys().cloned().collect();
+    // What a key is called has slashes in it, so one route takes both.
+    assert!(described.remove("/ledger/v1/state/{key}/proof"));
     assert_eq!(described, routes());
 }
 

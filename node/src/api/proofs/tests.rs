@@ -7,6 +7,7 @@ use ledger::{
     governance::{Action, Member},
 };
 use scheduler::{action::Action as Chosen, refusal::Refusal as Reason};
+use wallet::units::NodeId;
 
 use super::*;
 use crate::{
@@ -28,7 +29,9 @@ async fn bundle(testbed: &Testbed, node: u32, client: &Client, epoch: u32) -> Ve
     let proven = async {
         loop {
             tips.borrow_and_update();
-            let built = proofs.bundle(running.schedule(), client.reply.wallet, Some(KeyEpoch::new(epoch)), None).await;
+            let built = proofs
+                .bundle(running.schedule(), Digest::ZERO, client.reply.wallet, Some(KeyEpoch::new(epoch)), None)
+                .await;
             if let Ok(bundle) = built {
                 return bundle.to_bytes();
             }
@@ -36,6 +39,22 @@ async fn bundle(testbed: &Testbed, node: u32, client: &Client, epoch: u32) -> Ve
         }
     };
     tokio::time::timeout(PATIENCE, proven).await.expect("the move is proven")
+}
+
+/// Of `nodes` nodes the first `running`, the hash of their genesis document, and a session at the first of them.
+async fn with_session(nodes: usize, running: u32) -> (Testbed, Digest, Client) {
+    let mut testbed = Testbed::prepare(&vec!["eu"; nodes]);
+    for node in 0..nodes as u32 {
+        testbed.config(node).tick = Duration::from_millis(200);
+    }
+    for node in 0..running {
+        testbed.start_node(node, Seams::default()).await;
+    }
+    testbed.until_final().await;
+    let genesis = testbed.node(0).sessions().context().consortium.id();
+    let client = testbed.create(0, &["eu"], &control(200).0, PACE_MS).await;
+    testbed.until_created(0, &client).await;
+    (testbed, genesis, client)
 }
 
 /// Moves the session, once the scheduler at `from` knows how much room there is at `to`.
@@ -52,15 +71,7 @@ async fn moved(testbed: &Testbed, from: u32, client: &Client, to: u32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_node_proves_a_move_before_and_one_after_the_validators_changed() {
-    let mut testbed = Testbed::prepare(&["eu"; 4]);
-    for node in 0..4 {
-        testbed.config(node).tick = Duration::from_millis(200);
-        testbed.start_node(node, Seams::default()).await;
-    }
-    testbed.until_final().await;
-    let genesis = testbed.node(0).sessions().context().consortium.id();
-    let client = testbed.create(0, &["eu"], &control(200).0, PACE_MS).await;
-    testbed.until_created(0, &client).await;
+    let (testbed, genesis, client) = with_session(4, 4).await;
     moved(&testbed, 0, &client, 1).await;
     let first = verify(&bundle(&testbed, 2, &client, 1).await, &genesis, &[], None).expect("it is proven");
     assert_eq!((first.attested.epoch, first.attested.assurance.validators), (0, 4));
@@ -125,15 +136,7 @@ async fn kept_checkpoint(testbed: &Testbed) -> (Vec<u8>, u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bundle_over_http_goes_on_from_the_checkpoint_that_its_reader_kept() {
-    let mut testbed = Testbed::prepare(&["eu"; 2]);
-    for node in 0..2 {
-        testbed.config(node).tick = Duration::from_millis(200);
-        testbed.start_node(node, Seams::default()).await;
-    }
-    testbed.until_final().await;
-    let genesis = testbed.node(0).sessions().context().consortium.id();
-    let client = testbed.create(0, &["eu"], &control(200).0, PACE_MS).await;
-    testbed.until_created(0, &client).await;
+    let (testbed, genesis, client) = with_session(2, 2).await;
     let (kept, size) = kept_checkpoint(&testbed).await;
     moved(&testbed, 0, &client, 1).await;
     bundle(&testbed, 1, &client, 1).await;
@@ -156,17 +159,7 @@ async fn a_bundle_over_http_goes_on_from_the_checkpoint_that_its_reader_kept() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_move_stays_provable_when_its_source_is_gone() {
-    let mut testbed = Testbed::prepare(&["eu"; 4]);
-    for node in 0..4 {
-        testbed.config(node).tick = Duration::from_millis(200);
-    }
-    for node in 0..3 {
-        testbed.start_node(node, Seams::default()).await;
-    }
-    testbed.until_final().await;
-    let genesis = testbed.node(0).sessions().context().consortium.id();
-    let client = testbed.create(0, &["eu"], &control(200).0, PACE_MS).await;
-    testbed.until_created(0, &client).await;
+    let (mut testbed, genesis, client) = with_session(4, 3).await;
     moved(&testbed, 0, &client, 1).await;
     let decided = testbed.node(0).schedule().decisions(Some(client.reply.wallet), 1).await.expect("it can be read");
     let decision = decided.first().expect("it was moved").hash;

@@ -14,7 +14,7 @@ fn damage_index(folder: &Path, consortium: &genesis::Consortium, wallet: &Digest
         let path = file.expect("a file").path();
         let mut bytes = fs::read(&path).expect("readable");
         // A table names its family.
-        let is_index = path.extension().is_some_and(|end| end == "sst") && holds(&bytes, b"wallets").is_some();
+        let is_index = path.extension().is_some_and(|end| end == "sst") && holds(&bytes, b"by_wallet").is_some();
         if let Some(at) = holds(&bytes, wallet.as_bytes()).filter(|_| is_index) {
             bytes[at] ^= 1;
             fs::write(&path, bytes).expect("writable");

@@ -79,8 +79,7 @@ struct Changes {
 
 impl Changes {
     fn start(args: &LedgerArgs, program: &Path, dir: &Path) -> Result<Self, BenchFault> {
-        let mut unsigned = Unsigned::new()?;
-        unsigned.draft.parameters.proposal_lock_ms = 0;
+        let unsigned = Unsigned::without_lock()?;
         let consortium = unsigned.sign()?.verify().map_err(wrong)?;
         let Unsigned { operators, seeds, .. } = unsigned;
         let node_keys = seeds.iter().map(|seed| secret(seed)).collect::<Result<_, _>>()?;

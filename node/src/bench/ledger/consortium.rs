@@ -298,6 +298,13 @@ impl Unsigned {
         Ok(document)
     }
 
+    /// What operators decide may be done at once.
+    pub(super) fn without_lock() -> Result<Self, BenchFault> {
+        let mut unsigned = Self::new()?;
+        unsigned.draft.parameters.proposal_lock_ms = 0;
+        Ok(unsigned)
+    }
+
     pub(super) fn new() -> Result<Self, BenchFault> {
         let addresses = free_addresses(NODES as usize).map_err(wrong)?;
         let region = RegionId::try_from("eu".to_owned()).map_err(wrong)?;

@@ -16,11 +16,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use genesis::Consortium;
+use genesis::{Consortium, OperatorId};
 use ledger::{
     bundle::{self, Grounds},
+    governance::{Action, Member},
     shell::{final_store::FinalStore, restore::restore},
     state::StateKey,
+    state_proof,
     tree::log::verify_inclusion,
 };
 use serde_json::Value;
@@ -35,7 +37,7 @@ use super::{
     audit::ENTRIES,
     author::Author,
     chain::{ChainFile, open},
-    consortium::{AUDITOR, genesis},
+    consortium::{AUDITOR, Unsigned},
     member::wrong,
     moves::{Moves, Telling},
 };
@@ -57,8 +59,12 @@ const SOURCE: NodeId = NodeId::ZERO;
 const OTHER: NodeId = NodeId::new(2);
 /// How many decisions the source made before: more than it anchored until then.
 const DECIDED: u64 = 1 << 60;
+/// How often the validators of the second ledger changed: each proof of it begins with as many hand-overs.
+const HAND_OVERS: usize = 100;
 /// How often each kind of proof is asked for.
 const REQUESTS: usize = 2_000;
+/// Kinds of proofs.
+const KINDS: usize = 4;
 /// After this a node does not answer. It reads a million records first.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -69,30 +75,51 @@ pub(super) fn figures(
     model: &Path,
     seed: u64,
 ) -> Result<(), BenchFault> {
-    let folder = tempfile::Builder::new().prefix("proofs-bench-").tempdir_in(dir)?;
-    let ledger = Prepared::new(folder.path())?;
-    let node = Node::start(folder.path(), program, model)?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    let mut took = runtime.block_on(ask(&node, &ledger, &mut Chance::new(seed, 0)))?;
-    figures.set("proof_log_entries", ledger.size);
-    figures.set("proof_requests", 3 * REQUESTS);
-    let mut slowest: f64 = 0.0;
+    let mut usual = Measured::new(program, dir, model, seed, 0)?;
+    figures.set("proof_log_entries", usual.size);
+    figures.set("proof_requests", KINDS * REQUESTS);
+    figures.set("proof_endpoint_ms_p99", usual.slowest_p99());
     for ((p50, p99), times) in [
         ("inclusion_endpoint_ms_p50", "inclusion_endpoint_ms_p99"),
         ("state_endpoint_ms_p50", "state_endpoint_ms_p99"),
+        ("state_proof_endpoint_ms_p50", "state_proof_endpoint_ms_p99"),
         ("bundle_endpoint_ms_p50", "bundle_endpoint_ms_p99"),
     ]
     .into_iter()
-    .zip(&mut took)
+    .zip(&mut usual.took)
     {
         figures.set(p50, quantile(times, 0.5));
-        let late = quantile(times, 0.99);
-        figures.set(p99, late);
-        slowest = slowest.max(late);
+        figures.set(p99, quantile(times, 0.99));
     }
-    figures.set("proof_endpoint_ms_p99", slowest);
-    figures.set("rss_mib", node.rss_mib()?);
+    figures.set("rss_mib", usual.rss_mib);
+    let mut after = Measured::new(program, dir, model, seed, HAND_OVERS)?;
+    figures.set("proof_endpoint_ms_p99_100_hand_overs", after.slowest_p99());
+    figures.set("bundle_bytes_100_hand_overs", after.bundle_bytes);
     Ok(())
+}
+
+/// What a node with a ledger in which the validators changed so often answered.
+struct Measured {
+    size: u64,
+    took: [Vec<f64>; KINDS],
+    bundle_bytes: usize,
+    rss_mib: u64,
+}
+
+impl Measured {
+    fn new(program: &Path, dir: &Path, model: &Path, seed: u64, hand_overs: usize) -> Result<Self, BenchFault> {
+        let folder = tempfile::Builder::new().prefix("proofs-bench-").tempdir_in(dir)?;
+        let ledger = Prepared::new(folder.path(), hand_overs)?;
+        let node = Node::start(folder.path(), program, model)?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        let (took, bundle_bytes) = runtime.block_on(ask(&node, &ledger, &mut Chance::new(seed, 0)))?;
+        Ok(Self { size: ledger.size, took, bundle_bytes, rss_mib: node.rss_mib()? })
+    }
+
+    /// Of the slowest kind.
+    fn slowest_p99(&mut self) -> f64 {
+        self.took.iter_mut().map(|times| quantile(times, 0.99)).fold(0.0, f64::max)
+    }
 }
 
 /// The files of a node whose ledger is that long, and what is asked of it.
@@ -106,8 +133,9 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(folder: &Path) -> Result<Self, BenchFault> {
-        let (document, seeds) = genesis()?;
+    fn new(folder: &Path, hand_overs: usize) -> Result<Self, BenchFault> {
+        let unsigned = Unsigned::without_lock()?;
+        let (document, Unsigned { operators, seeds, .. }) = (unsigned.sign()?, unsigned);
         fs::write(folder.join("genesis.toml"), document.to_toml())?;
         let key = |seed: &String| from_hex(seed).map(|seed| SecretKey::from_seed(&seed)).map_err(wrong);
         let keys: Vec<SecretKey> = seeds.iter().map(key).collect::<Result<_, _>>()?;
@@ -115,7 +143,7 @@ impl Prepared {
         writeln!(file, "{}", seeds[RUNNING])?;
         let consortium = Arc::new(document.verify().map_err(wrong)?);
         let archive = folder.join("archive");
-        let (prepared, grounds) = Self::write(&archive, &consortium, &keys)?;
+        let (prepared, grounds) = Self::write(&archive, &consortium, &keys, &operators, hand_overs)?;
         let ledger = folder.join("data").join("ledger");
         let restored = restore(&mut open(&archive, &consortium)?, &ledger, &[], |_| {}).map_err(wrong)?;
         fs::remove_file(archive)?;
@@ -125,13 +153,25 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// A wallet begins in the middle of the log and moves at its end.
-    fn write(file: &Path, consortium: &Arc<Consortium>, keys: &[SecretKey]) -> Result<(Self, Grounds), BenchFault> {
+    /// A wallet begins in the middle of the log and moves at its end. The validators changed at the beginning.
+    fn write(
+        file: &Path,
+        consortium: &Arc<Consortium>,
+        keys: &[SecretKey],
+        operators: &[(OperatorId, SecretKey)],
+        hand_overs: usize,
+    ) -> Result<(Self, Grounds), BenchFault> {
         let mut told = Moves::new(consortium, keys, 1, DECIDED)?;
         let grounds = Grounds::of(told.decisions()).ok_or_else(|| wrong("no decision"))?;
         let author = |node: NodeId| Author::new(consortium.id(), node, keys[node.get() as usize].clone());
         let (source, other) = (author(SOURCE), author(OTHER));
         let mut chain = ChainFile::create(file, consortium, keys)?;
+        for change in 0..hand_overs {
+            let member = Member::Node(OTHER);
+            let key = keys[OTHER.get() as usize].public_key();
+            let action = if change % 2 == 0 { Action::Suspend(member) } else { Action::Reinstate { member, key } };
+            chain.decide(operators, vec![action])?;
+        }
         let (blocks, mut entries) = (ENTRIES / BLOCK as u64, Vec::new());
         let (middle, last) = (blocks / 2, blocks.saturating_sub(6 * BETWEEN));
         let (mut number, mut next) = (0, last);
@@ -147,7 +187,7 @@ impl Prepared {
             if let Some(Telling::Creation(entry) | Telling::Later(entry)) = telling {
                 block.push(entry);
             }
-            entries.push((LogIndex::new(number * BLOCK as u64), block[0].id()));
+            entries.push((LogIndex::new(chain.tip().log.size()), block[0].id()));
             chain.push(block)?;
             if number == next {
                 next += 1 + BETWEEN;
@@ -215,10 +255,10 @@ impl Drop for Node {
 }
 
 /// Asks for each kind of proof in turns and checks what comes; how long each answer took until its last byte, in
-/// milliseconds.
-async fn ask(node: &Node, ledger: &Prepared, chance: &mut Chance) -> Result<[Vec<f64>; 3], BenchFault> {
+/// milliseconds, and how many bytes the bundle has.
+async fn ask(node: &Node, ledger: &Prepared, chance: &mut Chance) -> Result<([Vec<f64>; KINDS], usize), BenchFault> {
     let http = plain().build().map_err(wrong)?;
-    let mut took = [(); 3].map(|()| Vec::with_capacity(REQUESTS));
+    let mut took = [(); KINDS].map(|()| Vec::with_capacity(REQUESTS));
     let mut get = async |kind: usize, path: String| -> Result<Vec<u8>, BenchFault> {
         let started = Instant::now();
         let answer = http.get(format!("http://{}/ledger/v1/{path}", node.api)).bearer_auth(AUDITOR).send().await;
@@ -227,7 +267,7 @@ async fn ask(node: &Node, ledger: &Prepared, chance: &mut Chance) -> Result<[Vec
         took[kind].push(started.elapsed().as_secs_f64() * 1e3);
         Ok(bytes.to_vec())
     };
-    let size = ledger.size;
+    let (size, genesis, mut bundle_bytes) = (ledger.size, ledger.consortium.id(), 0);
     for _ in 0..REQUESTS {
         let (index, id) = ledger.entries[chance.below(ledger.entries.len() as u64) as usize];
         let told: Value = parsed(&get(0, format!("log/inclusion?index={index}&size={size}")).await?)?;
@@ -240,10 +280,13 @@ async fn ask(node: &Node, ledger: &Prepared, chance: &mut Chance) -> Result<[Vec
         if told["key"] != key || told["value"].is_null() {
             return Err(BenchFault::Wrong(format!("the state lacks entry {id}")));
         }
-        let bytes = get(2, format!("wallets/{}/bundle?epoch=1", ledger.wallet)).await?;
-        bundle::verify(&bytes, &ledger.consortium.id(), &[], None).map_err(wrong)?;
+        let bytes = get(2, format!("state/entry/{id}/proof")).await?;
+        state_proof::verify(&bytes, &genesis, &[], Some(&StateKey::Entry(id))).map_err(wrong)?;
+        let bytes = get(3, format!("wallets/{}/bundle?epoch=1", ledger.wallet)).await?;
+        bundle::verify(&bytes, &genesis, &[], None).map_err(wrong)?;
+        bundle_bytes = bytes.len();
     }
-    Ok(took)
+    Ok((took, bundle_bytes))
 }
 
 fn parsed(bytes: &[u8]) -> Result<Value, BenchFault> {

@@ -53,8 +53,10 @@ pub fn read_all(folder: &Path, consortium: &Arc<Consortium>) -> Result<Vec<Item>
         note(format!("the proof of entry {index}"), proof.map(|proof| codec::encode(&proof)));
     }
     for wallet in executed.state.wallets() {
-        let places = store.wallet_entries(wallet.address, executed);
+        let places = store.wallet_entries(wallet.address, 0..size, usize::MAX, executed);
         note("the entries of a wallet".to_owned(), places.map(|places| codec::encode(&places)));
+        let last = store.last_eviction(wallet.address, executed);
+        note("the last eviction of a wallet".to_owned(), last.map(|last| codec::encode(&last)));
     }
     for node in (0..5).map(NodeId::new) {
         for from in [0, size / 2, size - 1].map(LogIndex::new) {
