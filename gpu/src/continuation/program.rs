@@ -47,7 +47,7 @@ pub enum Wake {
 pub enum Step {
     /// It asks for an effect.
     Perform(Effect),
-    /// It waits for effects that it has asked for.
+    /// It waits for effects that it has asked for. No program of a node does; tests have one.
     Wait(WaitTree),
     /// It has ended.
     Done(Value),
@@ -78,7 +78,8 @@ pub enum Advanced {
     Failed(u32),
 }
 
-/// One step of `program`: its next effect is performed, unless the journal has its result, and recorded.
+/// One step of `program`: its next effect is performed, unless the journal has its result, and recorded. Nodes use
+/// [`perform`]; this is how tests drive programs of every class.
 ///
 /// # Errors
 /// Those of the program, and of [`perform`]: after any of them the program is rebuilt from the journal.

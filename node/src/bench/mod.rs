@@ -5,6 +5,7 @@
 
 mod engine;
 pub mod ledger;
+mod required;
 mod router;
 pub mod sessions;
 mod side;
@@ -20,6 +21,8 @@ use std::{
 
 use serde::Serialize;
 use serde_json::Value;
+
+use required::Required;
 
 /// Where the randomness of every bench starts.
 const SEED: u64 = 1;
@@ -50,12 +53,22 @@ pub enum BenchFault {
     /// A session did not go on.
     #[error(transparent)]
     Session(#[from] sessions::SessionFault),
+    /// Sessions that were cut off did not come out as they should have.
+    #[error(transparent)]
+    Unclean(#[from] sessions::Unclean),
     /// The system said no.
     #[error(transparent)]
     System(#[from] std::io::Error),
     /// What was measured did not do what it is there for.
     #[error("{0}")]
     Wrong(String),
+}
+
+impl BenchFault {
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        if let Self::Unclean(_) = self { "N-188" } else { "N-171" }
+    }
 }
 
 /// Decoding and prefill of the model in `folder`.
@@ -112,13 +125,27 @@ impl BenchFigures {
         figures.insert("seed", seed.into());
         Self(figures)
     }
+
+    /// The figures that do not reach what they must, each with that.
+    pub fn missed(&self) -> Vec<String> {
+        let missed = |(name, figure): (&&str, &Value)| {
+            let required = Required::of(name).filter(|required| !required.is_met(figure))?;
+            Some(format!("{name} = {figure}, {required} is required"))
+        };
+        self.0.iter().filter_map(missed).collect()
+    }
 }
 
+/// A line for each figure, with what it must reach and whether it does.
 impl fmt::Display for BenchFigures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines = self.0.iter();
-        lines.next().map_or(Ok(()), |(key, value)| write!(f, "{key} = {value}"))?;
-        lines.try_for_each(|(key, value)| write!(f, "\n{key} = {value}"))
+        for (number, (name, figure)) in self.0.iter().enumerate() {
+            write!(f, "{}{name} = {figure}", if number > 0 { "\n" } else { "" })?;
+            if let Some(required) = Required::of(name) {
+                write!(f, " ({required}: {})", if required.is_met(figure) { "met" } else { "missed" })?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -142,4 +169,20 @@ fn rate_per_s(mut work: impl FnMut() -> usize) -> f64 {
         .collect();
     rates.sort_by(f64::total_cmp);
     rates[ROUNDS / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_figure_says_what_it_must_reach_and_a_missed_one_is_found() {
+        let figures = [("ring_hop_ns", 90.into()), ("ring_vs_memcpy_ratio", 0.9.into()), ("tokens_lost", 1.into())];
+        let figures = BenchFigures(BTreeMap::from(figures));
+        let lines: Vec<String> = figures.to_string().lines().map(str::to_owned).collect();
+        assert_eq!(lines[0], "ring_hop_ns = 90");
+        assert_eq!(lines[1], "ring_vs_memcpy_ratio = 0.9 (at least 0.8: met)");
+        assert_eq!(lines[2..], ["tokens_lost = 1 (at most 0: missed)"]);
+        assert_eq!(figures.missed(), ["tokens_lost = 1, at most 0 is required"]);
+    }
 }

@@ -18,6 +18,7 @@ use crate::{
 pub struct Output {
     text: String,
     json: Value,
+    but: Option<Failure>,
 }
 
 impl Output {
@@ -27,7 +28,13 @@ impl Output {
     /// If `value` has no JSON form, such as a map with keys that are no strings.
     pub fn new<T: Serialize + fmt::Display>(value: &T) -> Self {
         let json = serde_json::to_value(value).expect("a command's result has a JSON form");
-        Self { text: value.to_string(), json }
+        Self { text: value.to_string(), json, but: None }
+    }
+
+    /// The same result, with which the command has failed.
+    #[must_use]
+    pub fn but(self, failure: Failure) -> Self {
+        Self { but: Some(failure), ..self }
     }
 
     /// The form for people.
@@ -103,16 +110,17 @@ impl From<NetworkFault> for Failure {
 pub(super) fn print(outcome: Result<Output, Failure>, as_json: bool) -> ExitCode {
     use std::io::Write as _;
     // Whoever closed the pipe wants no more; that is no failure of ours.
-    match (outcome, as_json) {
-        (Ok(output), false) => drop(writeln!(std::io::stdout(), "{}", output.text)),
-        (Ok(output), true) => drop(writeln!(std::io::stdout(), "{}", output.json)),
-        (Err(failure), as_json) => {
-            let text = if as_json { serde_json::json!(failure).to_string() } else { failure.to_string() };
-            let _ = writeln!(std::io::stderr(), "{text}");
-            return ExitCode::FAILURE;
+    let failure = match outcome {
+        Ok(Output { text, json, but }) => {
+            let _ = if as_json { writeln!(std::io::stdout(), "{json}") } else { writeln!(std::io::stdout(), "{text}") };
+            but
         }
-    }
-    ExitCode::SUCCESS
+        Err(failure) => Some(failure),
+    };
+    let Some(failure) = failure else { return ExitCode::SUCCESS };
+    let text = if as_json { serde_json::json!(failure).to_string() } else { failure.to_string() };
+    let _ = writeln!(std::io::stderr(), "{text}");
+    ExitCode::FAILURE
 }
 
 #[cfg(test)]

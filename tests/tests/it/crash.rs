@@ -115,7 +115,7 @@ pub fn seed() -> u64 {
 }
 
 fn assert_clean(tally: &Tally, seed: u64) {
-    assert!(tally.is_clean(), "seed {seed}: {tally:?}");
+    assert_eq!(tally.check(), Ok(()), "seed {seed}: {tally:?}");
     assert!(tally.moves > 0, "seed {seed}: too little happened: {tally:?}");
 }
 
@@ -184,7 +184,7 @@ impl Trial {
         assert_eq!(self.scene.client.end(), Verdict::default(), "{name}");
         let mut tally = Tally::default();
         tally.end(&self.scene.plan, &self.scene.client, &self.scene.tool, &self.doubts).expect("effects");
-        assert!(tally.is_clean(), "{name}: {tally:?}");
+        assert_eq!(tally.check(), Ok(()), "{name}: {tally:?}");
         assert_eq!(tally.planted, u64::from(self.planted), "{name}");
         drop(self.folder);
     }

@@ -58,6 +58,19 @@ impl SegmentStream {
 
     /// Syncs the last file, and returns the count of what is on disk now. Earlier files are.
     fn sync_last(&self) -> Result<u64, StreamFault> {
+        {
+            let writer = &mut *lock(&self.writer);
+            if !writer.writes() {
+                // The last file was left by another process and is not written again. That it is on disk is what the
+                // header of a new file says.
+                let (epoch, written) = {
+                    let index = lock(&self.index);
+                    (index.epoch, index.written)
+                };
+                self.begin(writer, epoch)?;
+                return Ok(written);
+            }
+        }
         let (file, synced, bytes, tail, written) = {
             let mut index = lock(&self.index);
             let Some(last) = index.segments.back() else { return Ok(index.written) };
@@ -71,7 +84,7 @@ impl SegmentStream {
             index.durable = index.durable.max(tail);
             index.segments.back().is_some_and(|last| Arc::ptr_eq(&last.binding, &synced))
         };
-        if same && writer.writes() {
+        if same {
             self.mark(&writer, bytes)?;
         }
         Ok(written)

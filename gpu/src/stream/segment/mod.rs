@@ -5,8 +5,8 @@
 //! there, so that roots go on over what was trimmed. docs/formats/segment.md has the bytes. A file that is there has a
 //! whole header; its pages come one after the other, each with checksums that begin with the header's, so that a frame
 //! is good at one place of one file only. With a key heads and payloads are sealed, each file under a key of its own.
-//! A stream that was opened again goes on in a new file: what a crash left of the old one is not written over, so no
-//! nonce is used twice.
+//! A stream that was opened again goes on in a new file, also if it is only synced: what a crash left of the old one is
+//! not written over, so no nonce is used twice.
 //!
 //! # What survives
 //! An append is written and not synced: it survives the process. [`StreamWriter::sync`] makes it survive the machine;

@@ -102,6 +102,24 @@ fn a_stream_that_was_opened_again_goes_on_in_a_new_file_with_the_same_roots() {
 }
 
 #[test]
+fn what_was_synced_after_opening_again_is_durable_for_good_and_damage_in_it_is_found() {
+    for sealed in [false, true] {
+        let folder = folder();
+        append(&open(folder.path(), sealed), 0);
+        let stream = open(folder.path(), sealed);
+        assert_eq!((stream.state().durable, stream.sync().expect("it syncs")), (0, 1));
+        drop(stream);
+        assert_eq!(open(folder.path(), sealed).state().durable, 1);
+        let first = &files(folder.path())[0];
+        let bytes = fs::metadata(first).expect("a file").len() as usize;
+        flip(first, bytes * 8 - 1);
+        let opened = SegmentStream::open(&folder.path().join("s"), plain(), options(sealed));
+        let read = opened.and_then(|stream| page(&stream, 0));
+        assert!(matches!(read, Err(StreamFault::Damaged { .. })), "{read:?}");
+    }
+}
+
+#[test]
 fn opening_without_writing_leaves_no_files_behind() {
     let folder = folder();
     append(&open(folder.path(), false), 0);

@@ -327,7 +327,7 @@ impl SegmentStream {
     }
 
     /// Begins a file. What came before is on disk then, and so is the epoch.
-    fn begin(&self, writer: &mut Writer, epoch: u32) -> Result<(), StreamFault> {
+    pub(super) fn begin(&self, writer: &mut Writer, epoch: u32) -> Result<(), StreamFault> {
         let (last, before, epoch, closed) = {
             let mut index = lock(&self.index);
             let last = index.segments.back().map(|last| last.binding.first());

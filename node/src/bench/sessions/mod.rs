@@ -27,7 +27,7 @@ pub use plan::{Plan, ToolCall};
 pub use process::{Heard, Orders, Running, Scene};
 pub use runner::{Decision, RunnerArgs, Stop, run_session};
 pub use session::{Session, Turn};
-pub use tally::{Doubts, Tally};
+pub use tally::{Doubts, Tally, Unclean};
 pub use tool::{Tool, ToolLine};
 pub use within::cut_within;
 

@@ -13,7 +13,7 @@ use crate::bench::{
 /// Drives sessions to `points` points, `kills` of which kill a process.
 ///
 /// # Errors
-/// Those of sessions and processes.
+/// Those of sessions and processes; [`BenchFault::Unclean`].
 pub fn figures(
     figures: &mut Figures,
     model: &Arc<Model>,
@@ -40,5 +40,5 @@ pub fn figures(
     figures.set("effects_repeated", tally.repeated);
     figures.set("effects_skipped", tally.skipped);
     figures.set("stale_holders_refused", tally.fenced);
-    Ok(())
+    Ok(tally.check_all(points, kills)?)
 }

@@ -19,12 +19,15 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use super::{
     Figures,
     pages::{BUFFERS, PAGE_BYTES, PAGES, Reader, Source, descriptor, put_with, take},
-    rounds::{Rates, quantile, timed},
+    rounds::{Rates, median, quantile, timed},
     shared::Shared,
 };
-use crate::{bench::BenchFault, engine::monotonic_ns};
+use crate::{
+    bench::{BenchFault, ROUNDS},
+    engine::monotonic_ns,
+};
 
-/// Pages whose way to a sleeping reader is timed.
+/// Pages whose way to a sleeping reader is timed in one round.
 const WAKES: usize = 1000;
 /// Time between them: the reader has gone to sleep.
 const WAKE_EVERY: Duration = Duration::from_millis(1);
@@ -110,18 +113,21 @@ fn wakes(figures: &mut Figures, program: &Path) -> Result<(), BenchFault> {
     let memory = stream.inheritable()?;
     let mut reader = SideProcess::start(program, Side::Wakes, memory.as_raw_fd())?;
     drop(memory);
-    reader.tell()?;
-    for _ in 0..WAKES {
-        sleep(WAKE_EVERY);
-        put_with(&writer, &monotonic_ns().to_le_bytes(), |_| {})?;
+    let mut rounds: [Vec<f64>; ROUNDS] = Default::default();
+    for times in &mut rounds {
+        reader.tell()?;
+        for _ in 0..WAKES {
+            sleep(WAKE_EVERY);
+            put_with(&writer, &monotonic_ns().to_le_bytes(), |_| {})?;
+        }
+        times.extend(reader.line()?.split_whitespace().filter_map(|time| time.parse::<f64>().ok()));
+        if times.len() != WAKES {
+            return Err(BenchFault::Wrong(format!("{} of {WAKES} pages woke the reader", times.len())));
+        }
     }
-    let times = reader.line()?;
-    let mut times: Vec<f64> = times.split_whitespace().filter_map(|time| time.parse().ok()).collect();
-    if times.len() != WAKES {
-        return Err(BenchFault::Wrong(format!("{} of {WAKES} pages woke the reader", times.len())));
+    for (name, share) in [("shm_wake_us", 0.5), ("shm_wake_us_p99", 0.99)] {
+        figures.set(name, median(&mut rounds.each_mut().map(|times| quantile(times, share))) / 1e3);
     }
-    figures.set("shm_wake_us", quantile(&mut times, 0.5) / 1e3);
-    figures.set("shm_wake_us_p99", quantile(&mut times, 0.99) / 1e3);
     Ok(())
 }
 
@@ -148,21 +154,22 @@ pub fn side(args: &SideArgs) -> Result<(), BenchFault> {
         }
         Side::Wakes => {
             let stream = ShmStream::open_inherited(args.memory)?.reader()?;
-            on_lines(|| arrivals(&stream))
+            let mut cursor = Cursor(0);
+            on_lines(|| arrivals(&stream, &mut cursor))
         }
     }
 }
 
-/// Nanoseconds that each page took to get here.
-fn arrivals(stream: &ShmReader) -> Result<String, BenchFault> {
-    let (mut cursor, mut times) = (Cursor(0), Vec::new());
+/// Nanoseconds that each page of a round took to get here.
+fn arrivals(stream: &ShmReader, cursor: &mut Cursor) -> Result<String, BenchFault> {
+    let mut times = Vec::new();
     while times.len() < WAKES {
-        match stream.next(cursor)? {
+        match stream.next(*cursor)? {
             Next::Item(page, after) => {
                 let sent = page.payload.first_chunk().map_or(0, |sent| u64::from_le_bytes(*sent));
                 times.push(monotonic_ns().saturating_sub(sent).to_string());
                 drop(page);
-                cursor = after;
+                *cursor = after;
                 stream.trim(after.0)?;
             }
             Next::Blocked(wake) => {
