@@ -44,9 +44,10 @@ impl Actor {
     /// Brings a session back that should decode and is not in the engine. Its pages are a cache miss; it reads none of its
     /// prompt again beyond what they do not cover.
     pub(super) async fn watch_engine(&mut self) {
-        // Without what is held, it is to be read from the disk again.
+        // Without what is held, it is to be read from the disk again, also if it stands.
         let is_open = self.keys.is_some() && self.held.as_ref().is_none_or(|held| held.finished.is_none());
-        let is_out = self.sequence.is_none() && !self.suspended && self.outbound.is_none();
+        let is_standing = self.suspended && self.held.is_some();
+        let is_out = self.sequence.is_none() && !is_standing && self.outbound.is_none();
         let may = self.handoff.mode() == Mode::Serving && self.close.is_none() && !self.context.engine.is_lost();
         if may && is_open && is_out && (self.again.is_due() || self.is_called().await) {
             self.bring_back().await;
@@ -74,7 +75,10 @@ impl Actor {
     /// lost: what it goes on from is on the disk.
     pub(super) async fn bring_back(&mut self) {
         let rebuilt = match self.reopen().await {
-            Ok(()) if self.suspended => return,
+            Ok(()) if self.suspended => {
+                self.failed = None;
+                return;
+            }
             Ok(()) => self.rebuild().await,
             Err(fault) if fault.may_be_whole() => {
                 tracing::warn!(wallet = %self.wallet.0, %fault, "what is kept of the session cannot be read now");
@@ -129,11 +133,8 @@ impl Actor {
     /// Reads what is kept of the session, if it was put down.
     async fn reopen(&mut self) -> Result<(), DiskFault> {
         let (None, Some(keys)) = (&self.held, &self.keys) else { return Ok(()) };
-        let (dir, keys, model) = (self.dir.clone(), keys.clone(), self.context.engine.model().clone());
-        let reading = tokio::task::spawn_blocking(move || Held::reopen(&dir, &keys, &model));
-        // It is not cancelled while it runs, and disk work does not panic.
-        let Ok(held) = reading.await else { return Ok(()) };
-        self.held = held?;
+        let (keys, model) = (keys.clone(), self.context.engine.model().clone());
+        self.held = self.dir.apart(move |dir| Held::reopen(dir, &keys, &model)).await??;
         // It was decoding, even if the disk did not come to say so since it was parked.
         self.stand_if(false);
         self.count_parked_pages().await;

@@ -110,6 +110,19 @@ impl SessionDir {
         self.wallet
     }
 
+    /// Does work of the disk on threads that wait for nothing else: other sessions decode meanwhile.
+    ///
+    /// # Errors
+    /// [`DiskFault::Io`] if it did not come to its end. What is on the disk may be whole.
+    pub(crate) async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, DiskFault> {
+        let dir = self.clone();
+        let working = tokio::task::spawn_blocking(move || work(&dir)).await;
+        working.map_err(|lost| io_fault(&self.dir)(lost.into()))
+    }
+
     /// Forgets the sealed pages of an inbound move: they are of another offer.
     ///
     /// # Errors

@@ -259,6 +259,55 @@ async fn a_session_whose_disk_failed_goes_on_from_the_disk_with_the_same_tokens(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_disk_work_does_not_come_to_its_end_goes_on_from_the_disk_with_the_same_tokens() {
+    let (sampling, expected) = control(48);
+    let (_testbed, mut actor) = begin(256, sampling).await;
+    take(&mut actor, 20).await;
+    let lost =
+        actor.on_disk(|_, _, _| -> Result<(), Refusal> { panic!("of this test") }).await.expect_err("it is lost");
+    assert_eq!((lost.code(), lost.retry()), ("N-214", true));
+    assert!(actor.sequence.is_none() && actor.held.is_none(), "it is out of the engine, whose tokens nobody takes");
+    tokio::time::sleep(AGAIN_AFTER * 2).await;
+    without_disk_threads(actor.watch_engine()).await;
+    assert_eq!((actor.close, actor.held.is_none()), (None, true), "nothing is concluded from what was not read");
+
+    until_back(&mut actor).await;
+    take(&mut actor, 28).await;
+    assert_eq!(emitted(&actor), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_session_whose_disk_work_does_not_come_to_its_end_stands_and_can_be_resumed() {
+    let (_testbed, mut actor) = begin_among(&["eu"], 256, control(48).0, 100).await;
+    take(&mut actor, 3).await;
+    actor.suspend(false).await.expect("it decodes");
+    let lost = actor.on_disk(|_, _, _| -> Result<(), Refusal> { panic!("of this test") }).await;
+    assert_eq!(lost.expect_err("it is lost").code(), "N-214");
+    let again = async {
+        while actor.held.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            actor.watch_engine().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.expect("it is read again");
+    assert_eq!((actor.suspended, actor.sequence.is_none(), &actor.failed), (true, true, &None));
+    actor.resume().await.expect("it is whole");
+}
+
+/// As while a node stops: what is given to the runtime's threads for the disk is not done.
+async fn without_disk_threads<T>(work: impl Future<Output = T>) -> T {
+    let over = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let handle = over.handle().clone();
+    over.shutdown_background();
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(|context| {
+        let _entered = handle.enter();
+        work.as_mut().poll(context)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_waits_for_the_disk_can_be_closed() {
     let (_testbed, mut actor) = begin(256, control(48).0).await;
     take(&mut actor, 3).await;
