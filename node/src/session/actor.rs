@@ -11,7 +11,7 @@ use tokio::{
 use wallet::{
     chain::ChainKey,
     grant::WalletAddress,
-    handoff::{Change, Effect, Handoff, Input, Mode, Phase, Stopped},
+    handoff::{Change, Effect, Handoff, Input, Intent, Mode, Phase, Stopped},
     units::{BlockHeight, KeyEpoch, TokenCount, TokenPosition},
 };
 
@@ -446,6 +446,8 @@ impl Actor {
                 self.session.tokens.end(self.handoff.view().holder.map(|(holder, _)| End::Moved(holder)));
                 return;
             }
+            // It touches next, and goes on. If it turns out to be elsewhere, readers are told then.
+            Stopped::OtherBoot if self.touches_next() => return,
             Stopped::OtherBoot => Some(End::Broken("another process with this node's key serves it".to_owned())),
         };
         match (&end, &self.held) {
@@ -454,6 +456,11 @@ impl Actor {
             (None, _) => self.session.tokens.end(Some(End::Broken("the session was closed".to_owned()))),
             _ => self.session.tokens.end(end),
         }
+    }
+
+    fn touches_next(&self) -> bool {
+        let touches = |effect: &Effect| matches!(effect, Effect::Submit { intent: Intent::Touch { .. }, .. });
+        self.effects.iter().any(touches)
     }
 
     fn erase(&mut self, epoch: KeyEpoch) {
@@ -486,10 +493,15 @@ impl Actor {
         let holder = handoff.holder.map(|(holder, _)| holder);
         let is_elsewhere = mode == SessionMode::Over && holder.is_some_and(|holder| holder != self.context.me);
         let is_over = mode == SessionMode::Over && !self.awaits_creation();
-        if is_over && self.session.terms.get().is_some() && self.session.tokens.ended().is_none() {
-            // Learnt after a restart: nothing stopped that had begun, and readers wait all the same.
-            let closed = || End::Broken("the session was closed".to_owned());
-            self.session.tokens.end(Some(holder.filter(|_| is_elsewhere).map_or_else(closed, End::Moved)));
+        if is_over && self.session.tokens.ended().is_none() {
+            // Learnt after a restart, or a move to this node came to nothing: nothing stopped that had begun, and readers
+            // wait all the same.
+            let was_here = self.session.terms.get().is_some();
+            let closed = was_here.then(|| End::Broken("the session was closed".to_owned()));
+            let end = holder.filter(|_| is_elsewhere).map(End::Moved).or(closed);
+            if end.is_some() {
+                self.session.tokens.end(end);
+            }
         }
         let hop = self.outbound.as_ref().map(|out| HopView { peer: out.to, inbound: false, blocks: out.blocks });
         let hop = hop.or(self.inbound.as_ref().map(|inbound| inbound.view()));
@@ -551,3 +563,6 @@ async fn next_event(sequence: &mut Option<Sequence>) -> Option<EngineEvent> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
