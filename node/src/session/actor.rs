@@ -22,7 +22,7 @@ use super::{
     evidence::Evidence,
     held::Held,
     ledger::Submissions,
-    line::Place,
+    line::{Place, Room},
     rebuild::Again,
     refusal::Refusal,
     request::{GenerateReply, GenerateRequest},
@@ -76,6 +76,8 @@ pub(crate) struct Actor {
     pub(crate) failed: Option<String>,
     /// Evidence that was met here: what the file beside the session has.
     pub(super) divergences: Vec<Divergence>,
+    /// Its room in the engine, as long as it has a sequence there.
+    pub(crate) room: Option<Room>,
     /// Its place in the line of those that wait for room in the engine.
     pub(super) place: Option<Place>,
     /// When it is brought back into the engine.
@@ -146,14 +148,14 @@ impl Actor {
             salt: keys.prefix_salt.clone(),
         };
         let blocks = context.engine.blocks_needed(prompt_tokens, &sampling);
-        let entering = context.line.may_come_new(wallet, blocks, &context.engine).await?;
+        let room = context.line.enter(wallet, blocks, &context.engine).await?;
         let (sequence, started) = context.engine.start(arrival, false).await?;
-        drop(entering);
         terms.cached_tokens = started.cached;
         let start = SessionStart { prompt_tokens, sampling, model, numerics, terms };
         let handoff = Handoff::create(context.me, wallet, context.boot_nonce, now());
         let mut actor = Self::new(sessions, wallet, handoff);
         actor.sequence = Some(sequence);
+        actor.room = Some(room.entered());
         actor.dir.save_keys(&keys)?;
         let held = Held::begin(&actor.dir, &keys, start, &prompt, context.engine.model())?;
         actor.held = Some(held);
@@ -221,6 +223,7 @@ impl Actor {
             recomputed: None,
             failed: None,
             divergences: Vec::new(),
+            room: None,
             place: None,
             again: Again::default(),
             effects: VecDeque::new(),
@@ -369,10 +372,10 @@ impl Actor {
             }
             Message::Peer(from, ask, reply) => {
                 let answer = match ask {
-                    PeerAsk::Reserve(reserve) => {
+                    PeerAsk::Reserve(reserve, room) => {
                         // Else the end of an earlier hop would look like the end of this one.
                         self.learn_what_is_final().await;
-                        self.on_reserve(from, &reserve)
+                        self.on_reserve(from, &reserve, room)
                     }
                     PeerAsk::Envelope(offer) => self.on_envelope(from, offer),
                     PeerAsk::Freeze(freeze) => self.on_freeze(from, freeze).await,

@@ -56,6 +56,7 @@ use wallet::{
 
 use crate::{
     migration::{
+        inbound::keep_room,
         messages::{Freeze, OfferRef, Reserve},
         refusal::Refusal as MoveRefusal,
         report::MoveReport,
@@ -66,6 +67,7 @@ use actor::Actor;
 use claim::{Claim, Claims};
 use command::{CommandReply, SessionCommand};
 use context::NodeContext;
+use line::Room;
 use refusal::Refusal;
 use request::{GenerateReply, GenerateRequest, ResumeSecret};
 use token_stream::TokenStream;
@@ -91,8 +93,6 @@ struct Shared {
     moves: Mutex<VecDeque<MoveReport>>,
     /// The sessions' own, so that a node which stopped has none left.
     tasks: Mutex<JoinSet<()>>,
-    /// One reservation is checked at a time.
-    reserving: tokio::sync::Mutex<()>,
 }
 
 /// A handle to one session.
@@ -141,7 +141,8 @@ pub(crate) enum Message {
 /// What another node asks of a session.
 #[derive(Debug)]
 pub(crate) enum PeerAsk {
-    Reserve(Box<Reserve>),
+    /// With the room that is kept for it.
+    Reserve(Box<Reserve>, Room),
     Envelope(OfferRef),
     Freeze(Freeze),
     Report(Box<MoveReport>),
@@ -165,7 +166,6 @@ impl Sessions {
             claims: Claims::default(),
             moves: Mutex::default(),
             tasks: Mutex::default(),
-            reserving: tokio::sync::Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -229,19 +229,21 @@ impl Sessions {
 
     /// The session of a wallet that `reserve` is about, made for it if this node had no part in the wallet.
     pub(crate) async fn reserve(&self, from: NodeId, reserve: Reserve) -> SessionReply {
-        let _one_at_a_time = self.shared.reserving.lock().await;
-        let known = self.get(reserve.wallet);
-        if let Err(refusal) = crate::migration::inbound::may_reserve(self, from, &reserve).await {
-            return SessionReply::Refused(Refusal::from(refusal).to_peer());
-        }
-        let session = known.unwrap_or_else(|| {
-            let mut actor = Actor::observe(self, reserve.wallet);
-            let session = actor.session.clone();
-            self.lock().insert(reserve.wallet, session.clone());
-            self.run(async move { actor.run().await });
-            session
-        });
-        session.ask(from, PeerAsk::Reserve(Box::new(reserve))).await
+        let context = self.context();
+        let room = match keep_room(context, from, &reserve).await {
+            Ok(room) => room,
+            Err(refusal) => return SessionReply::Refused(Refusal::from(refusal).to_peer()),
+        };
+        let session = self.lock().entry(reserve.wallet).or_insert_with(|| self.observe(reserve.wallet)).clone();
+        session.ask(from, PeerAsk::Reserve(Box::new(reserve), room)).await
+    }
+
+    /// Runs the session of a wallet in which this node has had no part.
+    fn observe(&self, wallet: WalletAddress) -> Arc<Session> {
+        let mut actor = Actor::observe(self, wallet);
+        let session = actor.session.clone();
+        self.run(async move { actor.run().await });
+        session
     }
 
     /// Lets a node whose client knows the resume secret read the stream of tokens.

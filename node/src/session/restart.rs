@@ -55,7 +55,7 @@ impl Actor {
         // With keys the hop came as far as a confirm of an earlier boot: the ledger knows what became of it.
         match (keys, hop) {
             (Some(keys), _) => actor.hold(keys),
-            (None, Some(hop)) => actor.inbound = Some(Inbound::restored(&dir, &hop)?),
+            (None, Some(hop)) => actor.inbound = Some(Inbound::restored(&dir, &hop, &context.line)?),
             (None, None) => {}
         }
         actor.emit_missing();

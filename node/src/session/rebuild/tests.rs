@@ -7,6 +7,7 @@ use gpu::{
 };
 use wallet::{
     digest::Digest,
+    grant::WalletAddress,
     page::StreamDescriptor,
     units::{NodeId, TokenCount, TokenPosition},
 };
@@ -101,6 +102,38 @@ async fn crowd_out(actor: &mut Actor, sampling: &Sampling) -> Sequence {
     actor.serve().await;
     assert!(actor.sequence.is_none(), "there was room");
     other
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_that_waits_tries_again_when_somebody_left_and_only_if_it_was_room_that_it_lacked() {
+    let (sampling, expected) = control(48);
+    // Room for one.
+    let (_testbed, mut actor) = begin(9, sampling.clone()).await;
+    take(&mut actor, 20).await;
+    actor.publish();
+    let other = crowd_out(&mut actor, &sampling).await;
+    assert!(actor.place.as_ref().is_some_and(Place::is_first));
+    let (context, at) = (actor.context.clone(), Instant::now() + PATIENCE);
+    let one_leaves = || drop(context.line.kept_before(WalletAddress(Digest::ZERO), 1));
+    actor.again.at = Some(at);
+    actor.watch_engine().await;
+    assert_eq!(actor.again.at, Some(at), "nobody left, so nothing is tried");
+    one_leaves();
+    actor.watch_engine().await;
+    assert!(actor.sequence.is_none() && actor.again.at != Some(at), "it is tried, and there is none");
+
+    context.engine.release(other.id);
+    // As if the disk had failed since.
+    actor.again.later();
+    actor.again.at = Some(at);
+    one_leaves();
+    actor.watch_engine().await;
+    assert!(actor.sequence.is_none() && actor.again.at == Some(at), "it is no matter of room");
+    actor.again.lacked_room = Some(context.line.changes());
+    one_leaves();
+    actor.watch_engine().await;
+    take(&mut actor, 28).await;
+    assert_eq!((emitted(&actor), actor.place.is_none()), (expected, true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
