@@ -48,9 +48,9 @@ use crate::{
         actor::Actor,
         context::{NodeContext, fill_random, random},
         continuation::{Received, Source, engine_tail, receive, tail_of, unverified},
-        disk::{DiskFault, HolderKeys, HolderSeed, HopSecrets, PrekeySeed, SessionDir},
+        disk::{HolderKeys, HolderSeed, HopSecrets, PrekeySeed},
         held::Held,
-        line::{Line, Room},
+        line::Room,
         refusal::Refusal,
         request::PrefixSalt,
         view::HopView,
@@ -136,11 +136,9 @@ impl Inbound {
     }
 
     /// A move that was under way when the node stopped.
-    pub(crate) fn restored(dir: &SessionDir, hop: &HopSecrets, line: &Line) -> Result<Self, DiskFault> {
-        let room = line.kept_before(dir.wallet(), hop.blocks);
-        let mut inbound = Self::new(hop.source, hop.blocks, ExchangeSecret::from_bytes(&hop.prekey.0), room);
-        inbound.handover = dir.load_handover()?.map(Box::new);
-        Ok(inbound)
+    pub(crate) fn restored(hop: &HopSecrets, handover: Option<Handover>, room: Room) -> Self {
+        let prekey = ExchangeSecret::from_bytes(&hop.prekey.0);
+        Self { handover: handover.map(Box::new), ..Self::new(hop.source, hop.blocks, prekey, room) }
     }
 
     /// As others see it.
@@ -362,11 +360,11 @@ impl Actor {
             pace: Duration::from_millis(u64::from(start.terms.pace_ms)),
         };
         self.input(Input::Ticket(ticket))?;
-        let (dir, model) = (self.dir.clone(), self.context.engine.model().clone());
+        let model = self.context.engine.model().clone();
         let (kept_keys, kept_handover) = (keys.clone(), handover.clone());
-        let durable = tokio::task::spawn_blocking(move || {
+        let durable = self.dir.apart(move |dir| {
             dir.save_handover(&kept_handover)?;
-            let held = Held::take_over(&dir, &kept_keys, received, journal, &model)?;
+            let held = Held::take_over(dir, &kept_keys, received, journal, &model)?;
             held.may_begin()?;
             dir.save_keys(&kept_keys)?;
             Ok::<_, Refusal>(held)
@@ -376,7 +374,7 @@ impl Actor {
         // back until the confirm is final.
         let arrived = async { Ok::<_, Refusal>(engine.start(arrival, false).await?) };
         let (durable, arrived) = tokio::join!(durable, arrived);
-        let (held, (sequence, started)) = match (durable.unwrap_or(Err(Refusal::Stopped)), arrived) {
+        let (held, (sequence, started)) = match (durable.map_err(Refusal::from).flatten(), arrived) {
             (Ok(held), Ok(arrived)) => (held, arrived),
             (Err(refusal), Ok((sequence, _))) => {
                 engine.release(sequence.id);

@@ -156,9 +156,18 @@ impl Actor {
         let mut actor = Self::new(sessions, wallet, handoff);
         actor.sequence = Some(sequence);
         actor.room = Some(room.entered());
-        actor.dir.save_keys(&keys)?;
-        let held = Held::begin(&actor.dir, &keys, start, &prompt, context.engine.model())?;
-        actor.held = Some(held);
+        let (model, kept_keys) = (context.engine.model().clone(), keys.clone());
+        let begun = actor.dir.apart(move |dir| {
+            dir.save_keys(&kept_keys)?;
+            Held::begin(dir, &kept_keys, start, &prompt, &model)
+        });
+        match begun.await.map_err(Refusal::from).flatten() {
+            Ok(held) => actor.held = Some(held),
+            Err(refusal) => {
+                actor.release();
+                return Err(refusal);
+            }
+        }
         actor.hold(keys);
         actor.submit_creation();
         Ok(actor)
@@ -253,7 +262,7 @@ impl Actor {
         self.publish();
         loop {
             tokio::select! {
-                Some(fact) = self.facts.recv() => self.learn(&fact),
+                Some(fact) = self.facts.recv() => self.learn(&fact).await,
                 event = next_event(&mut self.sequence) => match event {
                     Some(event) => self.on_engine(event).await,
                     None => self.sequence = None,
@@ -288,7 +297,7 @@ impl Actor {
         let known = self.context.replica.state().height;
         self.context.feed.told(self.wallet, known).await;
         while let Ok(fact) = self.facts.try_recv() {
-            self.learn(&fact);
+            self.learn(&fact).await;
         }
     }
 
@@ -333,7 +342,7 @@ impl Actor {
         }
     }
 
-    fn learn(&mut self, fact: &Arc<FinalFact>) {
+    async fn learn(&mut self, fact: &Arc<FinalFact>) {
         if let Err(refusal) = self.input(Input::Final(fact.fact.clone())) {
             // The feed is in order and starts with the creation.
             tracing::error!(wallet = %self.wallet.0, %refusal, "a final entry does not fit");
@@ -347,7 +356,7 @@ impl Actor {
                 self.offer_is_final(fact, *receiver);
             }
             Change::Accepted => self.acceptance_is_final(),
-            Change::Confirmed { .. } => self.confirm_is_final(fact),
+            Change::Confirmed { .. } => self.confirm_is_final(fact).await,
             Change::Aborted | Change::Touched { .. } => self.offer_is_closed(),
             Change::Closed => self.wallet_is_closed(),
         }

@@ -124,8 +124,8 @@ impl Actor {
 
     /// No token follows. Without a reason of the engine's, the session is closed from outside.
     pub(super) async fn finish(&mut self, reason: Option<FinishReason>) {
-        if let Some(held) = &mut self.held
-            && let Err(refusal) = held.finish(reason)
+        if self.held.is_some()
+            && let Err(refusal) = self.on_disk(move |held, _, _| held.finish(reason)).await
         {
             tracing::warn!(wallet = %self.wallet.0, %refusal, "the end was not written down");
         }
@@ -151,21 +151,21 @@ impl Actor {
 
     /// Moves the pages that became full into the chain and the stream of pages.
     pub(crate) async fn keep_pages(&mut self) -> Result<(), Refusal> {
-        let (Some(held), Some(keys), Some(sequence)) = (&mut self.held, &self.keys, &self.sequence) else {
-            return Ok(());
-        };
+        let (Some(held), Some(sequence)) = (&self.held, &self.sequence) else { return Ok(()) };
+        let (sequence, stream) = (sequence.id, self.context.engine.stream());
         let from = u32::try_from(held.content.pages()).unwrap_or(u32::MAX);
         // The last token has no row yet.
         let rows = held.next().get().saturating_sub(1);
-        if rows / u32::from(self.context.engine.stream().block) <= from {
+        if rows / u32::from(stream.block) <= from {
             return Ok(());
         }
         let mut next = from;
         loop {
-            let (payloads, full) = self.context.engine.pages(sequence.id, next, u32::MAX).await?;
+            let (payloads, full) = self.context.engine.pages(sequence, next, u32::MAX).await?;
             next = next.saturating_add(u32::try_from(payloads.len()).unwrap_or(u32::MAX));
             let is_all = payloads.is_empty() || next >= full;
-            held.push_pages(&self.dir, keys, &self.context.engine.stream(), payloads)?;
+            let stream = stream.clone();
+            self.on_disk(move |held, dir, keys| held.push_pages(dir, keys, &stream, payloads)).await?;
             if is_all {
                 return Ok(());
             }

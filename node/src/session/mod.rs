@@ -41,7 +41,7 @@ use std::{
     time::Duration,
 };
 
-use futures::Stream;
+use futures::{Stream, StreamExt as _, stream};
 use scheduler::record::{BatchRecord, RankedCandidate};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -70,12 +70,16 @@ use context::NodeContext;
 use line::Room;
 use refusal::Refusal;
 use request::{GenerateReply, GenerateRequest, ResumeSecret};
+use restart::Found;
 use token_stream::TokenStream;
 use tokens::StreamItem;
 use view::SessionView;
 
 /// How long the sessions' tasks may take to end.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Folders that are read at once when a node starts.
+const READ_AT_ONCE: usize = 4;
 
 /// Moves whose report is kept.
 const MOVES_KEPT: usize = 1024;
@@ -213,9 +217,15 @@ impl Sessions {
                 return;
             }
         };
-        for wallet in wallets {
-            match Actor::restore(self, wallet) {
-                Ok(Some(mut actor)) => {
+        let read = |wallet| {
+            let (dir, model) = (self.context().disk.session(wallet), self.context().engine.model().clone());
+            async move { (wallet, dir.apart(move |dir| Found::read(dir, &model)).await.flatten()) }
+        };
+        let mut found = stream::iter(wallets).map(read).buffered(READ_AT_ONCE);
+        while let Some((wallet, found)) = found.next().await {
+            match found {
+                Ok(Some(found)) => {
+                    let mut actor = Actor::restore(self, wallet, found);
                     self.lock().insert(wallet, actor.session.clone());
                     self.run(async move { actor.run_restored().await });
                 }

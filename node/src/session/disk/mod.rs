@@ -119,8 +119,7 @@ impl SessionDir {
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T, DiskFault> {
         let dir = self.clone();
-        let working = tokio::task::spawn_blocking(move || work(&dir)).await;
-        working.map_err(|lost| io_fault(&self.dir)(lost.into()))
+        apart(&self.dir, move || work(&dir)).await
     }
 
     /// Forgets the sealed pages of an inbound move: they are of another offer.
@@ -160,6 +159,17 @@ impl SessionDir {
             _ => Ok(()),
         }
     }
+}
+
+/// Does work on this folder as [`SessionDir::apart`] does.
+///
+/// # Errors
+/// See there.
+pub(crate) async fn apart<T: Send + 'static>(
+    folder: &Path,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, DiskFault> {
+    tokio::task::spawn_blocking(work).await.map_err(|lost| io_fault(folder)(lost.into()))
 }
 
 /// Makes a folder that is there after a loss of power, if what is in it is synced.
