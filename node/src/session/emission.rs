@@ -8,6 +8,7 @@ use super::{
     actor::Actor,
     rebuild::Again,
     refusal::Refusal,
+    token_stream::TokenOutOfPlace,
     tokens::{EmittedToken, End},
 };
 use crate::engine::EngineEvent;
@@ -101,6 +102,13 @@ impl Actor {
         if held.finished.is_some() || event.position != held.next() {
             return;
         }
+        let left = held.journal().tokens_left();
+        if left == 0 {
+            return self.finish(Some(FinishReason::ContextFull)).await;
+        }
+        // None could follow it, and its end still fits.
+        let is_last = left == 1;
+        let event = &EngineEvent { finish: event.finish.or(is_last.then_some(FinishReason::ContextFull)), ..*event };
         // What is not in the journal is not emitted.
         let emitted = match held.push(event) {
             Ok(emitted) => emitted,
@@ -108,8 +116,10 @@ impl Actor {
             Err(fault) => return self.disagree(fault),
         };
         // Where the disk failed, what was shown may stand there no longer: it is chosen again, and not shown again.
-        if emitted.position >= self.session.tokens.next() {
-            self.session.tokens.push(&emitted);
+        if emitted.position >= self.session.tokens.next()
+            && let Err(fault) = self.session.tokens.push(&emitted)
+        {
+            return self.fall_silent(&fault);
         }
         self.again = Again::default();
         self.note_first_step(event);
@@ -146,7 +156,17 @@ impl Actor {
     pub(super) fn emit_missing(&mut self) {
         let Some(held) = &mut self.held else { return };
         let missing: Vec<EmittedToken> = held.emitted_before(self.session.tokens.next());
-        missing.iter().for_each(|token| self.session.tokens.push(token));
+        if let Err(fault) = missing.iter().try_for_each(|token| self.session.tokens.push(token)) {
+            self.fall_silent(&fault);
+        }
+    }
+
+    /// What it emits does not go on from what was shown here. It is whole all the same, so that it stands and can be moved.
+    fn fall_silent(&mut self, fault: &TokenOutOfPlace) {
+        let refusal = Refusal::from(*fault);
+        self.release();
+        self.session.tokens.end(Some(End::Broken(refusal.to_peer().to_string())));
+        self.stand_aside(&refusal);
     }
 
     /// Moves the pages that became full into the chain and the stream of pages.

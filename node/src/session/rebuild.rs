@@ -125,7 +125,7 @@ impl Actor {
     }
 
     /// It does not go on by itself, and nothing is lost. It is suspended: who resumes it is told the same.
-    fn stand_aside(&mut self, refusal: &Refusal) {
+    pub(super) fn stand_aside(&mut self, refusal: &Refusal) {
         tracing::warn!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the session stands");
         self.suspended = true;
         self.failed = Some(refusal.to_peer().to_string());

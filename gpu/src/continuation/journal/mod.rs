@@ -94,6 +94,11 @@ impl Journal {
         &self.replay.tokens
     }
 
+    /// How many more tokens it takes, with the end after the last of them.
+    pub const fn tokens_left(&self) -> usize {
+        self.replay.tokens_left()
+    }
+
     /// How many of the tokens are the prompt's.
     pub const fn prompt_tokens(&self) -> usize {
         self.replay.prompt

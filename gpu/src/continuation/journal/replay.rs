@@ -17,6 +17,10 @@ use crate::{
     engine::FinishReason,
 };
 
+/// A token as it travels, and the end.
+const TOKEN_BYTES: usize = 16;
+const END_BYTES: usize = 12;
+
 /// The state of a journal after its first `seq` positions.
 pub struct Replay {
     /// The continuation.
@@ -89,6 +93,11 @@ impl Replay {
     /// The number of the effect that chose the token at `position` of the session.
     pub fn chosen_by(&self, position: usize) -> Option<u32> {
         self.numbers.get(position.checked_sub(self.prompt)?).copied()
+    }
+
+    /// How many more tokens fit before the end.
+    pub const fn tokens_left(&self) -> usize {
+        JOURNAL_BYTES_MAX.saturating_sub(self.bytes + END_BYTES) / TOKEN_BYTES
     }
 
     /// Whether `entry` can come next.

@@ -406,6 +406,25 @@ fn a_journal_grows_no_larger_than_what_can_leave_its_holder() {
 }
 
 #[test]
+fn a_journal_that_takes_no_more_tokens_still_takes_its_end() {
+    let prompt = (JOURNAL_BYTES_MAX / (4 * PROMPT_CHUNK_TOKENS + 24)) * PROMPT_CHUNK_TOKENS;
+    // Whatever is left beside whole tokens.
+    for more in 1..=4 {
+        let mut journal = open(&stream(), 1);
+        journal.prompt(&vec![7; prompt + more]).expect("it fits");
+        let left = journal.tokens_left();
+        assert!(left > 0);
+        for left in (0..left).rev() {
+            journal.token(journal.seq(), 7).expect("there is room");
+            assert_eq!(journal.tokens_left(), left);
+        }
+        let size = codec::encoded_size(&journal.entries().expect("readable")) - 8;
+        assert!(size + 12 <= JOURNAL_BYTES_MAX && size + 12 + 16 > JOURNAL_BYTES_MAX, "{size}");
+        journal.finish(FinishReason::ContextFull).expect("there is room");
+    }
+}
+
+#[test]
 fn a_journal_under_another_key_or_of_another_continuation_is_refused() {
     let stream = stream();
     full(&stream);

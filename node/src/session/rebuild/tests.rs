@@ -2,10 +2,13 @@ use std::{io, path::Path, sync::Arc};
 
 use futures::StreamExt as _;
 use gpu::{
-    continuation::{Divergence, Effect, EffectId, Entry, Journal, Op, Resolution, Value},
+    continuation::{
+        Divergence, Effect, EffectId, Entry, JOURNAL_BYTES_MAX, Journal, Op, PROMPT_CHUNK_TOKENS, Resolution, Value,
+    },
     stream::Stream as _,
 };
 use wallet::{
+    codec,
     digest::Digest,
     grant::WalletAddress,
     page::StreamDescriptor,
@@ -20,6 +23,8 @@ use super::{
         disk::{HolderKeys, SessionDir, SessionsDir},
         request::{ResumeSecret, Sampling},
         tests::request,
+        tokens::End,
+        view::FinishReason,
     },
     *,
 };
@@ -84,6 +89,48 @@ async fn a_session_for_which_the_engine_has_no_room_waits_and_is_not_closed() {
     until_back(&mut actor).await;
     take(&mut actor, 28).await;
     assert_eq!(emitted(&actor), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_journal_takes_no_more_tokens_ends_as_one_that_is_long_enough() {
+    let (_testbed, mut actor) = begin_among(&["eu"], 256, control(48).0, 60_000).await;
+    let (keys, dir) = (actor.keys.clone().expect("it is held"), actor.dir.clone());
+    let mut start = super::super::tests::kept_start(&dir, &keys);
+    // A prompt that leaves room for three tokens and their end.
+    let prompt = vec![40; long_prompt(3)];
+    start.prompt_tokens = TokenCount::new(prompt.len() as u32);
+    actor.held = None;
+    let held = Held::begin(&dir, &keys, start, &prompt, actor.context.engine.model()).expect("writable");
+    assert_eq!(held.journal().tokens_left(), 3);
+    actor.held = Some(held);
+    actor.hold(keys);
+    for _ in 0..5 {
+        let position = actor.held.as_ref().expect("it is held").next();
+        let event = EngineEvent { position, token: 41, finish: None, step_start_ns: 0, step_end_ns: 0 };
+        actor.on_engine(event).await;
+    }
+    assert_eq!((emitted(&actor), actor.close), (vec![41; 3], Some(CloseReason::Finished)));
+    assert!(matches!(actor.session.tokens.ended(), Some(End::Finished(FinishReason::Length, _))));
+    // It has an end, so that it does not come back after a restart.
+    assert_eq!(beside(&actor).finished(), Some(gpu::FinishReason::ContextFull));
+}
+
+/// The most tokens of a prompt after which a journal takes `tokens` more.
+fn long_prompt(tokens: usize) -> usize {
+    let entry = |tokens: usize| codec::encoded_size(&Entry::Prompt { first: 0, tokens: vec![0; tokens] });
+    let left = JOURNAL_BYTES_MAX - tokens * 16 - 12;
+    let (pieces, rest) = (left / entry(PROMPT_CHUNK_TOKENS), left % entry(PROMPT_CHUNK_TOKENS));
+    pieces * PROMPT_CHUNK_TOKENS + (rest - entry(0)) / 4
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_tokens_do_not_go_on_from_what_was_shown_stands_and_its_readers_are_told() {
+    let (_testbed, mut actor) = begin_among(&["eu"], 256, control(48).0, 100).await;
+    actor.session.tokens.begin_at(TokenPosition::ZERO);
+    take(&mut actor, 1).await;
+    assert!(matches!(actor.session.tokens.ended(), Some(End::Broken(_))));
+    assert_eq!((actor.close, actor.suspended, actor.sequence.is_none()), (None, true, true));
+    assert!(actor.failed.as_ref().is_some_and(|failed| failed.contains("N-195")));
 }
 
 /// The engine loses the session, and takes another one in its place.

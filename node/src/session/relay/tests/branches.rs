@@ -151,7 +151,7 @@ fn stream_to(to: u32) -> TokenStream {
 
 fn push(tokens: &TokenStream, positions: std::ops::Range<u32>) {
     for position in positions {
-        tokens.push(&token(position));
+        tokens.push(&token(position)).expect("in order");
     }
 }
 
