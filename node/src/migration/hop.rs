@@ -50,7 +50,7 @@ pub(crate) struct HopWriter {
 pub(crate) struct HopReader {
     pub remote: Arc<RemoteStream>,
     /// The pages on the disk, sealed as they came.
-    pub incoming: SegmentStream,
+    pub incoming: Arc<SegmentStream>,
     /// The task that waits for the next page.
     waits: Option<AbortHandle>,
 }
@@ -155,7 +155,7 @@ impl HopWriter {
 
 impl HopReader {
     pub fn new(remote: Arc<RemoteStream>, incoming: SegmentStream) -> Self {
-        Self { remote, incoming, waits: None }
+        Self { remote, incoming: Arc::new(incoming), waits: None }
     }
 
     /// How many pages are on the disk.

@@ -44,12 +44,13 @@ use crate::{
     ledger_feed::FinalFact,
     peer::{PeerFault, SessionReply, SessionRequest},
     session::{
-        Message, Sessions,
+        Message,
         actor::Actor,
-        context::{fill_random, random},
+        context::{NodeContext, fill_random, random},
         continuation::{Received, Source, engine_tail, receive, tail_of, unverified},
-        disk::{DiskFault, HolderKeys, HolderSeed, HopSecrets, PrekeySeed, SessionDir},
+        disk::{HolderKeys, HolderSeed, HopSecrets, PrekeySeed},
         held::Held,
+        line::Room,
         refusal::Refusal,
         request::PrefixSalt,
         view::HopView,
@@ -62,6 +63,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(20);
 pub(crate) struct Inbound {
     pub(super) source: NodeId,
     pub(super) blocks: u32,
+    /// Kept for it until the engine has it.
+    room: Option<Room>,
     pub(super) prekey: ExchangeSecret,
     pub(super) reserved_at: Instant,
     pub(super) offer: Option<(Digest, Box<MigrationOffered>)>,
@@ -91,9 +94,8 @@ pub(super) struct Opened {
     pub(super) opener: PageOpener,
 }
 
-/// Whether this node takes a wallet in.
-pub(crate) async fn may_reserve(sessions: &Sessions, from: NodeId, reserve: &Reserve) -> Result<(), MoveRefusal> {
-    let context = sessions.context();
+/// Keeps room for a wallet, if this node takes it in.
+pub(crate) async fn keep_room(context: &NodeContext, from: NodeId, reserve: &Reserve) -> Result<Room, MoveRefusal> {
     let served = context.engine.served();
     if (reserve.model, reserve.numerics) != (served.model, served.numerics) {
         return Err(MoveRefusal::ModelDiffers);
@@ -101,26 +103,18 @@ pub(crate) async fn may_reserve(sessions: &Sessions, from: NodeId, reserve: &Res
     if !is_holder(context, reserve, from) {
         return Err(MoveRefusal::NotHolder { from });
     }
-    let stats = context.engine.stats().await;
-    let others = sessions.list().into_iter().filter(|session| session.wallet() != reserve.wallet);
-    let promised: u32 = others
-        .filter_map(|session| session.view().hop)
-        .filter(|hop| hop.inbound)
-        .fold(0, |sum: u32, hop| sum.saturating_add(hop.blocks));
-    let taken = stats.blocks_used.saturating_add(promised).saturating_add(context.line.left_free(stats.blocks_total));
-    let free = stats.blocks_total.saturating_sub(taken);
-    if free < reserve.blocks {
-        return Err(MoveRefusal::NoRoom { free, needed: reserve.blocks });
-    }
-    Ok(())
+    let (blocks, line) = (reserve.blocks, &context.line);
+    let kept = line.keep(reserve.wallet, blocks, &context.engine).await;
+    kept.map_err(|free| MoveRefusal::NoRoom { free, needed: blocks })
 }
 
 impl Inbound {
-    fn new(source: NodeId, blocks: u32, prekey: ExchangeSecret) -> Self {
+    fn new(source: NodeId, blocks: u32, prekey: ExchangeSecret, room: Room) -> Self {
         let now = Instant::now();
         Self {
             source,
             blocks,
+            room: Some(room),
             prekey,
             reserved_at: now,
             offer: None,
@@ -142,10 +136,9 @@ impl Inbound {
     }
 
     /// A move that was under way when the node stopped.
-    pub(crate) fn restored(dir: &SessionDir, hop: &HopSecrets) -> Result<Self, DiskFault> {
-        let mut inbound = Self::new(hop.source, hop.blocks, ExchangeSecret::from_bytes(&hop.prekey.0));
-        inbound.handover = dir.load_handover()?.map(Box::new);
-        Ok(inbound)
+    pub(crate) fn restored(hop: &HopSecrets, handover: Option<Handover>, room: Room) -> Self {
+        let prekey = ExchangeSecret::from_bytes(&hop.prekey.0);
+        Self { handover: handover.map(Box::new), ..Self::new(hop.source, hop.blocks, prekey, room) }
     }
 
     /// As others see it.
@@ -167,7 +160,7 @@ impl Inbound {
 
 impl Actor {
     /// Keeps room and draws a prekey, which is on the disk before it is told.
-    pub(crate) fn on_reserve(&mut self, from: NodeId, reserve: &Reserve) -> Result<SessionReply, Refusal> {
+    pub(crate) fn on_reserve(&mut self, from: NodeId, reserve: &Reserve, room: Room) -> Result<SessionReply, Refusal> {
         if self.handoff.mode() != Mode::Idle || self.keys.is_some() {
             return Err(Refusal::NotServing { mode: self.handoff.mode() });
         }
@@ -179,7 +172,7 @@ impl Actor {
         let secrets = HopSecrets { source: from, blocks: reserve.blocks, prekey: PrekeySeed(*prekey.to_bytes()) };
         self.dir.save_hop(&secrets)?;
         let signed = prekey.offer(self.context.me, self.context.key());
-        self.inbound = Some(Inbound::new(from, reserve.blocks, prekey));
+        self.inbound = Some(Inbound::new(from, reserve.blocks, prekey, room));
         Ok(SessionReply::Reserved(Reserved { prekey: signed }))
     }
 
@@ -367,11 +360,11 @@ impl Actor {
             pace: Duration::from_millis(u64::from(start.terms.pace_ms)),
         };
         self.input(Input::Ticket(ticket))?;
-        let (dir, model) = (self.dir.clone(), self.context.engine.model().clone());
+        let model = self.context.engine.model().clone();
         let (kept_keys, kept_handover) = (keys.clone(), handover.clone());
-        let durable = tokio::task::spawn_blocking(move || {
+        let durable = self.dir.apart(move |dir| {
             dir.save_handover(&kept_handover)?;
-            let held = Held::take_over(&dir, &kept_keys, received, journal, &model)?;
+            let held = Held::take_over(dir, &kept_keys, received, journal, &model)?;
             held.may_begin()?;
             dir.save_keys(&kept_keys)?;
             Ok::<_, Refusal>(held)
@@ -381,7 +374,7 @@ impl Actor {
         // back until the confirm is final.
         let arrived = async { Ok::<_, Refusal>(engine.start(arrival, false).await?) };
         let (durable, arrived) = tokio::join!(durable, arrived);
-        let (held, (sequence, started)) = match (durable.unwrap_or(Err(Refusal::Stopped)), arrived) {
+        let (held, (sequence, started)) = match (durable.map_err(Refusal::from).flatten(), arrived) {
             (Ok(held), Ok(arrived)) => (held, arrived),
             (Err(refusal), Ok((sequence, _))) => {
                 engine.release(sequence.id);
@@ -394,6 +387,7 @@ impl Actor {
             // The tenant seals to it once that is built; until then its secret half has no use and is dropped.
             inbound.exchange_key = Some(ExchangeSecret::draw(&mut fill_random).public_key());
             inbound.confirm_submitted_at = Some(Instant::now());
+            self.room = inbound.room.take().map(Room::entered);
         }
         self.sequence = Some(sequence);
         self.note_recomputed(held.next().get(), &started);

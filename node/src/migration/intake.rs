@@ -20,7 +20,7 @@ use crate::{
     session::{
         Message,
         actor::Actor,
-        disk::{DiskFault, stream_fault, stream_took},
+        disk::{DiskFault, apart, stream_fault, stream_took},
         refusal::Refusal,
     },
 };
@@ -74,14 +74,14 @@ impl Actor {
 
     /// There are pages in the hop stream, or its end.
     pub(crate) async fn on_hop_pages(&mut self) {
-        match self.take_pages() {
+        match self.take_pages().await {
             Ok(()) => self.watch_inbound().await,
             Err(refusal) => self.refuse_hop(&refusal),
         }
     }
 
     /// Takes what there is: onto the disk first, then opened and verified if the envelope is here.
-    fn take_pages(&mut self) -> Result<(), Refusal> {
+    async fn take_pages(&mut self) -> Result<(), Refusal> {
         let pages = self.context.engine.stream();
         let Some(inbound) = &mut self.inbound else { return Ok(()) };
         let Some((taken, is_over)) = inbound.read(&pages)? else { return Ok(()) };
@@ -89,7 +89,7 @@ impl Actor {
         let (bytes, elapsed) = hop.remote.transferred();
         self.context.links.note_transfer(inbound.source, bytes, elapsed);
         if !taken.is_empty() {
-            hop.keep(&taken)?;
+            let taken = hop.keep(taken).await?;
             // They are on the disk: the source need not keep them.
             hop.remote.trim(hop.have()).map_err(MoveRefusal::of_stream)?;
             inbound.bytes += taken.iter().map(|page| page.payload.len() as u64).sum::<u64>();
@@ -169,13 +169,18 @@ impl Inbound {
 }
 
 impl HopReader {
-    /// Copies pages onto the disk.
-    pub(crate) fn keep(&self, pages: &[StreamPage]) -> Result<(), DiskFault> {
-        for page in pages {
-            let at = Expect::At(page.head.position);
-            stream_took(&self.incoming, self.incoming.append(0, at, &Draft::of(&page.head), &page.payload))?;
-        }
-        self.incoming.sync().map(drop).map_err(|fault| stream_fault(&self.incoming, fault))
+    /// Copies pages onto the disk, and returns them once they are there.
+    pub(crate) async fn keep(&self, pages: Vec<StreamPage>) -> Result<Vec<StreamPage>, DiskFault> {
+        let incoming = self.incoming.clone();
+        let keeping = apart(self.incoming.folder(), move || {
+            for page in &pages {
+                let at = Expect::At(page.head.position);
+                stream_took(&incoming, incoming.append(0, at, &Draft::of(&page.head), &page.payload))?;
+            }
+            incoming.sync().map_err(|fault| stream_fault(&incoming, fault))?;
+            Ok(pages)
+        });
+        keeping.await?
     }
 
     /// The sealed page `index` from the disk.

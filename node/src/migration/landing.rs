@@ -3,7 +3,6 @@
 use tokio::time::Instant;
 use wallet::{
     handoff::Mode,
-    page::Page,
     units::{ByteCount, KeyEpoch},
 };
 
@@ -35,15 +34,15 @@ impl Actor {
     }
 
     /// A confirm of this wallet is final.
-    pub(crate) fn confirm_is_final(&mut self, fact: &FinalFact) {
+    pub(crate) async fn confirm_is_final(&mut self, fact: &FinalFact) {
         if fact.fact.author != self.context.me {
             self.outbound_is_confirmed();
             self.drop_inbound();
             return;
         }
         let Some(inbound) = self.inbound.take() else { return };
-        self.keep_arrived(&inbound.pages);
         self.landed = Some(Landed { report: self.landing_report(&inbound, fact.fact.epoch) });
+        self.keep_arrived(inbound).await;
         self.erase_hop();
         self.report_landing();
     }
@@ -70,11 +69,12 @@ impl Actor {
     }
 
     /// Re-seals the pages that came under the new epoch's key.
-    fn keep_arrived(&mut self, pages: &[Page]) {
-        let (Some(held), Some(keys)) = (&mut self.held, &self.keys) else { return };
+    async fn keep_arrived(&mut self, inbound: Inbound) {
         let stream = self.context.engine.stream();
-        let kept = pages.iter().try_for_each(|page| held.keep_page(&self.dir, keys, &stream, page));
-        if let Err(refusal) = kept {
+        let kept = self.on_disk(move |held, dir, keys| {
+            inbound.pages.iter().try_for_each(|page| held.keep_page(dir, keys, &stream, page))
+        });
+        if let Err(refusal) = kept.await {
             // They can be computed again; only a restart takes longer.
             tracing::warn!(wallet = %self.wallet.0, %refusal, "full pages were not kept");
         }

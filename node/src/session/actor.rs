@@ -11,7 +11,7 @@ use tokio::{
 use wallet::{
     chain::ChainKey,
     grant::WalletAddress,
-    handoff::{Change, Effect, Handoff, Input, Mode, Phase, Stopped},
+    handoff::{Change, Effect, Handoff, Input, Intent, Mode, Phase, Stopped},
     units::{BlockHeight, KeyEpoch, TokenCount, TokenPosition},
 };
 
@@ -22,7 +22,7 @@ use super::{
     evidence::Evidence,
     held::Held,
     ledger::Submissions,
-    line::Place,
+    line::{Place, Room},
     rebuild::Again,
     refusal::Refusal,
     request::{GenerateReply, GenerateRequest},
@@ -76,6 +76,8 @@ pub(crate) struct Actor {
     pub(crate) failed: Option<String>,
     /// Evidence that was met here: what the file beside the session has.
     pub(super) divergences: Vec<Divergence>,
+    /// Its room in the engine, as long as it has a sequence there.
+    pub(crate) room: Option<Room>,
     /// Its place in the line of those that wait for room in the engine.
     pub(super) place: Option<Place>,
     /// When it is brought back into the engine.
@@ -146,17 +148,26 @@ impl Actor {
             salt: keys.prefix_salt.clone(),
         };
         let blocks = context.engine.blocks_needed(prompt_tokens, &sampling);
-        let entering = context.line.may_come_new(wallet, blocks, &context.engine).await?;
+        let room = context.line.enter(wallet, blocks, &context.engine).await?;
         let (sequence, started) = context.engine.start(arrival, false).await?;
-        drop(entering);
         terms.cached_tokens = started.cached;
         let start = SessionStart { prompt_tokens, sampling, model, numerics, terms };
         let handoff = Handoff::create(context.me, wallet, context.boot_nonce, now());
         let mut actor = Self::new(sessions, wallet, handoff);
         actor.sequence = Some(sequence);
-        actor.dir.save_keys(&keys)?;
-        let held = Held::begin(&actor.dir, &keys, start, &prompt, context.engine.model())?;
-        actor.held = Some(held);
+        actor.room = Some(room.entered());
+        let (model, kept_keys) = (context.engine.model().clone(), keys.clone());
+        let begun = actor.dir.apart(move |dir| {
+            dir.save_keys(&kept_keys)?;
+            Held::begin(dir, &kept_keys, start, &prompt, &model)
+        });
+        match begun.await.map_err(Refusal::from).flatten() {
+            Ok(held) => actor.held = Some(held),
+            Err(refusal) => {
+                actor.release();
+                return Err(refusal);
+            }
+        }
         actor.hold(keys);
         actor.submit_creation();
         Ok(actor)
@@ -221,6 +232,7 @@ impl Actor {
             recomputed: None,
             failed: None,
             divergences: Vec::new(),
+            room: None,
             place: None,
             again: Again::default(),
             effects: VecDeque::new(),
@@ -250,7 +262,7 @@ impl Actor {
         self.publish();
         loop {
             tokio::select! {
-                Some(fact) = self.facts.recv() => self.learn(&fact),
+                Some(fact) = self.facts.recv() => self.learn(&fact).await,
                 event = next_event(&mut self.sequence) => match event {
                     Some(event) => self.on_engine(event).await,
                     None => self.sequence = None,
@@ -285,7 +297,7 @@ impl Actor {
         let known = self.context.replica.state().height;
         self.context.feed.told(self.wallet, known).await;
         while let Ok(fact) = self.facts.try_recv() {
-            self.learn(&fact);
+            self.learn(&fact).await;
         }
     }
 
@@ -330,7 +342,7 @@ impl Actor {
         }
     }
 
-    fn learn(&mut self, fact: &Arc<FinalFact>) {
+    async fn learn(&mut self, fact: &Arc<FinalFact>) {
         if let Err(refusal) = self.input(Input::Final(fact.fact.clone())) {
             // The feed is in order and starts with the creation.
             tracing::error!(wallet = %self.wallet.0, %refusal, "a final entry does not fit");
@@ -344,7 +356,7 @@ impl Actor {
                 self.offer_is_final(fact, *receiver);
             }
             Change::Accepted => self.acceptance_is_final(),
-            Change::Confirmed { .. } => self.confirm_is_final(fact),
+            Change::Confirmed { .. } => self.confirm_is_final(fact).await,
             Change::Aborted | Change::Touched { .. } => self.offer_is_closed(),
             Change::Closed => self.wallet_is_closed(),
         }
@@ -369,10 +381,10 @@ impl Actor {
             }
             Message::Peer(from, ask, reply) => {
                 let answer = match ask {
-                    PeerAsk::Reserve(reserve) => {
+                    PeerAsk::Reserve(reserve, room) => {
                         // Else the end of an earlier hop would look like the end of this one.
                         self.learn_what_is_final().await;
-                        self.on_reserve(from, &reserve)
+                        self.on_reserve(from, &reserve, room)
                     }
                     PeerAsk::Envelope(offer) => self.on_envelope(from, offer),
                     PeerAsk::Freeze(freeze) => self.on_freeze(from, freeze).await,
@@ -446,6 +458,8 @@ impl Actor {
                 self.session.tokens.end(self.handoff.view().holder.map(|(holder, _)| End::Moved(holder)));
                 return;
             }
+            // It touches next, and goes on. If it turns out to be elsewhere, readers are told then.
+            Stopped::OtherBoot if self.touches_next() => return,
             Stopped::OtherBoot => Some(End::Broken("another process with this node's key serves it".to_owned())),
         };
         match (&end, &self.held) {
@@ -454,6 +468,11 @@ impl Actor {
             (None, _) => self.session.tokens.end(Some(End::Broken("the session was closed".to_owned()))),
             _ => self.session.tokens.end(end),
         }
+    }
+
+    fn touches_next(&self) -> bool {
+        let touches = |effect: &Effect| matches!(effect, Effect::Submit { intent: Intent::Touch { .. }, .. });
+        self.effects.iter().any(touches)
     }
 
     fn erase(&mut self, epoch: KeyEpoch) {
@@ -486,10 +505,15 @@ impl Actor {
         let holder = handoff.holder.map(|(holder, _)| holder);
         let is_elsewhere = mode == SessionMode::Over && holder.is_some_and(|holder| holder != self.context.me);
         let is_over = mode == SessionMode::Over && !self.awaits_creation();
-        if is_over && self.session.terms.get().is_some() && self.session.tokens.ended().is_none() {
-            // Learnt after a restart: nothing stopped that had begun, and readers wait all the same.
-            let closed = || End::Broken("the session was closed".to_owned());
-            self.session.tokens.end(Some(holder.filter(|_| is_elsewhere).map_or_else(closed, End::Moved)));
+        if is_over && self.session.tokens.ended().is_none() {
+            // Learnt after a restart, or a move to this node came to nothing: nothing stopped that had begun, and readers
+            // wait all the same.
+            let was_here = self.session.terms.get().is_some();
+            let closed = was_here.then(|| End::Broken("the session was closed".to_owned()));
+            let end = holder.filter(|_| is_elsewhere).map(End::Moved).or(closed);
+            if end.is_some() {
+                self.session.tokens.end(end);
+            }
         }
         let hop = self.outbound.as_ref().map(|out| HopView { peer: out.to, inbound: false, blocks: out.blocks });
         let hop = hop.or(self.inbound.as_ref().map(|inbound| inbound.view()));
@@ -551,3 +575,6 @@ async fn next_event(sequence: &mut Option<Sequence>) -> Option<EngineEvent> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

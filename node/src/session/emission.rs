@@ -8,6 +8,7 @@ use super::{
     actor::Actor,
     rebuild::Again,
     refusal::Refusal,
+    token_stream::TokenOutOfPlace,
     tokens::{EmittedToken, End},
 };
 use crate::engine::EngineEvent;
@@ -101,6 +102,13 @@ impl Actor {
         if held.finished.is_some() || event.position != held.next() {
             return;
         }
+        let left = held.journal().tokens_left();
+        if left == 0 {
+            return self.finish(Some(FinishReason::ContextFull)).await;
+        }
+        // None could follow it, and its end still fits.
+        let is_last = left == 1;
+        let event = &EngineEvent { finish: event.finish.or(is_last.then_some(FinishReason::ContextFull)), ..*event };
         // What is not in the journal is not emitted.
         let emitted = match held.push(event) {
             Ok(emitted) => emitted,
@@ -108,8 +116,10 @@ impl Actor {
             Err(fault) => return self.disagree(fault),
         };
         // Where the disk failed, what was shown may stand there no longer: it is chosen again, and not shown again.
-        if emitted.position >= self.session.tokens.next() {
-            self.session.tokens.push(&emitted);
+        if emitted.position >= self.session.tokens.next()
+            && let Err(fault) = self.session.tokens.push(&emitted)
+        {
+            return self.fall_silent(&fault);
         }
         self.again = Again::default();
         self.note_first_step(event);
@@ -124,8 +134,8 @@ impl Actor {
 
     /// No token follows. Without a reason of the engine's, the session is closed from outside.
     pub(super) async fn finish(&mut self, reason: Option<FinishReason>) {
-        if let Some(held) = &mut self.held
-            && let Err(refusal) = held.finish(reason)
+        if self.held.is_some()
+            && let Err(refusal) = self.on_disk(move |held, _, _| held.finish(reason)).await
         {
             tracing::warn!(wallet = %self.wallet.0, %refusal, "the end was not written down");
         }
@@ -146,26 +156,36 @@ impl Actor {
     pub(super) fn emit_missing(&mut self) {
         let Some(held) = &mut self.held else { return };
         let missing: Vec<EmittedToken> = held.emitted_before(self.session.tokens.next());
-        missing.iter().for_each(|token| self.session.tokens.push(token));
+        if let Err(fault) = missing.iter().try_for_each(|token| self.session.tokens.push(token)) {
+            self.fall_silent(&fault);
+        }
+    }
+
+    /// What it emits does not go on from what was shown here. It is whole all the same, so that it stands and can be moved.
+    fn fall_silent(&mut self, fault: &TokenOutOfPlace) {
+        let refusal = Refusal::from(*fault);
+        self.release();
+        self.session.tokens.end(Some(End::Broken(refusal.to_peer().to_string())));
+        self.stand_aside(&refusal);
     }
 
     /// Moves the pages that became full into the chain and the stream of pages.
     pub(crate) async fn keep_pages(&mut self) -> Result<(), Refusal> {
-        let (Some(held), Some(keys), Some(sequence)) = (&mut self.held, &self.keys, &self.sequence) else {
-            return Ok(());
-        };
+        let (Some(held), Some(sequence)) = (&self.held, &self.sequence) else { return Ok(()) };
+        let (sequence, stream) = (sequence.id, self.context.engine.stream());
         let from = u32::try_from(held.content.pages()).unwrap_or(u32::MAX);
         // The last token has no row yet.
         let rows = held.next().get().saturating_sub(1);
-        if rows / u32::from(self.context.engine.stream().block) <= from {
+        if rows / u32::from(stream.block) <= from {
             return Ok(());
         }
         let mut next = from;
         loop {
-            let (payloads, full) = self.context.engine.pages(sequence.id, next, u32::MAX).await?;
+            let (payloads, full) = self.context.engine.pages(sequence, next, u32::MAX).await?;
             next = next.saturating_add(u32::try_from(payloads.len()).unwrap_or(u32::MAX));
             let is_all = payloads.is_empty() || next >= full;
-            held.push_pages(&self.dir, keys, &self.context.engine.stream(), payloads)?;
+            let stream = stream.clone();
+            self.on_disk(move |held, dir, keys| held.push_pages(dir, keys, &stream, payloads)).await?;
             if is_all {
                 return Ok(());
             }

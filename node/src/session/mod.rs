@@ -41,7 +41,7 @@ use std::{
     time::Duration,
 };
 
-use futures::Stream;
+use futures::{Stream, StreamExt as _, stream};
 use scheduler::record::{BatchRecord, RankedCandidate};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -56,6 +56,7 @@ use wallet::{
 
 use crate::{
     migration::{
+        inbound::keep_room,
         messages::{Freeze, OfferRef, Reserve},
         refusal::Refusal as MoveRefusal,
         report::MoveReport,
@@ -66,14 +67,19 @@ use actor::Actor;
 use claim::{Claim, Claims};
 use command::{CommandReply, SessionCommand};
 use context::NodeContext;
+use line::Room;
 use refusal::Refusal;
 use request::{GenerateReply, GenerateRequest, ResumeSecret};
+use restart::Found;
 use token_stream::TokenStream;
 use tokens::StreamItem;
 use view::SessionView;
 
 /// How long the sessions' tasks may take to end.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Folders that are read at once when a node starts.
+const READ_AT_ONCE: usize = 4;
 
 /// Moves whose report is kept.
 const MOVES_KEPT: usize = 1024;
@@ -91,8 +97,6 @@ struct Shared {
     moves: Mutex<VecDeque<MoveReport>>,
     /// The sessions' own, so that a node which stopped has none left.
     tasks: Mutex<JoinSet<()>>,
-    /// One reservation is checked at a time.
-    reserving: tokio::sync::Mutex<()>,
 }
 
 /// A handle to one session.
@@ -141,7 +145,8 @@ pub(crate) enum Message {
 /// What another node asks of a session.
 #[derive(Debug)]
 pub(crate) enum PeerAsk {
-    Reserve(Box<Reserve>),
+    /// With the room that is kept for it.
+    Reserve(Box<Reserve>, Room),
     Envelope(OfferRef),
     Freeze(Freeze),
     Report(Box<MoveReport>),
@@ -165,7 +170,6 @@ impl Sessions {
             claims: Claims::default(),
             moves: Mutex::default(),
             tasks: Mutex::default(),
-            reserving: tokio::sync::Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -213,9 +217,15 @@ impl Sessions {
                 return;
             }
         };
-        for wallet in wallets {
-            match Actor::restore(self, wallet) {
-                Ok(Some(mut actor)) => {
+        let read = |wallet| {
+            let (dir, model) = (self.context().disk.session(wallet), self.context().engine.model().clone());
+            async move { (wallet, dir.apart(move |dir| Found::read(dir, &model)).await.flatten()) }
+        };
+        let mut found = stream::iter(wallets).map(read).buffered(READ_AT_ONCE);
+        while let Some((wallet, found)) = found.next().await {
+            match found {
+                Ok(Some(found)) => {
+                    let mut actor = Actor::restore(self, wallet, found);
                     self.lock().insert(wallet, actor.session.clone());
                     self.run(async move { actor.run_restored().await });
                 }
@@ -229,19 +239,21 @@ impl Sessions {
 
     /// The session of a wallet that `reserve` is about, made for it if this node had no part in the wallet.
     pub(crate) async fn reserve(&self, from: NodeId, reserve: Reserve) -> SessionReply {
-        let _one_at_a_time = self.shared.reserving.lock().await;
-        let known = self.get(reserve.wallet);
-        if let Err(refusal) = crate::migration::inbound::may_reserve(self, from, &reserve).await {
-            return SessionReply::Refused(Refusal::from(refusal).to_peer());
-        }
-        let session = known.unwrap_or_else(|| {
-            let mut actor = Actor::observe(self, reserve.wallet);
-            let session = actor.session.clone();
-            self.lock().insert(reserve.wallet, session.clone());
-            self.run(async move { actor.run().await });
-            session
-        });
-        session.ask(from, PeerAsk::Reserve(Box::new(reserve))).await
+        let context = self.context();
+        let room = match keep_room(context, from, &reserve).await {
+            Ok(room) => room,
+            Err(refusal) => return SessionReply::Refused(Refusal::from(refusal).to_peer()),
+        };
+        let session = self.lock().entry(reserve.wallet).or_insert_with(|| self.observe(reserve.wallet)).clone();
+        session.ask(from, PeerAsk::Reserve(Box::new(reserve), room)).await
+    }
+
+    /// Runs the session of a wallet in which this node has had no part.
+    fn observe(&self, wallet: WalletAddress) -> Arc<Session> {
+        let mut actor = Actor::observe(self, wallet);
+        let session = actor.session.clone();
+        self.run(async move { actor.run().await });
+        session
     }
 
     /// Lets a node whose client knows the resume secret read the stream of tokens.

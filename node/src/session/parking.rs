@@ -48,16 +48,23 @@ impl Actor {
         W: FnOnce(&mut Held, &SessionDir, &HolderKeys) -> Result<T, Refusal> + Send + 'static,
         T: Send + 'static,
     {
-        let (dir, keys) = (self.dir.clone(), self.keys.clone().ok_or(Refusal::Unknown)?);
+        let keys = self.keys.clone().ok_or(Refusal::Unknown)?;
         let mut held = self.held.take().ok_or(Refusal::Unknown)?;
-        let working = tokio::task::spawn_blocking(move || {
-            let done = work(&mut held, &dir, &keys);
+        let worked = self.dir.apart(move |dir| {
+            let done = work(&mut held, dir, &keys);
             (held, done)
         });
-        // It is not cancelled while it runs, and disk work does not panic. If it did, the disk would be read again.
-        let (held, done) = working.await.map_err(|_| Refusal::DiskAwaited)?;
-        self.held = Some(held);
-        done
+        match worked.await {
+            Ok((held, done)) => {
+                self.held = Some(held);
+                done
+            }
+            // What was in memory is lost with the work, and the disk is read again.
+            Err(fault) => {
+                self.put_down(fault);
+                Err(Refusal::DiskAwaited)
+            }
+        }
     }
 
     /// Goes on with a parked session.

@@ -8,7 +8,7 @@ use ledger::event::CloseReason;
 use tokio::time::Instant;
 use wallet::handoff::Mode;
 
-use super::{actor::Actor, disk::DiskFault, held::Held, refusal::Refusal};
+use super::{actor::Actor, disk::DiskFault, held::Held, line::Place, refusal::Refusal};
 use crate::backoff::Backoff;
 
 /// The wait before a session is rebuilt again that could not be; doubles up to [`AGAIN_AFTER_MAX`]. To try reads all of its
@@ -22,11 +22,13 @@ pub(crate) struct Again {
     /// None: at once.
     at: Option<Instant>,
     backoff: Backoff,
+    /// How often somebody had left the engine when there was no room; none if it was not for lack of room.
+    lacked_room: Option<u64>,
 }
 
 impl Default for Again {
     fn default() -> Self {
-        Self { at: None, backoff: Backoff::new(AGAIN_AFTER, AGAIN_AFTER_MAX) }
+        Self { at: None, backoff: Backoff::new(AGAIN_AFTER, AGAIN_AFTER_MAX), lacked_room: None }
     }
 }
 
@@ -37,6 +39,12 @@ impl Again {
 
     fn later(&mut self) {
         self.at = Some(Instant::now() + self.backoff.wait());
+        self.lacked_room = None;
+    }
+
+    fn once_there_is_room(&mut self, changes: u64) {
+        self.later();
+        self.lacked_room = Some(changes);
     }
 }
 
@@ -44,25 +52,27 @@ impl Actor {
     /// Brings a session back that should decode and is not in the engine. Its pages are a cache miss; it reads none of its
     /// prompt again beyond what they do not cover.
     pub(super) async fn watch_engine(&mut self) {
-        // Without what is held, it is to be read from the disk again.
+        // Without what is held, it is to be read from the disk again, also if it stands.
         let is_open = self.keys.is_some() && self.held.as_ref().is_none_or(|held| held.finished.is_none());
-        let is_out = self.sequence.is_none() && !self.suspended && self.outbound.is_none();
+        let is_standing = self.suspended && self.held.is_some();
+        let is_out = self.sequence.is_none() && !is_standing && self.outbound.is_none();
         let may = self.handoff.mode() == Mode::Serving && self.close.is_none() && !self.context.engine.is_lost();
-        if may && is_open && is_out && (self.again.is_due() || self.is_called().await) {
+        if may && is_open && is_out && (self.again.is_due() || self.is_called()) {
             self.bring_back().await;
         }
     }
 
-    /// Whether it is the first that waits for room, and there is some.
-    async fn is_called(&self) -> bool {
-        match &self.place {
-            Some(place) => place.is_called(&self.context.engine).await,
-            None => false,
-        }
+    /// Whether it is the first that waits for room, and somebody has left since there was none.
+    fn is_called(&self) -> bool {
+        let is_first = self.place.as_ref().is_some_and(Place::is_first);
+        is_first && self.again.lacked_room.is_some_and(|changes| changes != self.context.line.changes())
     }
 
-    /// Gives up its place in the line once it waits for room no more.
+    /// Gives up its room once the engine has it no more, and its place in the line once it waits for none.
     pub(super) fn leave_line_if_settled(&mut self) {
+        if self.sequence.is_none() {
+            self.room = None;
+        }
         let is_held = matches!(self.handoff.mode(), Mode::Serving | Mode::Frozen) && self.close.is_none();
         if !is_held || self.suspended || self.sequence.is_some() {
             self.place = None;
@@ -73,8 +83,12 @@ impl Actor {
     /// being started, a disk that does not answer. Nothing may be concluded from that, and least of all that the session is
     /// lost: what it goes on from is on the disk.
     pub(super) async fn bring_back(&mut self) {
+        let changes = self.context.line.changes();
         let rebuilt = match self.reopen().await {
-            Ok(()) if self.suspended => return,
+            Ok(()) if self.suspended => {
+                self.failed = None;
+                return;
+            }
             Ok(()) => self.rebuild().await,
             Err(fault) if fault.may_be_whole() => {
                 tracing::warn!(wallet = %self.wallet.0, %fault, "what is kept of the session cannot be read now");
@@ -89,8 +103,10 @@ impl Actor {
                 tracing::debug!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the session is rebuilt later");
                 if matches!(&refusal, Refusal::Engine(refusal) if refusal.lacks_room()) {
                     self.wait_for_room();
+                    self.again.once_there_is_room(changes);
+                } else {
+                    self.again.later();
                 }
-                self.again.later();
             }
             Err(refusal) if refusal.leaves_it_standing() => self.stand_aside(&refusal),
             Err(refusal) => {
@@ -109,7 +125,7 @@ impl Actor {
     }
 
     /// It does not go on by itself, and nothing is lost. It is suspended: who resumes it is told the same.
-    fn stand_aside(&mut self, refusal: &Refusal) {
+    pub(super) fn stand_aside(&mut self, refusal: &Refusal) {
         tracing::warn!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the session stands");
         self.suspended = true;
         self.failed = Some(refusal.to_peer().to_string());
@@ -129,11 +145,8 @@ impl Actor {
     /// Reads what is kept of the session, if it was put down.
     async fn reopen(&mut self) -> Result<(), DiskFault> {
         let (None, Some(keys)) = (&self.held, &self.keys) else { return Ok(()) };
-        let (dir, keys, model) = (self.dir.clone(), keys.clone(), self.context.engine.model().clone());
-        let reading = tokio::task::spawn_blocking(move || Held::reopen(&dir, &keys, &model));
-        // It is not cancelled while it runs, and disk work does not panic.
-        let Ok(held) = reading.await else { return Ok(()) };
-        self.held = held?;
+        let (keys, model) = (keys.clone(), self.context.engine.model().clone());
+        self.held = self.dir.apart(move |dir| Held::reopen(dir, &keys, &model)).await??;
         // It was decoding, even if the disk did not come to say so since it was parked.
         self.stand_if(false);
         self.count_parked_pages().await;
@@ -189,12 +202,13 @@ impl Actor {
         let engine = self.context.engine.clone();
         let blocks = engine.blocks_needed(start.prompt_tokens, &start.sampling);
         // Before anything is read for it.
-        self.context.line.may_enter(self.wallet, blocks, &engine).await?;
+        let room = self.context.line.enter(self.wallet, blocks, &engine).await?;
         let known = held.next().get();
         let stream = engine.stream();
         let arrival = self.on_disk(move |held, dir, keys| Ok(held.arrival(dir, keys, &stream))).await?;
         let (sequence, started) = engine.start(arrival, false).await?;
         self.sequence = Some(sequence);
+        self.room = Some(room.entered());
         self.place = None;
         self.note_recomputed(known, &started);
         if let Some(reason) = started.finish {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use gpu::continuation::{ContinuationRefusal, EffectId};
 use wallet::units::NodeId;
 
+use super::token_stream::TokenOutOfPlace;
 use crate::{
     engine::EngineRefusal,
     migration,
@@ -74,6 +75,9 @@ pub enum Refusal {
         /// The effect.
         effect: EffectId,
     },
+    /// What it emits does not go on from what was shown here.
+    #[error(transparent)]
+    TokenOutOfPlace(#[from] TokenOutOfPlace),
     /// The node is starting. Retry.
     #[error("the node is starting")]
     Starting,
@@ -99,9 +103,9 @@ pub enum Refusal {
 
 impl Refusal {
     /// The codes of this enum's own variants, in order.
-    pub const CODES: [&'static str; 15] = [
+    pub const CODES: [&'static str; 16] = [
         "N-201", "N-202", "N-203", "N-204", "N-205", "N-206", "N-207", "N-208", "N-209", "N-210", "N-211", "N-212",
-        "N-213", "N-214", "N-194",
+        "N-213", "N-214", "N-194", "N-195",
     ];
 
     /// The stable code.
@@ -122,6 +126,7 @@ impl Refusal {
             Self::Starting => "N-213",
             Self::DiskAwaited => "N-214",
             Self::NobodyRetries { .. } => "N-194",
+            Self::TokenOutOfPlace(_) => "N-195",
             Self::Continuation(refusal) => refusal.code(),
             Self::Engine(refusal) => refusal.code(),
             Self::Wallet(refusal) => refusal.code(),

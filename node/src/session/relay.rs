@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::stream::{self, Stream as Futures};
+use futures::{
+    future::BoxFuture,
+    stream::{self, Stream as Futures},
+};
 use gpu::stream::{Cursor, Next, Stream as _};
 use tokio::time::{Instant, sleep};
 use wallet::{
@@ -12,13 +15,13 @@ use wallet::{
 
 use super::{
     Sessions,
-    context::NodeContext,
     request::ResumeSecret,
+    token_stream::TokenStream,
     tokens::{self, EmittedToken, StreamItem},
 };
 use crate::{
     backoff::Backoff,
-    network::stream::{RemoteOptions, RemoteStream},
+    network::stream::{RemoteOptions, RemoteStream, StreamLink},
     peer::{PeerFault, SessionReply, SessionRequest, TokensReply, TokensRequest},
 };
 
@@ -28,6 +31,8 @@ const LOST_AFTER: Duration = Duration::from_secs(20);
 /// holder serves an instant later.
 const AGAIN_AFTER: Duration = Duration::from_millis(5);
 const AGAIN_AFTER_MAX: Duration = Duration::from_millis(250);
+/// How often a client is sent on at once. Who is behind by two moves is told so twice.
+const SENT_ON_MAX: u32 = 2;
 /// How tokens are read at another node. What does not answer is asked again here, where it is known who else may serve.
 const OPTIONS: RemoteOptions = RemoteOptions {
     window_pages: 512,
@@ -47,42 +52,64 @@ pub fn follow(
     from: TokenPosition,
     at: NodeId,
 ) -> impl Futures<Item = StreamItem> + Send + use<> {
-    let follower = Follower {
-        sessions: sessions.clone(),
-        context: sessions.context().clone(),
-        wallet,
-        secret,
-        next: from,
-        has_read: false,
-        at,
-        sent_by: None,
-        remote: None,
-        missing_since: None,
-        backoff: Backoff::new(AGAIN_AFTER, AGAIN_AFTER_MAX),
-    };
-    stream::unfold(Some(follower), |follower| async move {
-        let mut follower = follower?;
-        let item = follower.next_item().await;
-        let goes_on = matches!(item, StreamItem::Token(_));
-        Some((item, goes_on.then_some(follower)))
-    })
+    Follower::new(sessions.clone(), TokensRequest { wallet, resume_secret: secret }, from, at).into_stream()
 }
 
-struct Follower {
-    sessions: Sessions,
-    context: Arc<NodeContext>,
-    wallet: WalletAddress,
-    secret: ResumeSecret,
+/// What a follower asks: this node, the ledger, and the other nodes.
+trait Holders: Send + Sync + 'static {
+    /// This node.
+    fn me(&self) -> NodeId;
+
+    /// The tokens of the session at this node, if it is or was here.
+    fn here(&self, wallet: WalletAddress) -> Option<TokenStream>;
+
+    /// The holder of record, if the ledger knows one.
+    fn of_record(&self, wallet: WalletAddress) -> Option<NodeId>;
+
+    /// Asks a node to be let in, and how the stream stands there.
+    fn ask(&self, at: NodeId, request: TokensRequest) -> BoxFuture<'_, Result<SessionReply, PeerFault>>;
+
+    /// The way to the streams of other nodes.
+    fn streams(&self) -> Arc<dyn StreamLink>;
+}
+
+impl Holders for Sessions {
+    fn me(&self) -> NodeId {
+        self.context().me
+    }
+
+    fn here(&self, wallet: WalletAddress) -> Option<TokenStream> {
+        Some(self.get(wallet)?.tokens().clone())
+    }
+
+    fn of_record(&self, wallet: WalletAddress) -> Option<NodeId> {
+        Some(self.context().replica.state().state.wallet(wallet)?.holder)
+    }
+
+    fn ask(&self, at: NodeId, request: TokensRequest) -> BoxFuture<'_, Result<SessionReply, PeerFault>> {
+        self.context().link.ask(at, SessionRequest::Tokens(request), self.context().patience.answer)
+    }
+
+    fn streams(&self) -> Arc<dyn StreamLink> {
+        self.context().token_streams.clone()
+    }
+}
+
+struct Follower<H> {
+    holders: H,
+    request: TokensRequest,
     next: TokenPosition,
     /// Whether a token was read: from there on each follows the one before.
     has_read: bool,
     at: NodeId,
-    /// Who said that the session is at `at`, if no token came since.
-    sent_by: Option<NodeId>,
+    /// How often it was sent on since it was known who serves.
+    sent_on: u32,
     /// The stream of the node `at`, if that is another one.
     remote: Option<Remote>,
-    /// Since when nobody serves it; none while somebody does.
+    /// Since when nobody serves it; none while somebody does. Nothing ends that but a token, or a holder that had none in
+    /// all the time that a pull waits.
     missing_since: Option<Instant>,
+    /// Begins anew with each token, and with nothing else.
     backoff: Backoff,
 }
 
@@ -92,27 +119,50 @@ struct Remote {
     cursor: Cursor,
 }
 
-impl Follower {
+impl<H: Holders> Follower<H> {
+    fn new(holders: H, request: TokensRequest, from: TokenPosition, at: NodeId) -> Self {
+        Self {
+            holders,
+            request,
+            next: from,
+            has_read: false,
+            at,
+            sent_on: 0,
+            remote: None,
+            missing_since: None,
+            backoff: Backoff::new(AGAIN_AFTER, AGAIN_AFTER_MAX),
+        }
+    }
+
+    fn into_stream(self) -> impl Futures<Item = StreamItem> + Send {
+        stream::unfold(Some(self), |follower| async move {
+            let mut follower = follower?;
+            let item = follower.next_item().await;
+            let goes_on = matches!(item, StreamItem::Token(_));
+            Some((item, goes_on.then_some(follower)))
+        })
+    }
+
     async fn next_item(&mut self) -> StreamItem {
         loop {
-            let item = if self.at == self.context.me { self.here().await } else { self.there().await };
+            let item = if self.at == self.holders.me() { self.here().await } else { self.there().await };
             let reason = match item {
-                // Two nodes that send the client to each other serve it no more than one that is silent.
-                Ok(StreamItem::Moved { to }) if self.sent_by == Some(to) => {
-                    self.sent_by = None;
-                    format!("nodes {to} and {} name each other", self.at)
-                }
                 Ok(StreamItem::Moved { to }) => {
                     self.remote = None;
-                    self.sent_by = Some(std::mem::replace(&mut self.at, to));
-                    continue;
+                    let by = std::mem::replace(&mut self.at, to);
+                    self.sent_on += 1;
+                    if self.sent_on <= SENT_ON_MAX {
+                        continue;
+                    }
+                    // Nodes that send the client round serve it no more than one that is silent.
+                    format!("node {by} names node {to}, and none of those before served it")
                 }
                 Ok(item) => {
                     if let StreamItem::Token(token) = &item {
                         self.next = token.position.next().unwrap_or(token.position);
-                        (self.has_read, self.sent_by) = (true, None);
+                        (self.has_read, self.sent_on, self.missing_since) = (true, 0, None);
+                        self.backoff.reset();
                     }
-                    self.is_served();
                     return item;
                 }
                 Err(reason) => reason,
@@ -127,15 +177,15 @@ impl Follower {
         }
     }
 
-    fn is_served(&mut self) {
-        self.missing_since = None;
-        self.backoff.reset();
-    }
-
-    async fn here(&self) -> Result<StreamItem, String> {
-        let session = self.sessions.get(self.wallet).ok_or("the session is not at this node")?;
-        match session.tokens().wait(self.next).await {
-            StreamItem::Moved { to } if to == self.context.me => Err("the session is on its way back".to_owned()),
+    async fn here(&mut self) -> Result<StreamItem, String> {
+        let tokens = self.holders.here(self.request.wallet).ok_or("the session is not at this node")?;
+        let asked_at = Instant::now();
+        let item = tokens.wait(self.next).await;
+        if asked_at.elapsed() >= OPTIONS.wait {
+            self.missing_since = None;
+        }
+        match item {
+            StreamItem::Moved { to } if to == self.holders.me() => Err("the session is on its way back".to_owned()),
             item => Ok(item),
         }
     }
@@ -145,26 +195,34 @@ impl Follower {
             Some(remote) => remote,
             None => self.open().await?,
         };
-        let item = loop {
+        let item = self.read(&mut remote).await;
+        if self.missing_since.is_some() {
+            self.missing_since = self.missing_since.max(remote.stream.idle_at());
+        }
+        self.remote = Some(remote);
+        item
+    }
+
+    async fn read(&self, remote: &mut Remote) -> Result<StreamItem, String> {
+        let unexpected = || PeerFault::unexpected(self.at).to_string();
+        loop {
             match remote.stream.next(remote.cursor).map_err(|fault| fault.to_string())? {
                 Next::Item(page, after) => {
                     remote.stream.trim(after.0).map_err(|fault| fault.to_string())?;
                     remote.cursor = after;
                     let token = EmittedToken::of_page(&page).filter(|token| token.position == self.next);
-                    break token.map(StreamItem::Token).ok_or_else(|| PeerFault::unexpected(self.at).to_string());
+                    return token.map(StreamItem::Token).ok_or_else(unexpected);
                 }
                 Next::Blocked(wake) => remote.stream.wait(wake).await,
-                Next::Gap { .. } => return Err(PeerFault::unexpected(self.at).to_string()),
+                Next::Gap { .. } => return Err(unexpected()),
                 Next::End => {
                     // It may have come back since, and gone on: then that end is of what follows.
                     let TokensReply { next, end, .. } = self.ask().await?;
                     let end = end.filter(|_| next <= self.next);
-                    break end.map(StreamItem::from).ok_or_else(|| "the session goes on".to_owned());
+                    return end.map(StreamItem::from).ok_or_else(|| "the session goes on".to_owned());
                 }
             }
-        }?;
-        self.remote = Some(remote);
-        Ok(item)
+        }
     }
 
     async fn open(&mut self) -> Result<Remote, String> {
@@ -177,28 +235,27 @@ impl Follower {
             self.next = first;
         }
         let cursor = Cursor((self.next.get() - first.get()).into());
-        let (link, descriptor) = (self.context.token_streams.clone(), tokens::descriptor(self.wallet));
-        let opened = RemoteStream::open(link, self.at, descriptor, cursor, OPTIONS);
+        let descriptor = tokens::descriptor(self.request.wallet);
+        let opened = RemoteStream::open(self.holders.streams(), self.at, descriptor, cursor, OPTIONS);
         let stream = opened.map_err(|fault| fault.to_string())?;
         stream.connected().await.map_err(|fault| fault.to_string())?;
-        self.is_served();
         Ok(Remote { stream, cursor })
     }
 
     /// Asks to read the stream, and how it stands.
     async fn ask(&self) -> Result<TokensReply, String> {
-        let request = SessionRequest::Tokens(TokensRequest { wallet: self.wallet, resume_secret: self.secret.clone() });
-        match self.context.link.ask(self.at, request, self.context.patience.answer).await {
+        match self.holders.ask(self.at, self.request.clone()).await {
             Ok(SessionReply::Tokens(reply)) => Ok(reply),
             Ok(_) => Err(PeerFault::unexpected(self.at).to_string()),
             Err(fault) => Err(fault.to_string()),
         }
     }
 
-    /// The holder of record, if the ledger knows one: the last one heard of does not answer.
+    /// The holder of record, if the ledger knows one: those heard of do not serve it.
     fn look_up_holder(&mut self) {
-        if let Some(record) = self.context.replica.state().state.wallet(self.wallet) {
-            self.at = record.holder;
+        self.sent_on = 0;
+        if let Some(holder) = self.holders.of_record(self.request.wallet) {
+            self.at = holder;
         }
     }
 }

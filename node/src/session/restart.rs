@@ -1,5 +1,8 @@
 //! Sessions that a restarted node finds on its disk. None of them is served before a touch of this boot is final.
 
+use std::sync::Arc;
+
+use gpu::{Model, continuation::Divergence};
 use ledger::event::CloseReason;
 use wallet::{
     grant::WalletAddress,
@@ -7,18 +10,35 @@ use wallet::{
     units::TokenPosition,
 };
 
-use super::{Message, Sessions, actor::Actor, context::now, disk::DiskFault, held::Held, refusal::Refusal};
-use crate::{migration::inbound::Inbound, peer::SessionReply};
+use super::{
+    Message, Sessions,
+    actor::Actor,
+    context::now,
+    disk::{DiskFault, HolderKeys, HopSecrets, SessionDir},
+    held::Held,
+    refusal::Refusal,
+};
+use crate::{
+    migration::{inbound::Inbound, messages::Handover},
+    peer::SessionReply,
+};
 
-impl Actor {
-    /// The session in a wallet's folder; none if the folder holds nothing.
+/// What a wallet's folder holds.
+pub(super) struct Found {
+    keys: Option<HolderKeys>,
+    hop: Option<HopSecrets>,
+    handover: Option<Handover>,
+    held: Option<Held>,
+    divergences: Vec<Divergence>,
+}
+
+impl Found {
+    /// Reads the folder; none if it holds nothing.
     ///
     /// # Errors
-    /// [`DiskFault`] if the folder cannot be read now. It may be whole: nothing is done with it, and nothing is said about
-    /// the session on the ledger. The next start reads it again.
-    pub(crate) fn restore(sessions: &Sessions, wallet: WalletAddress) -> Result<Option<Self>, DiskFault> {
-        let context = sessions.context();
-        let dir = context.disk.session(wallet);
+    /// [`DiskFault`] if it cannot be read now. It may be whole: nothing is done with it, and nothing is said about the
+    /// session on the ledger. The next start reads it again.
+    pub(super) fn read(dir: &SessionDir, model: &Arc<Model>) -> Result<Option<Self>, DiskFault> {
         // Else a key that was rotated away would be needed for ever.
         dir.seal_anew()?;
         let (keys, hop) = (dir.load_keys()?, dir.load_hop()?);
@@ -26,25 +46,36 @@ impl Actor {
             return Ok(None);
         }
         let held = match &keys {
-            Some(keys) => match Held::reopen(&dir, keys, context.engine.model()) {
+            Some(keys) => match Held::reopen(dir, keys, model) {
                 Err(fault) if fault.may_be_whole() => return Err(fault),
                 Err(fault) => {
-                    tracing::warn!(wallet = %wallet.0, %fault, "what is kept of the session is damaged");
+                    tracing::warn!(wallet = %dir.wallet().0, %fault, "what is kept of the session is damaged");
                     None
                 }
                 Ok(held) => held,
             },
             None => None,
         };
+        // With keys the hop came as far as a confirm of an earlier boot: the ledger knows what became of it.
+        let handover = if keys.is_none() { dir.load_handover()? } else { None };
+        // Evidence that cannot be read keeps no session from going on.
+        let divergences = dir
+            .load_divergences()
+            .inspect_err(|fault| tracing::warn!(wallet = %dir.wallet().0, %fault, "divergences"))
+            .unwrap_or_default();
+        Ok(Some(Self { keys, hop, handover, held, divergences }))
+    }
+}
+
+impl Actor {
+    /// The session that was found in a wallet's folder.
+    pub(super) fn restore(sessions: &Sessions, wallet: WalletAddress, found: Found) -> Self {
+        let context = sessions.context();
+        let Found { keys, hop, handover, held, divergences } = found;
         let next = held.as_ref().map_or(TokenPosition::ZERO, Held::next);
         let handoff = Handoff::restart(context.me, wallet, context.boot_nonce, next, now());
         let mut actor = Self::new(sessions, wallet, handoff);
-        actor.held = held;
-        // Evidence that cannot be read keeps no session from going on.
-        actor.divergences = dir
-            .load_divergences()
-            .inspect_err(|fault| tracing::warn!(wallet = %wallet.0, %fault, "divergences"))
-            .unwrap_or_default();
+        (actor.held, actor.divergences) = (held, divergences);
         actor.stand_if(actor.held.as_ref().is_some_and(Held::is_parked));
         actor.close = match &actor.held {
             // Not before the ledger said that this node holds it.
@@ -52,15 +83,17 @@ impl Actor {
             Some(held) if held.finished.is_some() => Some(CloseReason::Finished),
             _ => None,
         };
-        // With keys the hop came as far as a confirm of an earlier boot: the ledger knows what became of it.
         match (keys, hop) {
             (Some(keys), _) => actor.hold(keys),
-            (None, Some(hop)) => actor.inbound = Some(Inbound::restored(&dir, &hop)?),
+            (None, Some(hop)) => {
+                let room = context.line.kept_before(wallet, hop.blocks);
+                actor.inbound = Some(Inbound::restored(&hop, handover, room));
+            }
             (None, None) => {}
         }
         actor.emit_missing();
         actor.emit_end();
-        Ok(Some(actor))
+        actor
     }
 
     /// Waits until this node knows again all that was ever final at it: a ledger that was restored from a backup may be older

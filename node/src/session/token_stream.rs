@@ -33,6 +33,16 @@ pub struct TokenStream {
     life: Arc<RwLock<Life>>,
 }
 
+/// A token that does not follow the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the token of position {position} is out of place: the next is that of {next}")]
+pub struct TokenOutOfPlace {
+    /// Where it should stand.
+    pub position: TokenPosition,
+    /// Which one comes next.
+    pub next: TokenPosition,
+}
+
 /// The stream between two ends. A session that comes back goes on in another one with the same pages.
 struct Life {
     /// Position of the token in the first page.
@@ -74,16 +84,18 @@ impl TokenStream {
 
     /// Appends the next token. After an end, the session goes on.
     ///
-    /// # Panics
-    /// If its position does not follow the last one.
-    pub fn push(&self, token: &EmittedToken) {
+    /// # Errors
+    /// [`TokenOutOfPlace`] if its position does not follow the last one.
+    pub fn push(&self, token: &EmittedToken) -> Result<(), TokenOutOfPlace> {
         self.change(|life| {
             life.go_on();
             let (draft, payload) = token.to_page();
             let at = u64::from(token.position.get()).checked_sub(life.first.into()).map(Expect::At);
-            let appended = at.map(|at| life.tokens.ring().append(0, at, &draft, &payload));
-            assert!(matches!(appended, Some(Ok(Appended::Ok(_)))), "each position is emitted once and in order");
-        });
+            match at.map(|at| life.tokens.ring().append(0, at, &draft, &payload)) {
+                Some(Ok(Appended::Ok(_))) => Ok(()),
+                _ => Err(TokenOutOfPlace { position: token.position, next: life.next() }),
+            }
+        })
     }
 
     /// Ends the stream after the last token. A later end replaces it, and none lets the stream go on, after a move back.
@@ -234,7 +246,7 @@ impl Life {
 mod tests {
     use futures::StreamExt as _;
 
-    use super::*;
+    use super::{super::tokens::TokenPayload, *};
 
     const WALLET: WalletAddress = WalletAddress(wallet::digest::Digest([1; 32]));
 
@@ -246,6 +258,10 @@ mod tests {
         TokenStream::new(WALLET, TokenPosition::new(first))
     }
 
+    fn push(tokens: &TokenStream, positions: std::ops::Range<u32>) {
+        positions.for_each(|position| tokens.push(&token(position)).expect("in order"));
+    }
+
     fn moved_to(node: u32) -> Option<End> {
         Some(End::Moved(NodeId::new(node)))
     }
@@ -255,7 +271,7 @@ mod tests {
         let tokens = stream_at(5);
         let reader = tokio::spawn(tokens.stream(TokenPosition::ZERO).collect::<Vec<_>>());
         for position in 5..9 {
-            tokens.push(&token(position));
+            push(&tokens, position..position + 1);
             tokio::task::yield_now().await;
         }
         tokens.end(moved_to(2));
@@ -267,7 +283,7 @@ mod tests {
     #[test]
     fn the_page_of_a_token_is_pinned() {
         let tokens = stream_at(5);
-        tokens.push(&token(5));
+        push(&tokens, 5..6);
         let Ok(Next::Item(page, _)) = tokens.now().1.ring().next(Cursor(0)) else { panic!("it was pushed") };
         let hash = wallet::digest::sha256("golden", &[&page.head.encode(), &page.payload]).to_string();
         assert_eq!(&hash[..16], "a154171454f3ff4f");
@@ -277,14 +293,14 @@ mod tests {
     #[tokio::test]
     async fn a_session_that_comes_back_goes_on_with_the_same_tokens() {
         let tokens = stream_at(5);
-        (5..7).for_each(|position| tokens.push(&token(position)));
+        push(&tokens, 5..7);
         let root = tokens.now().1.root(2).expect("it is kept");
         tokens.end(moved_to(2));
         let waits = tokens.clone();
         let reader = tokio::spawn(async move { waits.wait(TokenPosition::new(8)).await });
         tokens.end(None);
         assert_eq!((tokens.ended(), tokens.next()), (None, TokenPosition::new(7)));
-        (7..9).for_each(|position| tokens.push(&token(position)));
+        push(&tokens, 7..9);
         assert_eq!(tokens.now().1.root(2).expect("it is kept"), root);
         assert_eq!(tokens.all(), (5..9).map(token).collect::<Vec<_>>());
         // Whoever asked in between was told that it is elsewhere, or waited for the token.
@@ -308,10 +324,22 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "once and in order")]
-    fn a_position_is_never_emitted_twice() {
-        let tokens = stream_at(0);
-        tokens.push(&token(0));
-        tokens.push(&token(0));
+    fn a_position_is_never_emitted_twice_and_none_is_left_out() {
+        let tokens = stream_at(5);
+        push(&tokens, 5..7);
+        for position in [0, 5, 6, 8] {
+            let next = TokenPosition::new(7);
+            let refused = TokenOutOfPlace { position: TokenPosition::new(position), next };
+            assert_eq!(tokens.push(&token(position)), Err(refused));
+        }
+        assert_eq!(tokens.all(), [token(5), token(6)]);
+    }
+
+    #[test]
+    fn what_was_said_to_a_client_is_not_printed() {
+        let item = StreamItem::Token(EmittedToken { text: "secret".to_owned(), ..token(77_777) });
+        let payload = TokenPayload { id: 77_777, text: "secret".to_owned() };
+        let printed = format!("{item:?} {payload:?}");
+        assert!(printed.contains("77777") && !printed.contains("secret") && !printed.contains("id"), "{printed}");
     }
 }

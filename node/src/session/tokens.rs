@@ -1,5 +1,7 @@
 //! What readers of a session get: its tokens, and how it ended.
 
+use std::fmt;
+
 use gpu::stream::{Descriptor, Draft, Integrity, Page, Retention};
 use serde::{Deserialize, Serialize};
 use wallet::{
@@ -37,7 +39,7 @@ pub enum StreamItem {
 }
 
 /// A token as clients see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EmittedToken {
     /// Its position in the session, prompt included.
     pub position: TokenPosition,
@@ -70,7 +72,7 @@ pub enum End {
 }
 
 /// The payload of a page of emitted tokens. Where the token stands is said by the page's head: its first row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenPayload {
     /// See [`EmittedToken::id`].
     pub id: u32,
@@ -98,6 +100,20 @@ impl EmittedToken {
         let position = u32::try_from(page.head.first).ok().filter(|_| is_token)?;
         let TokenPayload { id, text } = codec::decode(&page.payload).ok()?;
         Some(Self { position: TokenPosition::new(position), id, text })
+    }
+}
+
+/// What was said to a client is not printed.
+impl fmt::Debug for EmittedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EmittedToken({})", self.position)
+    }
+}
+
+/// The same.
+impl fmt::Debug for TokenPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenPayload")
     }
 }
 

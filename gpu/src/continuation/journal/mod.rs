@@ -94,6 +94,11 @@ impl Journal {
         &self.replay.tokens
     }
 
+    /// How many more tokens it takes, with the end after the last of them.
+    pub const fn tokens_left(&self) -> usize {
+        self.replay.tokens_left()
+    }
+
     /// How many of the tokens are the prompt's.
     pub const fn prompt_tokens(&self) -> usize {
         self.replay.prompt
@@ -116,7 +121,7 @@ impl Journal {
 
     /// What came of an effect. Not of those that yield tokens: these are [`Self::tokens`].
     pub fn outcome(&self, effect: &Effect) -> Option<&Outcome> {
-        self.completed(effect).and_then(|_| self.replay.outcomes.get(&effect.id))
+        self.replay.result(effect).map(|(_, outcome)| outcome)
     }
 
     /// The number of the effect that comes after one whose result is recorded: also when it is asked for again.
@@ -124,12 +129,8 @@ impl Journal {
         self.completed(effect).map_or(self.seq(), |position| position + 1)
     }
 
-    /// Where the result of an effect stands: of one outside after its intent, which has its number, and else at its number.
-    /// What stands elsewhere a holder before made up, and nothing goes by it.
     fn completed(&self, effect: &Effect) -> Option<u32> {
-        let position = *self.replay.completed.get(&effect.id)?;
-        let is_outside = matches!(effect.class(), Class::External { .. });
-        (if is_outside { position > effect.seq } else { position == effect.seq }).then_some(position)
+        self.replay.result(effect).map(|(position, _)| position)
     }
 
     /// Effects outside that were intended, and of which nothing is known of what came of them.

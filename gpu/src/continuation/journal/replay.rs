@@ -17,6 +17,10 @@ use crate::{
     engine::FinishReason,
 };
 
+/// A token as it travels, and the end.
+const TOKEN_BYTES: usize = 16;
+const END_BYTES: usize = 12;
+
 /// The state of a journal after its first `seq` positions.
 pub struct Replay {
     /// The continuation.
@@ -25,9 +29,11 @@ pub struct Replay {
     pub prompt: usize,
     pub seq: u32,
     pub finished: Option<FinishReason>,
-    pub outcomes: BTreeMap<EffectId, Outcome>,
-    /// Where the outcomes stand.
-    pub completed: BTreeMap<EffectId, u32>,
+    /// What came of effects outside that were intended, and where that stands.
+    closed: BTreeMap<EffectId, (u32, Outcome)>,
+    /// Results of everything else. One that does not stand at the number of its effect a holder before made up, and nothing
+    /// goes by it: the true one comes beside it.
+    results: BTreeMap<(EffectId, u32), Outcome>,
     /// Intended, and without a result.
     pub open: Vec<Effect>,
     /// Those of the open ones that were intended before the journal was opened here, and cannot be done again.
@@ -46,8 +52,8 @@ impl Replay {
             prompt: 0,
             seq: 0,
             finished: None,
-            outcomes: BTreeMap::new(),
-            completed: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            results: BTreeMap::new(),
             open: Vec::new(),
             in_doubt: Vec::new(),
             numbers: Vec::new(),
@@ -66,6 +72,14 @@ impl Replay {
         Some(Entry::Token { first: at as u64, token: self.tokens[at] })
     }
 
+    /// What came of an effect, and where that stands: of one outside after its intent, and else at its number.
+    pub fn result(&self, effect: &Effect) -> Option<(u32, &Outcome)> {
+        if matches!(effect.class(), Class::External { .. }) {
+            return self.closed.get(&effect.id).map(|(position, outcome)| (*position, outcome));
+        }
+        Some((effect.seq, self.results.get(&(effect.id, effect.seq))?))
+    }
+
     /// Whether an effect outside was intended, and nothing is known of what came of it.
     pub fn is_open(&self, id: &EffectId) -> bool {
         self.open.iter().any(|effect| effect.id == *id)
@@ -79,6 +93,11 @@ impl Replay {
     /// The number of the effect that chose the token at `position` of the session.
     pub fn chosen_by(&self, position: usize) -> Option<u32> {
         self.numbers.get(position.checked_sub(self.prompt)?).copied()
+    }
+
+    /// How many more tokens fit before the end.
+    pub const fn tokens_left(&self) -> usize {
+        JOURNAL_BYTES_MAX.saturating_sub(self.bytes + END_BYTES) / TOKEN_BYTES
     }
 
     /// Whether `entry` can come next.
@@ -108,7 +127,7 @@ impl Replay {
                 rule(self.open.len() < OPEN_MAX, "too many effects that are open")
             }
             Entry::Record(Record::Result(result)) => {
-                rule(!self.outcomes.contains_key(&result.id), "a second result of an effect")
+                rule(!self.closed.contains_key(&result.id), "a second result of an effect")
             }
             Entry::Record(Record::Finished(_)) => rule(self.open.is_empty(), "it ends before its effects"),
             Entry::Record(Record::Resolved { id, .. }) => {
@@ -133,7 +152,12 @@ impl Replay {
                 self.numbers.push(self.seq);
             }
             Entry::Record(Record::Intent(effect)) => self.open.push(effect),
-            Entry::Record(Record::Result(result)) => self.close(result.id, result.outcome),
+            Entry::Record(Record::Result(result)) if self.is_open(&result.id) => {
+                self.close(result.id, result.outcome);
+            }
+            Entry::Record(Record::Result(result)) => {
+                self.results.insert((result.id, self.seq), result.outcome);
+            }
             Entry::Record(Record::Finished(reason)) => self.finished = Some(reason),
             Entry::Record(Record::Resolved { id, how }) => match how.outcome() {
                 Some(outcome) => self.close(id, outcome),
@@ -162,7 +186,6 @@ impl Replay {
     fn close(&mut self, id: EffectId, outcome: Outcome) {
         self.open.retain(|effect| effect.id != id);
         self.in_doubt.retain(|effect| effect.id != id);
-        self.completed.insert(id, self.seq);
-        self.outcomes.insert(id, outcome);
+        self.closed.insert(id, (self.seq, outcome));
     }
 }

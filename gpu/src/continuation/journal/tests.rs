@@ -339,6 +339,39 @@ fn a_result_that_does_not_stand_where_its_effect_puts_it_is_none() {
 }
 
 #[test]
+fn a_result_that_was_made_up_before_its_effect_keeps_the_true_one_from_nothing() {
+    let call = |seq| effect(seq, Op::Tool { idempotent: true });
+    for true_one in [mail(3), call(3), effect(3, Op::LedgerTx)] {
+        let made_up = EffectResult { id: true_one.id, outcome: Err(Failure(5)) };
+        let planted = || Entry::Record(Record::Result(made_up.clone()));
+        let entries = vec![Entry::Prompt { first: 0, tokens: vec![7; 3] }, planted(), planted()];
+        let (stream, journal) = adopted(entries);
+        let mut journal = journal.expect("it is a journal");
+        assert_eq!((journal.seq(), journal.outcome(&true_one)), (3, None));
+        if matches!(true_one.class(), Class::External { .. }) {
+            journal.intend(&true_one).expect("it goes on");
+            assert!(journal.open_effects() == [true_one.clone()] && journal.outcome(&true_one).is_none());
+        }
+        let at = u64::from(journal.seq());
+        assert_eq!(journal.complete(&true_one, &Ok(Value::Int(5))).expect("it is the first"), Recorded::New(at));
+        assert_eq!(journal.complete(&true_one, &Ok(Value::Int(5))).expect("the same"), Recorded::Same(at));
+        for journal in [&journal, &open(&stream, 2)] {
+            assert_eq!(journal.outcome(&true_one), Some(&Ok(Value::Int(5))));
+            assert!(journal.open_effects().is_empty());
+        }
+    }
+}
+
+#[test]
+fn of_an_effect_outside_there_is_no_second_result() {
+    let stream = stream();
+    let mut entries = full(&stream).entries().expect("readable");
+    let second = EffectResult { id: mail(3).id, outcome: Err(Failure(5)) };
+    entries[6] = Entry::Record(Record::Result(second));
+    assert_eq!(code(adopted(entries).1.map(|_| ())), "E-311");
+}
+
+#[test]
 fn no_more_effects_are_open_at_a_time_than_may_be() {
     let mut journal = open(&stream(), 1);
     journal.prompt(&[1]).expect("it goes on");
@@ -370,6 +403,25 @@ fn a_journal_grows_no_larger_than_what_can_leave_its_holder() {
     let size = entries(&journal) - 8;
     assert!(size <= JOURNAL_BYTES_MAX && size + 16 > JOURNAL_BYTES_MAX, "{size}");
     assert_eq!(state(&open(&stream, 1)), state(&journal), "nothing was lost");
+}
+
+#[test]
+fn a_journal_that_takes_no_more_tokens_still_takes_its_end() {
+    let prompt = (JOURNAL_BYTES_MAX / (4 * PROMPT_CHUNK_TOKENS + 24)) * PROMPT_CHUNK_TOKENS;
+    // Whatever is left beside whole tokens.
+    for more in 1..=4 {
+        let mut journal = open(&stream(), 1);
+        journal.prompt(&vec![7; prompt + more]).expect("it fits");
+        let left = journal.tokens_left();
+        assert!(left > 0);
+        for left in (0..left).rev() {
+            journal.token(journal.seq(), 7).expect("there is room");
+            assert_eq!(journal.tokens_left(), left);
+        }
+        let size = codec::encoded_size(&journal.entries().expect("readable")) - 8;
+        assert!(size + 12 <= JOURNAL_BYTES_MAX && size + 12 + 16 > JOURNAL_BYTES_MAX, "{size}");
+        journal.finish(FinishReason::ContextFull).expect("there is room");
+    }
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl Receiver {
                 }
             };
             if let Some(kept) = kept {
-                kept.keep(&taken).map_err(wrong)?;
+                taken = kept.keep(taken).await.map_err(wrong)?;
             }
             remote.trim(cursor.0)?;
             for page in taken {

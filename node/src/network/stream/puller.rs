@@ -181,7 +181,8 @@ impl Puller {
     async fn on_pulled(&mut self, pull: Pull, pulled: Pulled) {
         let count = pulled.pages.len();
         let bytes: usize = pulled.pages.iter().map(|page| page.payload.len()).sum();
-        if count == 0 && pull.wait_ms > 0 {
+        let is_idle = count == 0 && pull.wait_ms > 0;
+        if is_idle {
             // An origin that does not wait is not asked without pause.
             self.again_at = Instant::now() + AGAIN_AFTER_MIN;
         }
@@ -208,6 +209,9 @@ impl Puller {
             Ok((verified, pulled)) => {
                 let mut window = self.shared.window();
                 window.take(&verified.start, verified.tip, pulled.pages, pulled.state);
+                if is_idle && !window.is_closed() {
+                    window.idle_at = Some(Instant::now());
+                }
                 drop(window);
                 self.shared.changed.notify_waiters();
             }

@@ -9,7 +9,7 @@ use std::{
 use gpu::stream::{
     Cursor, Descriptor, Integrity, Next, RangeProof, Stream, StreamFault, StreamId, StreamState, Waiting, Wake,
 };
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 use wallet::{digest::Digest, units::NodeId};
 
 use super::{WAIT_MS_MAX, link::StreamLink, puller, window::Window};
@@ -111,6 +111,11 @@ impl RemoteStream {
     /// waited for their page do not count.
     pub fn transferred(&self) -> (usize, Duration) {
         std::mem::take(&mut self.shared.window().transferred)
+    }
+
+    /// When the origin last had nothing new, though it might have waited for that; none if it never said so.
+    pub fn idle_at(&self) -> Option<Instant> {
+        self.shared.window().idle_at
     }
 
     /// Why nothing more will come, if that is so.

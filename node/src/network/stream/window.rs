@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use gpu::stream::{Accumulator, Page, Retention, RootLog, StreamFault, StreamState};
+use tokio::time::Instant;
 use wallet::digest::Digest;
 
 use super::{
@@ -33,6 +34,8 @@ pub(super) struct Window {
     closed: bool,
     broken: Option<Broken>,
     heard: bool,
+    /// When the origin last had nothing new, though it might have waited for that.
+    pub idle_at: Option<Instant>,
     /// Bytes that came without a wait, and in what time.
     pub transferred: (usize, Duration),
 }
@@ -63,6 +66,7 @@ impl Window {
             closed: false,
             broken: None,
             heard: false,
+            idle_at: None,
             transferred: Default::default(),
         }
     }

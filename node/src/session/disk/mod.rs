@@ -110,6 +110,18 @@ impl SessionDir {
         self.wallet
     }
 
+    /// Does work of the disk on threads that wait for nothing else: other sessions decode meanwhile.
+    ///
+    /// # Errors
+    /// [`DiskFault::Io`] if it did not come to its end. What is on the disk may be whole.
+    pub(crate) async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, DiskFault> {
+        let dir = self.clone();
+        apart(&self.dir, move || work(&dir)).await
+    }
+
     /// Forgets the sealed pages of an inbound move: they are of another offer.
     ///
     /// # Errors
@@ -147,6 +159,17 @@ impl SessionDir {
             _ => Ok(()),
         }
     }
+}
+
+/// Does work on this folder as [`SessionDir::apart`] does.
+///
+/// # Errors
+/// See there.
+pub(crate) async fn apart<T: Send + 'static>(
+    folder: &Path,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, DiskFault> {
+    tokio::task::spawn_blocking(work).await.map_err(|lost| io_fault(folder)(lost.into()))
 }
 
 /// Makes a folder that is there after a loss of power, if what is in it is synced.

@@ -2,11 +2,15 @@ use std::{io, path::Path, sync::Arc};
 
 use futures::StreamExt as _;
 use gpu::{
-    continuation::{Divergence, Effect, EffectId, Entry, Journal, Op, Resolution, Value},
+    continuation::{
+        Divergence, Effect, EffectId, Entry, JOURNAL_BYTES_MAX, Journal, Op, PROMPT_CHUNK_TOKENS, Resolution, Value,
+    },
     stream::Stream as _,
 };
 use wallet::{
+    codec,
     digest::Digest,
+    grant::WalletAddress,
     page::StreamDescriptor,
     units::{NodeId, TokenCount, TokenPosition},
 };
@@ -19,6 +23,8 @@ use super::{
         disk::{HolderKeys, SessionDir, SessionsDir},
         request::{ResumeSecret, Sampling},
         tests::request,
+        tokens::End,
+        view::FinishReason,
     },
     *,
 };
@@ -85,6 +91,48 @@ async fn a_session_for_which_the_engine_has_no_room_waits_and_is_not_closed() {
     assert_eq!(emitted(&actor), expected);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_journal_takes_no_more_tokens_ends_as_one_that_is_long_enough() {
+    let (_testbed, mut actor) = begin_among(&["eu"], 256, control(48).0, 60_000).await;
+    let (keys, dir) = (actor.keys.clone().expect("it is held"), actor.dir.clone());
+    let mut start = super::super::tests::kept_start(&dir, &keys);
+    // A prompt that leaves room for three tokens and their end.
+    let prompt = vec![40; long_prompt(3)];
+    start.prompt_tokens = TokenCount::new(prompt.len() as u32);
+    actor.held = None;
+    let held = Held::begin(&dir, &keys, start, &prompt, actor.context.engine.model()).expect("writable");
+    assert_eq!(held.journal().tokens_left(), 3);
+    actor.held = Some(held);
+    actor.hold(keys);
+    for _ in 0..5 {
+        let position = actor.held.as_ref().expect("it is held").next();
+        let event = EngineEvent { position, token: 41, finish: None, step_start_ns: 0, step_end_ns: 0 };
+        actor.on_engine(event).await;
+    }
+    assert_eq!((emitted(&actor), actor.close), (vec![41; 3], Some(CloseReason::Finished)));
+    assert!(matches!(actor.session.tokens.ended(), Some(End::Finished(FinishReason::Length, _))));
+    // It has an end, so that it does not come back after a restart.
+    assert_eq!(beside(&actor).finished(), Some(gpu::FinishReason::ContextFull));
+}
+
+/// The most tokens of a prompt after which a journal takes `tokens` more.
+fn long_prompt(tokens: usize) -> usize {
+    let entry = |tokens: usize| codec::encoded_size(&Entry::Prompt { first: 0, tokens: vec![0; tokens] });
+    let left = JOURNAL_BYTES_MAX - tokens * 16 - 12;
+    let (pieces, rest) = (left / entry(PROMPT_CHUNK_TOKENS), left % entry(PROMPT_CHUNK_TOKENS));
+    pieces * PROMPT_CHUNK_TOKENS + (rest - entry(0)) / 4
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_tokens_do_not_go_on_from_what_was_shown_stands_and_its_readers_are_told() {
+    let (_testbed, mut actor) = begin_among(&["eu"], 256, control(48).0, 100).await;
+    actor.session.tokens.begin_at(TokenPosition::ZERO);
+    take(&mut actor, 1).await;
+    assert!(matches!(actor.session.tokens.ended(), Some(End::Broken(_))));
+    assert_eq!((actor.close, actor.suspended, actor.sequence.is_none()), (None, true, true));
+    assert!(actor.failed.as_ref().is_some_and(|failed| failed.contains("N-195")));
+}
+
 /// The engine loses the session, and takes another one in its place.
 async fn crowd_out(actor: &mut Actor, sampling: &Sampling) -> Sequence {
     actor.release();
@@ -101,6 +149,38 @@ async fn crowd_out(actor: &mut Actor, sampling: &Sampling) -> Sequence {
     actor.serve().await;
     assert!(actor.sequence.is_none(), "there was room");
     other
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_that_waits_tries_again_when_somebody_left_and_only_if_it_was_room_that_it_lacked() {
+    let (sampling, expected) = control(48);
+    // Room for one.
+    let (_testbed, mut actor) = begin(9, sampling.clone()).await;
+    take(&mut actor, 20).await;
+    actor.publish();
+    let other = crowd_out(&mut actor, &sampling).await;
+    assert!(actor.place.as_ref().is_some_and(Place::is_first));
+    let (context, at) = (actor.context.clone(), Instant::now() + PATIENCE);
+    let one_leaves = || drop(context.line.kept_before(WalletAddress(Digest::ZERO), 1));
+    actor.again.at = Some(at);
+    actor.watch_engine().await;
+    assert_eq!(actor.again.at, Some(at), "nobody left, so nothing is tried");
+    one_leaves();
+    actor.watch_engine().await;
+    assert!(actor.sequence.is_none() && actor.again.at != Some(at), "it is tried, and there is none");
+
+    context.engine.release(other.id);
+    // As if the disk had failed since.
+    actor.again.later();
+    actor.again.at = Some(at);
+    one_leaves();
+    actor.watch_engine().await;
+    assert!(actor.sequence.is_none() && actor.again.at == Some(at), "it is no matter of room");
+    actor.again.lacked_room = Some(context.line.changes());
+    one_leaves();
+    actor.watch_engine().await;
+    take(&mut actor, 28).await;
+    assert_eq!((emitted(&actor), actor.place.is_none()), (expected, true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -256,6 +336,55 @@ async fn a_session_whose_disk_failed_goes_on_from_the_disk_with_the_same_tokens(
     assert_eq!(actor.failed, None);
     take(&mut actor, 28).await;
     assert_eq!(emitted(&actor), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_disk_work_does_not_come_to_its_end_goes_on_from_the_disk_with_the_same_tokens() {
+    let (sampling, expected) = control(48);
+    let (_testbed, mut actor) = begin(256, sampling).await;
+    take(&mut actor, 20).await;
+    let lost =
+        actor.on_disk(|_, _, _| -> Result<(), Refusal> { panic!("of this test") }).await.expect_err("it is lost");
+    assert_eq!((lost.code(), lost.retry()), ("N-214", true));
+    assert!(actor.sequence.is_none() && actor.held.is_none(), "it is out of the engine, whose tokens nobody takes");
+    tokio::time::sleep(AGAIN_AFTER * 2).await;
+    without_disk_threads(actor.watch_engine()).await;
+    assert_eq!((actor.close, actor.held.is_none()), (None, true), "nothing is concluded from what was not read");
+
+    until_back(&mut actor).await;
+    take(&mut actor, 28).await;
+    assert_eq!(emitted(&actor), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_session_whose_disk_work_does_not_come_to_its_end_stands_and_can_be_resumed() {
+    let (_testbed, mut actor) = begin_among(&["eu"], 256, control(48).0, 100).await;
+    take(&mut actor, 3).await;
+    actor.suspend(false).await.expect("it decodes");
+    let lost = actor.on_disk(|_, _, _| -> Result<(), Refusal> { panic!("of this test") }).await;
+    assert_eq!(lost.expect_err("it is lost").code(), "N-214");
+    let again = async {
+        while actor.held.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            actor.watch_engine().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.expect("it is read again");
+    assert_eq!((actor.suspended, actor.sequence.is_none(), &actor.failed), (true, true, &None));
+    actor.resume().await.expect("it is whole");
+}
+
+/// As while a node stops: what is given to the runtime's threads for the disk is not done.
+async fn without_disk_threads<T>(work: impl Future<Output = T>) -> T {
+    let over = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let handle = over.handle().clone();
+    over.shutdown_background();
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(|context| {
+        let _entered = handle.enter();
+        work.as_mut().poll(context)
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,8 @@
-//! Who may read a session's tokens at another node.
+//! Who may read a session's tokens at another node, and that nobody waits for ever.
 
-use std::{sync::Arc, time::Duration};
+mod branches;
+
+use std::{path::Path, sync::Arc, time::Duration};
 
 use futures::future::{self, BoxFuture};
 
@@ -12,10 +14,14 @@ use crate::{
     },
     node::Seams,
     peer::{PeerFault, SessionReply, SessionRequest, TokensReply, TokensRequest},
-    session::{request::ResumeSecret, tokens},
+    session::{
+        command::SessionCommand,
+        request::ResumeSecret,
+        tokens::{self, StreamItem},
+    },
     testbed::{PATIENCE, Testbed, control, ids, ids_to_end, prompt},
 };
-use wallet::units::NodeId;
+use wallet::units::{NodeId, TokenPosition};
 
 fn prompt_tokens() -> u32 {
     prompt().len() as u32
@@ -57,6 +63,52 @@ async fn only_a_node_that_shows_the_resume_secret_reads_the_tokens() {
     }
     assert!(matches!(pull().await, StreamReply::Pulled(_)), "it is let in");
     assert_eq!(ids_to_end(testbed.follow(1, &client, 0), prompt_tokens()).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_at_a_node_that_finds_after_a_restart_that_the_session_has_left_reads_on_elsewhere() {
+    let (sampling, expected) = control(24);
+    let mut testbed = Testbed::start(&["eu", "eu"]).await;
+    let client = testbed.create(0, &["eu"], &sampling, 50).await;
+    let first = prompt_tokens();
+    let (mut seen, stream) = ids(testbed.follow(0, &client, first), first, 3).await;
+    drop(stream);
+    let parked = testbed.session(0, &client).command(SessionCommand::Suspend { until_read: false }).await;
+    parked.expect("it serves");
+    // What was kept here when the session was.
+    let (folder, kept) = (testbed.session_dir(0, &client), tempfile::tempdir().expect("a temporary folder"));
+    copy(&folder, kept.path());
+    testbed.migrate(0, &client, 1).await.expect("the policy allows it");
+    testbed.stop_node(0).await;
+    copy(kept.path(), &folder);
+    testbed.start_node(0, Seams::default()).await;
+    let here = testbed.session(0, &client);
+    let told = tokio::time::timeout(PATIENCE, async {
+        let mut from = first;
+        loop {
+            match here.tokens().wait(TokenPosition::new(from)).await {
+                StreamItem::Token(token) => from = token.position.get() + 1,
+                end => break end,
+            }
+        }
+    });
+    assert_eq!(told.await.expect("nobody waits for ever"), StreamItem::Moved { to: NodeId::new(1) });
+    seen.extend(ids_to_end(testbed.follow(0, &client, first + 3), first + 3).await);
+    assert_eq!(seen, expected);
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("writable");
+    for entry in std::fs::read_dir(from).expect("readable") {
+        let from = entry.expect("readable").path();
+        let to = to.join(from.file_name().expect("it has a name"));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            std::fs::copy(&from, &to).expect("writable");
+        }
+    }
 }
 
 /// A way on which nothing gets through.
