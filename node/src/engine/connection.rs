@@ -115,12 +115,12 @@ impl Connection {
         self.shared.tags.lock().unwrap_or_else(PoisonError::into_inner).know(salt, &self.shared.model);
     }
 
-    /// A new sequence's id, and its events to come.
-    pub(super) fn open_line(&self) -> Sequence {
+    /// A new sequence, and its events to come.
+    pub(super) fn open_line(self: &Arc<Self>) -> Sequence {
         let id = SequenceId(self.next.fetch_add(1, Ordering::Relaxed));
         let (sender, events) = mpsc::unbounded_channel();
         self.shared.waiting().lines.insert(id, sender);
-        Sequence { id, events }
+        Sequence { id, events, connection: Arc::downgrade(self) }
     }
 
     pub(super) fn close_line(&self, id: SequenceId) {
@@ -255,7 +255,7 @@ impl Shared {
                 let waiting = self.waiting();
                 for token in tokens {
                     let Some(line) = waiting.lines.get(&token.sequence) else { continue };
-                    // An error means that the session was dropped; its release follows.
+                    // An error means that the sequence was dropped; its release follows.
                     let _ = line.send(EngineEvent {
                         position: token.position,
                         token: token.token,

@@ -7,7 +7,11 @@ mod placement;
 mod tags;
 mod worker;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use gpu::{
     EngineOptions, Model, SequenceId, Session, Started, TailPage, TextStream,
@@ -56,13 +60,16 @@ pub struct Arrival {
     pub pace: Duration,
 }
 
-/// A sequence of the engine and what it yields.
+/// A sequence of the engine and what it yields. Whoever drops it releases it: the engine forgets it, and its full blocks
+/// stay in the prefix cache.
 #[derive(Debug)]
 pub struct Sequence {
     /// Names it to the engine.
     pub id: SequenceId,
     /// Its tokens, in order. They end if the engine is lost.
     pub events: mpsc::UnboundedReceiver<EngineEvent>,
+    /// The engine's end ends the sequence too.
+    connection: Weak<Connection>,
 }
 
 /// A token, with the times of the step that chose it on the host's CLOCK_MONOTONIC.
@@ -219,10 +226,7 @@ impl EngineHandle {
         let request = Request::Start { sequence: sequence.id, session: Box::new(session), tail_rows, pace, standing };
         match self.connection.call(request, pages).await {
             Ok((Reply::Started(started), _)) => Ok((sequence, started)),
-            other => {
-                self.connection.close_line(sequence.id);
-                Err(other.err().unwrap_or(EngineRefusal::Stopped))
-            }
+            other => Err(other.err().unwrap_or(EngineRefusal::Stopped)),
         }
     }
 
@@ -262,18 +266,22 @@ impl EngineHandle {
         self.connection.call(Request::Resume { sequence: id }, Vec::new()).await.map(drop)
     }
 
-    /// Forgets a sequence. Its full blocks stay in the prefix cache.
-    pub fn release(&self, id: SequenceId) {
-        self.connection.close_line(id);
-        self.connection.tell(Request::Release { sequence: id });
-    }
-
     /// Evicts up to `count` idle blocks of the prefix cache.
     pub async fn evict_prefix_cache(&self, count: usize) -> usize {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         match self.connection.call(Request::Evict { count }, Vec::new()).await {
             Ok((Reply::Evicted(count), _)) => count as usize,
             _ => 0,
+        }
+    }
+}
+
+/// Also of one whose start nobody waits for any more: its release follows the start.
+impl Drop for Sequence {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.upgrade() {
+            connection.close_line(self.id);
+            connection.tell(Request::Release { sequence: self.id });
         }
     }
 }

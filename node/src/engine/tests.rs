@@ -66,23 +66,47 @@ async fn a_node_that_is_not_listed_gets_no_engine() {
     assert!(context.engine.is_lost());
 }
 
-#[tokio::test]
-async fn a_session_whose_pages_do_not_fit_is_taken_in_without_them() {
+fn open(placement: Placement) -> EngineHandle {
     let model = Arc::new(gpu::Model::load(&model_dir()).expect("the tiny model"));
     let options = gpu::EngineOptions { block_count: 32, prefill_chunk_tokens: 16, idle_blocks_max: 0 };
-    let engine = EngineHandle::open(model, options, Placement::InProcess).expect("it starts");
-    let (sampling, expected) = control(8);
-    let arrival = Arrival {
+    EngineHandle::open(model, options, placement).expect("it starts")
+}
+
+/// A session of 8 tokens.
+fn arrival() -> Arrival {
+    Arrival {
         tokens: prompt(),
         prompt_tokens: TokenCount::new(prompt().len() as u32),
-        sampling: sampling.to_engine().expect("valid"),
-        pages: vec![vec![7; 3]],
+        sampling: control(8).0.to_engine().expect("valid"),
+        pages: Vec::new(),
         tail: None,
         salt: PrefixSalt([1; 32]),
         pace: Duration::ZERO,
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_pages_do_not_fit_is_taken_in_without_them() {
+    let engine = open(Placement::InProcess);
+    let expected = control(8).1;
+    let arrival = Arrival { pages: vec![vec![7; 3]], ..arrival() };
     let (mut sequence, started) = engine.start(arrival, false).await.expect("a cache miss");
     assert_eq!(started.computed, TokenCount::ZERO);
     let first = sequence.events.recv().await.expect("it decodes");
     assert_eq!(first.token, expected[0]);
+}
+
+#[tokio::test]
+async fn a_sequence_that_nobody_waits_for_or_holds_costs_no_blocks() {
+    let engine = open(Placement::InProcess);
+    let used = async || engine.stats().await.blocks_used;
+    let (sequence, _) = engine.start(arrival(), true).await.expect("room");
+    assert!(used().await > 0);
+    drop(sequence);
+    assert_eq!(used().await, 0, "it was dropped");
+    // A client that hangs up while the engine takes its session in.
+    let mut starting = Box::pin(engine.start(arrival(), false));
+    let _ = futures::poll!(&mut starting);
+    drop(starting);
+    assert_eq!(used().await, 0, "the request was sent, and nobody waits for its answer");
 }

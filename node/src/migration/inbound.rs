@@ -383,11 +383,7 @@ impl Actor {
         let (durable, arrived) = tokio::join!(durable, arrived);
         let (held, (sequence, started)) = match (durable.unwrap_or(Err(Refusal::Stopped)), arrived) {
             (Ok(held), Ok(arrived)) => (held, arrived),
-            (Err(refusal), Ok((sequence, _))) => {
-                engine.release(sequence.id);
-                return Err(refusal);
-            }
-            (_, Err(refusal)) => return Err(refusal),
+            (Err(refusal), Ok(_)) | (_, Err(refusal)) => return Err(refusal),
         };
         let holder_key = keys.holder.key().public_key();
         if let Some(inbound) = &mut self.inbound {

@@ -150,6 +150,19 @@ async fn a_session_goes_on_and_away_as_the_head_of_its_continuation_allows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_the_disk_does_not_take_leaves_nothing_in_the_engine() {
+    let testbed = Testbed::start(&["eu"]).await;
+    let context = testbed.node(0).sessions().context();
+    let request = request(&testbed, control(48).0, 0, &ResumeSecret(random()));
+    let wallet = request.tenant.grant.verify().expect("the tenant's");
+    let dir = context.disk.session(wallet);
+    std::fs::write(dir.divergences_file().parent().expect("its folder"), "no folder").expect("writable");
+    let refusal = Actor::create(testbed.node(0).sessions(), wallet, request).await.err().expect("it is not kept");
+    assert_eq!(refusal.code(), "N-209");
+    assert_eq!(context.engine.stats().await.blocks_used, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_suspends_or_resumes_a_session_is_answered_when_it_is_to_be_seen() {
     let testbed = Testbed::start(&["eu"]).await;
     let request = request(&testbed, control(48).0, 100, &ResumeSecret(random()));

@@ -79,7 +79,7 @@ async fn a_session_for_which_the_engine_has_no_room_waits_and_is_not_closed() {
     let other = crowd_out(&mut actor, &sampling).await;
     assert_eq!((actor.close, &actor.failed), (None, &None), "it is only to wait");
 
-    actor.context.engine.release(other.id);
+    drop(other);
     until_back(&mut actor).await;
     take(&mut actor, 28).await;
     assert_eq!(emitted(&actor), expected);
@@ -109,7 +109,7 @@ async fn a_session_that_waits_for_room_in_the_engine_can_be_moved_away() {
     // Room for one.
     let (testbed, mut actor) = begin_among(&["eu", "eu"], 9, sampling.clone(), 0).await;
     take(&mut actor, 20).await;
-    crowd_out(&mut actor, &sampling).await;
+    let _other = crowd_out(&mut actor, &sampling).await;
     let there = moved(&testbed, actor).await;
     let first = TokenPosition::new(prompt().len() as u32);
     assert_eq!(ids_to_end(there.stream(first).boxed(), first.get()).await, expected);
