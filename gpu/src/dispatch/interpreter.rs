@@ -57,8 +57,8 @@ impl Interpreter {
         requests: Arc<dyn Stream>,
         events: Arc<dyn StreamWriter>,
     ) -> Self {
-        // No session has more pages than the pool has blocks.
-        let bytes_max = options.block_count.saturating_add(1).saturating_mul(model.config().page_bytes());
+        // Not the pool: a session that is too large for it is refused, and no fault of the queue.
+        let bytes_max = model.config().pages_max().saturating_mul(model.config().page_bytes());
         Self {
             engine: Engine::new(model, options),
             inbox: Inbox::new(requests, bytes_max),

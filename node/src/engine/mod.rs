@@ -203,8 +203,12 @@ impl EngineHandle {
         let Arrival { tokens, prompt_tokens, sampling, mut pages, tail, salt, pace } = arrival;
         let session = Session { tokens, prompt: prompt_tokens, sampling, salt: salt.0 };
         self.connection.know(&salt);
-        let tail_rows = tail.as_ref().map_or(0, |tail| tail.rows);
+        let mut tail_rows = tail.as_ref().map_or(0, |tail| tail.rows);
         pages.extend(tail.map(|tail| tail.payload));
+        // More than a session of this model has: the queue carries no such message.
+        if pages.len() > self.model.config().pages_max() {
+            (pages, tail_rows) = (Vec::new(), 0);
+        }
         let pace = Micros::new(u64::try_from(pace.as_micros()).unwrap_or(u64::MAX));
         match self.try_start(session.clone(), (pages, tail_rows), pace, standing).await {
             Err(refusal) if refusal.rule() == Some(gpu::Retry::Resend) => {
