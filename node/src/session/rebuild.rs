@@ -90,6 +90,9 @@ impl Actor {
                 if matches!(&refusal, Refusal::Engine(refusal) if refusal.lacks_room()) {
                     self.wait_for_room();
                 }
+                if matches!(refusal, Refusal::DiskAwaited) {
+                    self.failed = Some(refusal.to_peer().to_string());
+                }
                 self.again.later();
             }
             Err(refusal) if refusal.leaves_it_standing() => self.stand_aside(&refusal),
@@ -161,10 +164,7 @@ impl Actor {
         let (context, stream) = (self.context.clone(), self.context.engine.stream());
         // Nobody closes it.
         let _turn = context.counts.acquire().await;
-        let counted = self.on_disk(move |held, dir, keys| {
-            held.count_pages(dir, keys, &stream);
-            Ok(())
-        });
+        let counted = self.on_disk(move |held, dir, keys| held.count_pages(dir, keys, &stream));
         if let Err(refusal) = counted.await {
             tracing::warn!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "its pages were not looked at");
         }
@@ -192,7 +192,7 @@ impl Actor {
         self.context.line.may_enter(self.wallet, blocks, &engine).await?;
         let known = held.next().get();
         let stream = engine.stream();
-        let arrival = self.on_disk(move |held, dir, keys| Ok(held.arrival(dir, keys, &stream))).await?;
+        let arrival = self.on_disk(move |held, dir, keys| held.arrival(dir, keys, &stream)).await?;
         let (sequence, started) = engine.start(arrival, false).await?;
         self.sequence = Some(sequence);
         self.place = None;

@@ -284,7 +284,7 @@ async fn a_session_whose_resumption_the_disk_did_not_keep_goes_on_all_the_same()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pages_of_tokens_that_the_journal_has_lost_are_not_given_to_the_engine() {
+async fn of_the_pages_on_the_disk_the_engine_gets_those_that_are_whole_and_that_the_journal_has_tokens_for() {
     let (sampling, expected) = control(60);
     let testbed = Testbed::start(&["eu"]).await;
     let client = testbed.create(0, &["eu"], &sampling, 10).await;
@@ -303,18 +303,38 @@ async fn pages_of_tokens_that_the_journal_has_lost_are_not_given_to_the_engine()
     let cut = held.tokens().to_vec();
     copy_pages(&testbed.session_dir(0, &client), folder.path(), &elsewhere, &keys, &context.engine.stream());
     let stream = context.engine.stream();
-    let pages = held.surviving_pages(&elsewhere, &keys, &stream);
+    let pages = held.surviving_pages(&elsewhere, &keys, &stream).expect("readable");
     assert_eq!(pages.len(), (cut.len() - 1) / stream.block as usize);
     let arrival = Arrival {
         tokens: cut,
         prompt_tokens: start.prompt_tokens,
         sampling: start.sampling.clone(),
-        pages,
+        pages: pages.clone(),
         tail: None,
         salt: keys.prefix_salt.clone(),
         pace: Duration::ZERO,
     };
     context.engine.start(arrival, true).await.expect("the engine takes them");
+
+    // Another still has the stream: a sync in the background, say.
+    drop(held);
+    let mut held = Held::reopen(&elsewhere, &keys, context.engine.model()).expect("readable").expect("all of it");
+    let busy = elsewhere.open_kv(&keys, stream.hash()).expect("whole").expect("there");
+    let refusal = held.surviving_pages(&elsewhere, &keys, &stream).expect_err("not now");
+    assert_eq!((refusal.code(), refusal.retry()), ("N-214", true), "nothing is concluded from it");
+    drop(busy);
+    assert_eq!(held.surviving_pages(&elsewhere, &keys, &stream).expect("readable"), pages);
+
+    // A bit of the third page.
+    let file = folder.path().join("sessions").join(client.reply.wallet.0.to_string()).join("kv").join("00000000.seg");
+    let mut bytes = std::fs::read(&file).expect("readable");
+    let frame = bytes.len() / held.kv().expect("open").state().tail as usize;
+    bytes[frame * 5 / 2] ^= 1;
+    std::fs::write(&file, bytes).expect("writable");
+    held.count_pages(&elsewhere, &keys, &stream).expect("readable");
+    assert_eq!((held.content.pages(), held.kv().is_some()), (2, true), "a move takes those before it");
+    assert_eq!(held.surviving_pages(&elsewhere, &keys, &stream).expect("readable"), pages[..2]);
+    assert_eq!((held.content.pages(), held.kv().is_none()), (0, true), "all are kept again, in a new stream");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
