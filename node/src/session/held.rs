@@ -12,6 +12,7 @@ use gpu::{
 };
 use wallet::{
     content::ContentChain,
+    digest::Digest,
     identity::SecretKey,
     page::{HEAD_BYTES, Page, StreamDescriptor},
     units::{Micros, PageIndex, Timestamp, TokenCount, TokenPosition},
@@ -45,6 +46,8 @@ pub(crate) struct Held {
     pub(crate) active_at: Timestamp,
     /// Microseconds between tokens, in this epoch and here.
     pub(crate) intervals: Vec<u64>,
+    /// Hash of the model that is served here. Another one may be put in a node's place while its sessions are on the disk.
+    pub(super) loaded: Digest,
     epoch: u32,
     /// Its key in this epoch, derived from its seed once.
     signer: SecretKey,
@@ -128,6 +131,7 @@ impl Held {
         Ok(Self {
             program: RunningProgram::begin(dir.wallet(), &start, &journal)?,
             finished: None,
+            loaded: model.hash(),
             epoch: keys.epoch.get(),
             signer,
             kept: None,

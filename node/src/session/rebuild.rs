@@ -144,15 +144,15 @@ impl Actor {
         Ok(())
     }
 
-    /// A session that `is_parked`, or of which somebody has to decide something, stays out of the engine.
+    /// A session that `is_parked`, that goes on under another model or numerics only, or of which somebody has to decide
+    /// something, stays out of the engine.
     pub(super) fn stand_if(&mut self, is_parked: bool) {
         let Some(held) = &self.held else { return };
-        let in_doubt = held.may_go_on().err();
-        if let Some(refusal) = &in_doubt {
-            tracing::warn!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the session stands until somebody decides");
-        }
-        if is_parked || in_doubt.is_some() {
-            self.suspended = true;
+        self.suspended |= is_parked;
+        if held.finished.is_none()
+            && let Err(refusal) = held.may_go_on()
+        {
+            self.stand_aside(&refusal);
         }
     }
 

@@ -139,7 +139,7 @@ async fn a_session_goes_on_and_away_as_the_head_of_its_continuation_allows() {
         let held = held.expect("the journal is its own");
         let head = *held.continuation().expect("it is kept").head();
         assert_eq!((head.flags.pinned, head.deadline_us), (came.pinned, came.deadline_us), "it is passed on");
-        assert_eq!(held.may_go_on().err().map(|refusal| refusal.code()), goes_on);
+        assert_eq!(held.may_go_on().err().map(|refusal| refusal.code().to_owned()).as_deref(), goes_on);
         actor.held = Some(held);
         let (reply, outcome) = oneshot::channel();
         // There is no such node, which is looked at last.

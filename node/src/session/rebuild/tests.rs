@@ -157,6 +157,34 @@ async fn a_session_that_is_too_large_for_the_engine_stands_and_can_be_moved_away
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_goes_on_under_the_model_and_the_numerics_that_it_began_with_and_stands_under_others() {
+    let (sampling, expected) = control(48);
+    let (_testbed, mut actor) = begin(256, sampling).await;
+    take(&mut actor, 20).await;
+    for code in ["E-110", "E-111"] {
+        actor.release();
+        let held = actor.held.as_mut().expect("it is held");
+        if code == "E-110" {
+            held.loaded = Digest::ZERO;
+            actor.serve().await;
+        } else {
+            held.start.numerics = Digest::ZERO;
+            actor.stand_if(false);
+        }
+        assert_eq!((actor.close, actor.suspended, actor.sequence.is_none()), (None, true, true), "it stands");
+        assert!(actor.failed.as_ref().is_some_and(|failed| failed.contains(code)), "who looks is told");
+        assert_eq!(actor.resume().await.expect_err("under others it would go on with other tokens").code(), code);
+
+        // As if the node had been started again as it was.
+        let held = actor.held.as_mut().expect("nothing was lost");
+        (held.loaded, held.start.numerics) = (held.start.model, gpu::numerics_id());
+        actor.resume().await.expect("it is its model");
+        take(&mut actor, 5).await;
+    }
+    assert_eq!((emitted(&actor), &actor.failed), (expected[..30].to_vec(), &None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_goes_on_with_its_tokens_once_somebody_has_decided_about_its_effect_in_doubt() {
     let (sampling, expected) = control(48);
     for how in [Resolution::AssumeDone(Value::Nil), Resolution::Abort] {
