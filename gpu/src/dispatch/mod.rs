@@ -12,7 +12,7 @@ mod interpreter;
 mod message;
 
 pub use inbox::{Inbox, Message, send};
-pub use interpreter::{Interpreter, REPLY_BYTES_MAX, monotonic_ns};
+pub use interpreter::{ALIVE_EVERY, Interpreter, REPLY_BYTES_MAX, monotonic_ns};
 pub use message::{Event, Refused, Reply, Request, Stats, StepTokens, TokenEvent};
 
 use wallet::digest::{Digest, blake3};

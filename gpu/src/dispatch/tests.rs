@@ -64,7 +64,7 @@ impl Client {
                     return outcome.map(|reply| (reply, message.pages));
                 }
                 Event::Step(step) => self.tokens.extend(step.tokens),
-                Event::Cache(_) => {}
+                Event::Cache(_) | Event::Alive => {}
             }
         }
     }
@@ -140,6 +140,14 @@ fn a_session_moves_from_queue_to_queue_with_more_pages_than_a_queue_holds() {
     for (client, engine) in [(source, source_engine), (destination, destination_engine)] {
         client.requests.close(0).expect("open");
         engine.join().expect("no panic").expect("the end of the requests is no fault");
+    }
+}
+
+#[test]
+fn an_engine_says_that_it_works_before_it_is_asked_for_anything_and_while_it_is_not() {
+    let (mut client, _engine) = open(&model());
+    for _ in 0..2 {
+        assert_eq!(client.next().expect("the engine lives").body, Event::Alive);
     }
 }
 

@@ -18,7 +18,10 @@ use gpu::{
     dispatch::{Refused, Reply, Request, Stats},
 };
 use scheduler::load::ServedModel;
-use tokio::sync::{broadcast, mpsc};
+use tokio::{
+    sync::{broadcast, mpsc},
+    time::timeout,
+};
 use wallet::{
     chain::PageHashKey,
     digest::Digest,
@@ -34,6 +37,9 @@ use connection::Connection;
 pub use gpu::dispatch::{Stats as EngineStats, monotonic_ns};
 pub use placement::{Host, OpenQueue, Placement, Queue};
 pub use worker::{WorkerArgs, WorkerFault, work};
+
+/// How long whoever asks how the engine stands waits for the answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// The way to the engine; clones share it. The engine ends when the last one is dropped.
 #[derive(Clone)]
@@ -125,6 +131,9 @@ pub enum EngineRefusal {
     /// The engine has ended, or is not reached.
     #[error("the engine has stopped")]
     Stopped,
+    /// It has not said how it stands. Its step may take long, or it stands still: then it is given up some time after.
+    #[error("the engine has not answered for {} s", ANSWER_WITHIN.as_secs())]
+    Silent,
 }
 
 /// Turns the tokens of one session into text.
@@ -186,11 +195,15 @@ impl EngineHandle {
         self.connection.notices()
     }
 
-    /// How the engine stands.
-    pub async fn stats(&self) -> Stats {
-        match self.connection.call(Request::Stats, Vec::new()).await {
-            Ok((Reply::Stats(stats), _)) => stats,
-            _ => Stats::default(),
+    /// How the engine stands. It answers between two steps, and is not waited for: probes ask this.
+    ///
+    /// # Errors
+    /// [`EngineRefusal::Silent`], [`EngineRefusal::Stopped`].
+    pub async fn stats(&self) -> Result<Stats, EngineRefusal> {
+        let answer = timeout(ANSWER_WITHIN, self.connection.call(Request::Stats, Vec::new())).await;
+        match answer.map_err(|_| EngineRefusal::Silent)?? {
+            (Reply::Stats(stats), _) => Ok(stats),
+            _ => Err(EngineRefusal::Stopped),
         }
     }
 
@@ -329,6 +342,7 @@ impl EngineRefusal {
             Self::Refused(refused) => refused.code(),
             Self::NotServed { .. } => "N-221",
             Self::Stopped => "N-220",
+            Self::Silent => "N-222",
         }
     }
 
@@ -336,7 +350,7 @@ impl EngineRefusal {
     pub fn retry(&self) -> bool {
         match self.rule() {
             Some(retry) => matches!(retry, gpu::Retry::Later | gpu::Retry::Resend),
-            None => matches!(self, Self::Stopped),
+            None => matches!(self, Self::Stopped | Self::Silent),
         }
     }
 
@@ -354,7 +368,7 @@ impl EngineRefusal {
         match self {
             Self::Engine(refusal) => Some(refusal.retry()),
             Self::Refused(refused) => Some(refused.retry()),
-            Self::NotServed { .. } | Self::Stopped => None,
+            Self::NotServed { .. } | Self::Stopped | Self::Silent => None,
         }
     }
 }

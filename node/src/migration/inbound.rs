@@ -101,7 +101,8 @@ pub(crate) async fn may_reserve(sessions: &Sessions, from: NodeId, reserve: &Res
     if !is_holder(context, reserve, from) {
         return Err(MoveRefusal::NotHolder { from });
     }
-    let stats = context.engine.stats().await;
+    // An engine that does not answer has no room.
+    let stats = context.engine.stats().await.unwrap_or_default();
     let others = sessions.list().into_iter().filter(|session| session.wallet() != reserve.wallet);
     let promised: u32 = others
         .filter_map(|session| session.view().hop)

@@ -75,7 +75,7 @@ impl Line {
     /// to say.
     ///
     /// # Errors
-    /// E-104 if there is no more free than those before it need.
+    /// E-104 if there is no more free than those before it need; those of [`EngineHandle::stats`].
     pub(crate) async fn may_enter(
         &self,
         wallet: WalletAddress,
@@ -85,7 +85,7 @@ impl Line {
         if self.ahead(wallet) == 0 {
             return Ok(());
         }
-        let stats = engine.stats().await;
+        let stats = engine.stats().await?;
         let free = stats.blocks_total.saturating_sub(stats.blocks_used);
         let left = {
             let waiting = self.waiting();
@@ -134,8 +134,7 @@ impl Place {
         if self.line.ahead(self.wallet) > 0 {
             return false;
         }
-        let stats = engine.stats().await;
-        stats.blocks_total.saturating_sub(stats.blocks_used) >= self.blocks
+        engine.stats().await.is_ok_and(|stats| stats.blocks_total.saturating_sub(stats.blocks_used) >= self.blocks)
     }
 
     /// As others see it.

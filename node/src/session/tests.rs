@@ -159,7 +159,7 @@ async fn a_session_that_the_disk_does_not_take_leaves_nothing_in_the_engine() {
     std::fs::write(dir.divergences_file().parent().expect("its folder"), "no folder").expect("writable");
     let refusal = Actor::create(testbed.node(0).sessions(), wallet, request).await.err().expect("it is not kept");
     assert_eq!(refusal.code(), "N-209");
-    assert_eq!(context.engine.stats().await.blocks_used, 0);
+    assert_eq!(context.engine.stats().await.expect("it runs").blocks_used, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
