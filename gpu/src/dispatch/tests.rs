@@ -236,6 +236,7 @@ fn the_encodings_are_pinned() {
         pace: Micros::new(4),
         standing: true,
     };
+    assert_eq!(VERSION, 2, "another version has other encodings");
     let hash = |bytes: &[u8]| wallet::digest::sha256("test", &[bytes]).to_string()[..16].to_owned();
     let hashes = [wallet::codec::encode(&event), wallet::codec::encode(&request)].map(|bytes| hash(&bytes));
     assert_eq!(hashes, ["f3f1a823f5e12f5f", "3ee11e955ae91c14"]);
