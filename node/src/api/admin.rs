@@ -86,6 +86,8 @@ async fn suspend(State(api): State<Api>, Path(WalletPath(wallet)): Path<WalletPa
 }
 
 async fn resume(State(api): State<Api>, Path(WalletPath(wallet)): Path<WalletPath>) -> Answer {
+    // An engine that does not run has no room for it either, but that is not why.
+    api.sessions.context().engine.stats().await?;
     api.schedule.command(wallet, Action::Promote).await?;
     view_of(&api, wallet)
 }
