@@ -310,7 +310,8 @@ fn placement(
     Ok(match config.engine.place {
         EnginePlace::Inside => Placement::InProcess,
         EnginePlace::Worker => {
-            Placement::Worker { program: std::env::current_exe()?, model_dir: config.model_dir.clone() }
+            // What runs here, and not what lies at its path by the time the worker is started again: a later release, say.
+            Placement::Worker { program: "/proc/self/exe".into(), model_dir: config.model_dir.clone() }
         }
         EnginePlace::Node(host) => Placement::Elsewhere(Arc::new(Elsewhere {
             host,

@@ -20,8 +20,8 @@ use crate::{
 
 /// Steps of which the median is taken.
 const STEPS_KEPT: usize = 255;
-/// How long an idle interpreter sleeps before it looks for a reason to live.
-const IDLE: Duration = Duration::from_secs(1);
+/// How often an engine says that it works. An idle one sleeps for as long at most.
+pub const ALIVE_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of KV pages in one reply, at most; a single page may be larger.
 pub const REPLY_BYTES_MAX: usize = 8 << 20;
 
@@ -57,8 +57,8 @@ impl Interpreter {
         requests: Arc<dyn Stream>,
         events: Arc<dyn StreamWriter>,
     ) -> Self {
-        // No session has more pages than the pool has blocks.
-        let bytes_max = options.block_count.saturating_add(1).saturating_mul(model.config().page_bytes());
+        // Not the pool: a session that is too large for it is refused, and no fault of the queue.
+        let bytes_max = model.config().pages_max().saturating_mul(model.config().page_bytes());
         Self {
             engine: Engine::new(model, options),
             inbox: Inbox::new(requests, bytes_max),
@@ -81,7 +81,12 @@ impl Interpreter {
     }
 
     fn work(&mut self) -> Result<(), StreamFault> {
+        let mut alive_at = Instant::now();
         loop {
+            if alive_at <= Instant::now() {
+                self.tell(&Event::Alive)?;
+                alive_at = Instant::now() + ALIVE_EVERY;
+            }
             let wake = loop {
                 match self.inbox.poll()? {
                     Ok(message) => self.carry_out(message)?,
@@ -99,7 +104,7 @@ impl Interpreter {
             self.tell_notices()?;
             if !runs {
                 let next = self.lines.values().filter_map(|line| line.held_until).min();
-                let deadline = next.unwrap_or_else(|| Instant::now() + IDLE);
+                let deadline = next.map_or(alive_at, |next| next.min(alive_at));
                 block_on_until(self.inbox.stream().wait(wake), deadline);
             }
         }

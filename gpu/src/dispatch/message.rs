@@ -74,6 +74,8 @@ pub enum Event {
     Step(StepTokens),
     /// What changed in the prefix cache, in order.
     Cache(Vec<CacheNotice>),
+    /// The engine works, or waits for work. It comes once in [`super::ALIVE_EVERY`], unless a step takes longer.
+    Alive,
 }
 
 /// The answer to a request that was carried out.

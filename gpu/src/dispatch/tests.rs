@@ -27,8 +27,12 @@ fn ring(name: &str) -> Arc<RingStream> {
 }
 
 fn open(model: &Arc<Model>) -> (Client, thread::JoinHandle<Result<(), StreamFault>>) {
+    open_pool(model, 64)
+}
+
+fn open_pool(model: &Arc<Model>, block_count: usize) -> (Client, thread::JoinHandle<Result<(), StreamFault>>) {
     let (requests, events) = (ring(REQUESTS), ring(EVENTS));
-    let options = EngineOptions { block_count: 64, prefill_chunk_tokens: 12, idle_blocks_max: 64 };
+    let options = EngineOptions { block_count, prefill_chunk_tokens: 12, idle_blocks_max: block_count };
     let interpreter = Interpreter::new(model.clone(), options, requests.clone(), events.clone());
     let engine = thread::spawn(move || interpreter.run());
     (Client { requests, inbox: Inbox::new(events, 1 << 20), calls: 0, tokens: Vec::new() }, engine)
@@ -60,7 +64,7 @@ impl Client {
                     return outcome.map(|reply| (reply, message.pages));
                 }
                 Event::Step(step) => self.tokens.extend(step.tokens),
-                Event::Cache(_) => {}
+                Event::Cache(_) | Event::Alive => {}
             }
         }
     }
@@ -140,6 +144,14 @@ fn a_session_moves_from_queue_to_queue_with_more_pages_than_a_queue_holds() {
 }
 
 #[test]
+fn an_engine_says_that_it_works_before_it_is_asked_for_anything_and_while_it_is_not() {
+    let (mut client, _engine) = open(&model());
+    for _ in 0..2 {
+        assert_eq!(client.next().expect("the engine lives").body, Event::Alive);
+    }
+}
+
+#[test]
 fn a_refusal_travels_with_its_code_and_the_engine_goes_on() {
     let (mut client, _engine) = open(&model());
     let refused = client.start(1, &session(vec![1 << 20; 45]), &[], 0).expect_err("no such token");
@@ -166,10 +178,27 @@ fn a_message_with_more_pages_than_any_session_has_ends_the_engine() {
     let (client, engine) = open(&model);
     let page = vec![0; model.config().page_bytes()];
     let request = Request::Stats;
-    // 64 blocks are in the pool. The engine may be gone before all are written.
-    let _ = send(&*client.requests, 1, &request, &vec![page; 66]);
+    // The engine may be gone before all are written.
+    let _ = send(&*client.requests, 1, &request, &vec![page; model.config().pages_max() + 1]);
     let fault = engine.join().expect("no panic").expect_err("too many");
     assert_eq!(fault.code(), "E-202");
+}
+
+#[test]
+fn a_session_with_more_pages_than_the_pool_has_blocks_is_refused_and_the_engine_goes_on_with_the_others() {
+    let model = model();
+    let expected = expected(&model);
+    let (mut client, _engine) = open_pool(&model, 8);
+    client.start(1, &session(prompt(1, 45)), &[], 0).expect("room");
+    client.read_until(5);
+    // It comes from a larger pool.
+    let page = vec![0; model.config().page_bytes()];
+    let large = Session { prompt: TokenCount::new(320), ..session(prompt(2, 320)) };
+    let refused = client.start(2, &large, &vec![page; 19], 0).expect_err("it never fits");
+    assert_eq!((refused.code(), refused.retry()), ("E-119", crate::Retry::Elsewhere));
+    client.read_until(40);
+    let tokens: Vec<TokenId> = client.tokens.iter().map(|event| event.token).collect();
+    assert_eq!(tokens, expected[45..]);
 }
 
 #[test]
@@ -207,6 +236,7 @@ fn the_encodings_are_pinned() {
         pace: Micros::new(4),
         standing: true,
     };
+    assert_eq!(VERSION, 2, "another version has other encodings");
     let hash = |bytes: &[u8]| wallet::digest::sha256("test", &[bytes]).to_string()[..16].to_owned();
     let hashes = [wallet::codec::encode(&event), wallet::codec::encode(&request)].map(|bytes| hash(&bytes));
     assert_eq!(hashes, ["f3f1a823f5e12f5f", "3ee11e955ae91c14"]);

@@ -78,6 +78,11 @@ impl LlamaConfig {
         self.layers * 2 * self.kv_heads * BLOCK_TOKENS * self.head_dim * 2
     }
 
+    /// The most pages that a session has.
+    pub const fn pages_max(&self) -> usize {
+        self.positions_max.div_ceil(BLOCK_TOKENS)
+    }
+
     /// What all pages of a session on this model have in common.
     pub fn stream_descriptor(&self, model: Digest, numerics: Digest) -> StreamDescriptor {
         let narrow = |value: usize| u16::try_from(value).expect("checked when the configuration was read");

@@ -86,6 +86,8 @@ async fn suspend(State(api): State<Api>, Path(WalletPath(wallet)): Path<WalletPa
 }
 
 async fn resume(State(api): State<Api>, Path(WalletPath(wallet)): Path<WalletPath>) -> Answer {
+    // An engine that does not run has no room for it either, but that is not why.
+    api.sessions.context().engine.stats().await?;
     api.schedule.command(wallet, Action::Promote).await?;
     view_of(&api, wallet)
 }
@@ -187,10 +189,10 @@ async fn verify_decisions(State(api): State<Api>) -> Answer {
     Ok(Json(json!(api.schedule.verify().await?)))
 }
 
-async fn engine(State(api): State<Api>) -> Json<Value> {
+async fn engine(State(api): State<Api>) -> Answer {
     let context = api.sessions.context();
-    let stats = context.engine.stats().await;
-    Json(json!({
+    let stats = context.engine.stats().await?;
+    Ok(Json(json!({
         "blocks_total": stats.blocks_total,
         "blocks_used": stats.blocks_used,
         "blocks_cached": stats.blocks_cached,
@@ -199,7 +201,7 @@ async fn engine(State(api): State<Api>) -> Json<Value> {
         "sessions_waiting_for_room": context.line.len(),
         "prefill_tokens_per_s": stats.prefill_tokens_per_s,
         "median_step_us": stats.median_step,
-    }))
+    })))
 }
 
 async fn router_figures(State(api): State<Api>) -> Json<Value> {

@@ -315,8 +315,8 @@ async fn ready(State(api): State<Api>) -> Result<&'static str, Problem> {
     if let Some(reason) = reason {
         return Err(Refusal::NotReady { reason }.into());
     }
-    if api.sessions.context().engine.stats().await.blocks_total == 0 {
-        return Err(Refusal::NotReady { reason: "the engine does not run".to_owned() }.into());
+    if let Err(refusal) = api.sessions.context().engine.stats().await {
+        return Err(Refusal::NotReady { reason: refusal.to_string() }.into());
     }
     Ok("ready\n")
 }
@@ -377,7 +377,9 @@ impl Api {
 
     async fn gauges(&self) -> Gauges {
         let (context, ledger) = (self.sessions.context(), self.replica().metrics());
-        let (stats, router, moves) = (context.engine.stats().await, self.routing.figures(), self.sessions.moves());
+        // Of an engine that does not answer all figures are zero.
+        let stats = context.engine.stats().await.unwrap_or_default();
+        let (router, moves) = (self.routing.figures(), self.sessions.moves());
         let ahead = ledger.peers.values().max().map_or(0, |peer| peer.get());
         let views: Vec<_> = self.sessions.list().iter().map(|one| one.view()).collect();
         let serving = views.iter().filter(|view| view.mode == SessionMode::Serving).count();

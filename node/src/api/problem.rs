@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::refusal::Refusal;
 use crate::{
+    engine::EngineRefusal,
     governance::NotSubmitted,
     routing,
     schedule::{self, log::LogFault},
@@ -62,9 +63,8 @@ fn status(code: &str, retry: bool) -> StatusCode {
         "S-201" | "W-102" | "W-103" | "N-208" => StatusCode::FORBIDDEN,
         "S-002" | "N-201" => StatusCode::NOT_FOUND,
         // Nobody can take it now: room, nodes, links.
-        "S-004" | "E-104" | "N-142" | "N-143" | "N-144" | "N-145" | "N-147" | "N-211" | "N-303" | "N-410" | "N-663" => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        "S-004" | "E-104" | "N-142" | "N-143" | "N-144" | "N-145" | "N-147" | "N-211" | "N-222" | "N-303" | "N-410"
+        | "N-663" => StatusCode::SERVICE_UNAVAILABLE,
         "N-401" | "N-309" | "N-411" => StatusCode::BAD_GATEWAY,
         "N-209" | "E-118" => StatusCode::INTERNAL_SERVER_ERROR,
         _ if code.starts_with("N-42") => StatusCode::INTERNAL_SERVER_ERROR,
@@ -117,6 +117,12 @@ impl From<ledger::shell::fault::Fault> for Problem {
     fn from(fault: ledger::shell::fault::Fault) -> Self {
         tracing::error!(%fault, "the ledger cannot be read");
         Refusal::Failed.into()
+    }
+}
+
+impl From<EngineRefusal> for Problem {
+    fn from(refusal: EngineRefusal) -> Self {
+        session::refusal::Refusal::from(refusal).into()
     }
 }
 

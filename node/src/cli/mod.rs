@@ -114,7 +114,7 @@ impl Command {
             // It sleeps on a futex, so it must not stand on the runtime's threads.
             Self::EngineWorker(args) => match tokio::task::spawn_blocking(|| crate::engine::work(args)).await {
                 Ok(Ok(())) => Ok(Output::new(&String::new())),
-                Ok(Err(fault)) => Err(Failure::new("N-220", fault, "engine worker")),
+                Ok(Err(fault)) => Err(Failure::new(fault.code(), fault, "engine worker")),
                 Err(error) => Err(Failure::new("N-220", error, "engine worker")),
             },
             Self::Genesis(command) => command.run(),

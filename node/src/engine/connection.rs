@@ -115,12 +115,12 @@ impl Connection {
         self.shared.tags.lock().unwrap_or_else(PoisonError::into_inner).know(salt, &self.shared.model);
     }
 
-    /// A new sequence's id, and its events to come.
-    pub(super) fn open_line(&self) -> Sequence {
+    /// A new sequence, and its events to come.
+    pub(super) fn open_line(self: &Arc<Self>) -> Sequence {
         let id = SequenceId(self.next.fetch_add(1, Ordering::Relaxed));
         let (sender, events) = mpsc::unbounded_channel();
         self.shared.waiting().lines.insert(id, sender);
-        Sequence { id, events }
+        Sequence { id, events, connection: Arc::downgrade(self) }
     }
 
     pub(super) fn close_line(&self, id: SequenceId) {
@@ -184,7 +184,11 @@ impl Shared {
                 self.put(None);
                 // Else a request that waits for room would wait for ever.
                 let _ = queue.requests.close(0);
-                if self.forget_waiting() || !placement.starts_again() {
+                if self.forget_waiting() {
+                    return;
+                }
+                if !placement.starts_again() {
+                    tracing::error!(fault = %ended, "the engine is lost; restart the node");
                     return;
                 }
                 tracing::warn!(fault = %ended, "the engine is lost and is started again");
@@ -220,19 +224,29 @@ impl Shared {
         waiting.over
     }
 
-    /// An engine that says anything works, and whatever ends it is worth a quick restart.
+    /// An engine that says anything works, and whatever ends it is worth a quick restart. One that has begun to work, which
+    /// may take as long as its model takes to load, and says nothing more is lost too.
     fn read_until_lost(&self, queue: &mut Queue, backoff: &mut Backoff) -> StreamFault {
         let mut inbox = Inbox::new(queue.events.clone(), REPLY_BYTES_MAX + self.model.config().page_bytes());
         let mut is_gone = false;
+        let mut silent = None;
         loop {
             match inbox.poll::<Event>() {
                 Ok(Ok(message)) => {
                     backoff.reset();
+                    silent = Some(Duration::ZERO);
                     self.on_event(message);
                 }
                 Ok(Err(_)) if is_gone => return StreamFault::PeerGone { reason: "its process has ended".to_owned() },
+                Ok(Err(_)) if silent.is_some_and(|silent| silent >= queue.silence_max) => {
+                    let reason = format!("it has said nothing for {} s", queue.silence_max.as_secs());
+                    return StreamFault::PeerGone { reason };
+                }
                 Ok(Err(wake)) => {
-                    block_on_until(inbox.stream().wait(wake), Instant::now() + LOOK_AFTER);
+                    let since = Instant::now();
+                    block_on_until(inbox.stream().wait(wake), since + LOOK_AFTER);
+                    // Where this process itself was stopped for longer, that says nothing of the engine.
+                    silent = silent.map(|silent| silent + since.elapsed().min(LOOK_AFTER));
                     // What it wrote before it ended is read first.
                     is_gone = queue.host.is_gone();
                 }
@@ -255,7 +269,7 @@ impl Shared {
                 let waiting = self.waiting();
                 for token in tokens {
                     let Some(line) = waiting.lines.get(&token.sequence) else { continue };
-                    // An error means that the session was dropped; its release follows.
+                    // An error means that the sequence was dropped; its release follows.
                     let _ = line.send(EngineEvent {
                         position: token.position,
                         token: token.token,
@@ -265,6 +279,7 @@ impl Shared {
                     });
                 }
             }
+            Event::Alive => {}
             Event::Cache(notices) => {
                 let mut tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
                 for tagged in notices.into_iter().flat_map(|notice| tags.tag(notice)) {

@@ -22,7 +22,7 @@ use wallet::{digest::Digest, units::NodeId};
 
 use super::{
     EngineRefusal,
-    placement::{Host, OpenQueue, Queue, ring_options},
+    placement::{Host, OpenQueue, Queue, SILENCE_MAX, ring_options},
 };
 use crate::{
     network::stream::{Readers, RemoteOptions, RemoteStream, StreamExports, StreamLink, StreamOffer},
@@ -90,7 +90,7 @@ impl OpenQueue for Elsewhere {
         let options = RemoteOptions { is_consumer: true, patience: PATIENCE, ..RemoteOptions::default() };
         let events = RemoteStream::open(self.streams.clone(), self.host, events, Cursor(0), options)
             .map_err(io::Error::other)?;
-        Ok(Queue { requests, events, host: Box::new(offer) })
+        Ok(Queue { requests, events, host: Box::new(offer), silence_max: SILENCE_MAX })
     }
 }
 

@@ -7,14 +7,21 @@ mod placement;
 mod tags;
 mod worker;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use gpu::{
     EngineOptions, Model, SequenceId, Session, Started, TailPage, TextStream,
     dispatch::{Refused, Reply, Request, Stats},
 };
 use scheduler::load::ServedModel;
-use tokio::sync::{broadcast, mpsc};
+use tokio::{
+    sync::{broadcast, mpsc},
+    time::timeout,
+};
 use wallet::{
     chain::PageHashKey,
     digest::Digest,
@@ -30,6 +37,9 @@ use connection::Connection;
 pub use gpu::dispatch::{Stats as EngineStats, monotonic_ns};
 pub use placement::{Host, OpenQueue, Placement, Queue};
 pub use worker::{WorkerArgs, WorkerFault, work};
+
+/// How long whoever asks how the engine stands waits for the answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// The way to the engine; clones share it. The engine ends when the last one is dropped.
 #[derive(Clone)]
@@ -56,13 +66,16 @@ pub struct Arrival {
     pub pace: Duration,
 }
 
-/// A sequence of the engine and what it yields.
+/// A sequence of the engine and what it yields. Whoever drops it releases it: the engine forgets it, and its full blocks
+/// stay in the prefix cache.
 #[derive(Debug)]
 pub struct Sequence {
     /// Names it to the engine.
     pub id: SequenceId,
     /// Its tokens, in order. They end if the engine is lost.
     pub events: mpsc::UnboundedReceiver<EngineEvent>,
+    /// The engine's end ends the sequence too.
+    connection: Weak<Connection>,
 }
 
 /// A token, with the times of the step that chose it on the host's CLOCK_MONOTONIC.
@@ -118,6 +131,9 @@ pub enum EngineRefusal {
     /// The engine has ended, or is not reached.
     #[error("the engine has stopped")]
     Stopped,
+    /// It has not said how it stands. Its step may take long, or it stands still: then it is given up some time after.
+    #[error("the engine has not answered for {} s", ANSWER_WITHIN.as_secs())]
+    Silent,
 }
 
 /// Turns the tokens of one session into text.
@@ -179,11 +195,15 @@ impl EngineHandle {
         self.connection.notices()
     }
 
-    /// How the engine stands.
-    pub async fn stats(&self) -> Stats {
-        match self.connection.call(Request::Stats, Vec::new()).await {
-            Ok((Reply::Stats(stats), _)) => stats,
-            _ => Stats::default(),
+    /// How the engine stands. It answers between two steps, and is not waited for: probes ask this.
+    ///
+    /// # Errors
+    /// [`EngineRefusal::Silent`], [`EngineRefusal::Stopped`].
+    pub async fn stats(&self) -> Result<Stats, EngineRefusal> {
+        let answer = timeout(ANSWER_WITHIN, self.connection.call(Request::Stats, Vec::new())).await;
+        match answer.map_err(|_| EngineRefusal::Silent)?? {
+            (Reply::Stats(stats), _) => Ok(stats),
+            _ => Err(EngineRefusal::Stopped),
         }
     }
 
@@ -196,8 +216,12 @@ impl EngineHandle {
         let Arrival { tokens, prompt_tokens, sampling, mut pages, tail, salt, pace } = arrival;
         let session = Session { tokens, prompt: prompt_tokens, sampling, salt: salt.0 };
         self.connection.know(&salt);
-        let tail_rows = tail.as_ref().map_or(0, |tail| tail.rows);
+        let mut tail_rows = tail.as_ref().map_or(0, |tail| tail.rows);
         pages.extend(tail.map(|tail| tail.payload));
+        // More than a session of this model has: the queue carries no such message.
+        if pages.len() > self.model.config().pages_max() {
+            (pages, tail_rows) = (Vec::new(), 0);
+        }
         let pace = Micros::new(u64::try_from(pace.as_micros()).unwrap_or(u64::MAX));
         match self.try_start(session.clone(), (pages, tail_rows), pace, standing).await {
             Err(refusal) if refusal.rule() == Some(gpu::Retry::Resend) => {
@@ -219,10 +243,7 @@ impl EngineHandle {
         let request = Request::Start { sequence: sequence.id, session: Box::new(session), tail_rows, pace, standing };
         match self.connection.call(request, pages).await {
             Ok((Reply::Started(started), _)) => Ok((sequence, started)),
-            other => {
-                self.connection.close_line(sequence.id);
-                Err(other.err().unwrap_or(EngineRefusal::Stopped))
-            }
+            other => Err(other.err().unwrap_or(EngineRefusal::Stopped)),
         }
     }
 
@@ -262,18 +283,22 @@ impl EngineHandle {
         self.connection.call(Request::Resume { sequence: id }, Vec::new()).await.map(drop)
     }
 
-    /// Forgets a sequence. Its full blocks stay in the prefix cache.
-    pub fn release(&self, id: SequenceId) {
-        self.connection.close_line(id);
-        self.connection.tell(Request::Release { sequence: id });
-    }
-
     /// Evicts up to `count` idle blocks of the prefix cache.
     pub async fn evict_prefix_cache(&self, count: usize) -> usize {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         match self.connection.call(Request::Evict { count }, Vec::new()).await {
             Ok((Reply::Evicted(count), _)) => count as usize,
             _ => 0,
+        }
+    }
+}
+
+/// Also of one whose start nobody waits for any more: its release follows the start.
+impl Drop for Sequence {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.upgrade() {
+            connection.close_line(self.id);
+            connection.tell(Request::Release { sequence: self.id });
         }
     }
 }
@@ -317,6 +342,7 @@ impl EngineRefusal {
             Self::Refused(refused) => refused.code(),
             Self::NotServed { .. } => "N-221",
             Self::Stopped => "N-220",
+            Self::Silent => "N-222",
         }
     }
 
@@ -324,7 +350,7 @@ impl EngineRefusal {
     pub fn retry(&self) -> bool {
         match self.rule() {
             Some(retry) => matches!(retry, gpu::Retry::Later | gpu::Retry::Resend),
-            None => matches!(self, Self::Stopped),
+            None => matches!(self, Self::Stopped | Self::Silent),
         }
     }
 
@@ -342,7 +368,7 @@ impl EngineRefusal {
         match self {
             Self::Engine(refusal) => Some(refusal.retry()),
             Self::Refused(refused) => Some(refused.retry()),
-            Self::NotServed { .. } | Self::Stopped => None,
+            Self::NotServed { .. } | Self::Stopped | Self::Silent => None,
         }
     }
 }

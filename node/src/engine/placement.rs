@@ -7,6 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use gpu::{
@@ -27,6 +28,8 @@ const QUEUE_PAGES: usize = 256;
 const PAYLOAD_BYTES_MAX: usize = 20 << 20;
 /// Bytes of shared memory in one direction. Only what is in use takes memory.
 const SHARED_BYTES: usize = 64 << 20;
+/// See [`Queue::silence_max`]. A step of a large model computes a part of a prompt, which may take many seconds.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// Where the engine stands.
 #[derive(Clone)]
@@ -61,6 +64,9 @@ pub struct Queue {
     pub events: Arc<dyn Stream>,
     /// Who runs the engine. Dropped with the queue.
     pub host: Box<dyn Host>,
+    /// How long it may say nothing, once it has said anything, before it is given up. A multiple of
+    /// [`gpu::dispatch::ALIVE_EVERY`], and longer than its longest step.
+    pub silence_max: Duration,
 }
 
 /// Who runs an engine, as far as its client can see.
@@ -92,7 +98,7 @@ impl Placement {
         }
     }
 
-    /// Whether a lost engine can be opened again. One in this process is lost only if it panics.
+    /// Whether a lost engine can be opened again. One in this process is lost only if it panics or stands still.
     pub(super) const fn starts_again(&self) -> bool {
         matches!(self, Self::Worker { .. } | Self::Elsewhere(_))
     }
@@ -114,7 +120,7 @@ fn in_process(model: Arc<Model>, options: EngineOptions) -> io::Result<Queue> {
         }
     };
     thread::Builder::new().name("engine".to_owned()).spawn(run)?;
-    Ok(Queue { requests, events, host: Box::new(()) })
+    Ok(Queue { requests, events, host: Box::new(()), silence_max: SILENCE_MAX })
 }
 
 fn worker(mut command: Command, options: EngineOptions) -> io::Result<Queue> {
@@ -138,7 +144,8 @@ fn worker(mut command: Command, options: EngineOptions) -> io::Result<Queue> {
         command.arg(name).arg(value);
     }
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-    Ok(Queue { requests: Arc::new(writer), events: Arc::new(reader), host: Box::new(Worker(child)) })
+    let host = Box::new(Worker(child));
+    Ok(Queue { requests: Arc::new(writer), events: Arc::new(reader), host, silence_max: SILENCE_MAX })
 }
 
 fn other(fault: StreamFault) -> io::Error {

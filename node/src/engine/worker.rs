@@ -4,8 +4,8 @@ use std::{os::fd::RawFd, path::PathBuf, sync::Arc};
 
 use gpu::{
     EngineOptions, Model, ModelFault,
-    dispatch::Interpreter,
-    stream::{StreamFault, shm::ShmStream},
+    dispatch::{Interpreter, format},
+    stream::{Descriptor, StreamFault, shm::ShmStream},
 };
 use rustix::process::{Signal, set_parent_process_death_signal};
 use wallet::digest::Digest;
@@ -51,6 +51,9 @@ pub enum WorkerFault {
         /// What was loaded.
         loaded: Digest,
     },
+    /// It is not of the release of the node that started it.
+    #[error("this program is of another release than the node that started it: restart the node")]
+    AnotherRelease,
     /// The streams.
     #[error(transparent)]
     Stream(#[from] StreamFault),
@@ -67,6 +70,7 @@ pub fn work(args: WorkerArgs) -> Result<(), WorkerFault> {
     let WorkerArgs { model, expect, requests, events, blocks, chunk, idle_blocks } = args;
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(std::io::Error::from)?;
     let (requests, events) = (ShmStream::open_inherited(requests)?, ShmStream::open_inherited(events)?);
+    same_release(requests.descriptor())?;
     // The roles first: the node takes an end without a holder for a dead worker.
     let (requests, events) = (requests.reader()?, events.writer()?);
     let model = Model::load(&model)?;
@@ -77,4 +81,38 @@ pub fn work(args: WorkerArgs) -> Result<(), WorkerFault> {
         EngineOptions { block_count: blocks, prefill_chunk_tokens: chunk.max(1), idle_blocks_max: idle_blocks };
     Interpreter::new(Arc::new(model), options, Arc::new(requests), Arc::new(events)).run()?;
     Ok(())
+}
+
+/// Whether the node that made the stream has the same messages and the same rules of arithmetic. A release that was put in
+/// its program's place while it ran may have others.
+fn same_release(queue: &Descriptor) -> Result<(), WorkerFault> {
+    if queue.format == format() { Ok(()) } else { Err(WorkerFault::AnotherRelease) }
+}
+
+impl WorkerFault {
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::AnotherRelease => "N-223",
+            Self::Model(_) | Self::AnotherModel { .. } | Self::Stream(_) | Self::System(_) => "N-220",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gpu::{
+        dispatch::{REQUESTS, descriptor},
+        stream::Integrity,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_worker_of_another_release_than_its_node_is_refused() {
+        let same = descriptor(&Digest([1; 32]), REQUESTS, Integrity::None);
+        let other = Descriptor { format: Digest::ZERO, ..same.clone() };
+        assert!(same_release(&same).is_ok());
+        assert_eq!(same_release(&other).expect_err("it is refused").code(), "N-223");
+    }
 }

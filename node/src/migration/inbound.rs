@@ -376,11 +376,7 @@ impl Actor {
         let (durable, arrived) = tokio::join!(durable, arrived);
         let (held, (sequence, started)) = match (durable.map_err(Refusal::from).flatten(), arrived) {
             (Ok(held), Ok(arrived)) => (held, arrived),
-            (Err(refusal), Ok((sequence, _))) => {
-                engine.release(sequence.id);
-                return Err(refusal);
-            }
-            (_, Err(refusal)) => return Err(refusal),
+            (Err(refusal), Ok(_)) | (_, Err(refusal)) => return Err(refusal),
         };
         let holder_key = keys.holder.key().public_key();
         if let Some(inbound) = &mut self.inbound {

@@ -303,7 +303,7 @@ async fn a_suspended_session_goes_on_where_it_stopped() {
     let (mut seen, stream) = ids(testbed.follow(0, &client, 0), PROMPT, 9).await;
     let session = testbed.session(0, &client);
     session.command(SessionCommand::Suspend { until_read: false }).await.expect("it serves");
-    assert_eq!(testbed.node(0).sessions().context().engine.stats().await.blocks_used, 0);
+    assert_eq!(testbed.node(0).sessions().context().engine.stats().await.expect("it runs").blocks_used, 0);
     assert!(testbed.session_dir(0, &client).join("tail").exists(), "its tail page is on the disk");
     // Else the blocks that it left behind would spare the computing.
     forget_prefixes(&testbed, 0).await;
@@ -328,7 +328,11 @@ async fn a_parked_session_is_parked_after_a_restart_and_goes_on_from_its_continu
     let mut views = session.watch();
     let parked = views.wait_for(|view| view.mode == SessionMode::Suspended);
     tokio::time::timeout(PATIENCE, parked).await.expect("its touch becomes final").expect("the session runs");
-    assert_eq!(testbed.node(0).sessions().context().engine.stats().await.blocks_used, 0, "it costs no memory");
+    assert_eq!(
+        testbed.node(0).sessions().context().engine.stats().await.expect("it runs").blocks_used,
+        0,
+        "it costs no memory"
+    );
     session.command(SessionCommand::Resume).await.expect("it is suspended");
     until_resumed(&session).await;
     assert_eq!(session.view().recomputed_tokens, Some(TokenCount::ZERO), "nothing is read again");

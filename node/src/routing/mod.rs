@@ -195,7 +195,8 @@ impl Shared {
     }
 
     async fn own_load(&self) -> LoadReport {
-        let stats = self.node.engine.stats().await;
+        // Nobody sends anything to an engine that has nothing.
+        let stats = self.node.engine.stats().await.unwrap_or_default();
         let waited_for = self.node.line.left_free(stats.blocks_total);
         LoadReport {
             serves: BTreeSet::from([self.node.engine.served()]),

@@ -24,7 +24,7 @@ use super::{
     refusal::Refusal,
     start::{SessionStart, StreamBounds},
 };
-use crate::migration::refusal::Refusal as MoveRefusal;
+use crate::{engine::EngineRefusal, migration::refusal::Refusal as MoveRefusal};
 
 /// A continuation as a session's folder has it.
 pub(crate) struct Kept {
@@ -118,15 +118,24 @@ impl Held {
         self.keep(dir, keys, kept)
     }
 
-    /// Whether the session may go on: nobody has to decide before, and its time is not over.
+    /// Whether the session may go on: under the model and the numerics that it began with, nobody has to decide before, and
+    /// its time is not over.
     ///
     /// # Errors
-    /// [`ContinuationRefusal::InDoubt`] if it is not known whether one of its effects happened;
-    /// [`ContinuationRefusal::Overdue`].
-    pub(crate) fn may_go_on(&self) -> Result<(), ContinuationRefusal> {
+    /// [`gpu::Refusal::ModelMismatch`], [`gpu::Refusal::NumericsMismatch`]; [`ContinuationRefusal::InDoubt`] if it is not
+    /// known whether one of its effects happened; [`ContinuationRefusal::Overdue`].
+    pub(crate) fn may_go_on(&self) -> Result<(), Refusal> {
+        let (needed, loaded) = (self.start.model, self.loaded);
+        if needed != loaded {
+            return Err(EngineRefusal::from(gpu::Refusal::ModelMismatch { needed, loaded }).into());
+        }
+        let (needed, offered) = (self.start.numerics, gpu::numerics_id());
+        if needed != offered {
+            return Err(EngineRefusal::from(gpu::Refusal::NumericsMismatch { needed, offered }).into());
+        }
         match self.journal().in_doubt() {
-            [] => in_time(self.inherited().deadline_us),
-            all @ [first, ..] => Err(ContinuationRefusal::InDoubt { count: all.len(), first: first.id }),
+            [] => Ok(in_time(self.inherited().deadline_us)?),
+            all @ [first, ..] => Err(ContinuationRefusal::InDoubt { count: all.len(), first: first.id }.into()),
         }
     }
 
@@ -134,9 +143,9 @@ impl Held {
     ///
     /// # Errors
     /// [`ContinuationRefusal::Pinned`], and those of [`Self::may_go_on`].
-    pub(crate) fn may_move(&self) -> Result<(), ContinuationRefusal> {
+    pub(crate) fn may_move(&self) -> Result<(), Refusal> {
         self.may_go_on()?;
-        if self.inherited().pinned { Err(ContinuationRefusal::Pinned) } else { Ok(()) }
+        if self.inherited().pinned { Err(ContinuationRefusal::Pinned.into()) } else { Ok(()) }
     }
 
     /// Whether a session that was taken over goes on by itself: [`Self::may_go_on`], it has not ended, and no effect is open

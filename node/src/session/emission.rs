@@ -61,9 +61,7 @@ impl Actor {
 
     /// Takes the sequence out of the engine.
     pub(crate) fn release(&mut self) {
-        if let Some(sequence) = self.sequence.take() {
-            self.context.engine.release(sequence.id);
-        }
+        self.sequence = None;
     }
 
     /// Ends the session: no token follows.

@@ -12,6 +12,7 @@ use gpu::{
 };
 use wallet::{
     content::ContentChain,
+    digest::Digest,
     identity::SecretKey,
     page::{HEAD_BYTES, Page, StreamDescriptor},
     units::{Micros, PageIndex, Timestamp, TokenCount, TokenPosition},
@@ -45,6 +46,8 @@ pub(crate) struct Held {
     pub(crate) active_at: Timestamp,
     /// Microseconds between tokens, in this epoch and here.
     pub(crate) intervals: Vec<u64>,
+    /// Hash of the model that is served here. Another one may be put in a node's place while its sessions are on the disk.
+    pub(super) loaded: Digest,
     epoch: u32,
     /// Its key in this epoch, derived from its seed once.
     signer: SecretKey,
@@ -128,6 +131,7 @@ impl Held {
         Ok(Self {
             program: RunningProgram::begin(dir.wallet(), &start, &journal)?,
             finished: None,
+            loaded: model.hash(),
             epoch: keys.epoch.get(),
             signer,
             kept: None,
@@ -327,25 +331,38 @@ impl Held {
         Ok(())
     }
 
-    /// The payloads of the pages that survived on the disk; the chain goes on after them.
+    /// The payloads of the pages that survived on the disk, up to the first that is damaged.
+    ///
+    /// # Errors
+    /// [`Refusal::DiskAwaited`].
     pub(crate) fn surviving_pages(
         &mut self,
         dir: &SessionDir,
         keys: &HolderKeys,
         stream: &StreamDescriptor,
-    ) -> Vec<Vec<u8>> {
+    ) -> Result<Vec<Vec<u8>>, Refusal> {
         let mut payloads = Vec::new();
-        if !self.read_pages(dir, keys, stream, &mut |page| payloads.push(page.payload().to_vec())) {
-            payloads.clear();
+        if !self.read_pages(dir, keys, stream, &mut |page| payloads.push(page.payload().to_vec()))? {
+            // Nothing is appended behind a damaged page. A new stream takes them all, from the engine.
+            self.kv = None;
+            self.content = ContentChain::new(keys.page_hash.clone());
         }
-        payloads
+        Ok(payloads)
     }
 
     /// The session for the engine, with all that is kept of it on the disk.
-    pub(crate) fn arrival(&mut self, dir: &SessionDir, keys: &HolderKeys, stream: &StreamDescriptor) -> Arrival {
-        let pages = self.surviving_pages(dir, keys, stream);
+    ///
+    /// # Errors
+    /// [`Refusal::DiskAwaited`].
+    pub(crate) fn arrival(
+        &mut self,
+        dir: &SessionDir,
+        keys: &HolderKeys,
+        stream: &StreamDescriptor,
+    ) -> Result<Arrival, Refusal> {
+        let pages = self.surviving_pages(dir, keys, stream)?;
         let tail = Zeroizing::new(self.parked_tail(dir, keys, stream, pages.len() as u64));
-        Arrival {
+        Ok(Arrival {
             tokens: self.tokens().to_vec(),
             prompt_tokens: self.start.prompt_tokens,
             sampling: self.start.sampling.clone(),
@@ -353,26 +370,42 @@ impl Held {
             tail: engine_tail(&tail),
             salt: keys.prefix_salt.clone(),
             pace: Duration::from_millis(u64::from(self.start.terms.pace_ms)),
-        }
+        })
     }
 
     /// Brings the chain up to the pages that survived on the disk, without keeping them in memory.
-    pub(crate) fn count_pages(&mut self, dir: &SessionDir, keys: &HolderKeys, stream: &StreamDescriptor) {
-        self.read_pages(dir, keys, stream, &mut |_| ());
+    ///
+    /// # Errors
+    /// [`Refusal::DiskAwaited`].
+    pub(crate) fn count_pages(
+        &mut self,
+        dir: &SessionDir,
+        keys: &HolderKeys,
+        stream: &StreamDescriptor,
+    ) -> Result<(), Refusal> {
+        self.read_pages(dir, keys, stream, &mut |_| ()).map(drop)
     }
 
-    /// Reads and verifies the pages on the disk; false if one was damaged and all were dropped.
+    /// Reads and verifies the pages on the disk; false if it ends before one that is damaged.
+    ///
+    /// # Errors
+    /// [`Refusal::DiskAwaited`] if the disk does not give what may be whole.
     fn read_pages(
         &mut self,
         dir: &SessionDir,
         keys: &HolderKeys,
         stream: &StreamDescriptor,
         take: &mut dyn FnMut(&Page),
-    ) -> bool {
+    ) -> Result<bool, Refusal> {
         self.content = ContentChain::new(keys.page_hash.clone());
         if self.kv.is_none() {
-            // Without them everything is computed again.
-            self.kv = dir.open_kv(keys, stream.hash()).ok().flatten();
+            self.kv = match dir.open_kv(keys, stream.hash()) {
+                Err(fault) if !fault.may_be_whole() => {
+                    tracing::warn!(%fault, "full pages are lost, and are computed again");
+                    return Ok(false);
+                }
+                opened => opened.map_err(awaited)?,
+            };
         }
         // The last token has no row yet. After a loss of power the stream of pages may know more than the journal does.
         let rows = self.next().get().saturating_sub(1);
@@ -384,16 +417,14 @@ impl Held {
                     take(&page);
                 }
                 Ok(None) => break,
-                // Chain and stream must agree, so a damaged page begins a new stream.
-                Err(refusal) => {
-                    tracing::warn!(%refusal, "full pages are dropped");
-                    self.kv = None;
-                    self.content = ContentChain::new(keys.page_hash.clone());
-                    return false;
+                Err(fault) if fault.may_be_whole() => return Err(awaited(fault)),
+                Err(fault) => {
+                    tracing::warn!(%fault, pages = self.content.pages(), "only the full pages before it are used");
+                    return Ok(false);
                 }
             }
         }
-        true
+        Ok(true)
     }
 
     /// The payloads of at most `count_max` full pages on the disk, from `from` on.
@@ -470,14 +501,22 @@ fn read_page(
     content: &ContentChain,
     keys: &HolderKeys,
     stream: &StreamDescriptor,
-) -> Result<Option<Page>, Refusal> {
-    let next = kv.next(Cursor(content.pages())).map_err(|fault| stream_fault(kv, fault))?;
+) -> Result<Option<Page>, DiskFault> {
+    let position = content.pages();
+    let next = kv.next(Cursor(position)).map_err(|fault| stream_fault(kv, fault))?;
     let Next::Item(page, _) = next else { return Ok(None) };
     let mut bytes = Vec::with_capacity(HEAD_BYTES + page.payload.len());
     bytes.extend_from_slice(&page.head.encode());
     bytes.extend_from_slice(&page.payload);
-    let page = Page::parse(bytes, stream, Some(&keys.page_hash))?;
-    if page.is_full() { Ok(Some(page)) } else { Err(Refusal::Disk) }
+    let page = Page::parse(bytes, stream, Some(&keys.page_hash))
+        .map_err(|refusal| DiskFault::Damaged { file: kv.folder().to_owned(), refusal })?;
+    let reason = "a page that is not full";
+    if page.is_full() { Ok(Some(page)) } else { Err(stream_fault(kv, StreamFault::Damaged { position, reason })) }
+}
+
+fn awaited(fault: DiskFault) -> Refusal {
+    tracing::warn!(%fault, "full pages cannot be read now");
+    Refusal::DiskAwaited
 }
 
 fn journal_fault(fault: StreamFault) -> Refusal {

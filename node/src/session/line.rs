@@ -117,7 +117,7 @@ impl Line {
     /// engine to say whether there is any.
     ///
     /// # Errors
-    /// E-104 if there is no more free than is left to others.
+    /// E-104 if there is no more free than is left to others; those of [`EngineHandle::stats`].
     pub(crate) async fn enter(
         &self,
         wallet: WalletAddress,
@@ -127,7 +127,7 @@ impl Line {
         if self.standing().is_nobodys() {
             return Ok(self.room(wallet, blocks, Taker::Entering));
         }
-        let taken = self.take(wallet, blocks, Taker::Entering, engine).await;
+        let taken = self.take(wallet, blocks, Taker::Entering, engine).await?;
         let refused =
             |available| gpu::Refusal::PoolExhausted { needed: blocks as usize, available: available as usize };
         Ok(taken.map_err(refused)?)
@@ -136,9 +136,9 @@ impl Line {
     /// Keeps room for a session that another node wants to send.
     ///
     /// # Errors
-    /// How many blocks it might have.
+    /// How many blocks it might have; none of an engine that does not answer.
     pub(crate) async fn keep(&self, wallet: WalletAddress, blocks: u32, engine: &EngineHandle) -> Result<Room, u32> {
-        self.take(wallet, blocks, Taker::Promised, engine).await
+        self.take(wallet, blocks, Taker::Promised, engine).await.unwrap_or(Err(0))
     }
 
     /// Keeps the room that was promised before a restart.
@@ -147,17 +147,23 @@ impl Line {
     }
 
     /// Takes room, or says how much might be had.
-    async fn take(&self, wallet: WalletAddress, blocks: u32, by: Taker, engine: &EngineHandle) -> Result<Room, u32> {
+    async fn take(
+        &self,
+        wallet: WalletAddress,
+        blocks: u32,
+        by: Taker,
+        engine: &EngineHandle,
+    ) -> Result<Result<Room, u32>, EngineRefusal> {
         let asked_at = self.standing().count;
-        let stats = engine.stats().await;
+        let stats = engine.stats().await?;
         let mut standing = self.standing();
         let available = standing.available(wallet, &stats, asked_at, Instant::now());
         // What never fits is refused by the engine itself, which says so.
         let never_fits = by == Taker::Entering && blocks > stats.blocks_total;
         if blocks > available && !never_fits {
-            return Err(available);
+            return Ok(Err(available));
         }
-        Ok(self.room_in(&mut standing, wallet, blocks, by))
+        Ok(Ok(self.room_in(&mut standing, wallet, blocks, by)))
     }
 
     fn room(&self, wallet: WalletAddress, blocks: u32, by: Taker) -> Room {

@@ -85,10 +85,7 @@ impl Actor {
     pub(super) async fn bring_back(&mut self) {
         let changes = self.context.line.changes();
         let rebuilt = match self.reopen().await {
-            Ok(()) if self.suspended => {
-                self.failed = None;
-                return;
-            }
+            Ok(()) if self.suspended => return,
             Ok(()) => self.rebuild().await,
             Err(fault) if fault.may_be_whole() => {
                 tracing::warn!(wallet = %self.wallet.0, %fault, "what is kept of the session cannot be read now");
@@ -105,6 +102,9 @@ impl Actor {
                     self.wait_for_room();
                     self.again.once_there_is_room(changes);
                 } else {
+                    if matches!(refusal, Refusal::DiskAwaited) {
+                        self.failed = Some(refusal.to_peer().to_string());
+                    }
                     self.again.later();
                 }
             }
@@ -147,6 +147,8 @@ impl Actor {
         let (None, Some(keys)) = (&self.held, &self.keys) else { return Ok(()) };
         let (keys, model) = (keys.clone(), self.context.engine.model().clone());
         self.held = self.dir.apart(move |dir| Held::reopen(dir, &keys, &model)).await??;
+        // The disk answers. What keeps the session out now is said next.
+        self.failed = None;
         // It was decoding, even if the disk did not come to say so since it was parked.
         self.stand_if(false);
         self.count_parked_pages().await;
@@ -154,15 +156,15 @@ impl Actor {
         Ok(())
     }
 
-    /// A session that `is_parked`, or of which somebody has to decide something, stays out of the engine.
+    /// A session that `is_parked`, that goes on under another model or numerics only, or of which somebody has to decide
+    /// something, stays out of the engine.
     pub(super) fn stand_if(&mut self, is_parked: bool) {
         let Some(held) = &self.held else { return };
-        let in_doubt = held.may_go_on().err();
-        if let Some(refusal) = &in_doubt {
-            tracing::warn!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "the session stands until somebody decides");
-        }
-        if is_parked || in_doubt.is_some() {
-            self.suspended = true;
+        self.suspended |= is_parked;
+        if held.finished.is_none()
+            && let Err(refusal) = held.may_go_on()
+        {
+            self.stand_aside(&refusal);
         }
     }
 
@@ -174,10 +176,7 @@ impl Actor {
         let (context, stream) = (self.context.clone(), self.context.engine.stream());
         // Nobody closes it.
         let _turn = context.counts.acquire().await;
-        let counted = self.on_disk(move |held, dir, keys| {
-            held.count_pages(dir, keys, &stream);
-            Ok(())
-        });
+        let counted = self.on_disk(move |held, dir, keys| held.count_pages(dir, keys, &stream));
         if let Err(refusal) = counted.await {
             tracing::warn!(wallet = %self.wallet.0, code = refusal.code(), %refusal, "its pages were not looked at");
         }
@@ -205,7 +204,7 @@ impl Actor {
         let room = self.context.line.enter(self.wallet, blocks, &engine).await?;
         let known = held.next().get();
         let stream = engine.stream();
-        let arrival = self.on_disk(move |held, dir, keys| Ok(held.arrival(dir, keys, &stream))).await?;
+        let arrival = self.on_disk(move |held, dir, keys| held.arrival(dir, keys, &stream)).await?;
         let (sequence, started) = engine.start(arrival, false).await?;
         self.sequence = Some(sequence);
         self.room = Some(room.entered());

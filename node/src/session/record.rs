@@ -20,7 +20,7 @@ impl Actor {
     /// The record as it stands; none without the session's tokens.
     pub(crate) async fn record(&self) -> Option<BatchRecord> {
         let held = self.held.as_ref()?;
-        let stats = self.context.engine.stats().await;
+        let stats = self.context.engine.stats().await.unwrap_or_default();
         let (block, page_bytes) = {
             let stream = self.context.engine.stream();
             (u32::from(stream.block), stream.payload_bytes().ok()? + HEAD_BYTES)

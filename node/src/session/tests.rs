@@ -139,7 +139,7 @@ async fn a_session_goes_on_and_away_as_the_head_of_its_continuation_allows() {
         let held = held.expect("the journal is its own");
         let head = *held.continuation().expect("it is kept").head();
         assert_eq!((head.flags.pinned, head.deadline_us), (came.pinned, came.deadline_us), "it is passed on");
-        assert_eq!(held.may_go_on().err().map(|refusal| refusal.code()), goes_on);
+        assert_eq!(held.may_go_on().err().map(|refusal| refusal.code().to_owned()).as_deref(), goes_on);
         actor.held = Some(held);
         let (reply, outcome) = oneshot::channel();
         // There is no such node, which is looked at last.
@@ -147,6 +147,19 @@ async fn a_session_goes_on_and_away_as_the_head_of_its_continuation_allows() {
         assert_eq!(outcome.await.expect("an answer").expect_err("it does not move").code(), moves);
         actor.held = None;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_the_disk_does_not_take_leaves_nothing_in_the_engine() {
+    let testbed = Testbed::start(&["eu"]).await;
+    let context = testbed.node(0).sessions().context();
+    let request = request(&testbed, control(48).0, 0, &ResumeSecret(random()));
+    let wallet = request.tenant.grant.verify().expect("the tenant's");
+    let dir = context.disk.session(wallet);
+    std::fs::write(dir.divergences_file().parent().expect("its folder"), "no folder").expect("writable");
+    let refusal = Actor::create(testbed.node(0).sessions(), wallet, request).await.err().expect("it is not kept");
+    assert_eq!(refusal.code(), "N-209");
+    assert_eq!(context.engine.stats().await.expect("it runs").blocks_used, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

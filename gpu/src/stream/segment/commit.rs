@@ -4,7 +4,6 @@ use std::sync::{Arc, PoisonError};
 
 use super::{
     SegmentStream,
-    folder::fault,
     format::{Stand, What},
     lock,
     write::Writer,
@@ -77,7 +76,7 @@ impl SegmentStream {
             let (binding, bytes) = (Arc::clone(&last.binding), last.bytes);
             (index.file(&self.folder, binding.first())?, binding, bytes, index.log.tail(), index.written)
         };
-        file.sync_data().map_err(|source| self.breaks(fault(&self.folder.segment(synced.first()), source)))?;
+        self.sync_file(&file, synced.first())?;
         let writer = lock(&self.writer);
         let same = {
             let mut index = lock(&self.index);

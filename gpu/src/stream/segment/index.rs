@@ -1,6 +1,6 @@
 //! What is known in memory of a stream on disk: where each page stands, and the roots.
 
-use std::{collections::VecDeque, fs::File, num::NonZeroU64, sync::Arc};
+use std::{collections::VecDeque, fs::File, io, num::NonZeroU64, ops::Range, os::unix::fs::FileExt as _, sync::Arc};
 
 use rustix::fs::{Advice, fadvise};
 use wallet::chain::RestKey;
@@ -17,6 +17,8 @@ const FILES: usize = 4;
 /// How far the system is asked to read ahead of who reads one page after the other, and in which steps: it takes no
 /// larger ones.
 const AHEAD: (u64, u64) = (4 << 20, 256 << 10);
+/// Bytes that are written again at once.
+const AGAIN_BYTES: usize = 256 << 10;
 
 /// What is known of the files.
 #[derive(Debug)]
@@ -67,7 +69,7 @@ pub struct Segment {
 }
 
 impl Index {
-    /// Reads the files, and cuts off what a crash left at their end.
+    /// Reads the files, cuts off what a crash left at their end, and makes durable what it keeps.
     ///
     /// # Errors
     /// [`StreamFault`]; then nothing was changed.
@@ -85,8 +87,13 @@ impl Index {
         for (number, first) in firsts.iter().enumerate() {
             let (last, path) = (number + 1 == firsts.len(), folder.segment(*first));
             let file = folder.open_segment(*first)?;
-            let mut pieces = Pieces::new(&file, &path)?;
-            let contents = scan(&mut pieces, rest, last)?;
+            let read = || scan(&mut Pieces::new(&file, &path)?, rest, last);
+            let mut contents = read()?;
+            if let Some(unmarked) = contents.unmarked().filter(|_| last) {
+                write_again(&file, unmarked).map_err(|source| fault(&path, source))?;
+                // Had the system forgotten some of it before it was written, the file would end there.
+                contents = read()?;
+            }
             let bytes = file.metadata().map_err(|source| fault(&path, source))?.len();
             let end = contents.end;
             index.join(*first, contents, id, last)?;
@@ -220,6 +227,21 @@ impl Index {
         self.log.trim(earliest);
         Ok(())
     }
+}
+
+/// Writes these bytes of a file again where they stand, and syncs.
+///
+/// After a sync that failed the system takes for clean what it could not write: it gives it to whoever reads, says of the
+/// next sync that all is well, and has lost it once it lets it go. So bytes count as written only if the sync of their last
+/// writing succeeded. They are the same at the same place: nothing is sealed twice.
+fn write_again(file: &File, place: Range<u64>) -> io::Result<()> {
+    let mut piece = Vec::new();
+    for at in place.clone().step_by(AGAIN_BYTES) {
+        piece.resize(usize::try_from(place.end - at).unwrap_or(usize::MAX).min(AGAIN_BYTES), 0);
+        file.read_exact_at(&mut piece, at)?;
+        file.write_all_at(&piece, at)?;
+    }
+    file.sync_data()
 }
 
 impl Open {

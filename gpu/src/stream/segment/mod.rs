@@ -12,7 +12,8 @@
 //! An append is written and not synced: it survives the process. [`StreamWriter::sync`] makes it survive the machine;
 //! threads that call it at once share one. It leaves a *mark* behind, which says how far the file is on disk. Fences and
 //! the close are synced before they return. A write or sync that fails ends the writer: what is on disk is not known
-//! then, until the stream is opened again.
+//! then. Opening finds it out: what no mark calls durable is written again at its place and synced, as the system may
+//! show what it failed to write.
 //!
 //! # What is damage
 //! Opening reads headers, heads and marks, and payloads where no mark says that they are on disk. A frame that does not
@@ -29,6 +30,7 @@ mod scan;
 mod write;
 
 use std::{
+    fs::File,
     path::Path,
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
@@ -76,6 +78,8 @@ pub struct SegmentStream {
     index: Mutex<Index>,
     commit: Mutex<Commit>,
     committed: Condvar,
+    /// Held while a file is synced.
+    syncing: Mutex<()>,
     /// A write or a sync failed.
     broken: AtomicBool,
     changed: Event,
@@ -110,6 +114,7 @@ impl SegmentStream {
             commit: Mutex::new(Commit::default()),
             index: Mutex::new(index),
             committed: Condvar::new(),
+            syncing: Mutex::new(()),
             broken: AtomicBool::new(false),
             changed: Event::new(),
         })
@@ -154,6 +159,14 @@ impl SegmentStream {
             return Err(folder::fault(self.folder.path(), source));
         }
         Ok(())
+    }
+
+    /// Syncs the file whose first page is `first`. One at a time: that bytes were lost the system says once, and whoever
+    /// syncs after that must know it.
+    fn sync_file(&self, file: &File, first: u64) -> Result<(), StreamFault> {
+        let _turn = lock(&self.syncing);
+        self.sound()?;
+        file.sync_data().map_err(|source| self.breaks(folder::fault(&self.folder.segment(first), source)))
     }
 
     /// After this nothing is written any more.

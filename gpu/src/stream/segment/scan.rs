@@ -4,6 +4,8 @@
 //! last segment that no mark calls durable. There, and only there, a frame that does not check is what a crash leaves,
 //! and the segment ends before it. Everywhere else it is damage.
 
+use std::ops::Range;
+
 use wallet::{chain::RestKey, page::PageHead};
 
 use super::format::{Binding, HEADER_BYTES_MAX, Header, PRELUDE_BYTES, Reason, What, page_frame_bytes, payload_at};
@@ -54,6 +56,15 @@ pub struct Contents {
     pub end: u64,
     /// Bytes that a mark calls durable.
     pub durable: u64,
+    /// Where the last frame ends that is no mark.
+    pub said: u64,
+}
+
+impl Contents {
+    /// The bytes of which no mark says that they are on disk, if there is more among them than marks.
+    pub fn unmarked(&self) -> Option<Range<u64>> {
+        (self.durable < self.said).then_some(self.durable..self.said)
+    }
 }
 
 /// Why a frame was not taken.
@@ -90,6 +101,7 @@ pub fn scan(source: &mut dyn Source, rest: Option<&RestKey>, last: bool) -> Resu
         heads: Vec::new(),
         end: end as u64,
         durable: end as u64,
+        said: end as u64,
     };
     Scan { source, contents, closed_at: None, doubt: None }.run(last)
 }
@@ -99,7 +111,12 @@ impl Scan<'_> {
         let mut stopped = None;
         while stopped.is_none() && self.contents.end < self.source.bytes() {
             match self.frame() {
-                Ok(bytes) => self.contents.end += bytes as u64,
+                Ok((what, bytes)) => {
+                    self.contents.end += bytes as u64;
+                    if what != What::Mark {
+                        self.contents.said = self.contents.end;
+                    }
+                }
                 Err(Stop::Bad(reason)) => stopped = Some(reason),
                 Err(Stop::Fault(fault)) => return Err(fault),
             }
@@ -126,8 +143,8 @@ impl Scan<'_> {
         Ok(self.contents)
     }
 
-    /// Takes the frame at the end of what was read, and returns its length.
-    fn frame(&mut self) -> Result<usize, Stop> {
+    /// Takes the frame at the end of what was read, and returns what it is and its length.
+    fn frame(&mut self) -> Result<(What, usize), Stop> {
         let (at, closed) = (self.contents.end, self.contents.header.closed || self.closed_at.is_some());
         let contents = &mut self.contents;
         let binding = &contents.binding;
@@ -165,7 +182,7 @@ impl Scan<'_> {
                 }
             }
         }
-        Ok(prelude.frame_bytes())
+        Ok((prelude.what, prelude.frame_bytes()))
     }
 
     /// Cuts what a crash left: from the first page on that is not durable and does not check.
@@ -181,8 +198,9 @@ impl Scan<'_> {
             }
             kept += 1;
         }
-        if let Some(entry) = entries.get(kept) {
-            self.contents.end = entry.offset;
+        if let Some(end) = entries.get(kept).map(|entry| entry.offset) {
+            self.contents.end = end;
+            self.contents.said = self.contents.said.min(end);
             self.contents.entries.truncate(kept);
             self.contents.heads.truncate(kept);
             self.contents.after = self.contents.header.before.clone();

@@ -130,6 +130,35 @@ fn opening_without_writing_leaves_no_files_behind() {
 }
 
 #[test]
+fn what_no_mark_calls_durable_is_written_again_when_the_stream_is_opened() {
+    // A system whose sync failed shows bytes that are not on the disk, and takes them for written.
+    for sealed in [false, true] {
+        let folder = folder();
+        for synced in [false, true] {
+            let stream = open(folder.path(), sealed);
+            let tail = stream.state().tail;
+            (tail..tail + 3).for_each(|position| append(&stream, position));
+            if synced {
+                assert_eq!(stream.sync().expect("it syncs"), tail + 3);
+            }
+            drop(stream);
+            let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
+            let written = |file: &PathBuf| fs::metadata(file).and_then(|file| file.modified()).expect("a time") != old;
+            let files = files(folder.path());
+            for file in &files {
+                File::options().write(true).open(file).and_then(|file| file.set_modified(old)).expect("a time is set");
+            }
+            let before: Vec<_> = files.iter().map(|file| fs::read(file).expect("it reads")).collect();
+            check_pages(&open(folder.path(), sealed));
+            let again: Vec<bool> = files.iter().map(written).collect();
+            assert_eq!(again, [vec![false; files.len() - 1], vec![!synced]].concat(), "only what may be lost");
+            let after: Vec<_> = files.iter().map(|file| fs::read(file).expect("it reads")).collect();
+            assert!(before == after, "the same bytes at the same places");
+        }
+    }
+}
+
+#[test]
 fn nobody_opens_a_stream_that_is_open() {
     let folder = folder();
     let stream = open(folder.path(), false);

@@ -331,13 +331,13 @@ impl SegmentStream {
         let (last, before, epoch, closed) = {
             let mut index = lock(&self.index);
             let last = index.segments.back().map(|last| last.binding.first());
-            let last = last.map(|last| index.file(&self.folder, last)).transpose()?;
+            let last = last.map(|first| Ok((index.file(&self.folder, first)?, first))).transpose()?;
             (last, index.log.accumulator(index.log.tail())?, epoch.max(index.epoch), index.closed)
         };
         let path = self.folder.segment(before.len());
         let failed = |source| self.breaks(fault(&path, source));
-        if let Some(last) = last {
-            last.sync_data().map_err(failed)?;
+        if let Some((last, first)) = last {
+            self.sync_file(&last, first)?;
         }
         let mut salt = [0; SALT_BYTES];
         getrandom::fill(&mut salt).map_err(|error| failed(std::io::Error::other(error)))?;
@@ -375,7 +375,7 @@ impl SegmentStream {
     fn settle(&self, writer: &Writer) -> Result<(), StreamFault> {
         let file = writer.file.as_ref().expect("a file was begun");
         let first = lock(&self.index).segments.back().map_or(0, |last| last.binding.first());
-        file.sync_data().map_err(|source| self.breaks(fault(&self.folder.segment(first), source)))?;
+        self.sync_file(file, first)?;
         let (durable, written) = {
             let mut index = lock(&self.index);
             index.durable = index.log.tail();

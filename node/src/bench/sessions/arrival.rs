@@ -60,7 +60,7 @@ impl Arrival {
         let source = Held::reopen(&dir, &keys, model)?;
         let mut source = source.ok_or_else(|| wrong("what is left in its folder is no session"))?;
         source.may_move()?;
-        source.count_pages(&dir, &keys, &stream);
+        source.count_pages(&dir, &keys, &stream)?;
         let full = source.content.pages();
         let tail = source.parked_tail(&dir, &keys, &stream, full);
         let signed = source.sign(&keys, dir.wallet(), Stand::Ready, &tail)?.signed;

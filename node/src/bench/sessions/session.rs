@@ -186,7 +186,7 @@ impl Session {
             return Ok(());
         }
         let was_parked = self.held.is_parked();
-        let arrival = self.held.arrival(&self.dir, &self.keys, &self.stream);
+        let arrival = self.held.arrival(&self.dir, &self.keys, &self.stream)?;
         self.enter(&arrival)?;
         if was_parked {
             self.held.keep_continuation(&self.dir, &self.keys, Stand::Ready, &[])?;

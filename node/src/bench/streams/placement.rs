@@ -110,7 +110,7 @@ async fn decode(engine: &EngineHandle, round: u64) -> Result<(Vec<u32>, f64), Be
             break;
         }
     }
-    engine.release(sequence.id);
+    drop(sequence);
     let (Some(first), Some(last)) = (times.first(), times.last()) else { return Err(wrong("there was no token")) };
     Ok((tokens, (times.len() - 1) as f64 / (*last - *first).as_secs_f64()))
 }

@@ -234,7 +234,7 @@ async fn a_session_that_waits_for_room_says_so_and_gets_in_before_new_ones() {
 
     running.command(SessionCommand::Close).await.expect("it is served here");
     until(waiting, |view| view.waits_for_room.is_none()).await;
-    assert_eq!((context.engine.stats().await.blocks_used, context.line.len()), (9, 0));
+    assert_eq!((context.engine.stats().await.expect("it runs").blocks_used, context.line.len()), (9, 0));
     let decisions = node.schedule().decisions(Some(waiting.wallet()), 10).await.expect("the log can be read");
     assert!(decisions.is_empty(), "it needs no decision to get in: {decisions:?}");
 }

@@ -85,7 +85,7 @@ async fn a_session_for_which_the_engine_has_no_room_waits_and_is_not_closed() {
     let other = crowd_out(&mut actor, &sampling).await;
     assert_eq!((actor.close, &actor.failed), (None, &None), "it is only to wait");
 
-    actor.context.engine.release(other.id);
+    drop(other);
     until_back(&mut actor).await;
     take(&mut actor, 28).await;
     assert_eq!(emitted(&actor), expected);
@@ -189,7 +189,7 @@ async fn a_session_that_waits_for_room_in_the_engine_can_be_moved_away() {
     // Room for one.
     let (testbed, mut actor) = begin_among(&["eu", "eu"], 9, sampling.clone(), 0).await;
     take(&mut actor, 20).await;
-    crowd_out(&mut actor, &sampling).await;
+    let _other = crowd_out(&mut actor, &sampling).await;
     let there = moved(&testbed, actor).await;
     let first = TokenPosition::new(prompt().len() as u32);
     assert_eq!(ids_to_end(there.stream(first).boxed(), first.get()).await, expected);
@@ -234,6 +234,34 @@ async fn a_session_that_is_too_large_for_the_engine_stands_and_can_be_moved_away
     let there = moved(&testbed, actor).await;
     let first = TokenPosition::new(prompt().len() as u32);
     assert_eq!(ids_to_end(there.stream(first).boxed(), first.get()).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_goes_on_under_the_model_and_the_numerics_that_it_began_with_and_stands_under_others() {
+    let (sampling, expected) = control(48);
+    let (_testbed, mut actor) = begin(256, sampling).await;
+    take(&mut actor, 20).await;
+    for code in ["E-110", "E-111"] {
+        actor.release();
+        let held = actor.held.as_mut().expect("it is held");
+        if code == "E-110" {
+            held.loaded = Digest::ZERO;
+            actor.serve().await;
+        } else {
+            held.start.numerics = Digest::ZERO;
+            actor.stand_if(false);
+        }
+        assert_eq!((actor.close, actor.suspended, actor.sequence.is_none()), (None, true, true), "it stands");
+        assert!(actor.failed.as_ref().is_some_and(|failed| failed.contains(code)), "who looks is told");
+        assert_eq!(actor.resume().await.expect_err("under others it would go on with other tokens").code(), code);
+
+        // As if the node had been started again as it was.
+        let held = actor.held.as_mut().expect("nothing was lost");
+        (held.loaded, held.start.numerics) = (held.start.model, gpu::numerics_id());
+        actor.resume().await.expect("it is its model");
+        take(&mut actor, 5).await;
+    }
+    assert_eq!((emitted(&actor), &actor.failed), (expected[..30].to_vec(), &None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -413,7 +441,7 @@ async fn a_session_whose_resumption_the_disk_did_not_keep_goes_on_all_the_same()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pages_of_tokens_that_the_journal_has_lost_are_not_given_to_the_engine() {
+async fn of_the_pages_on_the_disk_the_engine_gets_those_that_are_whole_and_that_the_journal_has_tokens_for() {
     let (sampling, expected) = control(60);
     let testbed = Testbed::start(&["eu"]).await;
     let client = testbed.create(0, &["eu"], &sampling, 10).await;
@@ -432,18 +460,38 @@ async fn pages_of_tokens_that_the_journal_has_lost_are_not_given_to_the_engine()
     let cut = held.tokens().to_vec();
     copy_pages(&testbed.session_dir(0, &client), folder.path(), &elsewhere, &keys, &context.engine.stream());
     let stream = context.engine.stream();
-    let pages = held.surviving_pages(&elsewhere, &keys, &stream);
+    let pages = held.surviving_pages(&elsewhere, &keys, &stream).expect("readable");
     assert_eq!(pages.len(), (cut.len() - 1) / stream.block as usize);
     let arrival = Arrival {
         tokens: cut,
         prompt_tokens: start.prompt_tokens,
         sampling: start.sampling.clone(),
-        pages,
+        pages: pages.clone(),
         tail: None,
         salt: keys.prefix_salt.clone(),
         pace: Duration::ZERO,
     };
     context.engine.start(arrival, true).await.expect("the engine takes them");
+
+    // Another still has the stream: a sync in the background, say.
+    drop(held);
+    let mut held = Held::reopen(&elsewhere, &keys, context.engine.model()).expect("readable").expect("all of it");
+    let busy = elsewhere.open_kv(&keys, stream.hash()).expect("whole").expect("there");
+    let refusal = held.surviving_pages(&elsewhere, &keys, &stream).expect_err("not now");
+    assert_eq!((refusal.code(), refusal.retry()), ("N-214", true), "nothing is concluded from it");
+    drop(busy);
+    assert_eq!(held.surviving_pages(&elsewhere, &keys, &stream).expect("readable"), pages);
+
+    // A bit of the third page.
+    let file = folder.path().join("sessions").join(client.reply.wallet.0.to_string()).join("kv").join("00000000.seg");
+    let mut bytes = std::fs::read(&file).expect("readable");
+    let frame = bytes.len() / held.kv().expect("open").state().tail as usize;
+    bytes[frame * 5 / 2] ^= 1;
+    std::fs::write(&file, bytes).expect("writable");
+    held.count_pages(&elsewhere, &keys, &stream).expect("readable");
+    assert_eq!((held.content.pages(), held.kv().is_some()), (2, true), "a move takes those before it");
+    assert_eq!(held.surviving_pages(&elsewhere, &keys, &stream).expect("readable"), pages[..2]);
+    assert_eq!((held.content.pages(), held.kv().is_none()), (0, true), "all are kept again, in a new stream");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
