@@ -189,13 +189,12 @@ fn a_session_with_more_pages_than_the_pool_has_blocks_is_refused_and_the_engine_
     let model = model();
     let expected = expected(&model);
     let (mut client, _engine) = open_pool(&model, 8);
-    client.start(1, &session(prompt(1, 45)), &[], 0).expect("room");
-    client.read_until(5);
     // It comes from a larger pool.
     let page = vec![0; model.config().page_bytes()];
     let large = Session { prompt: TokenCount::new(320), ..session(prompt(2, 320)) };
     let refused = client.start(2, &large, &vec![page; 19], 0).expect_err("it never fits");
     assert_eq!((refused.code(), refused.retry()), ("E-119", crate::Retry::Elsewhere));
+    client.start(1, &session(prompt(1, 45)), &[], 0).expect("room");
     client.read_until(40);
     let tokens: Vec<TokenId> = client.tokens.iter().map(|event| event.token).collect();
     assert_eq!(tokens, expected[45..]);

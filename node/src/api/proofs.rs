@@ -28,12 +28,12 @@ impl Proofs {
         Self { replica, consortium, turns }
     }
 
-    /// For a reader with the key `of`: the proof of the move by which `wallet` came to `epoch`, or of its last move; and that the log only grew `since` it
-    /// had so many entries, if that is asked.
+    /// For a reader with the key `of`: the proof of the move by which `wallet` came to `epoch`, or of its last move; and that
+    /// the log only grew `since` it had so many entries, if that is asked.
     ///
     /// # Errors
-    /// N-505 if the log never had so many entries, N-511 for an unknown wallet, N-515 if it did not move, N-514 while the decision is not anchored, N-411 if nobody
-    /// hands it out, N-671 if so many requests of that key are under way as may be.
+    /// N-505 if the log never had so many entries, N-511 for an unknown wallet, N-515 if it did not move, N-514 while the
+    /// decision is not anchored, N-411 if nobody hands it out, N-671 if so many requests of that key are under way as may be.
     pub async fn bundle(
         &self,
         schedule: &Schedule,
@@ -46,16 +46,18 @@ impl Proofs {
         let record = executed.state.wallet(wallet).ok_or(Refusal::WalletUnknown)?;
         let epoch = epoch.unwrap_or(record.epoch);
         let store = self.replica.store().clone();
-        let found = self.turns.scan(of, move || {
-            let view = store.view(executed)?;
-            let hop = Hop::find(&view, wallet, epoch)?;
-            Ok((view, hop))
-        });
-        let (view, hop) = found.await?;
-        // Another node may have to be asked: the turn is over meanwhile.
+        let turn = self.turns.turn(of).await?;
+        let found = turn.spend_and_stand(move || Ok(Hop::find(&store.view(executed)?, wallet, epoch)?));
+        let (hop, place) = found.await?;
+        // Another node may have to be asked. Nobody waits for the turn meanwhile, and an anchor may become final.
         let grounds = schedule.grounds(hop.source(), hop.decision()).await?;
-        let consortium = self.consortium.clone();
-        self.turns.scan(of, move || Ok(hop.prove(&consortium, &view, &grounds, since)?)).await
+        let turn = place.turn().await.ok_or(Refusal::Failed)?;
+        let proofs = self.clone();
+        let prove = move || {
+            let view = proofs.replica.store().view(proofs.replica.state())?;
+            Ok(hop.prove(&proofs.consortium, &view, &grounds, since)?)
+        };
+        turn.spend(prove).await
     }
 
     /// What the final state holds under `key`, or that it holds nothing, as a file.

@@ -29,16 +29,17 @@ struct Line {
 }
 
 /// A place in a line.
-struct Place {
+pub(super) struct Place {
     turns: Turns,
     key: Digest,
+    first: Arc<Semaphore>,
 }
 
 /// A turn, for as long as it is there.
 pub(super) struct Turn {
     _free: OwnedSemaphorePermit,
     _first: OwnedSemaphorePermit,
-    _place: Place,
+    place: Place,
 }
 
 impl Turns {
@@ -50,32 +51,38 @@ impl Turns {
 
     /// A turn, when it comes; none if the key's line is full. Whoever does not wait any more leaves the line.
     pub(super) async fn wait(&self, key: Digest) -> Option<Turn> {
-        let (place, first) = self.stand(key)?;
-        let first = first.acquire_owned().await.ok()?;
-        let free = self.0.free.clone().acquire_owned().await.ok()?;
-        Some(Turn { _free: free, _first: first, _place: place })
+        self.stand(key)?.turn().await
     }
 
     /// A turn, if there is one now.
     pub(super) fn take(&self, key: Digest) -> Option<Turn> {
-        let (place, first) = self.stand(key)?;
-        let first = first.try_acquire_owned().ok()?;
+        let place = self.stand(key)?;
+        let first = place.first.clone().try_acquire_owned().ok()?;
         let free = self.0.free.clone().try_acquire_owned().ok()?;
-        Some(Turn { _free: free, _first: first, _place: place })
+        Some(Turn { _free: free, _first: first, place })
     }
 
-    fn stand(&self, key: Digest) -> Option<(Place, Arc<Semaphore>)> {
+    fn stand(&self, key: Digest) -> Option<Place> {
         let mut lines = self.lines();
         let line = lines.entry(key).or_insert_with(|| Line { first: Arc::new(Semaphore::new(1)), length: 0 });
         if line.length >= self.0.line_max {
             return None;
         }
         line.length += 1;
-        Some((Place { turns: self.clone(), key }, line.first.clone()))
+        Some(Place { turns: self.clone(), key, first: line.first.clone() })
     }
 
     fn lines(&self) -> MutexGuard<'_, BTreeMap<Digest, Line>> {
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// The turn of who stands here, when it comes.
+    pub(super) async fn turn(self) -> Option<Turn> {
+        let first = self.first.clone().acquire_owned().await.ok()?;
+        let free = self.turns.0.free.clone().acquire_owned().await.ok()?;
+        Some(Turn { _free: free, _first: first, place: self })
     }
 }
 
@@ -97,9 +104,19 @@ impl Turn {
         self,
         work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
+        self.spend_and_stand(work).await.map(|(done, _)| done)
+    }
+
+    /// As [`Self::spend`], for what has to wait for something else before it goes on: others have the turn meanwhile, and the
+    /// place in the line is kept.
+    pub(super) async fn spend_and_stand<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<(T, Place), Problem> {
         blocking(move || {
-            let _turn = self;
-            work()
+            let turn = self;
+            let done = work()?;
+            Ok((done, turn.place))
         })
         .await
     }
@@ -188,6 +205,21 @@ mod tests {
         drop((patient, again));
         assert!(turns.lines().is_empty());
         assert!(turns.wait(key(1)).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_something_else_between_two_turns_keeps_its_place_and_nobody_s_turn() {
+        let turns = Turns::new(1, 2);
+        let turn = turns.wait(key(1)).await.expect("a free one");
+        let ((), place) = turn.spend_and_stand(|| Ok(())).await.expect("it is done");
+        let other = turns.wait(key(1)).await.expect("the turn is free, and there is one place more");
+        assert!(is_full(&turns, 1).await, "one has its turn, and one will have another");
+        let mut again = Box::pin(place.turn());
+        assert!(poll!(&mut again).is_pending());
+        drop(other);
+        assert!(matches!(poll!(&mut again), Poll::Ready(Some(_))));
+        drop(again);
+        assert!(turns.lines().is_empty());
     }
 
     #[tokio::test]

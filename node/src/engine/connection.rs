@@ -224,7 +224,7 @@ impl Shared {
         waiting.over
     }
 
-    /// An engine that says anything works, and whatever ends it is worth a quick restart. One that has begun to work, which
+    /// An engine that answers works, and whatever ends it is worth a quick restart. One that has begun to work, which
     /// may take as long as its model takes to load, and says nothing more is lost too.
     fn read_until_lost(&self, queue: &mut Queue, backoff: &mut Backoff) -> StreamFault {
         let mut inbox = Inbox::new(queue.events.clone(), REPLY_BYTES_MAX + self.model.config().page_bytes());
@@ -233,8 +233,10 @@ impl Shared {
         loop {
             match inbox.poll::<Event>() {
                 Ok(Ok(message)) => {
-                    backoff.reset();
                     silent = Some(Duration::ZERO);
+                    if !matches!(message.body, Event::Alive) {
+                        backoff.reset();
+                    }
                     self.on_event(message);
                 }
                 Ok(Err(_)) if is_gone => return StreamFault::PeerGone { reason: "its process has ended".to_owned() },

@@ -120,7 +120,8 @@ fn in_process(model: Arc<Model>, options: EngineOptions) -> io::Result<Queue> {
         }
     };
     thread::Builder::new().name("engine".to_owned()).spawn(run)?;
-    Ok(Queue { requests, events, host: Box::new(()), silence_max: SILENCE_MAX })
+    // It cannot be started again, so nothing is won by giving it up: what stands still may go on.
+    Ok(Queue { requests, events, host: Box::new(()), silence_max: Duration::MAX })
 }
 
 fn worker(mut command: Command, options: EngineOptions) -> io::Result<Queue> {

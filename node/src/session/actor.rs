@@ -165,6 +165,10 @@ impl Actor {
             Ok(held) => actor.held = Some(held),
             Err(refusal) => {
                 actor.release();
+                // The keys may be on the disk by now, and the next start would begin the session with them.
+                if let Err(fault) = actor.dir.apart(|dir| dir.erase_keys()).await.flatten() {
+                    tracing::warn!(wallet = %wallet.0, %fault, "what was written of a session that did not begin stays");
+                }
                 return Err(refusal);
             }
         }

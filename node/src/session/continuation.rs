@@ -139,6 +139,11 @@ impl Held {
         }
     }
 
+    /// Whether the words of its tokens can be told: another model has others for them.
+    pub(crate) fn can_be_read(&self) -> bool {
+        self.start.model == self.loaded
+    }
+
     /// Whether the session may leave this holder: [`Self::may_go_on`], and it is not pinned.
     ///
     /// # Errors

@@ -145,6 +145,7 @@ impl Actor {
     pub(super) fn emit_end(&mut self) {
         if let Some(held) = &self.held
             && let Some(reason) = held.finished
+            && held.can_be_read()
         {
             self.session.tokens.end(Some(End::Finished(reason, held.usage())));
         }
@@ -152,7 +153,7 @@ impl Actor {
 
     /// Brings the stream of emitted tokens up to what the holder knows to be emitted: after a move or a restart.
     pub(super) fn emit_missing(&mut self) {
-        let Some(held) = &mut self.held else { return };
+        let Some(held) = self.held.as_mut().filter(|held| held.can_be_read()) else { return };
         let missing: Vec<EmittedToken> = held.emitted_before(self.session.tokens.next());
         if let Err(fault) = missing.iter().try_for_each(|token| self.session.tokens.push(token)) {
             self.fall_silent(&fault);

@@ -400,7 +400,7 @@ impl Held {
         self.content = ContentChain::new(keys.page_hash.clone());
         if self.kv.is_none() {
             self.kv = match dir.open_kv(keys, stream.hash()) {
-                Err(fault) if !fault.may_be_whole() => {
+                Err(fault) if !fault.may_be_whole() || fault.is_unreadable() => {
                     tracing::warn!(%fault, "full pages are lost, and are computed again");
                     return Ok(false);
                 }
@@ -417,7 +417,7 @@ impl Held {
                     take(&page);
                 }
                 Ok(None) => break,
-                Err(fault) if fault.may_be_whole() => return Err(awaited(fault)),
+                Err(fault) if fault.may_be_whole() && !fault.is_unreadable() => return Err(awaited(fault)),
                 Err(fault) => {
                     tracing::warn!(%fault, pages = self.content.pages(), "only the full pages before it are used");
                     return Ok(false);

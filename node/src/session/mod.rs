@@ -200,12 +200,22 @@ impl Sessions {
     /// [`Refusal`] if the grant, the prompt or the engine do not allow it.
     pub async fn create(&self, request: GenerateRequest) -> Result<GenerateReply, Refusal> {
         let wallet = request.tenant.grant.verify()?;
-        let _claim = self.claim(wallet)?;
-        let mut actor = Actor::create(self, wallet, request).await?;
-        let reply = actor.generate_reply();
-        self.lock().insert(wallet, actor.session.clone());
-        self.run(async move { actor.run().await });
-        Ok(reply)
+        let claim = self.claim(wallet)?;
+        let (sessions, (reply, created)) = (self.clone(), oneshot::channel());
+        // Not in the task of a client that may hang up: what is written for it by then would be a session of which nobody
+        // knows, and the next start would begin it.
+        self.run(async move {
+            let mut actor = match Actor::create(&sessions, wallet, request).await {
+                Ok(actor) => actor,
+                // Nobody may wait any more, here and below.
+                Err(refusal) => return drop(reply.send(Err(refusal))),
+            };
+            sessions.lock().insert(wallet, actor.session.clone());
+            drop(claim);
+            let _ = reply.send(Ok(actor.generate_reply()));
+            actor.run().await;
+        });
+        created.await.unwrap_or(Err(Refusal::Stopped))
     }
 
     /// Brings the sessions on the disk back. Each serves again only after a touch of this boot, or is closed.

@@ -7,7 +7,7 @@ use futures::{
     stream::{self, Stream as Futures},
 };
 use gpu::stream::{Cursor, Next, Stream as _};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use wallet::{
     grant::WalletAddress,
     units::{NodeId, TokenPosition},
@@ -213,7 +213,14 @@ impl<H: Holders> Follower<H> {
                     let token = EmittedToken::of_page(&page).filter(|token| token.position == self.next);
                     return token.map(StreamItem::Token).ok_or_else(unexpected);
                 }
-                Next::Blocked(wake) => remote.stream.wait(wake).await,
+                // Who was the holder may be cut off from the ledger, or lie, and have nothing more to say.
+                Next::Blocked(wake) => {
+                    let waited = timeout(LOST_AFTER, remote.stream.wait(wake)).await;
+                    let holder = self.holders.of_record(self.request.wallet);
+                    if let (Err(_), Some(holder)) = (waited, holder.filter(|holder| *holder != self.at)) {
+                        return Err(format!("node {holder} is the holder of record"));
+                    }
+                }
                 Next::Gap { .. } => return Err(unexpected()),
                 Next::End => {
                     // It may have come back since, and gone on: then that end is of what follows.

@@ -73,7 +73,8 @@ impl FinalStore {
         tip: &Executed,
     ) -> Result<Vec<LogIndex>, Fault> {
         let mut range = range.start..range.end.min(tip.log.size());
-        let of_kind = |kind: Kind| self.indices(BY_WALLET, &kind.topic(wallet), range.clone(), count_max);
+        let of_kind =
+            |kind: Kind| self.indices(BY_WALLET, &kind.topic(wallet), range.clone(), count_max.saturating_add(1));
         let mut listed = Kind::ALL.into_iter().map(of_kind).collect::<Result<Vec<_>, _>>()?.concat();
         listed.sort_unstable();
         if let Some(beyond) = listed.get(count_max) {

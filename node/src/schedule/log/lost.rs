@@ -48,13 +48,14 @@ pub fn give_up(path: &Path, anchor: LogHead) -> Result<Option<GivenUp>, LogFault
 
 impl DecisionFile {
     /// Holds the log against the last anchor. Where it is to begin after a lost one, and this is a later anchor than was
-    /// known, it begins after that.
+    /// known, it begins after that, with what follows that in the files that were moved aside.
     ///
     /// # Errors
     /// [`LogFault::AnchorMissing`] as [`Self::check_anchor`], [`LogFault::Io`] where a beginning cannot be written.
     pub fn settle(&mut self, anchor: LogHead) -> Result<(), LogFault> {
         if self.is_to_begin() && anchor.length > self.head.length {
-            *self = Self::go_on_after(&self.path, anchor, &HashMap::new())?;
+            let followers = followers(&self.path).map_err(io(&self.path))?;
+            *self = Self::go_on_after(&self.path, anchor, &followers)?;
         }
         self.check_anchor(anchor)
     }

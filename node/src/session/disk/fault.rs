@@ -56,6 +56,16 @@ pub enum DiskFault {
 }
 
 impl DiskFault {
+    /// Whether the medium itself does not give what is asked of it, which does not pass by waiting.
+    pub fn is_unreadable(&self) -> bool {
+        match self {
+            Self::Io { source, .. } | Self::Stream { fault: StreamFault::Io { source, .. }, .. } => {
+                rustix::io::Errno::from_io_error(source) == Some(rustix::io::Errno::IO)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether what is on the disk may be whole all the same: the system did not give it, or another version of this
     /// software wrote it. Then nothing may be concluded from the fault.
     pub fn may_be_whole(&self) -> bool {

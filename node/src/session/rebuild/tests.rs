@@ -169,7 +169,7 @@ async fn the_first_that_waits_tries_again_when_somebody_left_and_only_if_it_was_
     actor.watch_engine().await;
     assert!(actor.sequence.is_none() && actor.again.at != Some(at), "it is tried, and there is none");
 
-    context.engine.release(other.id);
+    drop(other);
     // As if the disk had failed since.
     actor.again.later();
     actor.again.at = Some(at);

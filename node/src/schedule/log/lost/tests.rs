@@ -45,6 +45,15 @@ fn what_follows_the_anchor_undamaged_is_taken_over_from_the_lost_file() {
 }
 
 #[test]
+fn a_beginning_that_moves_on_with_the_anchors_takes_over_what_follows_each() {
+    let (folder, made, _) = damaged(&[0, 3]);
+    assert_eq!(found(&folder, LogHead::default()), [], "the first one is damaged");
+    let mut log = DecisionFile::open(&path(&folder)).expect("opens");
+    log.settle(end(&made[0])).expect("it begins later");
+    assert_eq!(log.decisions(None, 9).expect("reads"), made[1..3]);
+}
+
+#[test]
 fn behind_a_record_without_length_the_next_one_is_found() {
     let (folder, made, mut bytes) = damaged(&[]);
     let second = HEAD_BYTES + made[0].decision.encode().len();

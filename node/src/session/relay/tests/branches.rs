@@ -241,6 +241,18 @@ async fn nodes_that_send_a_client_round_are_given_up_and_the_holder_of_record_is
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_leaves_a_node_that_says_nothing_more_for_the_holder_of_record() {
+    let world = Arc::new(World::default());
+    world.serve(1, &stream_to(FIRST));
+    world.is_of_record(1);
+    let mut follower = world.follow(1, FIRST);
+    assert_eq!(next(&mut follower).await, None, "it is the holder, and has no token");
+    world.serve(2, &stream_to(FIRST + 1));
+    world.is_of_record(2);
+    assert_eq!(next(&mut follower).await, Some(StreamItem::Token(token(FIRST))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_is_sent_on_at_once_with_every_move_that_it_did_not_see() {
     let world = Arc::new(World::default());
     let both = stream_to(FIRST + 1);
