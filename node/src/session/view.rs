@@ -46,7 +46,7 @@ pub struct SessionView {
     /// Set while it waits for room in the engine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_for_room: Option<RoomView>,
-    /// Why the session ended without its last token, or waits for the disk; a refusal's code and words.
+    /// Why the session ended without its last token, stands, or waits for the disk; a refusal's code and words.
     pub failed: Option<String>,
     /// Effects of which it is not known whether they happened. It stands until somebody has decided about each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
