@@ -63,6 +63,14 @@ pub enum SessionFault {
     Wrong(String),
 }
 
+impl SessionFault {
+    /// Whether somebody has to decide about an effect before anything else.
+    fn is_of_doubt(&self) -> bool {
+        let Self::Refused(Refusal::Continuation(refusal)) = self else { return false };
+        matches!(**refusal, gpu::continuation::ContinuationRefusal::InDoubt { .. })
+    }
+}
+
 impl From<wallet::refusal::Refusal> for SessionFault {
     fn from(refusal: wallet::refusal::Refusal) -> Self {
         Self::Refused(refusal.into())

@@ -174,14 +174,14 @@ impl<'a> Drive<'a> {
                         return Ok(false);
                     }
                 }
-                Err(SessionFault::Continuation(ContinuationRefusal::InDoubt { .. })) if is_in_doubt => {}
+                Err(fault) if is_in_doubt && fault.is_of_doubt() => {}
                 Err(fault) => return Err(fault),
                 // It had no more than that.
                 Ok(arrival) => drop(arrival),
             }
         }
         let arrival = match self.bring(target, u64::MAX) {
-            Err(SessionFault::Continuation(ContinuationRefusal::InDoubt { .. })) if is_in_doubt => {
+            Err(fault) if is_in_doubt && fault.is_of_doubt() => {
                 // Somebody has to decide first.
                 self.take_up()?;
                 return Ok(false);
